@@ -1,0 +1,53 @@
+"""vq: discrete neural compression and generation.
+
+    import vqcli
+
+    encoded = vqcli.encode("photo.png", quality=5)   # codes, and the bytes of a .vqz file
+    encoded.save("photo.vqz")
+    pixels = vqcli.decode("photo.vqz").pixels         # uint8 [H, W, 3]
+    model = vqcli.load("tokens")                      # pass it as `model` to load only once
+
+Names are resolved on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vqcli.codec import Decoded, Encoded, decode, encode
+    from vqcli.errors import BadFile, DamagedChunks, ModelError, OutputError, UnknownLabel, UsageError, VqError
+    from vqcli.zoo import load
+
+__all__ = [
+    "BadFile",
+    "DamagedChunks",
+    "Decoded",
+    "Encoded",
+    "ModelError",
+    "OutputError",
+    "UnknownLabel",
+    "UsageError",
+    "VqError",
+    "decode",
+    "encode",
+    "load",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "vqcli.codec": ("Decoded", "Encoded", "decode", "encode"),
+    "vqcli.errors": ("BadFile", "DamagedChunks", "ModelError", "OutputError", "UnknownLabel", "UsageError", "VqError"),
+    "vqcli.zoo": ("load",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'vqcli' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,3 @@
+from vqcli.cli.main import main
+
+main()

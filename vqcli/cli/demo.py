@@ -1,0 +1,76 @@
+"""vq demo"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.options import AsJson, Device
+
+SETTINGS = (("photo", 2.0), ("photo", 5.0), ("photo", 9.0), ("tokens", None))
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("vq-demo"),
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Encode a photograph that ships with vq, decode it, and show what it cost: the first thing to try.
+
+    \b
+    vq demo
+    vq demo -o somewhere/
+    """
+    from dataclasses import asdict
+
+    from vqcli import baselines, codec, metrics, zoo
+    from vqcli.evaluation import Point, measure
+    from vqcli.media import drawing, image
+
+    photograph = Path(__file__).parent.parent / "demo" / "parrots.webp"
+    original = image.read(photograph).pixels
+    output.mkdir(parents=True, exist_ok=True)
+    image.write(output / "original.png", original, force=True)
+    points: list[Point] = []
+    pictures, labels = [original], ["original"]
+    models = {name: zoo.load(name, device) for name, _ in SETTINGS}
+    with ui.progress("encoding and decoding") as report:
+        for done, (name, quality) in enumerate(SETTINGS):
+            stem = f"{name}-q{quality:g}" if quality else name
+            encoded = codec.encode(original, models[name], quality=quality)
+            encoded.save(output / f"{stem}.vqz", force=True)
+            # from the file, as anyone would who receives it
+            decoded = codec.decode(output / f"{stem}.vqz", models[name])
+            decoded.save(output / f"{stem}.png", force=True)
+            points.append(measure(name, quality or 0, "parrots", original, decoded.pixels, len(encoded.data)))
+            jpeg = baselines.at_bytes(original, "JPEG", len(encoded.data))
+            points.append(measure("JPEG", quality or 0, "parrots", original, jpeg.pixels, jpeg.size_bytes))
+            pictures.append(decoded.pixels)
+            rate = metrics.bits_per_pixel(len(encoded.data), original.shape[1], original.shape[0])
+            labels.append(f"{stem}: {ui.size(len(encoded.data))}, {rate:.2f} bpp, {points[-2].psnr_db:.1f} dB")
+            report((done + 1) / len(SETTINGS))
+    crop = (slice(40, 360), slice(180, 500))  # at full scale: five whole pictures in a row show nothing
+    row = drawing.side_by_side([picture[crop] for picture in pictures], labels)
+    image.write(output / "side-by-side.png", row, force=True)
+    if as_json:
+        ui.emit_json([asdict(point) for point in points])
+        return
+    ui.emit_table(
+        ("codec", "quality", "file", "bits/pixel", "PSNR dB", "MS-SSIM"),
+        [
+            (
+                f"{p.codec}" if p.codec in models else "  JPEG at no more bytes",
+                f"{p.quality:g}" if p.quality and p.codec in models else "–",
+                ui.size(p.size_bytes),
+                f"{p.bits_per_pixel:.3f}",
+                f"{p.psnr_db:.2f}",
+                f"{p.ms_ssim:.4f}",
+            )
+            for p in points
+        ],
+        title=f"parrots, {original.shape[1]} x {original.shape[0]}, {ui.size(original.size)} of pixels",
+    )
+    ui.say(f"Look at {output / 'side-by-side.png'}; the .vqz files and decoded pictures lie beside it.")

@@ -1,0 +1,89 @@
+"""vq eval"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.options import AsJson, Coder, Device, Force
+
+
+def evaluate(
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures or folders of pictures.", show_default=False)],
+    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "photo",
+    qualities: Annotated[
+        str | None,
+        typer.Option(help="Qualities to measure, with commas.", show_default="1,3,5,7,9,10, or the only one"),
+    ] = None,
+    beside: Annotated[
+        str, typer.Option(help="Usual codecs at equal bytes, with commas; empty for none.")
+    ] = "JPEG,WebP,AVIF",
+    coder: Coder = "auto",
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw rate and distortion to this PNG, SVG or PDF file.", show_default=False)
+    ] = None,
+    all_pictures: Annotated[bool, typer.Option("--all", help="A row for each picture, not only the means.")] = False,
+    force: Force = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on pictures: bits per pixel of whole files, PSNR, MS-SSIM; usual codecs at equal bytes beside it.
+
+    \b
+    vq eval pictures/
+    vq eval pictures/ --model tokens --beside JPEG,WebP
+    vq eval pictures/ --qualities 2,5,8 --plot rd.png --json
+    """
+    from dataclasses import asdict
+
+    from vqcli import batch, evaluation, report, tiles, zoo
+    from vqcli.errors import UsageError
+    from vqcli.files import refuse_existing
+    from vqcli.media.image import SUFFIXES
+
+    if plot:
+        report.require_plots()
+        refuse_existing(plot, force)
+    loaded = zoo.load(model, device)
+    paths = [job.source for job in batch.plan(inputs, Path(), SUFFIXES, "")] if inputs else []
+    codecs = [name for name in beside.split(",") if name]
+    default = "1,3,5,7,9,10" if tiles.qualities(loaded) else ""
+    try:
+        wanted: list[float | None] = [float(part) for part in (qualities or default).split(",") if part] or [None]
+    except ValueError:
+        raise UsageError(f"--qualities {qualities}: not numbers with commas between") from None
+
+    with ui.progress(f"measuring {ui.plural(len(paths), 'picture')}") as shown:
+        measured = evaluation.evaluate(
+            loaded, paths, wanted, beside=codecs, coder=coder, report=shown, complain=ui.complain
+        )
+        points = list(measured)
+    if not points:
+        raise UsageError("none of the pictures could be read")
+    means = evaluation.means(points)
+    if plot:
+        title = f"{loaded.info.name}: {means[0].picture}, {ui.plural(len(paths), 'picture')}"
+        report.rate_distortion_plot(means, plot, title, force=force)
+        ui.say(f"drawn to {plot}")
+    shown_points = points if all_pictures else means
+    if as_json:
+        ui.emit_json([asdict(point) for point in shown_points])
+        return
+    ui.emit_table(
+        ("quality", "codec", "pictures", "bytes", "bits/pixel", "PSNR dB", "MS-SSIM"),
+        [
+            (
+                f"{point.quality:g}" if point.quality else "–",
+                point.codec,
+                point.picture,
+                f"{point.size_bytes:,}",
+                f"{point.bits_per_pixel:.3f}",
+                f"{point.psnr_db:.2f}",
+                f"{point.ms_ssim:.4f}",
+            )
+            for point in shown_points
+        ],
+    )

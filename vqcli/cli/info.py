@@ -1,0 +1,96 @@
+"""vq info"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from vqcli.vqz import Header
+    from vqcli.zoo import ModelInfo
+
+
+def info(
+    what: Annotated[str, typer.Argument(help="A .vqz file, or the name or folder of a model.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a .vqz file or a model says about itself.
+
+    \b
+    vq info photo.vqz
+    vq info tokens --json
+    """
+    from vqcli import vqz, zoo
+
+    path = Path(what)
+    if path.is_file() or path.suffix == ".vqz":
+        facts = file_facts(path, *vqz.read_header(path))
+    else:
+        facts = model_facts(zoo.find(what))
+    show(facts, as_json)
+
+
+def show(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        ui.emit_json(facts)
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):{width}}  {_text(value)}")
+
+
+def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
+    """What the header tells, and what follows from it."""
+    from vqcli import coders
+
+    size = path.stat().st_size
+    width, height = header.size[:2]
+    runs = {f"K = {K}": header.codebook_sizes.count(K) for K in dict.fromkeys(header.codebook_sizes)}
+    facts: dict[str, Any] = {
+        "file": str(path),
+        "format_version": 1,
+        "modality": header.modality,
+        "size_bytes": size,
+        "width": width,
+        "height": height,
+        "channels": header.size[2],
+        "bits_per_pixel": round(8 * size / (width * height), 4),
+        "overhead_bytes": size - sum(lengths),
+        "model": header.model,
+        "model_digest": header.digest.hex(),
+        "quality": header.quality / 10 or None,
+        "coder": coders.NAMES.get(header.coder, f"unknown ({header.coder})"),
+        "grid": list(header.grid),
+        "groups": header.groups,
+        "codebooks": ", ".join(f"{count} of {name}" for name, count in runs.items()),
+        "levels": header.levels,
+        "chunks": len(lengths),
+        "codes_crc32": [f"{crc:08x}" for crc in header.codes_crcs],
+    }
+    return facts | ({"metadata": header.metadata} if header.metadata else {})
+
+
+def model_facts(model: ModelInfo) -> dict[str, Any]:
+    described = {key: value for key, value in model.description.items() if key not in ("format", "recipe")}
+    return {
+        "model": model.name,
+        "folder": str(model.folder),
+        "digest": model.digest.hex(),
+        "size_bytes": model.path.stat().st_size,
+        **described,
+    }
+
+
+def _text(value: Any) -> str:
+    """A value for people; what came from a file cannot steer the terminal."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} = {_text(part)}" for key, part in value.items())
+    elif isinstance(value, list):
+        value = ", ".join(_text(part) for part in value)
+    text = "–" if value is None else str(value)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,83 @@
+"""The command `vq`. One file for each command; torch and the like are imported inside the functions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vqcli.cli import ui
+from vqcli.cli.decode import decode
+from vqcli.cli.demo import demo
+from vqcli.cli.encode import encode
+from vqcli.cli.eval import evaluate
+from vqcli.cli.info import info
+from vqcli.cli.models import models
+from vqcli.cli.train import train
+from vqcli.errors import VqError
+
+
+class Commands(TyperGroup):
+    """Turns errors into one line, a hint and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VqError as error:
+            if os.environ.get("VQ_TRACEBACK"):
+                raise
+            ui.complain(error)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            ui.say("vq: interrupted")
+            sys.exit(130)
+        except BrokenPipeError:
+            # the reader of our output is gone: nothing is left to say, and Python must not try at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+
+app = typer.Typer(
+    name="vq",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Discrete neural compression: photographs to small checked files of codes, and back.",
+    epilog="VQ_MODELS adds folders of models, VQ_TRACEBACK=1 shows where an error arose.",
+)
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        from vqcli import __version__
+
+        print(f"vq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(encode)
+app.command()(decode)
+app.command()(info)
+app.add_typer(models, name="models")
+app.command("eval")(evaluate)
+app.command()(train)
+app.command()(demo)
+
+
+def main() -> None:
+    # On busy cores waiting threads that spin can slow torch tenfold; it reads this when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    app()

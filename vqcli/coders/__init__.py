@@ -1,0 +1,78 @@
+"""Codes <-> bytes on integers, without loss, by coders whose numbers in a file never change.
+
+    packed      0   ceil(log2 K) bits a code
+    histogram   1   counts that ship with the model, by context
+    adaptive    2   counts that learn along the file, from the model's or from nothing
+    prior       3   reserved for the learned prior
+
+Codes are integer arrays [G, *grid]; a codebook size for each group bounds them. Grids of one or three
+dimensions are coded as rows of their last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vqcli.coders import packed
+from vqcli.errors import BadFile, UsageError, near_matches
+
+if TYPE_CHECKING:
+    from vqcli.coders.statistics import Statistics
+
+IDS = {"packed": 0, "histogram": 1, "adaptive": 2}
+NAMES = {number: name for name, number in IDS.items()}
+
+
+def encode(coder: str, codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statistics | None) -> bytes:
+    """Bytes of codes [G, *grid] by the coder of that name. Raises UsageError if it needs counts and there are none."""
+    if coder == "packed":
+        return packed.encode(codes, codebook_sizes)
+    from vqcli.coders import counted
+
+    shape, model = _as_plane(codes.shape), _statistics(coder, codebook_sizes, statistics)
+    return counted.encode(codes.reshape(shape), codebook_sizes, model, adaptive=coder == "adaptive")
+
+
+def decode(
+    coder: str, data: bytes, shape: tuple[int, ...], codebook_sizes: Sequence[int], statistics: Statistics | None
+) -> np.ndarray:
+    """Codes int32 of `shape` [G, *grid]. Raises BadFile if the bytes are not those of such codes."""
+    if coder == "packed":
+        return packed.decode(data, shape, codebook_sizes)
+    from vqcli.coders import counted
+
+    model = _statistics(coder, codebook_sizes, statistics)
+    adaptive = coder == "adaptive"
+    return counted.decode(data, _as_plane(shape), codebook_sizes, model, adaptive=adaptive).reshape(shape)
+
+
+def name_of(number: int) -> str:
+    if number not in NAMES:
+        raise BadFile(f"coder {number} is not known to this vq", "a newer vq may read it")
+    return NAMES[number]
+
+
+def candidates(coder: str, statistics: Statistics | None) -> list[str]:
+    """The coders to try for `coder`, which may be 'auto'. Raises UsageError for an unknown one."""
+    if coder == "auto":
+        return [name for name in IDS if name != "histogram" or statistics]
+    if coder not in IDS:
+        raise UsageError(f"no coder {coder}", near_matches(coder, ["auto", *IDS]))
+    return [coder]
+
+
+def _statistics(coder: str, codebook_sizes: Sequence[int], statistics: Statistics | None) -> Statistics:
+    if statistics is not None:
+        return statistics
+    if coder == "histogram":
+        raise UsageError("the histogram coder needs counts, and this model ships none", "use adaptive or packed")
+    from vqcli.coders.statistics import flat
+
+    return flat(codebook_sizes)
+
+
+def _as_plane(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    return shape[0], int(np.prod(shape[1:-1], dtype=np.int64)), shape[-1]

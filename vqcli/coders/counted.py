@@ -1,0 +1,140 @@
+"""Codes under counts by context: `histogram` with the model's counts, `adaptive` with counts that learn along the way.
+
+Both are one algorithm. Counts that grow by 0 a symbol stay what the model ships; counts that grow follow the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+from vqcli.coders import rangecoder
+from vqcli.coders.statistics import Statistics, add_activity, predict, symbols_and_energies
+from vqcli.errors import BadFile
+
+INCREMENT = 24  # what a symbol adds to its count when counts learn; the shipped counts weigh COUNT_TOTAL / 24 symbols
+LARGEST_TOTAL = 1 << 16  # counts are halved beyond this, so that a file's past fades
+
+
+def encode(codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statistics, *, adaptive: bool) -> bytes:
+    """Bytes of codes [G, H, W], each below its group's codebook size."""
+    codes = np.ascontiguousarray(codes, np.int32)
+    sizes = np.array(codebook_sizes, np.int64)
+    if codes.size == 0:
+        return b""
+    s = statistics
+    symbols, energies = symbols_and_energies(codes, sizes, s.mean, s.own, s.earlier)
+    counts, increment = _start(s, adaptive)
+    return _encode(symbols, energies, s.thresholds, counts, increment).tobytes()
+
+
+def decode(
+    data: bytes, shape: tuple[int, int, int], codebook_sizes: Sequence[int], statistics: Statistics, *, adaptive: bool
+) -> np.ndarray:
+    """Codes int32 [G, H, W] of bytes. Raises BadFile if the bytes are not exactly those of so many codes."""
+    if 0 in shape:
+        codes, whole = np.zeros(shape, np.int32), not data
+    else:
+        sizes = np.array(codebook_sizes, np.int64)
+        counts, increment = _start(statistics, adaptive)
+        s = statistics
+        codes, whole = _decode(
+            np.frombuffer(data, np.uint8), shape, sizes, s.mean, s.own, s.earlier, s.thresholds, counts, increment
+        )
+    if not whole:
+        raise BadFile(f"{len(data)} bytes of codes end too early or too late")
+    return codes
+
+
+def _start(statistics: Statistics, adaptive: bool) -> tuple[np.ndarray, int]:
+    counts = statistics.counts.astype(np.int32)  # a copy: the coder changes it
+    return counts, (INCREMENT if adaptive else 0)
+
+
+@njit(cache=True, nogil=True)
+def _encode(
+    symbols: np.ndarray, energies: np.ndarray, thresholds: np.ndarray, counts: np.ndarray, increment: int
+) -> np.ndarray:
+    G, H, W = symbols.shape
+    out = np.zeros(symbols.size * 4 + 16, np.uint8)  # a symbol costs at most log2(LARGEST_TOTAL) = 16 bits and a carry
+    state = rangecoder.new_state()
+    totals = _totals(counts)
+    for g in range(G):
+        for y in range(H):
+            for x in range(W):
+                context = np.searchsorted(thresholds[g], energies[g, y, x], side="right")
+                row, symbol = counts[g, context], symbols[g, y, x]
+                before = 0
+                for k in range(symbol):
+                    before += row[k]
+                rangecoder.put(state, out, before, row[symbol], totals[g, context])
+                if increment:
+                    totals[g, context] = _learn(row, symbol, increment, totals[g, context])
+    return out[: rangecoder.finish(state, out)]
+
+
+@njit(cache=True, nogil=True)
+def _decode(
+    data: np.ndarray,
+    shape: tuple[int, int, int],
+    sizes: np.ndarray,
+    mean: np.ndarray,
+    own: np.ndarray,
+    earlier: np.ndarray,
+    thresholds: np.ndarray,
+    counts: np.ndarray,
+    increment: int,
+) -> tuple[np.ndarray, bool]:
+    G, H, W = shape
+    codes, values = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    state = rangecoder.new_state()
+    rangecoder.open_stream(state, data)
+    totals = _totals(counts)
+    for g in range(G):
+        K = np.int32(sizes[g])
+        middle = (K - 1) // 2
+        activity = np.zeros((H, W), np.int32)
+        add_activity(activity, values, earlier, g)
+        for y in range(H):
+            for x in range(W):
+                predicted, energy = predict(values[g], activity, y, x, mean[g], own[g])
+                context = np.searchsorted(thresholds[g], energy, side="right")
+                row, total = counts[g, context], totals[g, context]
+                wanted = rangecoder.peek(state, total)
+                symbol = before = 0
+                while before + row[symbol] <= wanted:
+                    before += row[symbol]
+                    symbol += 1
+                if not rangecoder.advance(state, data, before, row[symbol], total):
+                    return codes, False
+                code = (symbol + predicted) % K
+                codes[g, y, x], values[g, y, x] = code, code - middle
+                if increment:
+                    totals[g, context] = _learn(row, symbol, increment, total)
+    return codes, rangecoder.at_end(state, data)
+
+
+@njit(cache=True, nogil=True)
+def _totals(counts: np.ndarray) -> np.ndarray:
+    G, X, K = counts.shape
+    totals = np.zeros((G, X), np.int64)
+    for g in range(G):
+        for context in range(X):
+            for k in range(K):
+                totals[g, context] += counts[g, context, k]
+    return totals
+
+
+@njit(cache=True, nogil=True)
+def _learn(row: np.ndarray, symbol: int, increment: int, total: int) -> int:
+    """Count a symbol and return the new total."""
+    row[symbol] += increment
+    total += increment
+    if total > LARGEST_TOTAL:
+        total = 0
+        for k in range(len(row)):
+            row[k] = (row[k] + 1) >> 1  # what was at least 1 stays at least 1, what was 0 stays 0
+            total += row[k]
+    return total

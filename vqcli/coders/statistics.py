@@ -1,0 +1,161 @@
+"""What a model knows about its codes, in integers: how to predict a code from its causal neighbours, and counts.
+
+A code is coded as its difference from a predicted mean, modulo K, with counts that depend on a context:
+
+    mean    = (m . neighbours + 32) >> 6                  four neighbours of its own group: W, N, NW, NE
+    energy  = w . |neighbours| + sum over earlier groups g' of v[g'] |code of g' at this position|
+    context = number of thresholds at or below the energy
+
+Values count from the middle of the codebook and are 0 outside of the chunk. Weights are in units of 1/64.
+Codes of a vector quantizer have no such order: their weights are zero, which leaves one context and the plain
+histogram of each group. Everything is integer arithmetic, so encoder and decoder agree on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numba import njit
+
+COUNT_TOTAL = 1 << 15  # about what the counts of one context add up to
+UNIT = 64  # weights are in units of 1/64
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Integer tables for G groups and X contexts, shipped inside the model file.
+
+    mean, own    int32 [G, 4], weights of the neighbours W, N, NW, NE for mean and energy
+    earlier      int32 [G, G], weights of earlier groups for the energy; lower triangular
+    thresholds   int32 [G, X - 1], ascending
+    counts       uint16 [G, X, largest K], at least 1 for each code below the group's K, 0 beyond
+    """
+
+    mean: np.ndarray
+    own: np.ndarray
+    earlier: np.ndarray
+    thresholds: np.ndarray
+    counts: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def of_groups(self, first: int, last: int) -> Statistics:
+        """The part for groups first .. last - 1, on their own."""
+        part = slice(first, last)
+        return Statistics(
+            self.mean[part], self.own[part], self.earlier[part, part], self.thresholds[part], self.counts[part]
+        )
+
+
+def flat(codebook_sizes: Sequence[int]) -> Statistics:
+    """No knowledge: one context, all codes alike."""
+    G = len(codebook_sizes)
+    counts = (np.arange(max(codebook_sizes)) < np.array(codebook_sizes)[:, None, None]).astype(np.uint16)
+    zeros = np.zeros((G, 4), np.int32)
+    return Statistics(zeros, zeros, np.zeros((G, G), np.int32), np.zeros((G, 0), np.int32), counts)
+
+
+def fit(
+    samples: Iterable[np.ndarray],
+    codebook_sizes: Sequence[int],
+    *,
+    weights: dict[str, np.ndarray] | None = None,
+    contexts: int = 1,
+) -> Statistics:
+    """Count the codes of `samples` (each [G, H, W]) by context.
+
+    `weights` (mean, own, earlier) come from the rate model of training; the thresholds split the energies
+    so that each context carries about the same number of bits.
+    """
+    start = flat(codebook_sizes)
+    if weights:
+        start = Statistics(
+            **{name: weights[name].astype(np.int32) for name in ("mean", "own", "earlier")},
+            thresholds=start.thresholds,
+            counts=start.counts,
+        )
+    sizes = np.array(codebook_sizes, np.int64)
+    observed = [
+        symbols_and_energies(np.ascontiguousarray(codes, np.int32), sizes, start.mean, start.own, start.earlier)
+        for codes in samples
+    ]
+    G, K = len(sizes), int(sizes.max())
+    thresholds = np.zeros((G, contexts - 1), np.int32)
+    counts = np.zeros((G, contexts, K), np.uint16)
+    for g in range(G):
+        symbols = np.concatenate([s[g].ravel() for s, _ in observed])
+        energies = np.concatenate([e[g].ravel() for _, e in observed])
+        thresholds[g] = _even_bits(energies, contexts)
+        context = np.searchsorted(thresholds[g], energies, side="right")
+        seen = np.bincount(context * K + symbols, minlength=contexts * K).reshape(contexts, K)
+        counts[g] = _scaled(seen, codebook_sizes[g])
+    return Statistics(start.mean, start.own, start.earlier, thresholds, counts)
+
+
+def _even_bits(energies: np.ndarray, contexts: int) -> np.ndarray:
+    """Thresholds between contexts: quantiles of energy weighted by the bits that such an energy costs, about."""
+    order = np.sort(energies)
+    cost = np.cumsum(0.05 + np.log2(1 + order / UNIT))
+    cuts = np.searchsorted(cost, cost[-1] * np.arange(1, contexts) / contexts)
+    return order[np.minimum(cuts, len(order) - 1)] + 1
+
+
+def _scaled(seen: np.ndarray, K: int) -> np.ndarray:
+    """Counts [X, K'] scaled to COUNT_TOTAL or so for each context, at least 1 for each of the K codes."""
+    # a context seldom seen leans on all contexts together
+    pooled = (seen.sum(0) + 0.1) / (seen.sum() + 0.1 * K)
+    share = (seen + 20 * pooled) / (seen.sum(1, keepdims=True) + 20)
+    scaled = np.maximum(1, np.round(share * COUNT_TOTAL)).astype(np.uint16)
+    scaled[:, K:] = 0
+    return scaled
+
+
+@njit(cache=True, nogil=True, inline="always")
+def predict(
+    values: np.ndarray, activity: np.ndarray, y: int, x: int, mean: np.ndarray, own: np.ndarray
+) -> tuple[int, int]:
+    """Predicted mean and energy at (y, x) of one group: values [H, W] before it, activity [H, W] of earlier groups."""
+    W = values.shape[1]
+    west = values[y, x - 1] if x > 0 else 0
+    north = values[y - 1, x] if y > 0 else 0
+    north_west = values[y - 1, x - 1] if y > 0 and x > 0 else 0
+    north_east = values[y - 1, x + 1] if y > 0 and x + 1 < W else 0
+    predicted = (mean[0] * west + mean[1] * north + mean[2] * north_west + mean[3] * north_east + 32) >> 6
+    energy = own[0] * abs(west) + own[1] * abs(north) + own[2] * abs(north_west) + own[3] * abs(north_east)
+    return predicted, energy + activity[y, x]
+
+
+@njit(cache=True, nogil=True)
+def add_activity(activity: np.ndarray, values: np.ndarray, earlier: np.ndarray, g: int) -> None:
+    """Energy [H, W] that the groups before g lend to it: values [G, H, W]."""
+    for other in range(g):
+        weight = earlier[g, other]
+        if weight:
+            for y in range(activity.shape[0]):
+                for x in range(activity.shape[1]):
+                    activity[y, x] += weight * abs(values[other, y, x])
+
+
+@njit(cache=True, nogil=True)
+def symbols_and_energies(
+    codes: np.ndarray, sizes: np.ndarray, mean: np.ndarray, own: np.ndarray, earlier: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is coded, and how lively its surroundings are: codes [G, H, W] -> symbols, energies, all int32."""
+    G, H, W = codes.shape
+    symbols, energies = np.empty_like(codes), np.empty_like(codes)
+    values = np.empty_like(codes)
+    for g in range(G):
+        K = np.int32(sizes[g])
+        middle = (K - 1) // 2
+        values[g] = codes[g] - middle
+        activity = np.zeros((H, W), np.int32)
+        add_activity(activity, values, earlier, g)
+        for y in range(H):
+            for x in range(W):
+                predicted, energy = predict(values[g], activity, y, x, mean[g], own[g])
+                symbols[g, y, x] = (codes[g, y, x] - predicted) % K
+                energies[g, y, x] = energy
+    return symbols, energies

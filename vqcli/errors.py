@@ -1,0 +1,65 @@
+"""What can go wrong, as one tree.
+
+    VqError                 1   anything vq says about itself
+    ├── UsageError          2   the call makes no sense: options, names, an output that exists
+    ├── BadFile             3   an input is not what it should be
+    │   └── DamagedChunks   3   a .vqz file is whole but for the chunks it names
+    ├── ModelError          4   a model is missing, or is not the one that a file was made with
+    ├── UnknownLabel        5   no such class or speaker
+    └── OutputError         6   a result cannot be written
+
+The number is the exit status of the command line; 130 means interrupted. The
+message is one line that says what is wrong, `hint` one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VqError(Exception):
+    """The root of every error that vq raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(VqError):
+    exit_code = 2
+
+
+class BadFile(VqError):
+    exit_code = 3
+
+
+class DamagedChunks(BadFile):
+    """`chunks` holds the index of each chunk that failed its checksum."""
+
+    def __init__(self, message: str, chunks: tuple[int, ...], hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.chunks = chunks
+
+
+class ModelError(VqError):
+    exit_code = 4
+
+
+class UnknownLabel(VqError):
+    exit_code = 5
+
+
+class OutputError(VqError):
+    exit_code = 6
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """A hint that lists the known names most like `name`, or all of them if none is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(names)}" if names else ""

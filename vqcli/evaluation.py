@@ -1,0 +1,92 @@
+"""What a model costs and how good it is, beside the usual codecs at equal bytes. Rates are those of whole files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vqcli import baselines, metrics, packing, tiles
+from vqcli.errors import BadFile
+from vqcli.media import image
+from vqcli.zoo import LoadedModel
+
+
+@dataclass(frozen=True)
+class Point:
+    """One picture through one codec.
+
+    codec           name of a model or of a usual codec
+    quality         of the model, also for the usual codecs that were given as many bytes; 0 if it has none
+    bits_per_pixel  of the whole file, header included
+    psnr_db         over all pixels and channels, peak 255
+    ms_ssim         0 .. 1
+    """
+
+    codec: str
+    quality: float
+    picture: str
+    size_bytes: int
+    bits_per_pixel: float
+    psnr_db: float
+    ms_ssim: float
+
+
+def evaluate(
+    model: LoadedModel,
+    paths: list[Path],
+    qualities: Iterable[float | None],
+    *,
+    beside: Iterable[str] = ("JPEG", "WebP", "AVIF"),
+    coder: str = "auto",
+    report: Callable[[float], None] = tiles.silent,
+    complain: Callable[[BadFile], None] = lambda error: None,
+) -> Iterator[Point]:
+    """Points of the model at each quality, and of each codec of `beside` at the same bytes, picture by picture.
+
+    A picture that cannot be read is reported to `complain` and left out.
+    """
+    qualities, beside = list(qualities), list(beside)
+    for done, path in enumerate(paths):
+        try:
+            pixels = image.read(path).pixels
+        except BadFile as error:
+            complain(error)
+            continue
+        latents = tiles.encode_latents(model, pixels)
+        for quality in qualities:
+            tenths = tiles.resolve_quality(model, quality)
+            codes = tiles.quantize(model, latents, pixels, tenths)
+            size = packing.file_size(model, codes, coder=coder)
+            yield measure(model.info.name, tenths / 10, path.name, pixels, tiles.decode_image(model, codes), size)
+            for codec in beside:
+                other = baselines.at_bytes(pixels, codec, size)
+                yield measure(codec, tenths / 10, path.name, pixels, other.pixels, other.size_bytes)
+        report((done + 1) / len(paths))
+
+
+def means(points: Iterable[Point]) -> list[Point]:
+    """One point for each codec and quality: the mean over pictures, in the order of first appearance."""
+    groups: dict[tuple[float, str], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point.quality, point.codec), []).append(point)
+    return [
+        Point(
+            codec,
+            quality,
+            f"mean of {len(group)}",
+            round(np.mean([point.size_bytes for point in group])),
+            float(np.mean([point.bits_per_pixel for point in group])),
+            float(np.mean([point.psnr_db for point in group])),
+            float(np.mean([point.ms_ssim for point in group])),
+        )
+        for (quality, codec), group in sorted(groups.items(), key=lambda item: item[0][0])
+    ]
+
+
+def measure(codec: str, quality: float, name: str, pixels: np.ndarray, other: np.ndarray, size: int) -> Point:
+    """The point of a decoded picture beside its original, both uint8 [H, W, C], from a file of `size` bytes."""
+    rate = metrics.bits_per_pixel(size, pixels.shape[1], pixels.shape[0])
+    return Point(codec, quality, name, size, rate, metrics.psnr(pixels, other), metrics.ms_ssim(pixels, other))

@@ -1,0 +1,35 @@
+"""Pictures of pictures: rows for comparison, and codes as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vqcli.errors import UsageError
+
+
+def side_by_side(pictures: Sequence[np.ndarray], labels: Sequence[str] | None = None, gap: int = 8) -> np.ndarray:
+    """Pictures uint8 [H, W_i, 1 or 3] of one height in a row on white, `gap` pixels apart, captions above: RGB."""
+    if len({len(picture) for picture in pictures}) != 1 or (labels is not None and len(labels) != len(pictures)):
+        raise UsageError("pictures in a row need one height, and a label for each or none")
+    columns: list[np.ndarray] = []
+    for index, picture in enumerate(pictures):
+        height, width, _ = picture.shape
+        column = np.broadcast_to(picture, (height, width, 3))
+        if labels is not None:
+            caption = Image.new("RGB", (width, 22), "white")
+            ImageDraw.Draw(caption).text((1, 2), labels[index], "black", ImageFont.load_default(14))
+            column = np.concatenate([np.asarray(caption), column])
+        columns += [np.full((len(column), gap, 3), 255, np.uint8), column]
+    return np.concatenate(columns[1:], axis=1)
+
+
+def codes_picture(codes: np.ndarray, size: int, scale: int) -> np.ndarray:
+    """Codes [rows, columns] in 0 to `size` - 1 as squares of `scale` pixels: RGB. A code has one colour everywhere."""
+    if codes.size and not 0 <= codes.min() <= codes.max() < size:
+        raise UsageError(f"codes must lie in 0 to {size - 1}")
+    hashes = (np.arange(size, dtype=np.uint64) + 1) * 2654435761 % 2**32  # Knuth's: neighbours differ strongly
+    palette = 32 + (hashes[:, None] >> np.array([8, 16, 24], np.uint64)) % 256 * 7 // 8  # [K, 3], not too dark
+    return palette.astype(np.uint8)[codes].repeat(scale, axis=0).repeat(scale, axis=1)

@@ -1,0 +1,300 @@
+"""Pictures: files to uint8 arrays [H, W, C] of grey (C = 1) or sRGB (C = 3), and back.
+
+A file may come from anywhere, so reading goes by steps: the first bytes choose one of a few
+decoders, the header tells the size, the size is checked, and only then is a pixel decoded. The
+decoders are called directly, not through `Image.open`, whose check of the size is a global of the
+process and only warns at first. What had to change on the way to 8-bit sRGB stands in `Picture.notes`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageColor, ImageOps
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from vqcli.errors import BadFile, OutputError, UsageError
+from vqcli.files import refuse_existing, replacing
+
+Decoder = Callable[[BytesIO], ImageFile]
+
+MAX_PIXELS = 2**28  # of a picture that is read or decoded: 268 megapixels, 805 MB
+
+# What a scan of a folder takes for a picture; reading goes by the content alone.
+SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".heic", ".heif"),
+    *(".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pbm"),
+)
+
+# Offset and bytes that tell a kind of file: one that is decoded here, or what to call it.
+_KINDS: tuple[tuple[int, bytes, Decoder | str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (0, b"\xff\xd8\xff", JpegImageFile),
+    (8, b"WEBPVP8", WebPImageFile),
+    (4, b"ftypavif", AvifImageFile),
+    (4, b"ftypavis", AvifImageFile),
+    *((0, magic, TiffImageFile) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    (0, b"BM", BmpImageFile),
+    (0, b"GIF8", GifImageFile),
+    *((0, b"P%d%c" % (n, space), PpmImageFile) for n in range(1, 7) for space in b" \t\r\n"),
+    *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1")),
+    (4, b"ftyp", "a video"),
+    (8, b"WAVE", "a sound"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"PK\3\4", "a zip archive"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """`pixels`: uint8 [H, W, C], C = 1 grey or 3 sRGB. `notes`: what was changed, as "first of 12 frames"."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read the first frame of a picture, upright, with its alpha laid over `background` (a name or #rrggbb).
+
+    Raises UsageError if the colour is unknown, and BadFile, whose one line starts with the name, if the file
+    is missing, no picture, damaged, or of more than `max_pixels` (in GIF, TIFF and WebP also if it is of more
+    than twice Pillow's `MAX_IMAGE_PIXELS`). About damaged TIFFs libtiff may also print to stderr by itself.
+    """
+    try:
+        ImageColor.getrgb(background)
+    except ValueError:
+        raise UsageError(f"unknown background colour: {background}", "a name such as white, or #rrggbb") from None
+    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
+    decoder, data = _open(source, name, max_bytes=8 * max_pixels + 2**26)
+    try:
+        with _quiet(), decoder(data) as image:
+            if image.width * image.height <= max_pixels:
+                return _decode(image, background)
+            claim = f"{image.width} x {image.height} pixels; {max_pixels} are allowed"
+    except Image.DecompressionBombError as error:
+        claim = str(error)
+    except Exception as error:  # fed with hostile bytes, the decoders raise just anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadFile(f"{name} is damaged or incomplete: {reason}") from error
+    raise BadFile(f"{name} is too large: {claim}")
+
+
+def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, BytesIO]:
+    """Read the file if it begins like a picture, and find what decodes it."""
+    try:
+        with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as stream:
+            head = stream.read(64)
+            decoder = _decoder(head, name)
+            body = stream.read(max_bytes)
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(body) == max_bytes:
+        raise BadFile(f"{name} is too large: more than {max_bytes} bytes")
+    return decoder, BytesIO(head + body)
+
+
+def _decoder(head: bytes, name: str) -> Decoder:
+    """The decoder for a file that starts with `head`; BadFile says what the file looks like if there is none."""
+    if b"vqz" in head[:8].lower():
+        raise BadFile(f"{name} is a .vqz file, not a picture", "vq decode reads it")
+    kind = next((kind for offset, magic, kind in _KINDS if head.startswith(magic, offset)), None)
+    if kind == "HEIC":
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError:
+            raise BadFile(f"{name} is a HEIC picture, which needs an extra", "pip install 'vqcli[heic]'") from None
+        return HeifImageFile
+    if kind is None:
+        text = bytes(range(32, 127)) + b"\t\n\r\f"
+        kind = "an empty file" if not head else "of no known kind" if head.translate(None, text) else "text"
+    if isinstance(kind, str):
+        raise BadFile(f"{name} is {kind}, not a picture", "PNG, JPEG, WebP, AVIF, TIFF, BMP and GIF are read")
+    return kind
+
+
+_silence, _silent_threads, _loud = threading.Lock(), 0, warnings.catch_warnings()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings while any thread is inside: Pillow warns about damage that it survives.
+
+    The filters belong to the process: if each thread put back what it found, that could be another's silence.
+    """
+    global _silent_threads, _loud
+    with _silence:
+        _silent_threads += 1
+        if _silent_threads == 1:
+            _loud = warnings.catch_warnings(action="ignore")
+            _loud.__enter__()
+    try:
+        yield
+    finally:
+        with _silence:
+            _silent_threads -= 1
+            if _silent_threads == 0:
+                _loud.__exit__(None, None, None)
+
+
+# ---------------------------------------------------------------- any mode -> 8-bit grey or sRGB
+
+
+def _decode(file: ImageFile, background: str) -> Picture:
+    notes = []
+    if (frames := getattr(file, "n_frames", 1)) > 1:
+        notes.append(f"first of {frames} frames")
+    deep = ";16" in str(file.tile)  # Pillow keeps the high bytes of 16-bit colours and tells nobody
+    file.load()
+    try:
+        image: Image.Image = ImageOps.exif_transpose(file)
+    except Exception:  # the pixels are whole; only the word about which way is up is not
+        image = file
+        notes.append("damaged EXIF ignored")
+    profile = image.info.get("icc_profile")
+    alpha = None
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(_to_8_bits(np.asarray(image), notes))
+    else:
+        if deep:
+            notes.append("16 bits reduced to 8")
+        if image.has_transparency_data:
+            image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
+            alpha = image.getchannel("A")
+    flat = _to_srgb(image, profile, notes)
+    if alpha is not None and np.asarray(alpha).min() < 255:
+        colour = ImageColor.getrgb(background)[:3]
+        mode = "L" if flat.mode == "L" and len(set(colour)) == 1 else "RGB"
+        below = Image.new(mode, flat.size, colour[: len(mode)])
+        below.paste(flat.convert(mode), mask=alpha)
+        flat = below
+        notes.append(f"alpha composited over {background}")
+    return Picture(np.array(flat).reshape(flat.height, flat.width, -1), tuple(notes))
+
+
+def _to_8_bits(values: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Grey integers (white is 65535) or floats (white is 1, 255 or 65535) [H, W] to uint8; stretch any others."""
+    whites = (65535.0,) if values.dtype.kind in "iu" else (1.0, 255.0, 65535.0)
+    values = np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0)
+    low, high = float(values.min()), float(values.max())
+    white = next((white for white in whites if low >= 0 and high <= white), None)
+    if white is None:
+        notes.append(f"values from {low:g} to {high:g} stretched to 0 to 255")
+        return np.rint((values - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
+    notes.append("16 bits reduced to 8" if white == 65535 else f"floating point reduced to 8 bits, {white:g} as white")
+    return np.rint(values * (255 / white)).astype(np.uint8)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """To mode L or RGB without alpha, by the embedded profile if it is sound and is not sRGB already."""
+    if image.mode in ("CMYK", "YCbCr", "LAB"):
+        flat = image
+        notes.append(f"{image.mode} converted")
+    else:
+        flat = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    if profile or flat.mode == "LAB":
+        try:
+            flat = _by_profile(flat, profile, notes)
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            notes.append("unusable ICC profile ignored")
+    return flat if flat.mode in ("L", "RGB") else flat.convert("RGB")
+
+
+def _by_profile(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """Through Little CMS to L or RGB; a LAB picture without a profile defines its colours itself."""
+    source = ImageCms.ImageCmsProfile(BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
+    # an RGB profile in a grey file is against the rules, and common
+    mode = "RGB" if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB" else image.mode
+    transform = ImageCms.buildTransform(
+        *(source, ImageCms.createProfile("sRGB"), mode, "RGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    if mode in ("L", "RGB"):
+        # sRGB goes by many names, so look at what the profile does to ramps of red, green, blue and grey
+        ramps = np.arange(256)[:, None, None] * [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]]  # (256, 4, 3)
+        ramps = ramps[:, 3:] if mode == "L" else ramps
+        moved = ImageCms.applyTransform(Image.fromarray(ramps.astype(np.uint8)).convert(mode), transform)
+        if np.abs(np.asarray(moved) - ramps).max() <= 2:
+            return image
+    if profile:
+        words = "".join(filter(str.isprintable, ImageCms.getProfileDescription(source)))
+        notes.append(f"ICC profile {words[:60]} converted to sRGB")
+    converted = ImageCms.applyTransform(image.convert(mode), transform)
+    assert converted is not None  # it is None only when converting in place
+    return converted.getchannel("G") if image.mode == "L" else converted
+
+
+# ---------------------------------------------------------------- arrays -> files
+
+_JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": "4:4:4"})
+_TIFF: tuple[str, dict[str, Any]] = ("TIFF", {"compression": "tiff_adobe_deflate"})
+_WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {"compress_level": 6}),
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": ("WEBP", {"quality": 90}),
+    ".avif": ("AVIF", {"quality": 90}),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".bmp": ("BMP", {}),
+    ".ppm": ("PPM", {}),
+    ".pgm": ("PPM", {}),
+}
+
+
+def write(
+    target: Path | BinaryIO,
+    pixels: np.ndarray,
+    *,
+    force: bool = False,
+    format: str | None = None,
+    quality: int | None = None,
+) -> None:
+    """Write uint8 [H, W, 1 or 3] to a new file (with `force`: or over an old one), or to a stream.
+
+    `format` is a suffix such as "png", by default that of `target`; `quality` is 1 to 100, where the format has one.
+    Raises UsageError for an unknown format or an existing file, OutputError if the format cannot hold the picture
+    or the file cannot be written; the errors of a stream are its own.
+    """
+    suffix = "." + format.lower().lstrip(".") if format else target.suffix.lower() if isinstance(target, Path) else ""
+    if suffix not in _WRITTEN:
+        raise UsageError(f"unknown kind of picture to write: {suffix or 'no suffix'}", f"known: {', '.join(_WRITTEN)}")
+    pillow_format, settings = _WRITTEN[suffix]
+    if quality is not None:
+        if "quality" not in settings or not 1 <= quality <= 100:
+            raise UsageError(f"no quality {quality} for {suffix}", "1 to 100, for JPEG, WebP and AVIF")
+        settings = settings | {"quality": quality}
+    if isinstance(target, Path):
+        refuse_existing(target, force)  # before the work, not after it
+    data = encode_bytes(pixels, pillow_format, **settings)
+    with replacing(target, force=force) if isinstance(target, Path) else contextlib.nullcontext(target) as stream:
+        stream.write(data)
+
+
+def encode_bytes(pixels: np.ndarray, format: str, **options: Any) -> bytes:
+    """A picture uint8 [H, W, 1 or 3] as the bytes of a file in Pillow's `format`, with Pillow's `options`."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
+        raise UsageError(f"not a picture: {pixels.dtype} {list(pixels.shape)}", "pixels are uint8 [H, W, 1 or 3]")
+    height, width, channels = pixels.shape
+    stream = BytesIO()
+    try:
+        Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(stream, format, **options)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{format} cannot hold {width} x {height} pixels: {error}", "try .png") from error
+    return stream.getvalue()

@@ -1,0 +1,178 @@
+"""Codes <-> .vqz: which coder, which chunks, and the proof that they come back.
+
+Levels and chunks are coded on their own, so that a level can be dropped, a chunk read or lost alone, and all of
+them coded side by side.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from vqcli import coders, vqz
+from vqcli.coders import packed
+from vqcli.coders.statistics import Statistics
+from vqcli.errors import BadFile, UsageError
+from vqcli.media.image import MAX_PIXELS
+from vqcli.vqz import Header, Vqz
+from vqcli.zoo import LoadedModel
+
+CHUNK = 1024  # pixels: large enough for the counts to settle, small enough that damage stays local
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ImageCodes:
+    """A picture as integers.
+
+    codes     uint16 [groups, rows, columns]
+    size      width, height of the picture in pixels
+    channels  1 grey, 3 colour
+    quality   in tenths of a step, 0 for models without one
+    """
+
+    codes: np.ndarray
+    size: tuple[int, int]
+    channels: int
+    quality: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One chunk of one level: where its codes lie, and its index in the file."""
+
+    level: int
+    chunk: int
+    groups: slice
+    window: tuple[slice, ...]
+
+
+def pack_image(
+    model: LoadedModel, image: ImageCodes, *, coder: str = "auto", metadata: dict[str, str] | None = None
+) -> tuple[Header, tuple[bytes, ...]]:
+    """Header and payloads of codes, by the coder of that name; 'auto' takes the smallest, so never more than `packed`.
+
+    Every payload of the coder chosen has been decoded again and compared with its codes.
+    """
+    header = _header(model, image, metadata or {})
+    sizes: dict[str, int] = {}
+    payloads: dict[str, tuple[bytes, ...]] = {}
+    for name in coders.candidates(coder, model.statistics):
+        payloads[name] = tuple(_together(partial(_encode, model, header, image, name), _parts(header)))
+        sizes[name] = sum(map(len, payloads[name]))
+    best = min(sizes, key=sizes.__getitem__)
+    header = replace(header, coder=coders.IDS[best])
+    decoded, _ = unpack_image(model, vqz.unpack(vqz.pack(header, payloads[best])))
+    if not np.array_equal(decoded.codes, image.codes):
+        raise AssertionError(f"coder {best} does not return the codes it was given")
+    return header, payloads[best]
+
+
+def file_size(model: LoadedModel, image: ImageCodes, *, coder: str = "auto") -> int:
+    """Bytes of the whole .vqz file of these codes."""
+    return len(vqz.pack(*pack_image(model, image, coder=coder)))
+
+
+def packed_size(header: Header) -> int:
+    """Bytes of the codes alone in ceil(log2 K) bits each."""
+    return packed.size_bytes((header.groups, *header.grid), header.codebook_sizes)
+
+
+def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) -> tuple[ImageCodes, np.ndarray]:
+    """Codes of a parsed file, and which positions are lost: bool [rows, columns], true only in salvaged files.
+
+    `levels` reads the first ones only. Lost positions hold the middle of each codebook. Raises BadFile if a chunk
+    does not decode, the codes fail their checksum or do not fit the model, UsageError for levels it has not.
+    """
+    header = file.header
+    if header.modality != "image":
+        raise BadFile(f"the file holds {header.modality}, not a picture")
+    if header.codebook_sizes != model.net.quantizer.codebook_sizes[: header.groups]:
+        raise BadFile(f"the file's codebooks are not those of model {model.info.name}")
+    if levels is not None and not 1 <= levels <= header.levels:
+        raise UsageError(f"--levels {levels}: the file has {header.levels}")
+    width, height, channels = header.size
+    if width * height > MAX_PIXELS:
+        raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")
+    kept = levels or header.levels
+    name = coders.name_of(header.coder)
+    codes = np.empty((kept * header.groups_per_level, *header.grid), np.uint16)
+    lost = np.zeros(header.grid, bool)
+
+    def read(part: _Part) -> None:
+        target = codes[(part.groups, *part.window)]
+        sizes = header.codebook_sizes[part.groups]
+        payload = file.payload(part.level, part.chunk)
+        if payload is None:
+            lost[part.window] = True
+            target[...] = ((np.array(sizes) - 1) // 2)[:, None, None]
+        else:
+            target[...] = coders.decode(name, payload, target.shape, sizes, _statistics(model, part))
+
+    _together(read, [part for part in _parts(header) if part.level < kept])
+    if not lost.any():
+        for level, part in enumerate(np.split(codes, kept)):
+            if vqz.codes_crc(part) != header.codes_crcs[level]:
+                raise BadFile("the codes fail their checksum", "the file is damaged, or was not made with this model")
+    return ImageCodes(codes, (width, height), channels, header.quality), lost
+
+
+def keep_levels(model: LoadedModel, image: ImageCodes, levels: int) -> ImageCodes:
+    """The same codes with their first residual levels only. Raises UsageError for more than the model has."""
+    available = model.net.quantizer.levels
+    if not 1 <= levels <= available:
+        raise UsageError(f"--levels {levels}: model {model.info.name} has {available}")
+    return replace(image, codes=image.codes[: levels * image.codes.shape[0] // available])
+
+
+def _header(model: LoadedModel, image: ImageCodes, metadata: dict[str, str]) -> Header:
+    quantizer = model.net.quantizer
+    groups, *grid = image.codes.shape
+    levels = quantizer.levels * groups // len(quantizer.codebook_sizes)
+    side = CHUNK // model.net.stride
+    return Header(
+        modality="image",
+        size=(*image.size, image.channels),
+        grid=tuple(grid),
+        codebook_sizes=quantizer.codebook_sizes[:groups],
+        levels=levels,
+        model=model.info.name,
+        digest=model.info.digest,
+        coder=coders.IDS["packed"],
+        quality=image.quality,
+        chunk=() if max(grid) <= side else tuple(min(side, length) for length in grid),
+        codes_crcs=tuple(vqz.codes_crc(part) for part in np.split(image.codes, levels)),
+        metadata=metadata,
+    )
+
+
+def _parts(header: Header) -> list[_Part]:
+    n = header.groups_per_level
+    windows = header.chunk_windows()
+    return [
+        _Part(level, chunk, slice(level * n, (level + 1) * n), window)
+        for level in range(header.levels)
+        for chunk, window in enumerate(windows)
+    ]
+
+
+def _encode(model: LoadedModel, header: Header, image: ImageCodes, coder: str, part: _Part) -> bytes:
+    codes = image.codes[(part.groups, *part.window)]
+    return coders.encode(coder, codes, header.codebook_sizes[part.groups], _statistics(model, part))
+
+
+def _statistics(model: LoadedModel, part: _Part) -> Statistics | None:
+    return model.statistics and model.statistics.of_groups(part.groups.start, part.groups.stop)
+
+
+def _together(work: Callable[[_Part], Result], parts: Iterable[_Part]) -> list[Result]:
+    """Results in order; the coders release the interpreter's lock, so threads are enough."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(work, parts))

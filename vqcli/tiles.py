@@ -1,0 +1,162 @@
+"""Pixels -> codes -> pixels, through a model.
+
+Pictures of any size: the net sees tiles with a margin as wide as its reach, so that tiled codes equal those
+of the whole picture (up to ties within float error) and memory is bounded by the tile. What becomes of the
+codes in a file is the business of packing.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from vqcli.errors import BadFile, UsageError
+from vqcli.packing import ImageCodes, file_size
+from vqcli.zoo import LoadedModel
+
+TILE = 1024  # pixels: the net's working set stays at some hundred MiB
+
+Window = tuple[slice, slice]
+Report = Callable[[float], None]
+
+
+def silent(share: float) -> None:
+    """The default for `report`, which otherwise hears what share, 0 to 1, is done."""
+
+
+def resolve_quality(model: LoadedModel, quality: float | None) -> int:
+    """A quality in tenths, checked against the model; None is the model's middle. 0 for models without qualities."""
+    steps = qualities(model)
+    if steps == 0:
+        if quality is not None:
+            raise UsageError(f"model {model.info.name} has one quality only", "leave --quality and --bpp out")
+        return 0
+    if quality is None:
+        return 10 * ((steps + 1) // 2)
+    if not 1 <= quality <= steps:
+        raise UsageError(f"quality {quality:g} is not within 1 to {steps}")
+    return round(quality * 10)
+
+
+def qualities(model: LoadedModel) -> int:
+    """Number of whole quality steps, 0 for models that have but one quality."""
+    return model.net.quantizer.qualities
+
+
+@torch.inference_mode()
+def encode_latents(model: LoadedModel, pixels: np.ndarray, report: Report = silent) -> torch.Tensor:
+    """Latents z_e [D, rows, columns] (float32, on the CPU) of pixels uint8 [H, W, 1 or 3]."""
+    net = model.net
+    stride, margin = net.stride, net.encoder_margin
+    H, W = pixels.shape[:2]
+    rows, columns = -(-H // stride), -(-W // stride)
+    latents = torch.empty(net.quantizer.dim, rows, columns)
+    for inner, outer, done in _tiles(rows, columns, TILE // stride, margin):
+        region = _padded(pixels, *(slice(s.start * stride, s.stop * stride) for s in outer))
+        x = torch.tensor(region, device=model.device).movedim(-1, 0).float()[None] / 255 - 0.5
+        z_e = net.encoder(x.expand(-1, net.channels, -1, -1))[0]
+        latents[:, inner[0], inner[1]] = z_e[(slice(None), *_within(inner, outer))].cpu()
+        report(done)
+    return latents
+
+
+@torch.inference_mode()
+def quantize(model: LoadedModel, latents: torch.Tensor, pixels: np.ndarray, quality: int) -> ImageCodes:
+    """Codes of latents at a quality in tenths."""
+    rows_at_once = max(1, 2**22 // (latents.shape[0] * latents.shape[2]))
+    parts = [
+        model.net.quantizer.codes(part[None].to(model.device), _quality(model, quality))[0]
+        .cpu()
+        .numpy()
+        .astype(np.uint16)
+        for part in latents.split(rows_at_once, dim=1)
+    ]
+    H, W, channels = pixels.shape
+    return ImageCodes(np.concatenate(parts, axis=1), (W, H), channels, quality)
+
+
+def encode_image(
+    model: LoadedModel, pixels: np.ndarray, *, quality: float | None = None, report: Report = silent
+) -> ImageCodes:
+    """Codes of pixels uint8 [H, W, 1 or 3]."""
+    tenths = resolve_quality(model, quality)
+    return quantize(model, encode_latents(model, pixels, report), pixels, tenths)
+
+
+@torch.inference_mode()
+def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent) -> np.ndarray:
+    """Pixels uint8 [H, W, channels] of codes; fewer groups than the model has stand for its first levels."""
+    net = model.net
+    stride, (W, H) = net.stride, image.size
+    rows, columns = image.codes.shape[1:]
+    if (rows, columns) != (-(-H // stride), -(-W // stride)):
+        raise BadFile(f"a grid of {rows} x {columns} codes does not belong to {W} x {H} pixels")
+    pixels = np.empty((H, W, image.channels), np.uint8)
+    quality = _quality(model, image.quality)
+    for inner, outer, done in _tiles(rows, columns, TILE // stride, net.decoder_margin):
+        codes = torch.from_numpy(image.codes[(slice(None), *outer)].astype(np.int64)).to(model.device)
+        x = net.decode(codes[None], quality)[0]  # (C, h, w)
+        top, left = (s.start * stride for s in inner)
+        bottom, right = min(inner[0].stop * stride, H), min(inner[1].stop * stride, W)
+        dy, dx = (s.start * stride for s in _within(inner, outer))
+        x = x[:, dy : dy + bottom - top, dx : dx + right - left]
+        if image.channels == 1:
+            x = x.mean(0, keepdim=True)
+        pixels[top:bottom, left:right] = ((x + 0.5) * 255).round().clamp(0, 255).byte().movedim(0, -1).cpu().numpy()
+        report(done)
+    return pixels
+
+
+def search_quality(
+    model: LoadedModel, pixels: np.ndarray, bits_per_pixel: float, *, coder: str = "auto", report: Report = silent
+) -> ImageCodes:
+    """Codes at the highest quality whose whole file stays within `bits_per_pixel`, or at the lowest if none does."""
+    if qualities(model) == 0:
+        raise UsageError(f"model {model.info.name} has one rate only", "leave --bpp out, or use --model photo")
+    latents = encode_latents(model, pixels, report)
+    target = bits_per_pixel * pixels.shape[0] * pixels.shape[1] / 8
+    low, high = 10, 10 * qualities(model)
+    best = quantize(model, latents, pixels, low)
+    while low < high:
+        middle = (low + high + 1) // 2
+        image = quantize(model, latents, pixels, middle)
+        if file_size(model, image, coder=coder) <= target:
+            low, best = middle, image
+        else:
+            high = middle - 1
+    return best
+
+
+def _quality(model: LoadedModel, tenths: int) -> torch.Tensor | None:
+    return torch.tensor([tenths / 10], device=model.device) if tenths else None
+
+
+def _tiles(rows: int, columns: int, side: int, margin: int) -> Iterator[tuple[Window, Window, float]]:
+    """Windows that part a grid: (inner, outer with its margin, share of the work done after it).
+
+    The outer window ends at the border of the grid, where the net pads tile and whole picture alike.
+    """
+    tops, lefts = range(0, rows, side), range(0, columns, side)
+    for i, top in enumerate(tops):
+        for j, left in enumerate(lefts):
+            bottom, right = min(top + side, rows), min(left + side, columns)
+            outer = (
+                slice(max(top - margin, 0), min(bottom + margin, rows)),
+                slice(max(left - margin, 0), min(right + margin, columns)),
+            )
+            yield (slice(top, bottom), slice(left, right)), outer, (i * len(lefts) + j + 1) / (len(tops) * len(lefts))
+
+
+def _within(inner: Window, outer: Window) -> Window:
+    """The inner window in coordinates of the outer one."""
+    y, x = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+    return y, x
+
+
+def _padded(pixels: np.ndarray, y: slice, x: slice) -> np.ndarray:
+    """pixels[y, x], where what lies beyond the picture repeats its border."""
+    region = pixels[y, x]
+    missing = (y.stop - y.start - region.shape[0], x.stop - x.start - region.shape[1])
+    return np.pad(region, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else region

@@ -1,0 +1,224 @@
+"""Trained models: find, list, load, save.
+
+A model is a folder with `model.safetensors` (weights, integer statistics of its codes, and a JSON description in the
+header) and `README.md` (its card). It goes by the name of its folder and by a digest: the first 8 bytes of the
+SHA-256 of the file, which every .vqz file repeats. Listing and describing models needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqcli.errors import ModelError, VqError, near_matches
+from vqcli.files import replacing
+
+if TYPE_CHECKING:
+    import torch
+
+    from vqcli.coders.statistics import Statistics
+    from vqcli.nets.vqvae2d import ImageVQVAE
+
+FORMAT = 1
+FILE = "model.safetensors"
+DEFAULTS = {"image": "photo"}  # the model of `vq encode` for each modality
+LARGEST_HEADER = 2**24
+STATISTICS = "statistics."  # prefix of the tensors that belong to the coders, not to the net
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model says about itself, read without its weights."""
+
+    folder: Path
+    description: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def path(self) -> Path:
+        return self.folder / FILE
+
+    @property
+    def modality(self) -> str:
+        return self.description["modality"]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """First 8 bytes of the SHA-256 of the model file."""
+        return hashlib.sha256(self.path.read_bytes()).digest()[:8]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A net ready to run on `device`, the statistics of its codes if it ships any, and its description."""
+
+    info: ModelInfo
+    net: ImageVQVAE
+    statistics: Statistics | None
+    device: torch.device
+
+
+def families() -> dict[str, Any]:
+    """Architectures by name. A function, since naming the classes imports torch."""
+    from vqcli.nets.vqvae2d import ImageVQVAE
+
+    return {"vqvae2d": ImageVQVAE}
+
+
+def build(family: str, arguments: Mapping[str, Any]) -> Any:
+    """A net with fresh weights. Raises ModelError for an unknown family or arguments that do not fit it."""
+    known = families()
+    if family not in known:
+        raise ModelError(f"no family {family}", near_matches(family, known))
+    try:
+        return known[family](**arguments)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"these arguments do not make a {family}: {error}") from None
+
+
+def search_path() -> list[Path]:
+    """Folders that hold models, the first match wins: VQ_MODELS, the user's data folder, the shipped models."""
+    named = [Path(part) for part in os.environ.get("VQ_MODELS", "").split(os.pathsep) if part]
+    package = Path(__file__).parent
+    shipped = package / "shipped"
+    return [*named, user_folder(), shipped if shipped.is_dir() else package.parent / "models"]
+
+
+def user_folder() -> Path:
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "vq" / "models"
+
+
+def list_models() -> list[ModelInfo]:
+    """Every model on the search path, by name; the first of a name hides the others."""
+    found: dict[str, ModelInfo] = {}
+    for base in search_path():
+        for path in sorted(base.glob(f"*/{FILE}")):
+            if path.parent.name not in found:
+                found[path.parent.name] = describe(path.parent)
+    return sorted(found.values(), key=lambda info: info.name)
+
+
+def find(name: str) -> ModelInfo:
+    """The model called `name`, or the one in the folder of that path. Raises ModelError if there is none."""
+    if (Path(name) / FILE).is_file():
+        return describe(Path(name).resolve())
+    if "/" not in name and os.sep not in name:
+        for base in search_path():
+            if (base / name / FILE).is_file():
+                return describe(base / name)
+    raise ModelError(f"no model {name} in {_places()}", near_matches(name, [info.name for info in list_models()]))
+
+
+def find_for_file(name: str, digest: bytes) -> ModelInfo:
+    """The model with this digest, whatever it is called now. Raises ModelError that says what was there instead."""
+    folders = [path.parent for base in search_path() for path in sorted(base.glob(f"*/{FILE}"))]
+    folders.sort(key=lambda folder: folder.name != name)  # a digest costs reading the file: try the likely ones first
+    for folder in folders:
+        info = describe(folder)
+        if info.digest == digest:
+            return info
+    if folders and folders[0].name == name:
+        check_digest(describe(folders[0]), name, digest)
+    raise ModelError(
+        f"the file needs model {name} ({digest.hex()}), which is not in {_places()}",
+        "name the folder that holds it in VQ_MODELS, or the model itself with --model",
+    )
+
+
+def check_digest(info: ModelInfo, name: str, digest: bytes) -> None:
+    """Raise ModelError unless `info` is the very model that a file was made with."""
+    if info.digest != digest:
+        raise ModelError(
+            f"the file was made with model {name} ({digest.hex()}), not with {info.folder} ({info.digest.hex()})",
+            "put the right version in a folder of its own and name it with --model",
+        )
+
+
+def describe(folder: Path) -> ModelInfo:
+    """Read the header of a model file. Raises ModelError if it is not one."""
+    path = folder / FILE
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > LARGEST_HEADER:
+                raise ValueError("its header is too large")
+            description = json.loads(json.loads(stream.read(length))["__metadata__"]["vq"])
+        if description["format"] != FORMAT:
+            raise ValueError(f"it has format {description['format']}, this vq reads {FORMAT}")
+        if not {"family", "arguments", "modality"} <= description.keys():
+            raise ValueError("its description is incomplete")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is not a model of vq: {error}") from None
+    return ModelInfo(folder, description)
+
+
+def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
+    """Load a model by name, folder or description, as float32 and ready to run."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from vqcli.coders.statistics import Statistics
+
+    info = find(model) if isinstance(model, str) else model
+    place = pick_device(device)
+    net = build(info.description["family"], info.description["arguments"])
+    try:
+        tensors = load_file(info.path)
+        tables = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(STATISTICS)}
+        net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        statistics = (
+            Statistics(**{name.removeprefix(STATISTICS): table for name, table in tables.items()}) if tables else None
+        )
+    except (SafetensorError, RuntimeError, TypeError, OSError) as error:
+        raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
+    return LoadedModel(info, net.eval().requires_grad_(False).to(place), statistics, place)
+
+
+def save(folder: Path, net: ImageVQVAE, statistics: Statistics | None, description: Mapping[str, Any]) -> ModelInfo:
+    """Write the model file of `folder`: weights as float16, statistics as integers, the description in the header.
+
+    `description` holds at least family, arguments and modality.
+    """
+    import torch
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in net.state_dict().items()}
+    for name, table in (statistics.arrays() if statistics else {}).items():
+        tensors[STATISTICS + name] = torch.tensor(table)
+    metadata = {"vq": json.dumps({"format": FORMAT, **description}, sort_keys=True)}
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / FILE, force=True) as stream:
+        stream.write(to_bytes(tensors, metadata))
+    return describe(folder)
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' is cuda, then mps, then cpu. Raises VqError for a device that is not there."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise VqError(f"device {name} is not available here", "use --device auto or --device cpu") from None
+
+
+def _places() -> str:
+    return ", ".join(str(path) for path in search_path())
