@@ -1,6 +1,16 @@
 """`pytest --regen` writes the golden files anew; look at the difference before keeping it."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from vqcli.zoo import LoadedModel
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,3 +20,60 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def regen(request: pytest.FixtureRequest) -> bool:
     return request.config.getoption("--regen")
+
+
+@pytest.fixture(scope="session")
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny random models, as VQ_MODELS may name it."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def make_model(models_folder: Path) -> Callable[..., LoadedModel]:
+    """make_model(name, **arguments of ImageVQVAE): saved and loaded again, with statistics fitted on random codes."""
+    import torch
+
+    from vqcli import zoo
+    from vqcli.coders import statistics
+
+    def make(name: str, folder: Path = models_folder, **arguments: Any) -> LoadedModel:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = zoo.build("vqvae2d", arguments)
+            if "K" in arguments["quantizer"]:  # codes that differ from place to place need entries that do
+                net.quantizer.codebook.data.normal_(std=0.1)
+        sizes = np.array(net.quantizer.codebook_sizes)
+        spread = np.random.default_rng(0).normal(0.5, 0.15, (len(sizes), 30, 30)).clip(0, 0.999)
+        codes = (spread * sizes[:, None, None]).astype(np.int32)
+        description = {"family": "vqvae2d", "arguments": arguments, "modality": "image"}
+        return zoo.load(zoo.save(folder / name, net, statistics.fit([codes], sizes.tolist()), description), "cpu")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def scalar_model(make_model: Callable[..., LoadedModel]) -> LoadedModel:
+    """Stride 4, three groups of 9, 9 and 15 codes, three qualities."""
+    quantizer = {"kind": "scalar", "limits": [4, 4, 7], "qualities": 3, "gain_range": [6.0, 40.0]}
+    arguments = {"widths": [8, 8], "dim": 3, "blocks": 1, "kernel": 5, "activation": "gdn", "quantizer": quantizer}
+    return make_model("scalar", **arguments)
+
+
+@pytest.fixture(scope="session")
+def vector_model(make_model: Callable[..., LoadedModel]) -> LoadedModel:
+    """Stride 4, three residual levels of two groups, K = 8, no qualities."""
+    quantizer = {"kind": "vector", "K": 8, "groups": 2, "levels": 3}
+    return make_model("vector", widths=[8, 8], dim=4, blocks=1, quantizer=quantizer)
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., np.ndarray]:
+    """picture(height, width, channels=3): seeded noise over slopes, uint8 [height, width, channels]."""
+
+    def make(height: int, width: int, channels: int = 3) -> np.ndarray:
+        rows, columns = np.mgrid[:height, :width]
+        slopes = (3 * rows + 5 * columns)[..., None] * np.arange(1, channels + 1)
+        noise = np.random.default_rng(height * 1000 + width).integers(0, 60, (height, width, channels))
+        return (np.abs(slopes % 390 - 195) + noise).astype(np.uint8)
+
+    return make

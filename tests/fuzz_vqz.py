@@ -9,8 +9,9 @@ import argparse
 import random
 from collections import Counter
 from collections.abc import Callable
+from zlib import crc32
 
-from vqcli import vqz
+from vqcli import vqz, vqz_header
 from vqcli.errors import BadFile, DamagedChunks
 
 
@@ -113,8 +114,8 @@ def header_span(data: bytes) -> tuple[int, int]:
 
 def seal(fields: bytes) -> bytes:
     """Header fields as the front of a file whose length and checksum fit."""
-    front = vqz.MAGIC + bytes([vqz.VERSION]) + vqz._varint(len(fields)) + fields
-    return front + vqz._u32(vqz.crc32(front))
+    front = vqz.MAGIC + bytes([vqz.VERSION]) + vqz_header.varint(len(fields)) + fields
+    return front + vqz_header.u32(crc32(front))
 
 
 MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (flip, truncate, insert, delete, splice, edit_header)

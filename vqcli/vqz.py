@@ -42,115 +42,29 @@ differ. The index stands in front, so that a damaged payload never costs more th
 from __future__ import annotations
 
 import io
-import itertools
-import json
-import math
-import re
-import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from zlib import crc32
 
 from vqcli.errors import BadFile, DamagedChunks, OutputError, UsageError
 from vqcli.files import replacing
+from vqcli.vqz_header import Header, Reader, read_fields, require, u32, varint, write_fields
 
 if TYPE_CHECKING:
     import numpy as np
 
 MAGIC = b"\x89VQZ\r\n"
 VERSION = 1
-MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
-_MODALITIES = ("image", "audio", "video")  # from 1
-_SIZE_BOUNDS = {
-    "image": {"width": 2**20, "height": 2**20, "channels": 4},
-    "audio": {"samples": 2**36, "rate_hz": 2**20, "channels": 64},
-    "video": {"width": 2**20, "height": 2**20, "frames": 2**24, "rate_mhz": 2**20},
-}
-_GRID_DIMS = {"image": 2, "audio": 1, "video": 3}
-_u32 = struct.Struct("<I").pack
 _START_BYTES = 6 + 1 + 6  # magic, version and the longest varint tell how long the header is; no file is shorter
 _FOREIGN = {
     b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"RIFF": "RIFF, as WAV, WebP and AVI do",
     b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"ftyp": "ftyp, as MP4 and HEIC do", b"\x1aE\xdf\xa3": "Matroska",
     b"PK\3\4": "ZIP", b"\x1f\x8b": "gzip", b"%PDF": "PDF",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What a .vqz file says about itself; the ranges are those of the specification above.
-
-    `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, rate_mhz). Each
-    group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`. `digest` and `prior` are 8 bytes, no
-    prior is b"". `chunk` is cut to the grid, () if it covers the grid. A value out of its range is BadFile.
-    """
-
-    modality: str
-    size: tuple[int, ...]
-    grid: tuple[int, ...]
-    codebook_sizes: tuple[int, ...]
-    levels: int
-    model: str
-    digest: bytes
-    coder: int
-    quality: int = 0
-    chunk: tuple[int, ...] = ()
-    prior: bytes = b""
-    codes_crcs: tuple[int, ...]
-    metadata: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _require(self.modality in _SIZE_BOUNDS, f"unknown modality {self.modality!r}")
-        bounds = _SIZE_BOUNDS[self.modality]
-        _require(len(self.size) == len(bounds), f"the size needs {', '.join(bounds)}")
-        for (name, high), value in zip(bounds.items(), self.size, strict=True):
-            _within(name, value, 1, high)
-        if self.modality != "audio":
-            _within("width * height", self.size[0] * self.size[1], 1, 2**32)
-        _within("coder id", self.coder, 0, 127)
-        _within("quality", self.quality, 0, 255)
-        _require(bool(MODEL_NAME.fullmatch(self.model)), f"bad model name {self.model!r}")
-        _require(len(self.digest) == 8 and len(self.prior) in (0, 8), "a digest is not 8 bytes long")
-        _require(len(self.grid) == _GRID_DIMS[self.modality], f"the grid has {len(self.grid)} dimensions")
-        _within("the grid's smallest side", min(self.grid), 1, 2**33)
-        _within("number of groups", self.groups, 1, 4096)
-        _within("number of codes", math.prod(self.grid) * self.groups, 1, 2**33)
-        _within("codebook runs", 1 + sum(a != b for a, b in itertools.pairwise(self.codebook_sizes)), 1, 255)
-        _require(all(2 <= k <= 65536 for k in self.codebook_sizes), "a codebook size is not in 2..65536")
-        _within("levels", self.levels, 1, 64)
-        _require(self.groups % self.levels == 0, f"{self.groups} groups do not divide into {self.levels} levels")
-        checksums = [crc for crc in self.codes_crcs if 0 <= crc < 2**32]
-        _require(len(checksums) == len(self.codes_crcs) == self.levels, "each level needs the CRC-32 of its codes")
-        if self.chunk:
-            _require(len(self.chunk) == len(self.grid), "chunk and grid differ in dimensions")
-            _within("the chunk's smallest side", min(self.chunk), 1, 2**33)
-            chunk = tuple(map(min, self.chunk, self.grid))
-            object.__setattr__(self, "chunk", () if chunk == self.grid else chunk)
-        _within("number of chunks", self.levels * self.chunk_count, 1, 2**20)
-        _within("metadata bytes", len(_metadata_bytes(self.metadata)), 0, 4096)
-
-    @property
-    def groups(self) -> int:
-        return len(self.codebook_sizes)
-
-    @property
-    def groups_per_level(self) -> int:
-        return self.groups // self.levels
-
-    @property
-    def chunk_count(self) -> int:
-        """The number of chunks in one level."""
-        return math.prod(-(-side // step) for side, step in zip(self.grid, self.chunk or self.grid, strict=True))
-
-    def chunk_windows(self) -> list[tuple[slice, ...]]:
-        """Where each chunk of a level lies in the grid, in C order; those at the edge are smaller."""
-        sides = zip(self.grid, self.chunk or self.grid, strict=True)
-        cuts = [[slice(at, min(at + step, side)) for at in range(0, side, step)] for side, step in sides]
-        return list(itertools.product(*cuts))
 
 
 @dataclass(frozen=True)
@@ -181,16 +95,18 @@ class Vqz:
 
 def pack(header: Header, payloads: Sequence[bytes | None]) -> bytes:
     """The file's bytes. `payloads` go level by level, chunk by chunk.
+
     Raises BadFile if their number is not levels * chunk_count, one is None, or the file would pass 2^32 bytes.
     """
     whole = [payload for payload in payloads if payload is not None]
     needed = header.levels * header.chunk_count
-    _require(len(whole) == len(payloads) == needed, f"{needed} payloads are needed, {len(whole)} are there")
+    require(len(whole) == len(payloads) == needed, f"{needed} payloads are needed, {len(whole)} are there")
     return b"".join((_front(header, [(len(payload), crc32(payload)) for payload in whole]), *whole))
 
 
 def unpack(data: bytes, *, salvage: bool = False) -> Vqz:
     """Parse and check a file's bytes. Raises BadFile; DamagedChunks if only payloads are damaged or cut off.
+
     With `salvage` damaged payloads become None and bytes after the end are ignored; header and index must be sound.
     """
     return _unpack(io.BytesIO(data), salvage)
@@ -211,6 +127,7 @@ def read_header(path: Path) -> tuple[Header, tuple[int, ...]]:
 
 def write(path: Path, header: Header, payloads: Sequence[bytes | None], *, force: bool = False) -> int:
     """Write a file that is known to read back equal; returns its size in bytes.
+
     Raises what `pack` raises, UsageError if `path` exists without `force`, OutputError if it cannot be written.
     """
     data = pack(header, payloads)
@@ -236,95 +153,17 @@ def codes_crc(codes: np.ndarray) -> int:
     """The CRC-32 of one level's codes, integers 0..65535 as [groups of the level, *grid]. BadFile for others."""
     import numpy as np
 
-    _require(np.issubdtype(codes.dtype, np.integer), f"codes are {codes.dtype}, not integers")
-    _require(codes.size == 0 or (codes.min() >= 0 and codes.max() <= 65535), "codes are not in 0..65535")
+    require(np.issubdtype(codes.dtype, np.integer), f"codes are {codes.dtype}, not integers")
+    require(codes.size == 0 or (codes.min() >= 0 and codes.max() <= 65535), "codes are not in 0..65535")
     return crc32(codes.astype("<u2").tobytes())
 
 
 def _front(header: Header, index: Sequence[tuple[int, int]]) -> bytes:
     """All that precedes the payloads; `index` holds (length in bytes, CRC-32) of each."""
-    fields = bytearray((_MODALITIES.index(header.modality) + 1, header.coder, header.quality, header.levels))
-    fields += bytes([len(header.model)]) + header.model.encode() + header.digest
-    fields += bytes([bool(header.prior)]) + header.prior
-    fields += b"".join(map(_varint, (*header.size, *header.grid, *(header.chunk or (0,)))))
-    runs = [(k, len(list(run))) for k, run in itertools.groupby(header.codebook_sizes)]
-    fields += bytes([len(runs)]) + b"".join(_varint(k) + _varint(count) for k, count in runs)
-    fields += b"".join(map(_u32, header.codes_crcs))
-    metadata = _metadata_bytes(header.metadata)
-    fields += _varint(len(metadata)) + metadata
-    fields += b"".join(_varint(length) + _u32(crc) for length, crc in index)
-    front = MAGIC + bytes([VERSION]) + _varint(len(fields)) + fields
-    _require(len(front) + 4 + sum(length for length, _ in index) <= 2**32, "larger than 2^32 bytes")
-    return front + _u32(crc32(front))
-
-
-def _parse(fields: _Reader) -> tuple[Header, list[tuple[int, int]]]:
-    """The mirror of `_front`, line by line."""
-    modality_id, coder, quality, levels = fields.take(4)
-    _within("modality", modality_id, 1, len(_MODALITIES))
-    modality = _MODALITIES[modality_id - 1]
-    model, digest = fields.take(fields.u8()).decode("latin-1"), fields.take(8)
-    prior = fields.take(8) if fields.u8() else b""
-    size = tuple(fields.varint() for _ in _SIZE_BOUNDS[modality])
-    grid = tuple(fields.varint() for _ in range(_GRID_DIMS[modality]))
-    chunk = (first, *(fields.varint() for _ in grid[1:])) if (first := fields.varint()) else ()
-    runs = [(fields.varint(), fields.varint()) for _ in range(fields.u8())]
-    _within("number of groups", sum(count for _, count in runs), 1, 4096)
-    codebook_sizes = tuple(k for k, count in runs for _ in range(count))
-    codes_crcs = tuple(fields.u32() for _ in range(levels))
-    text = fields.take(fields.varint())
-    metadata: Any = None  # which Header refuses
-    with suppress(ValueError, RecursionError):  # the second for thousands of brackets
-        metadata = json.loads(text.decode() or "{}")
-    header = Header(
-        modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels, model=model,
-        digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, codes_crcs=codes_crcs, metadata=metadata,
-    )  # fmt: skip
-    records = header.levels * header.chunk_count
-    _require(records * 5 <= len(fields), "the header is too short for its index")  # before a list of that length
-    return header, [(fields.varint(), fields.u32()) for _ in range(records)]
-
-
-class _Reader:
-    """A cursor over bytes; reading past the end is BadFile."""
-
-    def __init__(self, data: bytes) -> None:
-        self._rest = memoryview(data)
-
-    def __len__(self) -> int:
-        return len(self._rest)
-
-    def take(self, count: int) -> bytes:
-        _require(count <= len(self._rest), "the header ends before its last field")
-        taken, self._rest = self._rest[:count], self._rest[count:]
-        return bytes(taken)
-
-    def u8(self) -> int:
-        return self.take(1)[0]
-
-    def u32(self) -> int:
-        return int.from_bytes(self.take(4), "little")
-
-    def varint(self) -> int:
-        value = 0
-        for shift in range(0, 42, 7):
-            byte = self.u8()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise BadFile("a number in the header is too long")
-
-
-def _varint(value: int) -> bytes:
-    return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + _varint(value >> 7)
-
-
-def _metadata_bytes(metadata: dict[str, str]) -> bytes:
-    try:
-        "".join(itertools.chain(*metadata.items())).encode()
-    except (AttributeError, TypeError, UnicodeEncodeError) as error:  # the last for half of a surrogate pair
-        raise BadFile("metadata is not an object of Unicode strings") from error
-    return json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode() if metadata else b""
+    fields = write_fields(header, index)
+    front = MAGIC + bytes([VERSION]) + varint(len(fields)) + fields
+    require(len(front) + 4 + sum(length for length, _ in index) <= 2**32, "larger than 2^32 bytes")
+    return front + u32(crc32(front))
 
 
 def _read_front(stream: BinaryIO) -> tuple[Header, list[tuple[int, int]]]:
@@ -335,22 +174,22 @@ def _read_front(stream: BinaryIO) -> tuple[Header, list[tuple[int, int]]]:
     if not start.startswith(MAGIC[: len(start) or 1]):
         kinds = [f"starts with {name}" for magic, name in _FOREIGN.items() if start.find(magic) in (0, 4)]
         raise BadFile(f"not a .vqz file ({(kinds or ['unknown first bytes'])[0] if start else 'empty'})")
-    _require(len(start) == _START_BYTES, f"truncated: only {len(start)} bytes")
-    rest = _Reader(start[len(MAGIC) :])
+    require(len(start) == _START_BYTES, f"truncated: only {len(start)} bytes")
+    rest = Reader(start[len(MAGIC) :])
     version = rest.u8()
-    _require(version > 0, "format version 0 does not exist")
+    require(version > 0, "format version 0 does not exist")
     if version > VERSION:
         raise BadFile(f"made by a newer vq (format version {version}; this one reads {VERSION})", "update vq")
     length = rest.varint()
     begin = _START_BYTES - len(rest)
     end = begin + length + 4
-    _require(length <= 2**24, "the header is damaged (its length is out of range)")
-    _require(end <= stream.seek(0, io.SEEK_END), f"truncated within the header of {end} bytes")
+    require(length <= 2**24, "the header is damaged (its length is out of range)")
+    require(end <= stream.seek(0, io.SEEK_END), f"truncated within the header of {end} bytes")
     stream.seek(0)
     front = stream.read(end)
-    _require(_u32(crc32(front[:-4])) == front[-4:], "the header is damaged (its checksum differs)")
-    header, index = _parse(_Reader(front[begin:-4]))
-    _require(_front(header, index) == front, "the header is not in canonical form")
+    require(u32(crc32(front[:-4])) == front[-4:], "the header is damaged (its checksum differs)")
+    header, index = read_fields(Reader(front[begin:-4]))
+    require(_front(header, index) == front, "the header is not in canonical form")
     return header, index
 
 
@@ -389,13 +228,3 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise BadFile(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _require(sound: bool, message: str) -> None:
-    if not sound:
-        raise BadFile(message)
-
-
-def _within(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise BadFile(f"{name} {value} is not in {low}..{high}")

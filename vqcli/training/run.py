@@ -17,7 +17,7 @@ from vqcli.recipe import Recipe
 from vqcli.training import checkpoint
 from vqcli.training.export import export
 from vqcli.training.loop import Progress, train
-from vqcli.vqz import MODEL_NAME
+from vqcli.vqz_header import MODEL_NAME
 
 
 def run(

@@ -1,0 +1,192 @@
+"""The header of a .vqz file and its bytes; vqz.py has the specification of both."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from vqcli.errors import BadFile
+
+MODALITIES = ("image", "audio", "video")  # from 1
+_SIZE_BOUNDS = {
+    "image": {"width": 2**20, "height": 2**20, "channels": 4},
+    "audio": {"samples": 2**36, "rate_hz": 2**20, "channels": 64},
+    "video": {"width": 2**20, "height": 2**20, "frames": 2**24, "rate_mhz": 2**20},
+}
+_GRID_DIMS = {"image": 2, "audio": 1, "video": 3}
+u32 = struct.Struct("<I").pack
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a .vqz file says about itself; the ranges are those of the specification.
+
+    `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, rate_mhz). Each
+    group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`. `digest` and `prior` are 8 bytes, no
+    prior is b"". `chunk` is cut to the grid, () if it covers the grid. A value out of its range is BadFile.
+    """
+
+    modality: str
+    size: tuple[int, ...]
+    grid: tuple[int, ...]
+    codebook_sizes: tuple[int, ...]
+    levels: int
+    model: str
+    digest: bytes
+    coder: int
+    quality: int = 0
+    chunk: tuple[int, ...] = ()
+    prior: bytes = b""
+    codes_crcs: tuple[int, ...]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.modality in _SIZE_BOUNDS, f"unknown modality {self.modality!r}")
+        bounds = _SIZE_BOUNDS[self.modality]
+        require(len(self.size) == len(bounds), f"the size needs {', '.join(bounds)}")
+        for (name, high), value in zip(bounds.items(), self.size, strict=True):
+            within(name, value, 1, high)
+        if self.modality != "audio":
+            within("width * height", self.size[0] * self.size[1], 1, 2**32)
+        within("coder id", self.coder, 0, 127)
+        within("quality", self.quality, 0, 255)
+        require(bool(MODEL_NAME.fullmatch(self.model)), f"bad model name {self.model!r}")
+        require(len(self.digest) == 8 and len(self.prior) in (0, 8), "a digest is not 8 bytes long")
+        require(len(self.grid) == _GRID_DIMS[self.modality], f"the grid has {len(self.grid)} dimensions")
+        within("the grid's smallest side", min(self.grid), 1, 2**33)
+        within("number of groups", self.groups, 1, 4096)
+        within("number of codes", math.prod(self.grid) * self.groups, 1, 2**33)
+        within("codebook runs", 1 + sum(a != b for a, b in itertools.pairwise(self.codebook_sizes)), 1, 255)
+        require(all(2 <= k <= 65536 for k in self.codebook_sizes), "a codebook size is not in 2..65536")
+        within("levels", self.levels, 1, 64)
+        require(self.groups % self.levels == 0, f"{self.groups} groups do not divide into {self.levels} levels")
+        checksums = [crc for crc in self.codes_crcs if 0 <= crc < 2**32]
+        require(len(checksums) == len(self.codes_crcs) == self.levels, "each level needs the CRC-32 of its codes")
+        if self.chunk:
+            require(len(self.chunk) == len(self.grid), "chunk and grid differ in dimensions")
+            within("the chunk's smallest side", min(self.chunk), 1, 2**33)
+            chunk = tuple(map(min, self.chunk, self.grid))
+            object.__setattr__(self, "chunk", () if chunk == self.grid else chunk)
+        within("number of chunks", self.levels * self.chunk_count, 1, 2**20)
+        within("metadata bytes", len(_metadata_bytes(self.metadata)), 0, 4096)
+
+    @property
+    def groups(self) -> int:
+        return len(self.codebook_sizes)
+
+    @property
+    def groups_per_level(self) -> int:
+        return self.groups // self.levels
+
+    @property
+    def chunk_count(self) -> int:
+        """The number of chunks in one level."""
+        return math.prod(-(-side // step) for side, step in zip(self.grid, self.chunk or self.grid, strict=True))
+
+    def chunk_windows(self) -> list[tuple[slice, ...]]:
+        """Where each chunk of a level lies in the grid, in C order; those at the edge are smaller."""
+        sides = zip(self.grid, self.chunk or self.grid, strict=True)
+        cuts = [[slice(at, min(at + step, side)) for at in range(0, side, step)] for side, step in sides]
+        return list(itertools.product(*cuts))
+
+
+def write_fields(header: Header, index: Sequence[tuple[int, int]]) -> bytes:
+    """The header fields; `index` holds (length in bytes, CRC-32) of each payload."""
+    fields = bytearray((MODALITIES.index(header.modality) + 1, header.coder, header.quality, header.levels))
+    fields += bytes([len(header.model)]) + header.model.encode() + header.digest
+    fields += bytes([bool(header.prior)]) + header.prior
+    fields += b"".join(map(varint, (*header.size, *header.grid, *(header.chunk or (0,)))))
+    runs = [(k, len(list(run))) for k, run in itertools.groupby(header.codebook_sizes)]
+    fields += bytes([len(runs)]) + b"".join(varint(k) + varint(count) for k, count in runs)
+    fields += b"".join(map(u32, header.codes_crcs))
+    metadata = _metadata_bytes(header.metadata)
+    fields += varint(len(metadata)) + metadata
+    fields += b"".join(varint(length) + u32(crc) for length, crc in index)
+    return bytes(fields)
+
+
+def read_fields(fields: Reader) -> tuple[Header, list[tuple[int, int]]]:
+    """The mirror of `write_fields`, line by line."""
+    modality_id, coder, quality, levels = fields.take(4)
+    within("modality", modality_id, 1, len(MODALITIES))
+    modality = MODALITIES[modality_id - 1]
+    model, digest = fields.take(fields.u8()).decode("latin-1"), fields.take(8)
+    prior = fields.take(8) if fields.u8() else b""
+    size = tuple(fields.varint() for _ in _SIZE_BOUNDS[modality])
+    grid = tuple(fields.varint() for _ in range(_GRID_DIMS[modality]))
+    chunk = (first, *(fields.varint() for _ in grid[1:])) if (first := fields.varint()) else ()
+    runs = [(fields.varint(), fields.varint()) for _ in range(fields.u8())]
+    within("number of groups", sum(count for _, count in runs), 1, 4096)
+    codebook_sizes = tuple(k for k, count in runs for _ in range(count))
+    codes_crcs = tuple(fields.u32() for _ in range(levels))
+    text = fields.take(fields.varint())
+    metadata: Any = None  # which Header refuses
+    with suppress(ValueError, RecursionError):  # the second for thousands of brackets
+        metadata = json.loads(text.decode() or "{}")
+    header = Header(
+        modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels, model=model,
+        digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, codes_crcs=codes_crcs, metadata=metadata,
+    )  # fmt: skip
+    records = header.levels * header.chunk_count
+    require(records * 5 <= len(fields), "the header is too short for its index")  # before a list of that length
+    return header, [(fields.varint(), fields.u32()) for _ in range(records)]
+
+
+class Reader:
+    """A cursor over bytes; reading past the end is BadFile."""
+
+    def __init__(self, data: bytes) -> None:
+        self._rest = memoryview(data)
+
+    def __len__(self) -> int:
+        return len(self._rest)
+
+    def take(self, count: int) -> bytes:
+        require(count <= len(self._rest), "the header ends before its last field")
+        taken, self._rest = self._rest[:count], self._rest[count:]
+        return bytes(taken)
+
+    def u8(self) -> int:
+        return self.take(1)[0]
+
+    def u32(self) -> int:
+        return int.from_bytes(self.take(4), "little")
+
+    def varint(self) -> int:
+        value = 0
+        for shift in range(0, 42, 7):
+            byte = self.u8()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise BadFile("a number in the header is too long")
+
+
+def varint(value: int) -> bytes:
+    return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + varint(value >> 7)
+
+
+def _metadata_bytes(metadata: dict[str, str]) -> bytes:
+    try:
+        "".join(itertools.chain(*metadata.items())).encode()
+    except (AttributeError, TypeError, UnicodeEncodeError) as error:  # the last for half of a surrogate pair
+        raise BadFile("metadata is not an object of Unicode strings") from error
+    return json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode() if metadata else b""
+
+
+def require(sound: bool, message: str) -> None:
+    if not sound:
+        raise BadFile(message)
+
+
+def within(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise BadFile(f"{name} {value} is not in {low}..{high}")
