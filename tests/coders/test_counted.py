@@ -33,7 +33,7 @@ def fitted() -> Statistics:
 
 def by_hand(codes: np.ndarray, s: Statistics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Symbols, energies and contexts [G, H, W], written down again from the docstring of statistics.py."""
-    G, H, W = codes.shape
+    _, H, W = codes.shape
     middle = (np.array(SIZES) - 1) // 2
     values = codes - middle[:, None, None]
 
@@ -69,7 +69,7 @@ def test_histogram_takes_what_its_counts_say(fitted):
     bits = 0.0
     for g in range(3):
         counts = fitted.counts[g].astype(float)
-        bits -= np.log2(counts / counts.sum(1, keepdims=True))[contexts[g], symbols[g]].sum()
+        bits -= np.log2(counts[contexts[g], symbols[g]] / counts.sum(1)[contexts[g]]).sum()
     data = coders.encode("histogram", codes, SIZES, fitted)
     assert bits / 8 - 1 < len(data) < 1.001 * bits / 8 + 8
 

@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from vqcli.media import image
+
+
+@pytest.fixture
+def folder(vq, picture):
+    Path("set").mkdir()
+    for height in (40, 48):
+        image.write(Path(f"set/{height}.png"), picture(height, 56))
+    Path("set/broken.png").write_bytes(b"no picture")
+    return "set"
+
+
+def test_a_row_for_each_quality_and_codec(vq, folder):
+    result = vq("eval", folder, "--model", "scalar", "--qualities", "1,2.5", "--beside", "JPEG,WebP", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "broken.png" in result.stderr
+    rows = json.loads(result.stdout)
+    assert [(row["quality"], row["codec"]) for row in rows] == [
+        (quality, codec) for quality in (1, 2.5) for codec in ("scalar", "JPEG", "WebP")
+    ]
+    for row in rows:
+        assert row["picture"] == "mean of 2" and row["bits_per_pixel"] > 0 and row["psnr_db"] > 5
+
+
+def test_rates_are_those_of_files(vq, folder):
+    Path("set/broken.png").unlink()
+    rows = json.loads(vq("eval", folder, "--model", "vector", "--beside", "", "--all", "--json").stdout)
+    for row in rows:
+        vq("encode", f"set/{row['picture']}", "--model", "vector", "-o", "x.vqz", "--force")
+        assert row["size_bytes"] == Path("x.vqz").stat().st_size
+
+
+def test_plot(vq, folder):
+    pytest.importorskip("matplotlib")
+    result = vq("eval", folder, "--model", "scalar", "--qualities", "1,3", "--beside", "JPEG", "--plot", "rd.png")
+    assert result.exit_code == 0, result.stderr
+    assert image.read(Path("rd.png")).pixels.std() > 5
+    again = vq("eval", folder, "--model", "scalar", "--plot", "rd.png")
+    assert again.exit_code == 2 and "rd.png exists" in again.stderr
+
+
+def test_bad_input(vq, folder):
+    assert vq("eval", "nowhere", "--model", "scalar").exit_code != 0
+    assert vq("eval", folder, "--model", "scalar", "--qualities", "good").exit_code == 2
+    assert vq("eval", folder, "--model", "scalar", "--beside", "BMP").exit_code == 2

@@ -1,0 +1,212 @@
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vqcli import coders, packing, tiles, vqz
+from vqcli.errors import BadFile, DamagedChunks, UsageError
+from vqcli.packing import ImageCodes
+from vqcli.vqz import Vqz
+
+
+@pytest.fixture(params=["scalar_model", "vector_model"])
+def model(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Chunks of 4 x 4 codes at stride 4, so that 44 x 36 pixels take 3 x 3."""
+    monkeypatch.setattr(packing, "CHUNK", 16)
+
+
+def file_of(model, image: ImageCodes, coder: str = "auto") -> Vqz:
+    return vqz.unpack(vqz.pack(*packing.pack_image(model, image, coder=coder)))
+
+
+@pytest.mark.parametrize("chunk", [16, 1024])
+@pytest.mark.parametrize("coder", ["auto", *coders.IDS])
+def test_codes_come_back(model, picture, monkeypatch, coder, chunk):
+    monkeypatch.setattr(packing, "CHUNK", chunk)
+    image = tiles.encode_image(model, picture(44, 33, 1))
+    header, payloads = packing.pack_image(model, image, coder=coder, metadata={"title": "noise"})
+    assert header.chunk_count == (9 if chunk == 16 else 1)
+    assert (header.model, header.digest) == (model.info.name, model.info.digest)
+    assert (header.size, header.quality, header.metadata) == ((33, 44, 1), image.quality, {"title": "noise"})
+    assert len(payloads) == header.levels * header.chunk_count
+    decoded, lost = packing.unpack_image(model, vqz.unpack(vqz.pack(header, payloads)))
+    assert np.array_equal(decoded.codes, image.codes)
+    assert (decoded.size, decoded.channels, decoded.quality) == (image.size, image.channels, image.quality)
+    assert lost.shape == image.codes.shape[1:] and not lost.any()
+
+
+def random_image(model, rows: int, columns: int) -> ImageCodes:
+    """Uniform codes, which only `packed` can hope to hold."""
+    sizes = np.array(model.net.quantizer.codebook_sizes)[:, None, None]
+    codes = np.random.default_rng(0).integers(0, sizes, (len(sizes), rows, columns)).astype(np.uint16)
+    return ImageCodes(codes, (4 * columns, 4 * rows), 3, 10 * bool(model.net.quantizer.qualities))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (12, 11)], ids=str)
+def test_auto_is_the_smallest_and_never_above_packed(model, picture, shape):
+    smooth = tiles.encode_image(model, picture(4 * shape[0], 4 * shape[1]))
+    for image in (smooth, random_image(model, *shape)):
+        sizes = {coder: packing.file_size(model, image, coder=coder) for coder in ["auto", *coders.IDS]}
+        assert sizes["auto"] == min(sizes.values()) <= sizes["packed"]
+
+
+def test_packed_size(vector_model):
+    header, payloads = packing.pack_image(vector_model, random_image(vector_model, 8, 8), coder="packed")
+    assert packing.packed_size(header) == sum(map(len, payloads)) == 8 * 8 * 6 * 3 // 8
+
+
+# ---------------------------------------------------------------- levels
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("coder", coders.IDS)
+def test_levels_can_be_dropped_or_left_unread(vector_model, picture, small_chunks, coder, levels):
+    image = tiles.encode_image(vector_model, picture(44, 36))
+    file = file_of(vector_model, image, coder)
+    fewer = vqz.drop_levels(file, levels)
+    for part, wanted in ((fewer, None), (file, levels)):
+        decoded, _ = packing.unpack_image(vector_model, part, levels=wanted)
+        assert np.array_equal(decoded.codes, image.codes[: 2 * levels])
+    kept = packing.keep_levels(vector_model, image, levels)
+    assert packing.pack_image(vector_model, kept, coder=coder) == (fewer.header, fewer.payloads)
+
+
+def test_levels_that_are_not_there(vector_model, picture):
+    image = tiles.encode_image(vector_model, picture(8, 8))
+    for levels in (0, -1, 4):
+        with pytest.raises(UsageError):
+            packing.keep_levels(vector_model, image, levels)
+        with pytest.raises(UsageError):
+            packing.unpack_image(vector_model, file_of(vector_model, image), levels=levels)
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize("coder", coders.IDS)
+def test_a_flipped_byte_costs_its_window_alone(model, picture, small_chunks, coder):
+    image = tiles.encode_image(model, picture(44, 36))
+    header, payloads = packing.pack_image(model, image, coder=coder)
+    data = bytearray(vqz.pack(header, payloads))
+    record = header.chunk_count * header.levels - 5  # the middle chunk of the last level
+    data[len(data) - sum(map(len, payloads[record:]))] ^= 0x10
+    with pytest.raises(DamagedChunks) as caught:
+        vqz.unpack(bytes(data))
+    assert caught.value.chunks == (record,)
+    decoded, lost = packing.unpack_image(model, vqz.unpack(bytes(data), salvage=True))
+    window = header.chunk_windows()[4]
+    assert lost[window].all() and lost.sum() == lost[window].size
+    assert np.array_equal(decoded.codes[:, ~lost], image.codes[:, ~lost])
+    sizes = np.array(header.codebook_sizes[-header.groups_per_level :])
+    middles = ((sizes - 1) // 2)[:, None]
+    assert (decoded.codes[-header.groups_per_level :, lost] == middles).all()
+    if header.levels > 1:  # the levels before it are whole
+        _, lost = packing.unpack_image(model, vqz.unpack(bytes(data), salvage=True), levels=header.levels - 1)
+        assert not lost.any()
+
+
+def test_codes_that_fail_their_checksum(model, picture):
+    file = file_of(model, tiles.encode_image(model, picture(12, 12)))
+    crcs = (*file.header.codes_crcs[:-1], file.header.codes_crcs[-1] ^ 1)
+    with pytest.raises(BadFile, match="checksum"):
+        packing.unpack_image(model, replace(file, header=replace(file.header, codes_crcs=crcs)))
+
+
+def test_payloads_of_other_codes(model, picture):
+    """Sound in themselves, but not the codes that the header vouches for."""
+    a, b = (file_of(model, tiles.encode_image(model, picture(12, 12 + i)[:, :12]), "packed") for i in range(2))
+    with pytest.raises(BadFile):
+        packing.unpack_image(model, replace(a, payloads=b.payloads, lengths=b.lengths))
+
+
+def test_another_models_codebooks(scalar_model, vector_model, picture):
+    file = file_of(vector_model, tiles.encode_image(vector_model, picture(12, 12)))
+    with pytest.raises(BadFile, match="codebooks"):
+        packing.unpack_image(scalar_model, file)
+
+
+def lying(model, **changes: object) -> Vqz:
+    """A file that is sound as a container, with a header that its codes and its model do not bear out."""
+    sizes = changes.pop("codebook_sizes", model.net.quantizer.codebook_sizes)
+    levels, grid = changes.pop("levels", model.net.quantizer.levels), changes.pop("grid", (2, 2))
+    codes = np.zeros((len(sizes), *grid), np.uint16)
+    header = vqz.Header(
+        modality="image", size=(8, 8, 3), grid=grid, codebook_sizes=sizes, levels=levels,
+        model=model.info.name, digest=model.info.digest, coder=0,
+        codes_crcs=tuple(vqz.codes_crc(part) for part in np.split(codes, levels)),
+    )  # fmt: skip
+    groups = header.groups_per_level
+    payloads = [coders.encode("packed", part, sizes[:groups], None) for part in np.split(codes, levels)]
+    return vqz.unpack(vqz.pack(replace(header, **changes), payloads))
+
+
+def decode(model, file: Vqz) -> np.ndarray:
+    return tiles.decode_image(model, packing.unpack_image(model, file)[0])
+
+
+def test_the_honest_version_decodes(model):
+    assert decode(model, lying(model)).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"size": (8, 8, 2)},  # neither grey nor colour
+        {"size": (8, 8, 4)},
+        {"size": (2**15, 2**15, 3)},  # more pixels than vq decodes
+        {"size": (9, 8, 3)},  # of three columns of codes
+        {"grid": (2, 3)},
+        {"coder": 3},  # the learned prior, which is not there yet
+        {"coder": 77},
+        {"coder": 1},  # what was packed decodes to something else, if to anything
+        {"coder": 2},
+    ],
+    ids=str,
+)
+def test_a_lying_header_is_a_bad_file(model, lie):
+    with pytest.raises(BadFile):
+        decode(model, lying(model, **lie))
+
+
+@pytest.mark.parametrize(("groups", "levels"), [(1, 1), (3, 1), (3, 3), (4, 1), (6, 1), (6, 2), (6, 6)])
+def test_groups_that_are_no_whole_levels_of_the_model(vector_model, groups, levels):
+    """The model has 3 levels of 2 groups."""
+    with pytest.raises(BadFile):
+        decode(vector_model, lying(vector_model, codebook_sizes=(8,) * groups, levels=levels))
+
+
+def test_fewer_scalar_groups_than_the_model_has(scalar_model):
+    with pytest.raises(BadFile):
+        decode(scalar_model, lying(scalar_model, codebook_sizes=(9, 9)))
+
+
+def test_a_file_for_counts_that_the_model_has_not(vector_model):
+    with pytest.raises(BadFile):
+        decode(replace(vector_model, statistics=None), lying(vector_model, coder=1))
+
+
+def test_a_huge_grid_is_refused_before_memory_is_taken(scalar_model):
+    file = lying(scalar_model)
+    file = replace(file, header=replace(file.header, grid=(2**12, 2**12)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadFile):
+            packing.unpack_image(scalar_model, file)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_of_another_modality(scalar_model):
+    header = vqz.Header(
+        modality="audio", size=(100, 16000, 1), grid=(4,), codebook_sizes=(9, 9, 15), levels=1, model="scalar",
+        digest=scalar_model.info.digest, coder=0, codes_crcs=(0,),
+    )  # fmt: skip
+    with pytest.raises(BadFile, match="audio"):
+        packing.unpack_image(scalar_model, Vqz(header, (b"",), (0,)))
