@@ -18,9 +18,10 @@ import numpy as np
 from vqcli import coders, vqz
 from vqcli.coders import packed
 from vqcli.coders.statistics import Statistics
-from vqcli.errors import BadFile, UsageError
+from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.media.image import MAX_PIXELS
 from vqcli.vqz import Header, Vqz
+from vqcli.vqz_header import MODEL_NAME
 from vqcli.zoo import LoadedModel
 
 CHUNK = 1024  # pixels: large enough for the counts to settle, small enough that damage stays local
@@ -92,15 +93,9 @@ def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) ->
     does not decode, the codes fail their checksum or do not fit the model, UsageError for levels it has not.
     """
     header = file.header
-    if header.modality != "image":
-        raise BadFile(f"the file holds {header.modality}, not a picture")
-    if header.codebook_sizes != model.net.quantizer.codebook_sizes[: header.groups]:
-        raise BadFile(f"the file's codebooks are not those of model {model.info.name}")
+    _check_fits(model, header)  # before anything is allocated
     if levels is not None and not 1 <= levels <= header.levels:
         raise UsageError(f"--levels {levels}: the file has {header.levels}")
-    width, height, channels = header.size
-    if width * height > MAX_PIXELS:
-        raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")
     kept = levels or header.levels
     name = coders.name_of(header.coder)
     codes = np.empty((kept * header.groups_per_level, *header.grid), np.uint16)
@@ -121,7 +116,29 @@ def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) ->
         for level, part in enumerate(np.split(codes, kept)):
             if vqz.codes_crc(part) != header.codes_crcs[level]:
                 raise BadFile("the codes fail their checksum", "the file is damaged, or was not made with this model")
+    width, height, channels = header.size
     return ImageCodes(codes, (width, height), channels, header.quality), lost
+
+
+def _check_fits(model: LoadedModel, header: Header) -> None:
+    """Raise BadFile for a header that is sound in itself but cannot be that of a picture by this model."""
+    if header.modality != "image":
+        raise BadFile(f"the file holds {header.modality}, not a picture")
+    width, height, channels = header.size
+    if width * height > MAX_PIXELS:
+        raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")
+    if channels not in (1, 3):
+        raise BadFile(f"{channels} channels are neither grey nor colour")
+    quantizer, stride = model.net.quantizer, model.net.stride
+    if header.grid != (-(-height // stride), -(-width // stride)):
+        raise BadFile(
+            f"a grid of {' x '.join(map(str, header.grid))} codes does not belong to {width} x {height} pixels"
+        )
+    whole_levels = header.groups_per_level * quantizer.levels == len(quantizer.codebook_sizes)
+    if not whole_levels or header.codebook_sizes != quantizer.codebook_sizes[: header.groups]:
+        raise BadFile(f"the file's codebooks are not those of model {model.info.name}")
+    if header.coder == coders.IDS["histogram"] and model.statistics is None:
+        raise BadFile(f"the file needs counts, and model {model.info.name} ships none")
 
 
 def keep_levels(model: LoadedModel, image: ImageCodes, levels: int) -> ImageCodes:
@@ -133,6 +150,10 @@ def keep_levels(model: LoadedModel, image: ImageCodes, levels: int) -> ImageCode
 
 
 def _header(model: LoadedModel, image: ImageCodes, metadata: dict[str, str]) -> Header:
+    if not MODEL_NAME.fullmatch(model.info.name):
+        raise ModelError(
+            f"{model.info.name!r} cannot be the name of a model in a file", "rename its folder: a-z, 0-9, ., _ and -"
+        )
     quantizer = model.net.quantizer
     groups, *grid = image.codes.shape
     levels = quantizer.levels * groups // len(quantizer.codebook_sizes)

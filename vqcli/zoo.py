@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,7 +56,7 @@ class ModelInfo:
     @cached_property
     def digest(self) -> bytes:
         """First 8 bytes of the SHA-256 of the model file."""
-        return hashlib.sha256(self.path.read_bytes()).digest()[:8]
+        return digest_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class LoadedModel:
     device: torch.device
 
 
+def digest_of(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()[:8]
+
+
 def families() -> dict[str, Any]:
     """Architectures by name. A function, since naming the classes imports torch."""
     from vqcli.nets.vqvae2d import ImageVQVAE
@@ -78,11 +83,11 @@ def families() -> dict[str, Any]:
 def build(family: str, arguments: Mapping[str, Any]) -> Any:
     """A net with fresh weights. Raises ModelError for an unknown family or arguments that do not fit it."""
     known = families()
-    if family not in known:
-        raise ModelError(f"no family {family}", near_matches(family, known))
+    if not isinstance(family, str) or family not in known:
+        raise ModelError(f"no family {family}", near_matches(str(family), known))
     try:
         return known[family](**arguments)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"these arguments do not make a {family}: {error}") from None
 
 
@@ -110,7 +115,8 @@ def list_models() -> list[ModelInfo]:
     for base in search_path():
         for path in sorted(base.glob(f"*/{FILE}")):
             if path.parent.name not in found:
-                found[path.parent.name] = describe(path.parent)
+                with suppress(ModelError):  # one broken download must not hide the others
+                    found[path.parent.name] = describe(path.parent)
     return sorted(found.values(), key=lambda info: info.name)
 
 
@@ -130,9 +136,9 @@ def find_for_file(name: str, digest: bytes) -> ModelInfo:
     folders = [path.parent for base in search_path() for path in sorted(base.glob(f"*/{FILE}"))]
     folders.sort(key=lambda folder: folder.name != name)  # a digest costs reading the file: try the likely ones first
     for folder in folders:
-        info = describe(folder)
-        if info.digest == digest:
-            return info
+        # by its bytes alone: a broken model in another folder is not the business of this file
+        if digest_of(folder / FILE) == digest:
+            return describe(folder)
     if folders and folders[0].name == name:
         check_digest(describe(folders[0]), name, digest)
     raise ModelError(
@@ -163,7 +169,7 @@ def describe(folder: Path) -> ModelInfo:
             raise ValueError(f"it has format {description['format']}, this vq reads {FORMAT}")
         if not {"family", "arguments", "modality"} <= description.keys():
             raise ValueError("its description is incomplete")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is not a model of vq: {error}") from None
     return ModelInfo(folder, description)
 
@@ -185,7 +191,9 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
         statistics = (
             Statistics(**{name.removeprefix(STATISTICS): table for name, table in tables.items()}) if tables else None
         )
-    except (SafetensorError, RuntimeError, TypeError, OSError) as error:
+        if statistics is not None:
+            statistics.check(net.quantizer.codebook_sizes)
+    except (SafetensorError, RuntimeError, TypeError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
     return LoadedModel(info, net.eval().requires_grad_(False).to(place), statistics, place)
 

@@ -31,8 +31,12 @@ def main() -> None:
     assert torch.equal(nearest_codes(rows, codebook), broadcast(rows, codebook))
     ratios = [seconds(broadcast, rows, codebook) / seconds(nearest_codes, rows, codebook) for _ in range(ROUNDS)]
     print(f"N = {ROWS}, K = {K}, D = {D}, one thread, {ROUNDS} rounds")
-    print(f"ratio: {statistics.median(ratios):.0f} times the broadcast (worst {min(ratios):.0f}, best {max(ratios):.0f})")
-    print(f"extra memory: {2**18 * 4 / 2**20:.0f} MiB of scores, the broadcast takes {ROWS * K * D * 4 / 2**20:.0f} MiB")
+    print(
+        f"ratio: {statistics.median(ratios):.0f} times the broadcast (worst {min(ratios):.0f}, best {max(ratios):.0f})"
+    )
+    print(
+        f"extra memory: {2**18 * 4 / 2**20:.0f} MiB of scores, the broadcast takes {ROWS * K * D * 4 / 2**20:.0f} MiB"
+    )
 
 
 main()

@@ -33,7 +33,9 @@ warmup = 5
 average = 0.9
 """
 
-SCALAR = VECTOR.replace(b'{ kind = "vector", K = 16 }', b'{ kind = "scalar", limits = 20, qualities = 3 }') + b"[rate]\n"
+SCALAR = (
+    VECTOR.replace(b'{ kind = "vector", K = 16 }', b'{ kind = "scalar", limits = 20, qualities = 3 }') + b"[rate]\n"
+)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,17 @@ class Statistics:
     def arrays(self) -> dict[str, np.ndarray]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def check(self, codebook_sizes: Sequence[int]) -> None:
+        """Raise ValueError unless the tables fit these codebooks: the coders are compiled without bounds checks."""
+        G, K, X = len(codebook_sizes), max(codebook_sizes), self.thresholds.shape[-1] + 1
+        shapes = {"mean": (G, 4), "own": (G, 4), "earlier": (G, G), "thresholds": (G, X - 1), "counts": (G, X, K)}
+        for name, table in self.arrays().items():
+            if table.shape != shapes[name] or table.dtype != (np.uint16 if name == "counts" else np.int32):
+                raise ValueError(f"its {name} are {table.dtype} {table.shape}, not {shapes[name]}")
+        possible = np.arange(K) < np.array(codebook_sizes)[:, None, None]
+        if ((self.counts > 0) != possible).any():
+            raise ValueError("its counts do not fit its codebooks")
+
     def of_groups(self, first: int, last: int) -> Statistics:
         """The part for groups first .. last - 1, on their own."""
         part = slice(first, last)

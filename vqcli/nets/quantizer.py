@@ -52,8 +52,9 @@ def nearest_codes(rows: Tensor, codebook: Tensor) -> Tensor:
         return rows.new_zeros(0, dtype=torch.int64)
     half_norms = codebook.square().sum(1) / 2  # (K,)
     chunk = max(1, 2**18 // codebook.shape[0])
-    scores = (torch.addmm(half_norms, part, codebook.T, alpha=-1) for part in rows.split(chunk))
-    return torch.cat([score.argmin(1) for score in scores])
+    with torch.autocast(rows.device.type, enabled=False):  # a product in 16 bits chooses other codes
+        scores = (torch.addmm(half_norms, part, codebook.T, alpha=-1) for part in rows.split(chunk))
+        return torch.cat([score.argmin(1) for score in scores])
 
 
 class Quantizer(nn.Module):
@@ -114,12 +115,12 @@ class VectorQuantizer(Quantizer):
             raise ValueError(f"unknown update {update!r} or init {init!r}")
         self.dim, self.K, self.product_groups, self.levels, self.qualities = dim, K, groups, levels, 0
         self.codebook_sizes = (K,) * (levels * groups)
-        self.update, self.beta, self.gamma, self.revive = update, beta, gamma, revive
+        self.update, self.beta, self.gamma, self.init, self.revive = update, beta, gamma, init, revive
         codebook = torch.empty(levels, groups, K, dim // groups).uniform_(-1 / K, 1 / K)
         self.codebook = nn.Parameter(codebook, requires_grad=update == "loss")
         self.register_buffer("counts", torch.ones(levels, groups, K), persistent=False)
         self.register_buffer("sums", codebook.clone(), persistent=False)
-        self.register_buffer("initialised", torch.tensor(init == "uniform" or update == "frozen"), persistent=False)
+        self.register_buffer("initialised", torch.tensor(False), persistent=False)
 
     def forward(self, z_e: Tensor, quality: Tensor | None = None, levels: int | None = None) -> Quantized:
         """Quantize z_e [B, D, *grid] with the first `levels` levels; in training, also update the codebooks."""
@@ -179,15 +180,19 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def _initialise(self, rows: Tensor) -> None:
-        residual = rows
-        for level in range(self.levels):
-            pick = torch.randint(rows.shape[1], (self.K,), device=rows.device)
-            # repeated rows are told apart by a little noise, or they would be one code for ever
-            spread = residual.std(dim=1, keepdim=True, correction=0) * 0.01 + 1e-6
-            entries = residual[:, pick] + spread * torch.randn_like(residual[:, pick])
-            self.codebook.data[level] = entries
-            self.sums[level], self.counts[level] = entries, 1
-            residual = residual - self._quantize_level(residual, level)[1]
+        """Begin with the first batch: codebooks from its rows if they come from data, averages at an even use."""
+        if self.init == "data" and self.update != "frozen":
+            residual = rows
+            for level in range(self.levels):
+                pick = torch.randint(rows.shape[1], (self.K,), device=rows.device)
+                # repeated rows are told apart by a little noise, or they would be one code for ever
+                spread = residual.std(dim=1, keepdim=True, correction=0) * 0.01 + 1e-6
+                entries = residual[:, pick]
+                self.codebook.data[level] = entries + spread * torch.randn_like(entries)
+                residual = residual - self._quantize_level(residual, level)[1]
+        # at a count of 1 a large batch would take all entries for dead
+        self.counts.fill_(rows.shape[1] / self.K)
+        self.sums.copy_(self.codebook * self.counts[..., None])
         self.initialised.fill_(True)
 
     @torch.no_grad()

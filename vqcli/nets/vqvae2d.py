@@ -35,8 +35,9 @@ class GDN(nn.Module):
     """Divisive normalisation x / (b + G |x|) across channels, or its inverse x * (b + G |x|).
 
     The simplified form of Ballé et al. 2016 (without the square root), made for codes that follow rate and
-    distortion. G is kept positive by taking magnitudes, and b at FLOOR or above: near zero the quotient would
-    turn into a sign function, whose gradient has no bound.
+    distortion. Both are squares of what is learned, which keeps them positive and lets the many small entries of G
+    move slowly: a step of their own size on a whole row at once would blow the net up. b stays at FLOOR or above:
+    near zero the quotient would turn into a sign function, whose gradient has no bound.
     """
 
     FLOOR = 0.1
@@ -44,11 +45,11 @@ class GDN(nn.Module):
     def __init__(self, width: int, inverse: bool = False) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.ones(width))
-        self.weight = nn.Parameter(torch.eye(width) * 0.1)
+        self.weight = nn.Parameter((torch.eye(width) * 0.1 + 1e-4).sqrt())
         self.inverse = inverse
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = F.conv2d(x.abs(), self.weight.abs()[..., None, None], self.bias.abs() + self.FLOOR)
+        norm = F.conv2d(x.abs(), self.weight.square()[..., None, None], self.bias.square() + self.FLOOR)
         return x * norm if self.inverse else x / norm
 
 
