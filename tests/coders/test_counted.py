@@ -133,8 +133,8 @@ GOLDEN_STATISTICS = Statistics(
 )
 GOLDEN_BYTES = {
     ("histogram", True): "499492032e658e945b1024ea04a0dba2",
-    ("adaptive", True): "4959591c47cad105da0b78ad82f83ab7",
-    ("adaptive", False): "73eb97d173d218b8b7c0b19cfef7f072",
+    ("adaptive", True): "488d8ad952cbf6c8030b3be3d92f5011d0",
+    ("adaptive", False): "780ecb57699e48ae54be01ba77",
 }
 
 

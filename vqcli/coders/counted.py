@@ -14,8 +14,8 @@ from vqcli.coders import rangecoder
 from vqcli.coders.statistics import Statistics, add_activity, predict, symbols_and_energies
 from vqcli.errors import BadFile
 
-INCREMENT = 24  # what a symbol adds to its count when counts learn; the shipped counts weigh COUNT_TOTAL / 24 symbols
-LARGEST_TOTAL = 1 << 16  # counts are halved beyond this, so that a file's past fades
+INCREMENT = 160  # what a symbol adds to its count when counts learn: the shipped counts weigh as much as 205 symbols
+LARGEST_TOTAL = 1 << 16  # counts are halved beyond this, or 128 a code, so that a file's past fades
 
 
 def encode(codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statistics, *, adaptive: bool) -> bytes:
@@ -58,7 +58,7 @@ def _encode(
     symbols: np.ndarray, energies: np.ndarray, thresholds: np.ndarray, counts: np.ndarray, increment: int
 ) -> np.ndarray:
     G, H, W = symbols.shape
-    out = np.zeros(symbols.size * 4 + 16, np.uint8)  # a symbol costs at most log2(LARGEST_TOTAL) = 16 bits and a carry
+    out = np.zeros(symbols.size * 4 + 16, np.uint8)  # a symbol costs at most log2(128 * 65536) = 23 bits
     state = rangecoder.new_state()
     totals = _totals(counts)
     for g in range(G):
@@ -132,7 +132,7 @@ def _learn(row: np.ndarray, symbol: int, increment: int, total: int) -> int:
     """Count a symbol and return the new total."""
     row[symbol] += increment
     total += increment
-    if total > LARGEST_TOTAL:
+    if total > max(LARGEST_TOTAL, 128 * len(row)):
         total = 0
         for k in range(len(row)):
             row[k] = (row[k] + 1) >> 1  # what was at least 1 stays at least 1, what was 0 stays 0

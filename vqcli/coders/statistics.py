@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 
 COUNT_TOTAL = 1 << 15  # about what the counts of one context add up to
+FLAT_COUNT = 80  # of each code when nothing is known: half of what a seen one adds (Krichevsky and Trofimov)
 UNIT = 64  # weights are in units of 1/64
 
 
@@ -64,7 +65,7 @@ class Statistics:
 def flat(codebook_sizes: Sequence[int]) -> Statistics:
     """No knowledge: one context, all codes alike."""
     G = len(codebook_sizes)
-    counts = (np.arange(max(codebook_sizes)) < np.array(codebook_sizes)[:, None, None]).astype(np.uint16)
+    counts = (np.arange(max(codebook_sizes)) < np.array(codebook_sizes)[:, None, None]) * np.uint16(FLAT_COUNT)
     zeros = np.zeros((G, 4), np.int32)
     return Statistics(zeros, zeros, np.zeros((G, G), np.int32), np.zeros((G, 0), np.int32), counts)
 

@@ -54,7 +54,8 @@ def nearest_codes(rows: Tensor, codebook: Tensor) -> Tensor:
     chunk = max(1, 2**18 // codebook.shape[0])
     with torch.autocast(rows.device.type, enabled=False):  # a product in 16 bits chooses other codes
         scores = (torch.addmm(half_norms, part, codebook.T, alpha=-1) for part in rows.split(chunk))
-        return torch.cat([score.argmin(1) for score in scores])
+        # on a CPU min takes half the time of argmin, and gives the place too
+        return torch.cat([score.min(1).indices for score in scores])
 
 
 class Quantizer(nn.Module):
