@@ -264,8 +264,9 @@ class ScalarQuantizer(Quantizer):
 
     def forward(self, z_e: Tensor, quality: Tensor | None = None, levels: int | None = None) -> Quantized:
         """z_e [B, D, *grid], quality [B] in 1 .. qualities -> Quantized; rounding passes gradients straight through."""
-        scaled = self.scale(z_e, quality)
-        rounded = self._round(scaled)
+        # beyond the limits there is no gradient: it would push a value that cannot follow, further and further
+        scaled = self._clip(self.scale(z_e, quality))
+        rounded = scaled.round()
         z_q = straight_through(scaled, rounded) * self._interpolate(self.log_inverse_gain, z_e, quality)
         return Quantized(z_q, self._to_codes(rounded))
 
@@ -276,16 +277,16 @@ class ScalarQuantizer(Quantizer):
     @torch.no_grad()
     def codes(self, z_e: Tensor, quality: Tensor | None = None, levels: int | None = None) -> Tensor:
         """Codes [B, D, *grid] of z_e [B, D, *grid]."""
-        return self._to_codes(self._round(self.scale(z_e, quality)))
+        return self._to_codes(self._clip(self.scale(z_e, quality)).round())
 
     def lookup(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
         """z_q [B, D, *grid] of codes [B, D, *grid]."""
         rounded = codes.float() - _per_channel(self.limit, codes)
         return rounded * self._interpolate(self.log_inverse_gain, rounded, quality)
 
-    def _round(self, scaled: Tensor) -> Tensor:
+    def _clip(self, scaled: Tensor) -> Tensor:
         limit = _per_channel(self.limit, scaled)
-        return torch.maximum(torch.minimum(scaled.round(), limit), -limit)
+        return scaled.clamp(-limit, limit)
 
     def _to_codes(self, rounded: Tensor) -> Tensor:
         return (rounded + _per_channel(self.limit, rounded)).long()
