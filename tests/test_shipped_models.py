@@ -1,0 +1,93 @@
+"""What ships works, on the photograph that ships: the newcomer's first minute."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import vqcli
+from vqcli import baselines, metrics, packing, zoo
+from vqcli.cli.main import app
+from vqcli.media import image
+
+MODELS = Path(__file__).parent.parent / "models"
+NAMES = sorted(path.parent.name for path in MODELS.glob("*/model.safetensors"))
+PARROTS = Path(vqcli.__file__).parent / "demo" / "parrots.webp"
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return zoo.load(zoo.describe(MODELS / "photo"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return zoo.load(zoo.describe(MODELS / "tokens"), "cpu")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_models_are_small_and_have_cards(name):
+    assert (MODELS / name / "model.safetensors").stat().st_size <= 8 * 2**20
+    card = (MODELS / name / "README.md").read_text()
+    for word in ("Trained on", "Measured", "Not good at", "vq eval"):
+        assert word in card
+    description = zoo.describe(MODELS / name).description
+    assert description["steps"] > 1000 and description["data_licence"]
+
+
+def test_models_fit_together():
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 32 * 2**20
+
+
+@pytest.mark.parametrize("quality", [1, 5, 9])
+def test_photo_is_better_than_jpeg_at_equal_bytes(photo, quality):
+    original = image.read(PARROTS).pixels
+    encoded = vqcli.encode(original, photo, quality=quality)
+    decoded = vqcli.decode(encoded, photo).pixels
+    jpeg = baselines.at_bytes(original, "JPEG", len(encoded.data)).pixels
+    assert metrics.psnr(original, decoded) > metrics.psnr(original, jpeg)
+    assert metrics.ms_ssim(original, decoded) > metrics.ms_ssim(original, jpeg)
+
+
+def test_qualities_are_a_scale(photo):
+    original = image.read(PARROTS).pixels
+    encoded = [vqcli.encode(original, photo, quality=quality) for quality in (1, 2.5, 4, 6.3, 8, 10)]
+    rates = [item.bits_per_pixel for item in encoded]
+    assert rates == sorted(rates) and rates[-1] > 3 * rates[0]
+    errors = [metrics.mse(original, vqcli.decode(item, photo).pixels) for item in encoded]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_tokens_are_those_of_the_paper(tokens):
+    """Section 4.2: stride 4, one code of K = 512 at each position, 42.6 times fewer bits."""
+    original = image.read(PARROTS).pixels
+    encoded = vqcli.encode(original, tokens, coder="packed")
+    assert encoded.codes.shape == (1, 128, 192)
+    assert len(np.unique(encoded.codes)) > 128
+    bits = 8 * packing.packed_size(encoded.header)
+    assert original.size * 8 / bits == pytest.approx(42.67, abs=0.01)
+    assert metrics.psnr(original, vqcli.decode(encoded, tokens).pixels) > 28
+
+
+@pytest.mark.parametrize("name", ["photo", "tokens"])
+def test_overhead(name, request):
+    """A picture of one chunk costs at most 64 bytes beyond its codes."""
+    model = request.getfixturevalue(name)
+    encoded = vqcli.encode(image.read(PARROTS).pixels, model)
+    assert len(encoded.payloads) == 1
+    assert len(encoded.data) - len(encoded.payloads[0]) <= 64
+
+
+def test_demo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VQ_MODELS", str(MODELS))
+    result = CliRunner().invoke(app, ["demo", "--json", "--device", "cpu"])
+    assert result.exit_code == 0, result.stderr
+    points = json.loads(result.stdout)
+    assert [point["codec"] for point in points[::2]] == ["photo", "photo", "photo", "tokens"]
+    row = image.read(Path("vq-demo/side-by-side.png")).pixels
+    assert row.shape[1] > 5 * 300
+    for name in ("photo-q2", "photo-q5", "photo-q9", "tokens"):
+        assert Path(f"vq-demo/{name}.vqz").stat().st_size in [point["size_bytes"] for point in points]
