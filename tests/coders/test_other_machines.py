@@ -37,7 +37,7 @@ def example():
         "own": np.array([[30, 20, 10, 5]] * 4),
         "earlier": np.tril(np.full((4, 4), 9), -1),
     }
-    return codes, statistics.fit([codes], SIZES, weights=weights, contexts=6)
+    return codes, statistics.fit([codes], SIZES, weights=weights, energies=6)
 
 
 @pytest.mark.parametrize(

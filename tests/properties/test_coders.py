@@ -28,7 +28,7 @@ def random_statistics(seed: int, codes: np.ndarray, sizes: list[int], weighted: 
         "earlier": np.tril(generator.integers(0, 65, (G, G)), -1),
     }
     plane = codes.reshape(G, -1, codes.shape[-1])
-    return statistics.fit([plane], sizes, weights=weights if weighted else None, contexts=contexts)
+    return statistics.fit([plane], sizes, weights=weights if weighted else None, energies=contexts)
 
 
 @st.composite

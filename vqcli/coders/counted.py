@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from vqcli.coders import rangecoder
-from vqcli.coders.statistics import Statistics, add_activity, predict, symbols_and_energies
+from vqcli.coders.statistics import Statistics, add_activity, lean_of, observe, predict
 from vqcli.errors import BadFile
 
 INCREMENT = 160  # what a symbol adds to its count when counts learn: the shipped counts weigh as much as 205 symbols
@@ -25,9 +25,9 @@ def encode(codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statist
     if codes.size == 0:
         return b""
     s = statistics
-    symbols, energies = symbols_and_energies(codes, sizes, s.mean, s.own, s.earlier)
+    symbols, energies, leans = observe(codes, sizes, s.mean, s.own, s.earlier)
     counts, increment = _start(s, adaptive)
-    return _encode(symbols, energies, s.thresholds, counts, increment).tobytes()
+    return _encode(symbols, energies, leans, s.thresholds, counts, increment).tobytes()
 
 
 def decode(
@@ -55,16 +55,23 @@ def _start(statistics: Statistics, adaptive: bool) -> tuple[np.ndarray, int]:
 
 @njit(cache=True, nogil=True)
 def _encode(
-    symbols: np.ndarray, energies: np.ndarray, thresholds: np.ndarray, counts: np.ndarray, increment: int
+    symbols: np.ndarray,
+    energies: np.ndarray,
+    leans: np.ndarray,
+    thresholds: np.ndarray,
+    counts: np.ndarray,
+    increment: int,
 ) -> np.ndarray:
     G, H, W = symbols.shape
+    most = counts.shape[1] // (thresholds.shape[1] + 1)  # leans that the model tells apart
     out = np.zeros(symbols.size * 4 + 16, np.uint8)  # a symbol costs at most log2(128 * 65536) = 23 bits
     state = rangecoder.new_state()
     totals = _totals(counts)
     for g in range(G):
         for y in range(H):
             for x in range(W):
-                context = np.searchsorted(thresholds[g], energies[g, y, x], side="right")
+                context = np.searchsorted(thresholds[g], energies[g, y, x], side="right") * most
+                context += min(leans[g, y, x], most - 1)
                 row, symbol = counts[g, context], symbols[g, y, x]
                 before = 0
                 for k in range(symbol):
@@ -88,6 +95,7 @@ def _decode(
     increment: int,
 ) -> tuple[np.ndarray, bool]:
     G, H, W = shape
+    most = counts.shape[1] // (thresholds.shape[1] + 1)  # leans that the model tells apart
     codes, values = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     state = rangecoder.new_state()
     rangecoder.open_stream(state, data)
@@ -99,8 +107,9 @@ def _decode(
         add_activity(activity, values, earlier, g)
         for y in range(H):
             for x in range(W):
-                predicted, energy = predict(values[g], activity, y, x, mean[g], own[g])
-                context = np.searchsorted(thresholds[g], energy, side="right")
+                rounded, rest, energy = predict(values[g], activity, y, x, mean[g], own[g])
+                context = np.searchsorted(thresholds[g], energy, side="right") * most
+                context += min(lean_of(rest), most - 1)
                 row, total = counts[g, context], totals[g, context]
                 wanted = rangecoder.peek(state, total)
                 symbol = before = 0
@@ -109,7 +118,8 @@ def _decode(
                     symbol += 1
                 if not rangecoder.advance(state, data, before, row[symbol], total):
                     return codes, False
-                code = (symbol + predicted) % K
+                difference = symbol - middle if rest >= 0 else middle - symbol
+                code = (middle + rounded + difference) % K
                 codes[g, y, x], values[g, y, x] = code, code - middle
                 if increment:
                     totals[g, context] = _learn(row, symbol, increment, total)

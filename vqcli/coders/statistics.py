@@ -3,10 +3,14 @@
 A code is coded as its difference from a predicted mean, modulo K, with counts that depend on a context:
 
     mean    = (m . neighbours + 32) >> 6                  four neighbours of its own group: W, N, NW, NE
-    energy  = w . |neighbours| + sum over earlier groups g' of v[g'] |code of g' at this position|
-    context = number of thresholds at or below the energy
+    rest    = m . neighbours - 64 mean                    what rounding took away, -32 to 31
+    symbol  = middle + (value - mean) mod K               if rest is negative: middle - (value - mean) mod K
+    energy  = w . |neighbours| + sum over earlier groups g' of v[g'] |value of g' at this position|
+    context = (number of thresholds at or below the energy) * leans + lean
+    lean    = number of LEANS at or below |rest|          0 if the model does not tell leans apart
 
-Values count from the middle of the codebook and are 0 outside of the chunk. Weights are in units of 1/64.
+Values are codes counted from the middle of the codebook, (K - 1) // 2, and 0 outside of the chunk. Weights are in
+units of 1/64. Mirroring makes a small prediction count: the symbol always leans upward, and the lean says how far.
 Codes of a vector quantizer have no such order: their weights are zero, which leaves one context and the plain
 histogram of each group. Everything is integer arithmetic, so encoder and decoder agree on every machine.
 """
@@ -22,15 +26,16 @@ from numba import njit
 COUNT_TOTAL = 1 << 15  # about what the counts of one context add up to
 FLAT_COUNT = 80  # of each code when nothing is known: half of what a seen one adds (Krichevsky and Trofimov)
 UNIT = 64  # weights are in units of 1/64
+LEANS = (6, 18)
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Integer tables for G groups and X contexts, shipped inside the model file.
+    """Integer tables for G groups and X contexts (E classes of energy times 1 or 3 leans), shipped with the model.
 
     mean, own    int32 [G, 4], weights of the neighbours W, N, NW, NE for mean and energy
     earlier      int32 [G, G], weights of earlier groups for the energy; lower triangular
-    thresholds   int32 [G, X - 1], ascending
+    thresholds   int32 [G, E - 1], ascending
     counts       uint16 [G, X, largest K], at least 1 for each code below the group's K, 0 beyond
     """
 
@@ -45,8 +50,9 @@ class Statistics:
 
     def check(self, codebook_sizes: Sequence[int]) -> None:
         """Raise ValueError unless the tables fit these codebooks: the coders are compiled without bounds checks."""
-        G, K, X = len(codebook_sizes), max(codebook_sizes), self.thresholds.shape[-1] + 1
-        shapes = {"mean": (G, 4), "own": (G, 4), "earlier": (G, G), "thresholds": (G, X - 1), "counts": (G, X, K)}
+        G, K, E = len(codebook_sizes), max(codebook_sizes), self.thresholds.shape[-1] + 1
+        X = E * (len(LEANS) + 1) if self.counts.shape[1:2] == (E * (len(LEANS) + 1),) else E
+        shapes = {"mean": (G, 4), "own": (G, 4), "earlier": (G, G), "thresholds": (G, E - 1), "counts": (G, X, K)}
         for name, table in self.arrays().items():
             if table.shape != shapes[name] or table.dtype != (np.uint16 if name == "counts" else np.int32):
                 raise ValueError(f"its {name} are {table.dtype} {table.shape}, not {shapes[name]}")
@@ -75,12 +81,12 @@ def fit(
     codebook_sizes: Sequence[int],
     *,
     weights: dict[str, np.ndarray] | None = None,
-    contexts: int = 1,
+    energies: int = 1,
 ) -> Statistics:
     """Count the codes of `samples` (each [G, H, W]) by context.
 
-    `weights` (mean, own, earlier) come from the rate model of training; the thresholds split the energies
-    so that each context carries about the same number of bits.
+    `weights` (mean, own, earlier) come from the rate model of training; `energies` is the number of classes, split
+    so that each carries about the same number of bits.
     """
     start = flat(codebook_sizes)
     if weights:
@@ -91,27 +97,25 @@ def fit(
         )
     sizes = np.array(codebook_sizes, np.int64)
     observed = [
-        symbols_and_energies(np.ascontiguousarray(codes, np.int32), sizes, start.mean, start.own, start.earlier)
-        for codes in samples
+        observe(np.ascontiguousarray(codes, np.int32), sizes, start.mean, start.own, start.earlier) for codes in samples
     ]
-    G, K = len(sizes), int(sizes.max())
-    thresholds = np.zeros((G, contexts - 1), np.int32)
-    counts = np.zeros((G, contexts, K), np.uint16)
+    G, K, leans = len(sizes), int(sizes.max()), len(LEANS) + 1 if weights else 1
+    thresholds = np.zeros((G, energies - 1), np.int32)
+    counts = np.zeros((G, energies * leans, K), np.uint16)
     for g in range(G):
-        symbols = np.concatenate([s[g].ravel() for s, _ in observed])
-        energies = np.concatenate([e[g].ravel() for _, e in observed])
-        thresholds[g] = _even_bits(energies, contexts)
-        context = np.searchsorted(thresholds[g], energies, side="right")
-        seen = np.bincount(context * K + symbols, minlength=contexts * K).reshape(contexts, K)
+        symbols, energy, lean = (np.concatenate([found[k][g].ravel() for found in observed]) for k in range(3))
+        thresholds[g] = _even_bits(energy, energies)
+        context = np.searchsorted(thresholds[g], energy, side="right") * leans + np.minimum(lean, leans - 1)
+        seen = np.bincount(context * K + symbols, minlength=counts[g].size).reshape(counts[g].shape)
         counts[g] = _scaled(seen, codebook_sizes[g])
     return Statistics(start.mean, start.own, start.earlier, thresholds, counts)
 
 
-def _even_bits(energies: np.ndarray, contexts: int) -> np.ndarray:
-    """Thresholds between contexts: quantiles of energy weighted by the bits that such an energy costs, about."""
+def _even_bits(energies: np.ndarray, classes: int) -> np.ndarray:
+    """Thresholds between classes: quantiles of energy weighted by the bits that such an energy costs, about."""
     order = np.sort(energies)
     cost = np.cumsum(0.05 + np.log2(1 + order / UNIT))
-    cuts = np.searchsorted(cost, cost[-1] * np.arange(1, contexts) / contexts)
+    cuts = np.searchsorted(cost, cost[-1] * np.arange(1, classes) / classes)
     return order[np.minimum(cuts, len(order) - 1)] + 1
 
 
@@ -128,16 +132,22 @@ def _scaled(seen: np.ndarray, K: int) -> np.ndarray:
 @njit(cache=True, nogil=True, inline="always")
 def predict(
     values: np.ndarray, activity: np.ndarray, y: int, x: int, mean: np.ndarray, own: np.ndarray
-) -> tuple[int, int]:
-    """Predicted mean and energy at (y, x) of one group: values [H, W] before it, activity [H, W] of earlier groups."""
+) -> tuple[int, int, int]:
+    """Mean, rest and energy at (y, x) of one group: values [H, W] before it, activity [H, W] of earlier groups."""
     W = values.shape[1]
     west = values[y, x - 1] if x > 0 else 0
     north = values[y - 1, x] if y > 0 else 0
     north_west = values[y - 1, x - 1] if y > 0 and x > 0 else 0
     north_east = values[y - 1, x + 1] if y > 0 and x + 1 < W else 0
-    predicted = (mean[0] * west + mean[1] * north + mean[2] * north_west + mean[3] * north_east + 32) >> 6
+    exact = mean[0] * west + mean[1] * north + mean[2] * north_west + mean[3] * north_east
+    rounded = (exact + 32) >> 6
     energy = own[0] * abs(west) + own[1] * abs(north) + own[2] * abs(north_west) + own[3] * abs(north_east)
-    return predicted, energy + activity[y, x]
+    return rounded, exact - (rounded << 6), energy + activity[y, x]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def lean_of(rest: int) -> int:
+    return (abs(rest) >= LEANS[0]) + (abs(rest) >= LEANS[1])
 
 
 @njit(cache=True, nogil=True)
@@ -152,12 +162,12 @@ def add_activity(activity: np.ndarray, values: np.ndarray, earlier: np.ndarray, 
 
 
 @njit(cache=True, nogil=True)
-def symbols_and_energies(
+def observe(
     codes: np.ndarray, sizes: np.ndarray, mean: np.ndarray, own: np.ndarray, earlier: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """What is coded, and how lively its surroundings are: codes [G, H, W] -> symbols, energies, all int32."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Symbols, energies and leans of codes int32 [G, H, W], all of the same type and shape."""
     G, H, W = codes.shape
-    symbols, energies = np.empty_like(codes), np.empty_like(codes)
+    symbols, energies, leans = np.empty_like(codes), np.empty_like(codes), np.empty_like(codes)
     values = np.empty_like(codes)
     for g in range(G):
         K = np.int32(sizes[g])
@@ -167,7 +177,8 @@ def symbols_and_energies(
         add_activity(activity, values, earlier, g)
         for y in range(H):
             for x in range(W):
-                predicted, energy = predict(values[g], activity, y, x, mean[g], own[g])
-                symbols[g, y, x] = (codes[g, y, x] - predicted) % K
-                energies[g, y, x] = energy
-    return symbols, energies
+                rounded, rest, energy = predict(values[g], activity, y, x, mean[g], own[g])
+                difference = values[g, y, x] - rounded
+                symbols[g, y, x] = (middle + (difference if rest >= 0 else -difference)) % K
+                energies[g, y, x], leans[g, y, x] = energy, lean_of(rest)
+    return symbols, energies, leans

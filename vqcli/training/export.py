@@ -14,7 +14,7 @@ from vqcli.data.pictures import Pictures
 from vqcli.recipe import Recipe
 from vqcli.training.loop import Run
 
-CONTEXTS = 24  # for scalar codes; codes of a vector quantizer have no order and get one
+ENERGIES = 24  # classes for scalar codes; codes of a vector quantizer have no order and get one
 SAMPLES = 400  # pictures whose codes are counted
 QUALITIES_EACH = 3  # of each picture, in turn
 LIMITS = (15, 63)  # few sizes, so that a header tells the codebooks of all groups in some bytes
@@ -52,7 +52,7 @@ def export(
         (np.clip(codes - shift, 0, sizes[:, None, None] - 1) for codes in samples),
         sizes.tolist(),
         weights={name: weight.cpu().numpy() for name, weight in run.rate.fitted_weights().items()},
-        contexts=CONTEXTS,
+        energies=ENERGIES,
     )
     return zoo.save(folder, run.model, counted, description)
 
