@@ -136,8 +136,8 @@ GOLDEN_STATISTICS = Statistics(
 )
 GOLDEN_BYTES = {
     ("histogram", True): "4998dc35d1fd65ed094396c0422552c5c4",
-    ("adaptive", True): "488f2df7fab7dd990dd204be6eda5b25866a",
-    ("adaptive", False): "780ecb57699e48ae54be01ba77",
+    ("adaptive", True): "482cae75701d5bf0cedb0e03f291ac9c4d7c4c",
+    ("adaptive", False): "780ecb57699e6d643fa3ae08b8",
 }
 
 

@@ -14,8 +14,8 @@ from vqcli.coders import rangecoder
 from vqcli.coders.statistics import Statistics, add_activity, lean_of, observe, predict
 from vqcli.errors import BadFile
 
-INCREMENT = 160  # what a symbol adds to its count when counts learn: the shipped counts weigh as much as 205 symbols
-LARGEST_TOTAL = 1 << 16  # counts are halved beyond this, or 128 a code, so that a file's past fades
+INCREMENT = 300  # what a symbol adds to its count when counts learn: the shipped counts weigh as much as 200 symbols
+LARGEST_TOTAL = 1 << 17  # counts are halved beyond this, or 256 a code, so that a file's past fades
 
 
 def encode(codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statistics, *, adaptive: bool) -> bytes:
@@ -64,7 +64,7 @@ def _encode(
 ) -> np.ndarray:
     G, H, W = symbols.shape
     most = counts.shape[1] // (thresholds.shape[1] + 1)  # leans that the model tells apart
-    out = np.zeros(symbols.size * 4 + 16, np.uint8)  # a symbol costs at most log2(128 * 65536) = 23 bits
+    out = np.zeros(symbols.size * 4 + 16, np.uint8)  # a symbol costs at most log2(256 * 65536) = 24 bits
     state = rangecoder.new_state()
     totals = _totals(counts)
     for g in range(G):
@@ -142,7 +142,7 @@ def _learn(row: np.ndarray, symbol: int, increment: int, total: int) -> int:
     """Count a symbol and return the new total."""
     row[symbol] += increment
     total += increment
-    if total > max(LARGEST_TOTAL, 128 * len(row)):
+    if total > max(LARGEST_TOTAL, 256 * len(row)):
         total = 0
         for k in range(len(row)):
             row[k] = (row[k] + 1) >> 1  # what was at least 1 stays at least 1, what was 0 stays 0

@@ -23,8 +23,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numba import njit
 
-COUNT_TOTAL = 1 << 15  # about what the counts of one context add up to
-FLAT_COUNT = 80  # of each code when nothing is known: half of what a seen one adds (Krichevsky and Trofimov)
+COUNT_TOTAL = 60_000  # about what the counts of one context add up to; the floor of 1 a code is then cheap
+FLAT_COUNT = 150  # of each code when nothing is known: half of what a seen one adds (Krichevsky and Trofimov)
 UNIT = 64  # weights are in units of 1/64
 LEANS = (6, 18)
 
