@@ -15,7 +15,7 @@ LAYERS = (
     ("errors", "files"),
     ("recipe", "vqz", "vqz_header"),
     ("media", "coders"),
-    ("nets", "kernels"),
+    ("nets",),
     ("zoo", "data"),
     ("baselines", "batch", "codec", "evaluation", "metrics", "packing", "report", "tiles", "training"),
     ("cli",),

@@ -32,7 +32,7 @@ def commands(group, prefix=""):
             yield from commands(command, f"{prefix}{name} ")
 
 
-@pytest.mark.parametrize("name", commands(COMMANDS))
+@pytest.mark.parametrize("name", list(commands(COMMANDS)))
 def test_every_command_is_shown(name):
     assert any(f"{line} ".startswith(f"vq {name} ") for line in vq_lines()), f"the README does not show vq {name}"
 
