@@ -89,11 +89,11 @@ def test_the_coder_sees_the_same_neighbours(neighbour):
     codes = np.random.default_rng(0).integers(0, 9, (1, 6, 7)).astype(np.int32)
     one = np.zeros((1, 4), np.int32)
     one[0, neighbour] = 64
-    symbols, energies = statistics.symbols_and_energies(codes, np.array([9]), one, one, np.zeros((1, 1), np.int32))
+    symbols, energies, leans = statistics.observe(codes, np.array([9]), one, one, np.zeros((1, 1), np.int32))
     for y, x in np.ndindex(6, 7):
         there = int(codes[0, y + dy, x + dx]) - 4 if y + dy >= 0 and 0 <= x + dx < 7 else 0
         assert symbols[0, y, x] == (codes[0, y, x] - there) % 9
-        assert energies[0, y, x] == 64 * abs(there)
+        assert energies[0, y, x] == 64 * abs(there) and leans[0, y, x] == 0
 
 
 def test_autocast_costs_no_precision_that_matters():
