@@ -67,6 +67,12 @@ def evaluate(
         report((done + 1) / len(paths))
 
 
+def spread(model: LoadedModel, count: int = 6) -> list[float | None]:
+    """Whole qualities over the scale of the model, or None for a model that has but one."""
+    steps = tiles.qualities(model)
+    return sorted({round(quality) for quality in np.linspace(1, steps, count).tolist()}) if steps else [None]
+
+
 def means(points: Iterable[Point]) -> list[Point]:
     """One point for each codec and quality: the mean over pictures, in the order of first appearance."""
     groups: dict[tuple[float, str], list[Point]] = {}

@@ -18,7 +18,7 @@ import numpy as np
 from vqcli import coders, vqz
 from vqcli.coders import packed
 from vqcli.coders.statistics import Statistics
-from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.errors import BadFile, ModelError, UsageError, VqError
 from vqcli.media.image import MAX_PIXELS
 from vqcli.vqz import Header, Vqz
 from vqcli.vqz_header import MODEL_NAME
@@ -58,22 +58,22 @@ class _Part:
 def pack_image(
     model: LoadedModel, image: ImageCodes, *, coder: str = "auto", metadata: dict[str, str] | None = None
 ) -> tuple[Header, tuple[bytes, ...]]:
-    """Header and payloads of codes, by the coder of that name; 'auto' takes the smallest, so never more than `packed`.
+    """Header and payloads of codes, by the coder of that name.
 
-    Every payload of the coder chosen has been decoded again and compared with its codes.
+    'auto' takes the smallest that verifies, so never more than `packed`: every payload is decoded again and compared
+    with its codes. Raises VqError if no coder returns what it was given.
     """
     header = _header(model, image, metadata or {})
-    sizes: dict[str, int] = {}
-    payloads: dict[str, tuple[bytes, ...]] = {}
+    parts = _parts(header)
+    attempts = []
     for name in coders.candidates(coder, model.statistics):
-        payloads[name] = tuple(_together(partial(_encode, model, header, image, name), _parts(header)))
-        sizes[name] = sum(map(len, payloads[name]))
-    best = min(sizes, key=sizes.__getitem__)
-    header = replace(header, coder=coders.IDS[best])
-    decoded, _ = unpack_image(model, vqz.unpack(vqz.pack(header, payloads[best])))
-    if not np.array_equal(decoded.codes, image.codes):
-        raise AssertionError(f"coder {best} does not return the codes it was given")
-    return header, payloads[best]
+        payloads = tuple(_together(partial(_encode, model, header, image, name), parts))
+        attempts.append((sum(map(len, payloads)), replace(header, coder=coders.IDS[name]), payloads))
+    for _, attempt, payloads in sorted(attempts, key=lambda attempt: attempt[0]):
+        decoded, _ = unpack_image(model, vqz.unpack(vqz.pack(attempt, payloads)))
+        if np.array_equal(decoded.codes, image.codes):
+            return attempt, payloads
+    raise VqError("no coder returns the codes it was given", "this is a defect of vq: please report it")
 
 
 def file_size(model: LoadedModel, image: ImageCodes, *, coder: str = "auto") -> int:

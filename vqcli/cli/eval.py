@@ -16,7 +16,7 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "photo",
     qualities: Annotated[
         str | None,
-        typer.Option(help="Qualities to measure, with commas.", show_default="1,3,5,7,9,10, or the only one"),
+        typer.Option(help="Qualities to measure, with commas.", show_default="six over the scale"),
     ] = None,
     beside: Annotated[
         str, typer.Option(help="Usual codecs at equal bytes, with commas; empty for none.")
@@ -39,7 +39,7 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from vqcli import batch, evaluation, report, tiles, zoo
+    from vqcli import batch, evaluation, report, zoo
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media.image import SUFFIXES
@@ -50,15 +50,20 @@ def evaluate(
     loaded = zoo.load(model, device)
     paths = [job.source for job in batch.plan(inputs, Path(), SUFFIXES, "")] if inputs else []
     codecs = [name for name in beside.split(",") if name]
-    default = "1,3,5,7,9,10" if tiles.qualities(loaded) else ""
     try:
-        wanted: list[float | None] = [float(part) for part in (qualities or default).split(",") if part] or [None]
+        given: list[float | None] = [float(part) for part in (qualities or "").split(",") if part]
     except ValueError:
         raise UsageError(f"--qualities {qualities}: not numbers with commas between") from None
 
     with ui.progress(f"measuring {ui.plural(len(paths), 'picture')}") as shown:
         measured = evaluation.evaluate(
-            loaded, paths, wanted, beside=codecs, coder=coder, report=shown, complain=ui.complain
+            loaded,
+            paths,
+            given or evaluation.spread(loaded),
+            beside=codecs,
+            coder=coder,
+            report=shown,
+            complain=ui.complain,
         )
         points = list(measured)
     if not points:

@@ -45,7 +45,7 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
 
 @contextmanager
 def progress(label: str, unit: str = "") -> Iterator[Callable[..., None]]:
-    """A bar on stderr for work of more than a second.
+    """A bar on stderr for work of more than a second; where there is no terminal, a line every minute.
 
     Yields `report(share, note="")` with the share done, 0 to 1.
     """
@@ -59,10 +59,14 @@ def progress(label: str, unit: str = "") -> Iterator[Callable[..., None]]:
     )  # fmt: skip
     task = bar.add_task(label, total=1.0, note="")
     begun = time.monotonic()
+    last_line = begun
     running = False
 
     def report(share: float, note: str = "") -> None:
-        nonlocal running
+        nonlocal running, last_line
+        if not console.is_terminal and time.monotonic() - last_line > 60:
+            say(f"{label}: {share:.1%} {note}".rstrip())
+            last_line = time.monotonic()
         if console.is_terminal and not running and time.monotonic() - begun > 1:
             bar.start()
             running = True

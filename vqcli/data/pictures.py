@@ -31,7 +31,7 @@ def is_validation(relative: str) -> bool:
 class Pictures:
     """Decoded photographs of some folders, kept in memory up to `cache_bytes` and decoded again beyond."""
 
-    def __init__(self, folders: list[Path], *, validation: bool = False, cache_bytes: int = 3 * 2**30) -> None:
+    def __init__(self, folders: list[Path], *, validation: bool = False, cache_bytes: int = 2**31) -> None:
         found = {
             path: path.relative_to(folder).as_posix()
             for folder in folders
