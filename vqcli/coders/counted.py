@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from vqcli.coders import rangecoder
+from vqcli.coders.compiled import compiled
 from vqcli.coders.statistics import Statistics, add_activity, lean_of, observe, predict
 from vqcli.errors import BadFile
 
@@ -53,7 +53,7 @@ def _start(statistics: Statistics, adaptive: bool) -> tuple[np.ndarray, int]:
     return counts, (INCREMENT if adaptive else 0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _encode(
     symbols: np.ndarray,
     energies: np.ndarray,
@@ -82,7 +82,7 @@ def _encode(
     return out[: rangecoder.finish(state, out)]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _decode(
     data: np.ndarray,
     shape: tuple[int, int, int],
@@ -126,7 +126,7 @@ def _decode(
     return codes, rangecoder.at_end(state, data)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _totals(counts: np.ndarray) -> np.ndarray:
     G, X, K = counts.shape
     totals = np.zeros((G, X), np.int64)
@@ -137,7 +137,7 @@ def _totals(counts: np.ndarray) -> np.ndarray:
     return totals
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _learn(row: np.ndarray, symbol: int, increment: int, total: int) -> int:
     """Count a symbol and return the new total."""
     row[symbol] += increment

@@ -15,7 +15,9 @@ The functions are compiled; `state` is uint64 [3]: low (decoder: the value withi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
+
+from vqcli.coders.compiled import compiled
 
 MAX_TOTAL = 1 << 32
 _TOP, _BOTTOM = uint64(1 << 56), uint64(1 << 48)
@@ -23,14 +25,14 @@ _LOW_MASK = uint64((1 << 48) - 1)
 _LEAD = 7  # bytes the decoder reads ahead, 6 of them beyond the end
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def new_state() -> np.ndarray:
     state = np.zeros(3, np.uint64)
     state[1] = _TOP
     return state
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def put(state: np.ndarray, out: np.ndarray, before: int, frequency: int, total: int) -> None:
     """Append one symbol; `out` must have room for 5 more bytes."""
     step = state[1] // uint64(total)
@@ -47,7 +49,7 @@ def put(state: np.ndarray, out: np.ndarray, before: int, frequency: int, total: 
         state[1] <<= uint64(8)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def finish(state: np.ndarray, out: np.ndarray) -> np.int64:
     """Write the last byte and return the number of bytes."""
     last = (state[0] + _LOW_MASK) >> uint64(48)
@@ -58,7 +60,7 @@ def finish(state: np.ndarray, out: np.ndarray) -> np.int64:
     return np.int64(state[2]) + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _carry(out: np.ndarray, position: int) -> None:
     i = np.int64(position) - 1
     while out[i] == 255:
@@ -67,20 +69,20 @@ def _carry(out: np.ndarray, position: int) -> None:
     out[i] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def open_stream(state: np.ndarray, data: np.ndarray) -> None:
     for i in range(_LEAD):
         state[0] = (state[0] << uint64(8)) | uint64(data[i] if i < len(data) else 0)
     state[2] = _LEAD
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def peek(state: np.ndarray, total: int) -> np.int64:
     """The count, in 0 .. total - 1, that lies within the next symbol's share."""
     return min(np.int64(state[0] // (state[1] // uint64(total))), np.int64(total) - 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def advance(state: np.ndarray, data: np.ndarray, before: int, frequency: int, total: int) -> bool:
     """Step over the symbol that `peek` found; False if the data ended before it."""
     step = state[1] // uint64(total)
@@ -96,7 +98,7 @@ def advance(state: np.ndarray, data: np.ndarray, before: int, frequency: int, to
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def at_end(state: np.ndarray, data: np.ndarray) -> bool:
     """Whether the symbols read so far are all that the data hold."""
     return np.int64(state[2]) == len(data) + _LEAD - 1

@@ -21,7 +21,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numba import njit
+
+from vqcli.coders.compiled import compiled
 
 COUNT_TOTAL = 60_000  # about what the counts of one context add up to; the floor of 1 a code is then cheap
 FLAT_COUNT = 150  # of each code when nothing is known: half of what a seen one adds (Krichevsky and Trofimov)
@@ -129,7 +130,7 @@ def _scaled(seen: np.ndarray, K: int) -> np.ndarray:
     return scaled
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def predict(
     values: np.ndarray, activity: np.ndarray, y: int, x: int, mean: np.ndarray, own: np.ndarray
 ) -> tuple[int, int, int]:
@@ -145,12 +146,12 @@ def predict(
     return rounded, exact - (rounded << 6), energy + activity[y, x]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def lean_of(rest: int) -> int:
     return (abs(rest) >= LEANS[0]) + (abs(rest) >= LEANS[1])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def add_activity(activity: np.ndarray, values: np.ndarray, earlier: np.ndarray, g: int) -> None:
     """Energy [H, W] that the groups before g lend to it: values [G, H, W]."""
     for other in range(g):
@@ -161,7 +162,7 @@ def add_activity(activity: np.ndarray, values: np.ndarray, earlier: np.ndarray, 
                     activity[y, x] += weight * abs(values[other, y, x])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def observe(
     codes: np.ndarray, sizes: np.ndarray, mean: np.ndarray, own: np.ndarray, earlier: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
