@@ -46,43 +46,35 @@ def qualities(model: LoadedModel) -> int:
 
 
 @torch.inference_mode()
-def encode_latents(model: LoadedModel, pixels: np.ndarray, report: Report = silent) -> torch.Tensor:
-    """Latents z_e [D, rows, columns] (float32, on the CPU) of pixels uint8 [H, W, 1 or 3]."""
-    net = model.net
-    stride, margin = net.stride, net.encoder_margin
-    H, W = pixels.shape[:2]
-    rows, columns = -(-H // stride), -(-W // stride)
-    latents = torch.empty(net.quantizer.dim, rows, columns)
-    for inner, outer, done in _tiles(rows, columns, TILE // stride, margin):
-        region = _padded(pixels, *(slice(s.start * stride, s.stop * stride) for s in outer))
-        x = torch.tensor(region, device=model.device).movedim(-1, 0).float()[None] / 255 - 0.5
-        z_e = net.encoder(x.expand(-1, net.channels, -1, -1))[0]
-        latents[:, inner[0], inner[1]] = z_e[(slice(None), *_within(inner, outer))].cpu()
-        report(done)
-    return latents
-
-
-@torch.inference_mode()
-def quantize(model: LoadedModel, latents: torch.Tensor, pixels: np.ndarray, quality: int) -> ImageCodes:
-    """Codes of latents at a quality in tenths."""
-    rows_at_once = max(1, 2**22 // (latents.shape[0] * latents.shape[2]))
-    parts = [
-        model.net.quantizer.codes(part[None].to(model.device), _quality(model, quality))[0]
-        .cpu()
-        .numpy()
-        .astype(np.uint16)
-        for part in latents.split(rows_at_once, dim=1)
-    ]
-    H, W, channels = pixels.shape
-    return ImageCodes(np.concatenate(parts, axis=1), (W, H), channels, quality)
-
-
 def encode_image(
     model: LoadedModel, pixels: np.ndarray, *, quality: float | None = None, report: Report = silent
 ) -> ImageCodes:
     """Codes of pixels uint8 [H, W, 1 or 3]."""
     tenths = resolve_quality(model, quality)
-    return quantize(model, encode_latents(model, pixels, report), pixels, tenths)
+    image = _empty(model, pixels, tenths)
+    for inner, z_e in _latent_tiles(model, pixels, report):
+        image.codes[(slice(None), *inner)] = _codes(model, z_e, tenths)
+    return image
+
+
+@torch.inference_mode()
+def encode_latents(model: LoadedModel, pixels: np.ndarray, report: Report = silent) -> torch.Tensor:
+    """Latents z_e [D, rows, columns] (float32, on the CPU) of pixels, for those who try several qualities on them."""
+    latents = torch.empty(model.net.quantizer.dim, *_grid(model, pixels))
+    for inner, z_e in _latent_tiles(model, pixels, report):
+        latents[(slice(None), *inner)] = z_e.cpu()
+    return latents
+
+
+@torch.inference_mode()
+def quantize(model: LoadedModel, latents: torch.Tensor, pixels: np.ndarray, quality: int) -> ImageCodes:
+    """Codes of latents [D, rows, columns] of these pixels, at a quality in tenths."""
+    image = _empty(model, pixels, quality)
+    some_rows = max(1, 2**22 // (latents.shape[0] * latents.shape[2]))
+    for top in range(0, latents.shape[1], some_rows):
+        rows = slice(top, top + some_rows)
+        image.codes[:, rows] = _codes(model, latents[:, rows].to(model.device), quality)
+    return image
 
 
 @torch.inference_mode()
@@ -131,6 +123,36 @@ def search_quality(
 
 def _quality(model: LoadedModel, tenths: int) -> torch.Tensor | None:
     return torch.tensor([tenths / 10], device=model.device) if tenths else None
+
+
+def _latent_tiles(model: LoadedModel, pixels: np.ndarray, report: Report) -> Iterator[tuple[Window, torch.Tensor]]:
+    """Windows that part the grid, each with its latents [D, rows, columns] on the model's device."""
+    net = model.net
+    rows, columns = _grid(model, pixels)
+    for inner, outer, done in _tiles(rows, columns, TILE // net.stride, net.encoder_margin):
+        region = _padded(pixels, *(slice(s.start * net.stride, s.stop * net.stride) for s in outer))
+        x = torch.tensor(region, device=model.device).movedim(-1, 0).float()[None] / 255 - 0.5
+        z_e = net.encoder(x.expand(-1, net.channels, -1, -1))[0]
+        yield inner, z_e[(slice(None), *_within(inner, outer))]
+        report(done)
+
+
+def _codes(model: LoadedModel, z_e: torch.Tensor, quality: int) -> np.ndarray:
+    """Codes [groups, rows, columns] of latents [D, rows, columns]."""
+    return model.net.quantizer.codes(z_e[None], _quality(model, quality))[0].cpu().numpy()
+
+
+def _empty(model: LoadedModel, pixels: np.ndarray, quality: int) -> ImageCodes:
+    """Codes to be filled in for pixels [H, W, C]."""
+    H, W, channels = pixels.shape
+    shape = (len(model.net.quantizer.codebook_sizes), *_grid(model, pixels))
+    return ImageCodes(np.empty(shape, np.uint16), (W, H), channels, quality)
+
+
+def _grid(model: LoadedModel, pixels: np.ndarray) -> tuple[int, int]:
+    """Rows and columns of the codes of pixels [H, W, C]: what is left over at the border counts as a whole one."""
+    H, W = pixels.shape[:2]
+    return -(-H // model.net.stride), -(-W // model.net.stride)
 
 
 def _tiles(rows: int, columns: int, side: int, margin: int) -> Iterator[tuple[Window, Window, float]]:
