@@ -7,7 +7,7 @@ import torch
 
 from vqcli import recipe, zoo
 from vqcli.data.pictures import Pictures, is_validation
-from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.errors import BadFile, ModelError, UsageError, VqError
 from vqcli.media import image
 from vqcli.training import checkpoint, loop, run
 
@@ -95,6 +95,18 @@ def test_resuming_equals_going_on(shapes, tmp_path, text):
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         assert torch.equal(tensor, other[name]), name
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_state(shapes, tmp_path, monkeypatch):
+    tiny = recipe.parse(VECTOR.replace(b"steps = 60", b"steps = 4"), "test")
+    loop.train(tiny, Pictures([shapes]), tmp_path, device=CPU)
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    more = recipe.parse(VECTOR.replace(b"steps = 60", b"steps = 8"), "test")
+    nothing = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(loop.Run, "loss", lambda self, x: (nothing, {}))
+    with pytest.raises(VqError, match="not finite at step 4"):
+        loop.train(more, Pictures([shapes]), tmp_path, device=CPU, resume=True)
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
 
 
 def test_a_budget_ends_the_run(shapes, tmp_path):

@@ -15,7 +15,7 @@ from vqcli.recipe import Recipe
 from vqcli.training.loop import Run
 
 ENERGIES = 16  # classes for scalar codes; codes of a vector quantizer have no order and get one
-SAMPLES = 400  # pictures whose codes are counted
+SAMPLES = 250  # pictures whose codes are counted
 QUALITIES_EACH = 3  # of each picture, in turn
 LIMITS = (15, 31, 63, 127)  # few sizes, so that a header tells the codebooks of all groups in 12 bytes
 

@@ -84,6 +84,8 @@ def train(
     log = (folder / "log.jsonl").open("a")
     batches = pictures.batches(recipe.data, options.seed, step)
     sums: dict[str, float] = {}
+    summed = 0  # steps in `sums`: fewer than LOG_EVERY after resuming
+    sound = True  # what is saved must be worth going on from
 
     def save() -> None:
         seconds = spent + time.monotonic() - started
@@ -102,7 +104,8 @@ def train(
             reduced = options.precision == "bfloat16" and share < 1 - options.full_precision_share
             with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
                 loss, terms = run.loss(x)
-            if not torch.isfinite(loss):
+            sound = bool(torch.isfinite(loss))
+            if not sound:
                 raise VqError(
                     f"the loss is not finite at step {step}", "lower optimization.learning_rate, or use float32"
                 )
@@ -111,7 +114,7 @@ def train(
             if options.clip:
                 nn.utils.clip_grad_norm_([parameter for _, parameter in learned], options.clip)
             optimizer.step()
-            step += 1
+            step, summed = step + 1, summed + 1
             # early on the average follows closely, later it remembers 1 / (1 - decay) steps
             decay = min(options.average, step / (step + 10))
             with torch.no_grad():
@@ -120,8 +123,9 @@ def train(
             for name, term in {"loss": loss, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + float(term.detach())
             if step % LOG_EVERY == 0:
-                means = {name: value / LOG_EVERY for name, value in sums.items()}
+                means = {name: value / summed for name, value in sums.items()}
                 sums.clear()
+                summed = 0
                 log.write(json.dumps({"step": step, "seconds": round(seconds, 1), **means}) + "\n")
                 log.flush()
                 report(Progress(step, options.steps, seconds, share, means))
@@ -131,7 +135,7 @@ def train(
     finally:
         batches.close()
         log.close()
-        if step:
+        if step and sound:
             save()
     with torch.no_grad():
         for name, parameter in learned:
