@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -25,7 +26,8 @@ def plan(inputs: list[Path], output: Path | None, suffixes: Collection[str], new
     """Pair inputs with outputs.
 
     A file goes to `output`, or beside itself with the new suffix; several files and folders go into the folder
-    `output`, which repeats the tree below each. Raises UsageError if that cannot be, or two would share an output.
+    `output`, which repeats the tree below each; a.jpg and a.png in one folder become a.jpg.vqz and a.png.vqz.
+    Raises UsageError if that cannot be, or two files would still share an output.
     """
     many = len(inputs) > 1 or inputs[0].is_dir() or (output is not None and output.is_dir())
     jobs: list[Job] = []
@@ -43,11 +45,13 @@ def plan(inputs: list[Path], output: Path | None, suffixes: Collection[str], new
         if not found:
             raise UsageError(f"no {' '.join(sorted(suffixes))} files in {path}")
         jobs += [Job(file, output / file.relative_to(path).with_suffix(new_suffix), in_folder=True) for file in found]
-    _refuse_shared_targets(jobs)
-    return jobs
-
-
-def _refuse_shared_targets(jobs: list[Job]) -> None:
+    uses = Counter(job.target for job in jobs)
+    jobs = [
+        replace(job, target=job.target.with_name(job.source.name + new_suffix))
+        if job.in_folder and uses[job.target] > 1
+        else job
+        for job in jobs
+    ]
     seen: dict[Path, Path] = {}
     for job in jobs:
         if job.target in seen:
@@ -55,6 +59,7 @@ def _refuse_shared_targets(jobs: list[Job]) -> None:
                 f"{seen[job.target]} and {job.source} would both become {job.target}", "rename one of them"
             )
         seen[job.target] = job.source
+    return jobs
 
 
 @dataclass(frozen=True)

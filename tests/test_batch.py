@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from vqcli import batch
+from vqcli.errors import BadFile, UsageError
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("in/a.png", "in/b.jpg", "in/b.png", "in/deep/a.PNG", "in/notes.txt", "c.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def targets(*arguments):
+    return {job.source.as_posix(): job.target.as_posix() for job in batch.plan(*arguments, (".png", ".jpg"), ".vqz")}
+
+
+def test_files_go_beside_themselves_or_where_they_are_told(tree):
+    assert targets([Path("c.png")], None) == {"c.png": "c.vqz"}
+    assert targets([Path("c.png")], Path("x.vqz")) == {"c.png": "x.vqz"}
+    assert targets([Path("c.png")], Path("in")) == {"c.png": "in/c.vqz"}
+    assert targets([Path("c.png"), Path("in/a.png")], Path("out")) == {"c.png": "out/c.vqz", "in/a.png": "out/a.vqz"}
+
+
+def test_folders_keep_their_tree_and_no_two_share_a_name(tree):
+    assert targets([Path("in")], Path("out")) == {
+        "in/a.png": "out/a.vqz",
+        "in/b.jpg": "out/b.jpg.vqz",
+        "in/b.png": "out/b.png.vqz",
+        "in/deep/a.PNG": "out/deep/a.vqz",
+    }
+
+
+def test_plans_that_cannot_be(tree):
+    with pytest.raises(UsageError, match="where should the results go"):
+        batch.plan([Path("in")], None, (".png",), ".vqz")
+    with pytest.raises(UsageError, match=r"no \.webp files"):
+        batch.plan([Path("in")], Path("out"), (".webp",), ".vqz")
+    with pytest.raises(UsageError, match="would both become"):
+        batch.plan([Path("in/a.png"), Path("in/deep/a.PNG")], Path("out"), (".png",), ".vqz")
+
+
+def test_a_bad_file_stops_only_itself(tree):
+    def work(job):
+        if job.source.suffix == ".jpg":
+            raise BadFile("no picture")
+        job.target.touch()
+        return job.source.name
+
+    jobs = batch.plan([Path("in")], Path("out"), (".png", ".jpg"), ".vqz")
+    first = list(batch.run(jobs, work, force=False))
+    assert [(outcome.result, outcome.skipped) for outcome in first if not outcome.error] == [
+        ("a.png", False), ("b.png", False), ("a.PNG", False)
+    ]  # fmt: skip
+    assert [str(outcome.error) for outcome in first if outcome.error] == ["no picture"]
+    again = list(batch.run(jobs, work, force=False))
+    assert sum(outcome.skipped for outcome in again) == 3
+    with pytest.raises(BadFile):
+        list(batch.run(batch.plan([Path("in/b.jpg")], None, (), ".vqz"), work, force=False))
