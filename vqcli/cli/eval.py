@@ -70,7 +70,7 @@ def evaluate(
         raise UsageError("none of the pictures could be read")
     means = evaluation.means(points)
     if plot:
-        title = f"{loaded.info.name}: {means[0].picture}, {ui.plural(len(paths), 'picture')}"
+        title = f"{loaded.info.name}: mean of {ui.plural(len({p.picture for p in points}), 'picture')}"
         report.rate_distortion_plot(means, plot, title, force=force)
         ui.say(f"drawn to {plot}")
     shown_points = points if all_pictures else means
