@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vqcli import coders
@@ -45,7 +45,7 @@ def problems(draw: st.DrawFn) -> tuple[np.ndarray, list[int], Statistics | None]
 
 
 @given(problems(), CODERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_codes_come_back(problem, coder):
     codes, sizes, counts = problem
     if coder == "histogram" and counts is None:
@@ -66,7 +66,7 @@ def test_the_largest_codebook(coder):
 
 
 @given(problems(), CODERS, st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_other_lengths_are_never_taken_for_the_same_codes(problem, coder, data):
     """The length of a stream follows from its codes: zeros behind it, or nothing at all, never pass.
 
@@ -101,7 +101,7 @@ def test_every_cut_of_a_plain_stream_is_a_bad_file(coder):
 
 
 @given(problems(), CODERS, st.binary(max_size=60), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_noise_decodes_to_valid_codes_or_is_a_bad_file(problem, coder, noise, fitting):
     codes, sizes, counts = problem
     counts = counts or statistics.flat(sizes)
