@@ -6,7 +6,7 @@ decoded = decode("photo.vqz")                 decoded.pixels
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -30,7 +30,7 @@ Source = str | Path | BinaryIO | np.ndarray
 class Encoded:
     """A picture as codes and as the bytes of its .vqz file.
 
-    notes  what was changed on reading the picture ("alpha composited over white")
+    notes  what the user should know: what was changed on reading the picture, a rate that could not be met
     """
 
     image: ImageCodes
@@ -110,7 +110,11 @@ def encode(
     if levels is not None:
         codes = packing.keep_levels(loaded, codes, levels)
     header, payloads = packing.pack_image(loaded, codes, coder=coder, metadata=metadata)
-    return Encoded(codes, header, payloads, picture.pixels, picture.notes)
+    encoded = Encoded(codes, header, payloads, picture.pixels, picture.notes)
+    if bits_per_pixel is not None and encoded.bits_per_pixel > bits_per_pixel:
+        note = f"model {loaded.info.name} cannot go down to {bits_per_pixel:g} bpp here"
+        encoded = replace(encoded, notes=(*picture.notes, note))
+    return encoded
 
 
 def decode(

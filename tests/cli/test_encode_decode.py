@@ -58,6 +58,8 @@ def test_bpp_is_kept_when_it_can_be(vq, photo):
     between = (sizes[0]["bits_per_pixel"] + sizes[1]["bits_per_pixel"]) / 2
     (row,) = json.loads(vq("encode", photo, *SCALAR, "--bpp", str(between), "--json", "--force").stdout)
     assert row["bits_per_pixel"] <= between and row["quality"] > 1
+    impossible = vq("encode", photo, *SCALAR, "--bpp", "0.001", "--force")
+    assert impossible.exit_code == 0 and "cannot go down to 0.001 bpp" in impossible.stderr
 
 
 def test_folders_keep_their_tree_and_skip_what_exists(vq, photo, picture):
