@@ -12,7 +12,9 @@ from vqcli.cli.options import Device
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (photo, tokens) or a TOML file.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Argument(help="A shipped recipe (photo, tokens, paper, report) or a TOML file.", show_default=False)
+    ],
     data: Annotated[list[Path], typer.Argument(help="Folders of pictures.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.", show_default=False)],
     budget: Annotated[
