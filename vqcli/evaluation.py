@@ -43,10 +43,12 @@ def evaluate(
     coder: str = "auto",
     report: Callable[[float], None] = tiles.silent,
     complain: Callable[[BadFile], None] = lambda error: None,
+    look: Callable[[np.ndarray], None] = lambda codes: None,
 ) -> Iterator[Point]:
     """Points of the model at each quality, and of each codec of `beside` at the same bytes, picture by picture.
 
-    A picture that cannot be read is reported to `complain` and left out.
+    A picture that cannot be read is reported to `complain` and left out; `look` sees the codes of each, [groups, rows,
+    columns].
     """
     qualities, beside = list(qualities), list(beside)
     for done, path in enumerate(paths):
@@ -59,6 +61,7 @@ def evaluate(
         for quality in qualities:
             tenths = tiles.resolve_quality(model, quality)
             codes = tiles.quantize(model, latents, pixels, tenths)
+            look(codes.codes)
             size = packing.file_size(model, codes, coder=coder)
             yield measure(model.info.name, tenths / 10, path.name, pixels, tiles.decode_image(model, codes), size)
             for codec in beside:
@@ -90,6 +93,25 @@ def means(points: Iterable[Point]) -> list[Point]:
         )
         for (quality, codec), group in sorted(groups.items(), key=lambda item: item[0][0])
     ]
+
+
+def margins(points: list[Point]) -> dict[str, tuple[list[float], list[float]]]:
+    """How far the first codec of `points` (means) is above each other: lists of dB and of MS-SSIM, one for each rate.
+
+    Both are compared at the other codec's own rate, on the straight line between points over log(rate); rates
+    outside of the first codec's range are left out.
+    """
+    own = points[0].codec
+    above: dict[str, tuple[list[float], list[float]]] = {}
+    line = [point for point in points if point.codec == own]
+    curves = ([(p.bits_per_pixel, p.psnr_db) for p in line], [(p.bits_per_pixel, p.ms_ssim) for p in line])
+    for point in points:
+        at = [metrics.interpolate(curve, point.bits_per_pixel) for curve in curves]
+        if point.codec != own and at[0] is not None and at[1] is not None:
+            psnr_db, ms_ssim = above.setdefault(point.codec, ([], []))
+            psnr_db.append(at[0] - point.psnr_db)
+            ms_ssim.append(at[1] - point.ms_ssim)
+    return above
 
 
 def measure(codec: str, quality: float, name: str, pixels: np.ndarray, other: np.ndarray, size: int) -> Point:

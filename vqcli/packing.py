@@ -16,7 +16,6 @@ from typing import TypeVar
 import numpy as np
 
 from vqcli import coders, vqz
-from vqcli.coders import packed
 from vqcli.coders.statistics import Statistics
 from vqcli.errors import BadFile, ModelError, UsageError, VqError
 from vqcli.media.image import MAX_PIXELS
@@ -79,11 +78,6 @@ def pack_image(
 def file_size(model: LoadedModel, image: ImageCodes, *, coder: str = "auto") -> int:
     """Bytes of the whole .vqz file of these codes."""
     return len(vqz.pack(*pack_image(model, image, coder=coder)))
-
-
-def packed_size(header: Header) -> int:
-    """Bytes of the codes alone in ceil(log2 K) bits each."""
-    return packed.size_bytes((header.groups, *header.grid), header.codebook_sizes)
 
 
 def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) -> tuple[ImageCodes, np.ndarray]:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from vqcli.evaluation import Point, margins
 from vqcli.media import image
 
 
@@ -25,6 +26,21 @@ def test_a_row_for_each_quality_and_codec(vq, folder):
     ]
     for row in rows:
         assert row["picture"] == "mean of 2" and row["bits_per_pixel"] > 0 and row["psnr_db"] > 5
+
+
+def test_usage_is_told_where_codes_are_tokens(vq, folder):
+    said = vq("eval", folder, "--model", "vector", "--beside", "").stderr
+    assert "of each codebook, perplexity" in said
+
+
+def test_margins():
+    def point(codec, rate, psnr_db):
+        return Point(codec, 1, "mean", 100, rate, psnr_db, psnr_db / 100)
+
+    points = [point("own", 0.1, 20), point("own", 0.4, 30), point("JPEG", 0.2, 24), point("JPEG", 0.5, 40)]
+    (psnr_db, ms_ssim) = margins(points)["JPEG"]
+    assert psnr_db == [pytest.approx(1)]  # halfway in log(rate), 25 dB; 0.5 lies outside
+    assert ms_ssim == [pytest.approx(0.01)]
 
 
 def test_rates_are_those_of_files(vq, folder):

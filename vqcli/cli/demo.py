@@ -49,6 +49,9 @@ def demo(
             jpeg = baselines.at_bytes(original, "JPEG", len(encoded.data))
             points.append(measure("JPEG", quality or 0, "parrots", original, jpeg.pixels, jpeg.size_bytes))
             pictures.append(decoded.pixels)
+            if name == "tokens":
+                colours = drawing.codes_picture(encoded.codes[0], encoded.header.codebook_sizes[0], scale=4)
+                image.write(output / "tokens-codes.png", colours, force=True)
             rate = metrics.bits_per_pixel(len(encoded.data), original.shape[1], original.shape[0])
             labels.append(f"{stem}: {ui.size(len(encoded.data))}, {rate:.2f} bpp, {points[-2].psnr_db:.1f} dB")
             report((done + 1) / len(SETTINGS))

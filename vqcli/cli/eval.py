@@ -39,7 +39,9 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from vqcli import batch, evaluation, report, zoo
+    import numpy as np
+
+    from vqcli import batch, evaluation, metrics, report, tiles, zoo
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media.image import SUFFIXES
@@ -55,6 +57,13 @@ def evaluate(
     except ValueError:
         raise UsageError(f"--qualities {qualities}: not numbers with commas between") from None
 
+    sizes = loaded.net.quantizer.codebook_sizes
+    counts = np.zeros((len(sizes), max(sizes)), np.int64)
+
+    def look(codes: np.ndarray) -> None:
+        for group, row in zip(codes, counts, strict=True):
+            row += np.bincount(group.ravel(), minlength=len(row))
+
     with ui.progress(f"measuring {ui.plural(len(paths), 'picture')}") as shown:
         measured = evaluation.evaluate(
             loaded,
@@ -64,6 +73,7 @@ def evaluate(
             coder=coder,
             report=shown,
             complain=ui.complain,
+            look=look,
         )
         points = list(measured)
     if not points:
@@ -92,3 +102,13 @@ def evaluate(
             for point in shown_points
         ],
     )
+    for codec, (psnr_db, ms_ssim) in evaluation.margins(means).items():
+        ui.say(f"{means[0].codec} above {codec}: {_span(psnr_db, '.2f')} dB, {_span(ms_ssim, '.4f')} MS-SSIM")
+    if not tiles.qualities(loaded):
+        usage = [metrics.usage_and_perplexity(row[:K]) for row, K in zip(counts, sizes, strict=True)]
+        used, perplexity = np.mean(usage, axis=0)
+        ui.say(f"codes used: {used:.1%} of each codebook, perplexity {perplexity:.0f} of {max(sizes)}")
+
+
+def _span(values: list[float], digits: str) -> str:
+    return f"{min(values):+{digits}} to {max(values):+{digits}}"

@@ -47,6 +47,7 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
 def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
     """What the header tells, and what follows from it."""
     from vqcli import coders
+    from vqcli.coders import packed
 
     size = path.stat().st_size
     width, height = header.size[:2]
@@ -61,6 +62,7 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
         "channels": header.size[2],
         "bits_per_pixel": round(8 * size / (width * height), 4),
         "overhead_bytes": size - sum(lengths),
+        "packed_bytes": packed.size_bytes((header.groups, *header.grid), header.codebook_sizes),
         "model": header.model,
         "model_digest": header.digest.hex(),
         "quality": header.quality / 10 or None,
