@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from vqcli import coders, packing, tiles, vqz
+from vqcli.coders import packed
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.packing import ImageCodes
 from vqcli.vqz import Vqz
@@ -58,7 +59,8 @@ def test_auto_is_the_smallest_and_never_above_packed(model, picture, shape):
 
 def test_packed_size(vector_model):
     header, payloads = packing.pack_image(vector_model, random_image(vector_model, 8, 8), coder="packed")
-    assert packing.packed_size(header) == sum(map(len, payloads)) == 8 * 8 * 6 * 3 // 8
+    size = packed.size_bytes((header.groups, *header.grid), header.codebook_sizes)
+    assert size == sum(map(len, payloads)) == 8 * 8 * 6 * 3 // 8
 
 
 # ---------------------------------------------------------------- levels
