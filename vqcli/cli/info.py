@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,8 +92,17 @@ def model_facts(model: ModelInfo) -> dict[str, Any]:
 def _text(value: Any) -> str:
     """A value for people; what came from a file cannot steer the terminal."""
     if isinstance(value, dict):
-        value = ", ".join(f"{key} = {_text(part)}" for key, part in value.items())
-    elif isinstance(value, list):
-        value = ", ".join(_text(part) for part in value)
+        return ", ".join(f"{_text(key)} {_inner(part)}" for key, part in value.items())
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "".join(f"\n    {_text(part)}" for part in value)
+    if isinstance(value, list):
+        runs = ((part, len(list(run))) for part, run in groupby(value))
+        return ", ".join(
+            f"{_text(part)} ({count} times)" if count > 2 else ", ".join([_text(part)] * count) for part, count in runs
+        )
     text = "–" if value is None else str(value)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _inner(value: Any) -> str:
+    return f"({_text(value)})" if isinstance(value, dict) else _text(value)
