@@ -87,6 +87,8 @@ def test_demo(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["demo", "--json", "--device", "cpu"])
     assert result.exit_code == 0, result.stderr
     points = json.loads(result.stdout)
+    again = CliRunner().invoke(app, ["demo"])
+    assert again.exit_code == 2 and "--force" in again.stderr
     assert [point["codec"] for point in points[::2]] == ["photo", "photo", "photo", "tokens"]
     row = image.read(Path("vq-demo/side-by-side.png")).pixels
     assert row.shape[1] > 5 * 300

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -55,12 +54,6 @@ def at_bytes(pixels: np.ndarray, codec: str, size_bytes: int) -> Result:
     # the bisection has looked at the last that fits, and, if none does, at the very first
     quality = qualities[max(fitting - 1, 0)]
     return Result(quality, len(files[quality]), _decode(files[quality], pixels), fits=fitting > 0)
-
-
-def curve(pixels: np.ndarray, codec: str, qualities: Iterable[int]) -> list[tuple[int, np.ndarray]]:
-    """(bytes of the file, decoded pixels) for each quality."""
-    files = [_encode(pixels, codec, quality) for quality in qualities]
-    return [(len(data), _decode(data, pixels)) for data in files]
 
 
 def _codec(name: str) -> Codec:

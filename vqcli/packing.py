@@ -123,8 +123,8 @@ def _check_fits(model: LoadedModel, header: Header) -> None:
         raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")
     if channels not in (1, 3):
         raise BadFile(f"{channels} channels are neither grey nor colour")
-    quantizer, stride = model.net.quantizer, model.net.stride
-    if header.grid != (-(-height // stride), -(-width // stride)):
+    quantizer = model.net.quantizer
+    if header.grid != model.net.grid(height, width):
         raise BadFile(
             f"a grid of {' x '.join(map(str, header.grid))} codes does not belong to {width} x {height} pixels"
         )

@@ -60,7 +60,7 @@ def encode_image(
 @torch.inference_mode()
 def encode_latents(model: LoadedModel, pixels: np.ndarray, report: Report = silent) -> torch.Tensor:
     """Latents z_e [D, rows, columns] (float32, on the CPU) of pixels, for those who try several qualities on them."""
-    latents = torch.empty(model.net.quantizer.dim, *_grid(model, pixels))
+    latents = torch.empty(model.net.quantizer.dim, *model.net.grid(*pixels.shape[:2]))
     for inner, z_e in _latent_tiles(model, pixels, report):
         latents[(slice(None), *inner)] = z_e.cpu()
     return latents
@@ -83,7 +83,7 @@ def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent)
     net = model.net
     stride, (W, H) = net.stride, image.size
     rows, columns = image.codes.shape[1:]
-    if (rows, columns) != (-(-H // stride), -(-W // stride)):
+    if (rows, columns) != net.grid(H, W):
         raise BadFile(f"a grid of {rows} x {columns} codes does not belong to {W} x {H} pixels")
     pixels = np.empty((H, W, image.channels), np.uint8)
     quality = _quality(model, image.quality)
@@ -128,7 +128,7 @@ def _quality(model: LoadedModel, tenths: int) -> torch.Tensor | None:
 def _latent_tiles(model: LoadedModel, pixels: np.ndarray, report: Report) -> Iterator[tuple[Window, torch.Tensor]]:
     """Windows that part the grid, each with its latents [D, rows, columns] on the model's device."""
     net = model.net
-    rows, columns = _grid(model, pixels)
+    rows, columns = net.grid(*pixels.shape[:2])
     for inner, outer, done in _tiles(rows, columns, TILE // net.stride, net.encoder_margin):
         region = _padded(pixels, *(slice(s.start * net.stride, s.stop * net.stride) for s in outer))
         x = torch.tensor(region, device=model.device).movedim(-1, 0).float()[None] / 255 - 0.5
@@ -145,14 +145,8 @@ def _codes(model: LoadedModel, z_e: torch.Tensor, quality: int) -> np.ndarray:
 def _empty(model: LoadedModel, pixels: np.ndarray, quality: int) -> ImageCodes:
     """Codes to be filled in for pixels [H, W, C]."""
     H, W, channels = pixels.shape
-    shape = (len(model.net.quantizer.codebook_sizes), *_grid(model, pixels))
+    shape = (len(model.net.quantizer.codebook_sizes), *model.net.grid(H, W))
     return ImageCodes(np.empty(shape, np.uint16), (W, H), channels, quality)
-
-
-def _grid(model: LoadedModel, pixels: np.ndarray) -> tuple[int, int]:
-    """Rows and columns of the codes of pixels [H, W, C]: what is left over at the border counts as a whole one."""
-    H, W = pixels.shape[:2]
-    return -(-H // model.net.stride), -(-W // model.net.stride)
 
 
 def _tiles(rows: int, columns: int, side: int, margin: int) -> Iterator[tuple[Window, Window, float]]:

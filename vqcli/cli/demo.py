@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from vqcli.cli import ui
-from vqcli.cli.options import AsJson, Device
+from vqcli.cli.options import AsJson, Device, Force
 
 SETTINGS = (("photo", 2.0), ("photo", 5.0), ("photo", 9.0), ("tokens", None))
 
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("vq-demo"),
+    force: Force = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -26,10 +27,15 @@ def demo(
     """
     from dataclasses import asdict
 
-    from vqcli import baselines, codec, metrics, zoo
+    from vqcli import baselines, codec, zoo
+    from vqcli.errors import UsageError
     from vqcli.evaluation import Point, measure
     from vqcli.media import drawing, image
 
+    if output.exists() and not force and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(
+            f"{output} is there already, and not empty", "--force replaces what the demo writes, -o goes elsewhere"
+        )
     photograph = Path(__file__).parent.parent / "demo" / "parrots.webp"
     original = image.read(photograph).pixels
     output.mkdir(parents=True, exist_ok=True)
@@ -52,8 +58,8 @@ def demo(
             if name == "tokens":
                 colours = drawing.codes_picture(encoded.codes[0], encoded.header.codebook_sizes[0], scale=4)
                 image.write(output / "tokens-codes.png", colours, force=True)
-            rate = metrics.bits_per_pixel(len(encoded.data), original.shape[1], original.shape[0])
-            labels.append(f"{stem}: {ui.size(len(encoded.data))}, {rate:.2f} bpp, {points[-2].psnr_db:.1f} dB")
+            own = points[-2]
+            labels.append(f"{stem}: {ui.size(own.size_bytes)}, {own.bits_per_pixel:.2f} bpp, {own.psnr_db:.1f} dB")
             report((done + 1) / len(SETTINGS))
     crop = (slice(40, 360), slice(180, 500))  # at full scale: five whole pictures in a row show nothing
     row = drawing.side_by_side([picture[crop] for picture in pictures], labels)
@@ -65,7 +71,7 @@ def demo(
         ("codec", "quality", "file", "bits/pixel", "PSNR dB", "MS-SSIM"),
         [
             (
-                f"{p.codec}" if p.codec in models else "  JPEG at no more bytes",
+                p.codec if p.codec in models else "  JPEG at no more bytes",
                 f"{p.quality:g}" if p.quality and p.codec in models else "–",
                 ui.size(p.size_bytes),
                 f"{p.bits_per_pixel:.3f}",

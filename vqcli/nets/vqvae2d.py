@@ -131,6 +131,10 @@ class ImageVQVAE(nn.Module):
             layers += [_activation(activation, into, inverse=True), Float32(conv) if i == len(widths) - 1 else conv]
         return nn.Sequential(*layers)
 
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the codes of a picture; what is left over at the border counts as a whole one."""
+        return -(-height // self.stride), -(-width // self.stride)
+
     def forward(self, x: Tensor, quality: Tensor | None = None, levels: int | None = None) -> tuple[Tensor, Quantized]:
         """Reconstruction [B, channels, H, W] and what the quantizer made of x; quality [B] for nets that have one."""
         quantized = self.quantizer(self.encoder(x), quality, levels)
