@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -15,11 +18,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read and one to write; `in_folder` if it was found in a folder rather than named."""
+    """One file to read and one to write; `in_folder` if it was found in a folder rather than named.
+
+    `name` is its path below that folder, or its own name: what stays the same wherever the files lie.
+    """
 
     source: Path
     target: Path
     in_folder: bool
+    name: str
 
 
 def plan(inputs: list[Path], output: Path | None, suffixes: Collection[str], new_suffix: str) -> list[Job]:
@@ -37,14 +44,16 @@ def plan(inputs: list[Path], output: Path | None, suffixes: Collection[str], new
                 target = path.with_suffix(new_suffix)
             else:
                 target = output / path.with_suffix(new_suffix).name if many else output
-            jobs.append(Job(path, target, in_folder=False))
+            jobs.append(Job(path, target, False, path.name))
             continue
         if output is None:
             raise UsageError(f"{path} is a folder: where should the results go?", "-o FOLDER")
         found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes and file.is_file()]
         if not found:
             raise UsageError(f"no {' '.join(sorted(suffixes))} files in {path}")
-        jobs += [Job(file, output / file.relative_to(path).with_suffix(new_suffix), in_folder=True) for file in found]
+        for file in found:
+            below = file.relative_to(path)
+            jobs.append(Job(file, output / below.with_suffix(new_suffix), True, below.as_posix()))
     uses = Counter(job.target for job in jobs)
     jobs = [
         replace(job, target=job.target.with_name(job.source.name + new_suffix))
@@ -60,6 +69,33 @@ def plan(inputs: list[Path], output: Path | None, suffixes: Collection[str], new
             )
         seen[job.target] = job.source
     return jobs
+
+
+# (this process, all of them) as torchrun, Slurm and MPI tell their processes
+_RANKS = (
+    ("RANK", "WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+)
+
+
+def shard(jobs: list[Job], part: str, environment: Mapping[str, str] = os.environ) -> list[Job]:
+    """The jobs of one part of many: `part` is '2/8', or 'auto' for what torchrun, Slurm or MPI says.
+
+    Names decide, so files keep their part when others come or go, and all parts together are all jobs.
+    Raises UsageError for a part that is none.
+    """
+    if part == "auto":
+        told = [(environment[own], environment[of]) for own, of in _RANKS if own in environment and of in environment]
+        if not told:
+            raise UsageError("--shard auto: neither torchrun, Slurm nor MPI started this", "--shard 1/4, 2/4, ...")
+        index, count = int(told[0][0]), int(told[0][1])
+    else:
+        match = re.fullmatch(r"(\d+)/(\d+)", part)
+        index, count = (int(match[1]) - 1, int(match[2])) if match else (-1, 0)
+    if not 0 <= index < count:
+        raise UsageError(f"--shard {part} is no part", "1/4 to 4/4, or auto under torchrun, Slurm or MPI")
+    return [job for job in jobs if int.from_bytes(hashlib.sha256(job.name.encode()).digest()[:8]) % count == index]
 
 
 @dataclass(frozen=True)

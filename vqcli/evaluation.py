@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from vqcli import baselines, metrics, packing, tiles
 from vqcli.errors import BadFile
-from vqcli.media import image
 from vqcli.zoo import LoadedModel
 
 
@@ -36,7 +34,8 @@ class Point:
 
 def evaluate(
     model: LoadedModel,
-    paths: list[Path],
+    names: Sequence[str],
+    read: Callable[[int], np.ndarray],
     qualities: Iterable[float | None],
     *,
     beside: Iterable[str] = ("JPEG", "WebP", "AVIF"),
@@ -47,13 +46,13 @@ def evaluate(
 ) -> Iterator[Point]:
     """Points of the model at each quality, and of each codec of `beside` at the same bytes, picture by picture.
 
-    A picture that cannot be read is reported to `complain` and left out; `look` sees the codes of each, [groups, rows,
-    columns].
+    `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. A picture that it cannot read is reported to
+    `complain` and left out; `look` sees the codes of each, [groups, rows, columns].
     """
     qualities, beside = list(qualities), list(beside)
-    for done, path in enumerate(paths):
+    for index, name in enumerate(names):
         try:
-            pixels = image.read(path).pixels
+            pixels = read(index)
         except BadFile as error:
             complain(error)
             continue
@@ -63,11 +62,11 @@ def evaluate(
             codes = tiles.quantize(model, latents, pixels, tenths)
             look(codes.codes)
             size = packing.file_size(model, codes, coder=coder)
-            yield measure(model.info.name, tenths / 10, path.name, pixels, tiles.decode_image(model, codes), size)
+            yield measure(model.info.name, tenths / 10, name, pixels, tiles.decode_image(model, codes), size)
             for codec in beside:
                 other = baselines.at_bytes(pixels, codec, size)
-                yield measure(codec, tenths / 10, path.name, pixels, other.pixels, other.size_bytes)
-        report((done + 1) / len(paths))
+                yield measure(codec, tenths / 10, name, pixels, other.pixels, other.size_bytes)
+        report((index + 1) / len(names))
 
 
 def spread(model: LoadedModel, count: int = 6) -> list[float | None]:

@@ -1,11 +1,14 @@
 """A training run as a TOML file, decoded into frozen typed structs.
 
 A recipe says everything that decides what a run learns, except the data. The shipped ones lie in
-`vqcli/recipes/`; `load` takes the name of one of them or the path of a file.
+`vqcli/recipes/`; `load` takes the name of one of them or the path of a file, `override` changes single values.
 """
 
 from __future__ import annotations
 
+import re
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,8 +33,9 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
 class Data(Struct, frozen=True, forbid_unknown_fields=True):
     """Which pieces of the data make a batch."""
 
+    size: Positive | None = None  # pixels; reduce the shorter side to this before cropping: whole objects, small grid
     crop: Positive = 128  # pixels, width and height
-    batch: Positive = 8
+    batch: Positive = 8  # of each process, in a step
     flip: bool = True
     shrink: Share = 1.0  # half of the crops are taken larger, by up to 1 / shrink, and reduced: sharper detail
 
@@ -46,6 +50,10 @@ class Optimization(Struct, frozen=True, forbid_unknown_fields=True):
     average: Share = 0.999  # decay of the averaged weights that become the model
     precision: Literal["float32", "bfloat16"] = "float32"  # of the nets; quantizers are float32 always
     full_precision_share: Share = 0.15  # the last part of the run is float32 whatever `precision` says
+    accumulate: Positive = 1  # parts that a batch is cut into where memory is short; the result is the same
+    validate_every: Positive = 1000  # steps
+    patience: int = 0  # validations without a new best before the run stops; 0 never stops early
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.0
     seed: int = 0
 
 
@@ -62,15 +70,22 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """A run. With `codec`, a model's name or folder, it trains a prior over the codes of that model."""
+
     description: str
     modality: Literal["image"]
     model: Model
+    codec: str | None = None
     data: Data = Data()
     optimization: Optimization = Optimization()
     rate: Rate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return msgspec.to_builtins(self)
+
+    def to_toml(self) -> bytes:
+        """The whole recipe, defaults included, as a file that `load` reads again."""
+        return msgspec.toml.encode(_without_none(self.to_dict()))
 
 
 def names() -> list[str]:
@@ -91,7 +106,69 @@ def load(name: str) -> Recipe:
 
 
 def parse(text: bytes, source: str) -> Recipe:
+    """The recipe in a TOML file's text. Raises BadFile."""
     try:
-        return msgspec.toml.decode(text, type=Recipe)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return from_dict(tomllib.loads(text.decode()), source)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadFile(f"{source} is not a recipe: {error}") from None
+
+
+def from_dict(tree: dict[str, Any], source: str) -> Recipe:
+    """The recipe of `to_dict`. Raises BadFile."""
+    try:
+        return msgspec.convert(tree, Recipe)
+    except msgspec.ValidationError as error:
+        raise BadFile(f"{source} is not a recipe: {error}", _suggestion(str(error))) from None
+
+
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """The recipe with settings like `optimization.steps=1000` or `model.arguments.quantizer.K=256`.
+
+    A value is TOML where it can be read as such, else a string. Raises UsageError for a setting of another form, a key
+    that no recipe has, or a value of the wrong type.
+    """
+    tree = recipe.to_dict()
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        *sections, name = key.strip().split(".")
+        if not equals or not all((*sections, name)):
+            raise UsageError(f"--set {setting} is no setting", "as in --set optimization.steps=1000")
+        place = tree
+        for section in sections:
+            if place.get(section) is None:
+                place[section] = {}
+            place = place[section]
+            if not isinstance(place, dict):
+                raise UsageError(f"--set {setting}: {section} is a value and has no {name}")
+        place[name] = _value(text.strip())
+        try:
+            recipe = msgspec.convert(tree, Recipe)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"--set {setting}: {error}", _suggestion(str(error))) from None
+    return recipe
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _suggestion(complaint: str) -> str:
+    """Near matches for the unknown field that msgspec complains about."""
+    found = re.search(r"unknown field `(\w+)`(?: - at `\$\.?(.*)`)?", complaint)
+    if not found:
+        return ""
+    section = {"": Recipe, "model": Model, "data": Data, "optimization": Optimization, "rate": Rate}
+    known = section.get(found[2] or "")
+    return near_matches(found[1], known.__struct_fields__) if known else ""
+
+
+def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is None is left out, which means the same."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if value is not None
+    }

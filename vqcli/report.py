@@ -1,51 +1,355 @@
-"""Pictures of measurements. Needs the extra `report` (matplotlib)."""
+"""One self-contained HTML page of a training run, from what lies in its folder. Needs no torch.
+
+The page asks nothing of the network and is complete without its few lines of script. All that comes from files is
+checked here for its kind and escaped by the template.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from io import BytesIO
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from vqcli.errors import UsageError
-from vqcli.evaluation import Point
+import numpy as np
+
+from vqcli import __version__, charts, zoo
+from vqcli.charts import Band, Line
+from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
+from vqcli.media import image
+from vqcli.training import journal
+from vqcli.training.journal import Event
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+PICTURE_BYTES = 2_000_000  # of all embedded pictures; base64 makes a third more of them
+EARLIER_PICTURES = 11
+LARGEST_PICTURE = 2**24  # pixels
+MOST_TERMS = 24  # charts of single terms
+MOST_ROWS = 100  # of a table
+MOST_LINES = 4  # groups with a line each; more become a band
+
+# What train and validation events hold beside the terms of the loss.
+NO_TERMS = ("event", "step", "seconds", "learning_rate", "items_per_second", "best", "loss")
+TERMS = {"mse": ("mean square error", "of values 0 to 255"), "psnr_db": ("PSNR", "dB")}  # title and unit
+LABELS = {"memory_gb": "memory (GB)", "gpu": "GPU", "psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
 
 
-def require_plots() -> None:
-    """Raise UsageError if the extra is not installed: better before the work than after it."""
+def write_page(run: Path, output: Path, *, force: bool = False) -> None:
+    """Write the page of the run in folder `run` to the file `output`.
+
+    Raises UsageError if there is no run, the extra is missing, or `output` exists without `force`; BadFile for a
+    log that is none; OutputError if the page cannot be written.
+    """
+    text = page(run)
+    with replacing(output, force=force) as stream:
+        stream.write(text.encode(errors="replace"))
+
+
+def page(run: Path) -> str:
+    """The page as text."""
     try:
-        import matplotlib  # noqa: F401
+        import jinja2
     except ImportError:
-        raise UsageError("a plot needs an extra that is not installed", "pip install 'vqcli[report]'") from None
+        raise UsageError("a report needs an extra that is not installed", "pip install 'vqcli[report]'") from None
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(contents(run))
 
 
-def rate_distortion_plot(points: Sequence[Point], path: Path, title: str, *, force: bool = False) -> None:
-    """Draw PSNR and MS-SSIM over bits per pixel, one line for each codec, to a PNG, SVG or PDF file."""
-    require_plots()
-    from matplotlib.figure import Figure
+def contents(run: Path) -> dict[str, Any]:
+    """What the template shows."""
+    events = journal.read(run)
+    starts = of_kind(events, "start")
+    model = model_of(run)
+    start = starts[-1] if starts else {}
+    recipe = mapping(start.get("recipe")) or (mapping(model.description.get("recipe")) if model else {})
+    last, earlier = embedded(journal.pictures_of(run))
+    return {
+        "name": run.resolve().name,
+        "description": str(recipe.get("description", "")),
+        **state(events, recipe),
+        "alarms": [(charts.short(event.get("step", 0)), event.get("text", "")) for event in of_kind(events, "alarm")],
+        "loss_chart": loss_chart(events),
+        "term_charts": term_charts(events),
+        "rate_charts": rate_charts(events),
+        "code_charts": code_charts(events),
+        "validations": validation_table(events),
+        "last_picture": last,
+        "earlier_pictures": earlier,
+        "recipe": toml(recipe),
+        "machine": [(LABELS.get(key, key), value) for key, value in mapping(start.get("machine")).items()],
+        "sittings": [
+            (moment(event.get("time")), charts.short(event.get("step", 0)), sitting(event))
+            for event in starts[-MOST_ROWS:]
+        ],
+        **data_facts(events, start),
+        "model": card(model),
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, vq {__version__}",
+    }
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for codec in dict.fromkeys(point.codec for point in points):
-        line = sorted((p for p in points if p.codec == codec), key=lambda p: p.bits_per_pixel)
-        own = codec == points[0].codec
-        style = {
-            "marker": "o",
-            "markersize": 4,
-            "label": codec,
-            "linewidth": 2.2 if own else 1.2,
-            "zorder": 3 if own else 2,
-        }
-        rates = [p.bits_per_pixel for p in line]
-        left.plot(rates, [p.psnr_db for p in line], **style)
-        right.plot(rates, [p.ms_ssim for p in line], **style)
-    for axes, label in ((left, "PSNR (dB)"), (right, "MS-SSIM")):
-        axes.set_xlabel("bits per pixel, whole file")
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.3)
-    left.legend()
-    figure.suptitle(title)
-    data = BytesIO()
-    figure.savefig(data, format=path.suffix.lstrip(".").lower() or "png", dpi=120)
-    with replacing(path, force=force) as stream:
-        stream.write(data.getvalue())
+
+# ---------------------------------------------------------------- events -> figures
+
+
+def number(value: Any) -> float | None:
+    """A finite number of sensible size, or None; what is tiny is zero."""
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= charts.LARGEST
+    return None if not sound else float(value) if abs(value) >= charts.SMALLEST else 0.0
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def of_kind(events: Iterable[Event], kind: str) -> list[Event]:
+    return [event for event in events if event["event"] == kind]
+
+
+def series(events: Iterable[Event], kind: str, key: str) -> list[tuple[float, float]]:
+    """The values of `key` in events of this kind, as (step, value) by rising step; the last one of a step counts."""
+    found = {event.get("step", 0): number(event.get(key)) for event in of_kind(events, kind)}
+    return [(float(step), value) for step, value in sorted(found.items()) if value is not None]
+
+
+def state(events: list[Event], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """How far the run is, in figures and in a line of words."""
+    step = max((event.get("step", 0) for event in events), default=0)
+    steps = number(mapping(recipe.get("optimization")).get("steps"))
+    seconds = max((value for kind in ("train", "end") for _, value in series(events, kind, "seconds")), default=None)
+    turns = [event["event"] for event in events if event["event"] in ("start", "end")]
+    losses = [(loss, step) for step, loss in series(events, "validation", "loss")]
+    facts = [f"step {step:,}" + (f" of {steps:,.0f}" if steps else "")]
+    if seconds is not None:
+        facts.append(duration(seconds))
+    if losses:
+        best, at = min(losses)
+        facts.append(f"best validation loss {best:.5g} at step {at:,.0f}")
+    elif events:
+        facts.append("no validation yet")
+    words = {"end": "finished", "start": "not finished: still going, or stopped"}
+    return {
+        "share": min(step / steps, 1.0) if steps and steps > 0 else None,
+        "finished": turns[-1:] == ["end"],
+        "state": words[turns[-1]] if turns else "older log: end unknown" if events else "nothing logged yet",
+        "facts": facts,
+    }
+
+
+def loss_chart(events: list[Event]) -> str:
+    return _pair(events, "loss", "Loss", "loss")
+
+
+def term_charts(events: list[Event]) -> list[str]:
+    """A chart for each term that train or validation events name, in the order of their first appearance."""
+    told = [event for event in events if event["event"] in ("train", "validation")]
+    names = [name for name in dict.fromkeys(name for event in told for name in event) if name not in NO_TERMS]
+    drawn = (_pair(events, name, *TERMS.get(name, (name.replace("_", " "),) * 2)) for name in names)
+    return [chart for chart in drawn if chart][:MOST_TERMS]
+
+
+def _pair(events: list[Event], key: str, title: str, unit: str) -> str:
+    lines = [
+        Line("training", series(events, "train", key), colour=0, smooth=True),
+        Line("validation", series(events, "validation", key), colour=1),
+    ]
+    return charts.chart(title, lines, x_title="steps", y_title=unit)
+
+
+def rate_charts(events: list[Event]) -> list[str]:
+    """The learning rate, and the speed: where a log has no items per second, its clock tells the steps per second."""
+    rate = Line("learning rate", series(events, "train", "learning_rate"), colour=2)
+    items, unit = series(events, "train", "items_per_second"), "items per second"
+    if not items:
+        clock = [(0.0, 0.0), *series(events, "train", "seconds")]
+        pairs = pairwise(clock)
+        unit = "steps per second"
+        items = [(step, (step - before) / (time - then)) for (before, then), (step, time) in pairs if time > then]
+    speed = Line(unit, items, colour=3, smooth=True)
+    drawn = (
+        charts.chart("Learning rate", [rate], x_title="steps", y_title="learning rate", low=0),
+        charts.chart("Speed", [speed], x_title="steps", y_title=unit, low=0),
+    )
+    return [chart for chart in drawn if chart]
+
+
+def code_charts(events: list[Event]) -> list[str]:
+    """Usage and perplexity of the codebooks over epochs: a line for each group, or median and range of many."""
+    epochs = of_kind(events, "epoch")
+    usage = _over_epochs(epochs, "usage")
+    perplexity = _over_epochs(epochs, "perplexity")
+    drawn = []
+    if usage:
+        lines, band = usage
+        quarter = (0.25, "a quarter")
+        settings: dict[str, Any] = {"band": band, "mark": quarter, "low": 0, "high": 1, "share": True}
+        drawn.append(charts.chart("Codes in use", lines, x_title="epochs", y_title="share of codes", **settings))
+    if perplexity:
+        lines, band = perplexity
+        drawn.append(charts.chart("Perplexity", lines, x_title="epochs", y_title="codes", band=band, low=0))
+    return drawn
+
+
+def _over_epochs(epochs: list[Event], key: str) -> tuple[list[Line], Band | None] | None:
+    """Curves of a figure that each epoch gives for each group; epochs of other than the last number of groups drop."""
+    rows: dict[float, list[float]] = {}
+    for event in epochs:
+        epoch, values = number(event.get("epoch")), event.get(key)
+        figures = [number(value) for value in values] if isinstance(values, list) else []
+        if epoch is not None and epoch >= 0 and figures and None not in figures:
+            rows[epoch] = [figure for figure in figures if figure is not None]
+    if not rows:
+        return None
+    groups = len(rows[max(rows)])
+    x = sorted(epoch for epoch, row in rows.items() if len(row) == groups)
+    table = np.array([rows[epoch] for epoch in x])  # [epochs, groups]
+    if groups <= MOST_LINES:
+        names = [f"group {index + 1}" if groups > 1 else "the codebook" for index in range(groups)]
+        columns = zip(names, table.T.tolist(), strict=True)
+        return [Line(name, list(zip(x, y, strict=True)), colour) for colour, (name, y) in enumerate(columns)], None
+    median = Line(f"median of {groups} groups", list(zip(x, np.median(table, 1).tolist(), strict=True)))
+    return [median], Band("least to most", x, table.min(1).tolist(), table.max(1).tolist())
+
+
+def validation_table(events: list[Event]) -> dict[str, Any]:
+    """Steps, loss and terms of the validations, the newest first, and which of them were the best so far."""
+    told = of_kind(events, "validation")[-MOST_ROWS:][::-1]
+    terms = [name for name in dict.fromkeys(name for event in told for name in event) if name not in NO_TERMS]
+    columns = ["loss", *terms[:MOST_TERMS]]
+    rows = []
+    for event in told:
+        figures = [number(event.get(name)) for name in columns]
+        cells = ["–" if figure is None else f"{figure:.5g}" for figure in figures]
+        rows.append((f"{event.get('step', 0):,}", cells, event.get("best") is True))
+    return {"columns": [name.replace("_", " ") for name in columns], "rows": rows}
+
+
+# ---------------------------------------------------------------- the other parts of the page
+
+
+def embedded(pictures: Mapping[int, Path]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """The last picture and some of the earlier ones as data URIs, spread evenly over the run.
+
+    As many as PICTURE_BYTES allow; what is no WebP picture of sensible size is left out.
+    """
+    sizes = {step: path.stat().st_size for step, path in pictures.items()}
+    steps = [step for step, size in sizes.items() if size <= PICTURE_BYTES]
+    if not steps:
+        return None, []
+    chosen: list[int] = []
+    for count in range(min(len(steps), EARLIER_PICTURES + 1), 0, -1):
+        # one picture is the last one, two are the first and the last
+        chosen = [steps[round(place)] for place in np.linspace(len(steps) - 1, 0, count)]
+        if sum(sizes[step] for step in chosen) <= PICTURE_BYTES:
+            break
+    shown = [shown for step in chosen if (shown := _embed(step, pictures[step]))]
+    return (shown[0], shown[:0:-1]) if shown else (None, [])
+
+
+def _embed(step: int, path: Path) -> dict[str, Any] | None:
+    try:
+        height, width, _ = image.read(path, max_pixels=LARGEST_PICTURE).pixels.shape
+        data = path.read_bytes()
+    except (BadFile, OSError):
+        return None
+    uri = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
+    return {"step": f"{step:,}", "uri": uri, "width": width, "height": height}
+
+
+def toml(values: Mapping[str, Any], table: str = "") -> str:
+    """A recipe as TOML, without what is None. Values are as JSON decodes them."""
+    plain = {key: value for key, value in values.items() if value is not None}
+    nested = {key: value for key, value in plain.items() if isinstance(value, dict)}
+    if table.count(".") >= 1:  # [model.arguments] is the deepest table; within it, tables are written in a line
+        nested = {}
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in plain.items() if key not in nested]
+    parts = ["\n".join([f"[{table}]", *lines] if table else lines)] if lines else []
+    parts += [toml(value, f"{table}.{_key(key)}" if table else _key(key)) for key, value in nested.items()]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _key(key: str) -> str:
+    bare = key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key)
+    return key if bare else json.dumps(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        pairs = (f"{_key(key)} = {_value(part)}" for key, part in value.items() if part is not None)
+        return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(_value(part) for part in value)}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def sitting(start: Event) -> str:
+    """On what a sitting ran, in a line."""
+    machine = mapping(start.get("machine"))
+    device, world, threads = (start.get(key) for key in ("device", "world", "threads"))
+    told = [machine.get("gpu") if device == "cuda" else machine.get("processor"), device]
+    told += [f"{world} processes"] if number(world) and world != 1 else []
+    told += [f"{threads} thread{'s' * (threads != 1)}"] if number(threads) else []
+    return ", ".join(str(part) for part in told if part)
+
+
+def data_facts(events: list[Event], start: Event) -> dict[str, Any]:
+    skipped = {str(event.get("name")): str(event.get("reason", "")) for event in of_kind(events, "skipped")}
+    counts = {key: number(start.get(key)) for key in ("pictures", "classes", "parameters")}
+    return {
+        "counts": [(key, f"{count:,.0f}") for key, count in counts.items() if count],
+        "skipped": list(skipped.items())[:MOST_ROWS],
+        "skipped_count": len(skipped),
+    }
+
+
+def model_of(run: Path) -> zoo.ModelInfo | None:
+    """The model that a finished run left in its folder, if it is a sound one."""
+    try:
+        return zoo.describe(run)
+    except ModelError:
+        return None
+
+
+def card(model: zoo.ModelInfo | None) -> dict[str, Any] | None:
+    """What a model says about itself, and its measured figures as a table."""
+    if model is None:
+        return None
+    apart = ("format", "recipe", "arguments", "measured")  # the recipe and the table tell of them
+    described = {key: value for key, value in model.description.items() if key not in apart}
+    measured = mapping(model.description.get("measured"))
+    points = measured.get("points")
+    points = [mapping(point) for point in points[:MOST_ROWS]] if isinstance(points, list) else []
+    columns = sorted({key for point in points for key in point}, key=lambda key: (key != "quality", key))[:MOST_TERMS]
+    facts = {"digest": model.digest.hex(), "size": f"{model.path.stat().st_size / 1e6:.2f} MB", **described}
+    return {
+        "facts": [
+            (str(key).replace("_", " "), _value(value) if isinstance(value, dict | list) else value)
+            for key, value in facts.items()
+        ],
+        "on": measured.get("on", ""),
+        "command": measured.get("command", ""),
+        "columns": [LABELS.get(column, column.replace("_", " ")) for column in columns],
+        "rows": [["–" if point.get(column) is None else point[column] for column in columns] for point in points],
+    }
+
+
+def moment(time: Any) -> str:
+    """An ISO time to the minute, or whatever it is as text."""
+    try:
+        return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (TypeError, ValueError, OverflowError):
+        return str(time)
+
+
+def duration(seconds: float) -> str:
+    """42 s, 12 min, 1 h 28 min."""
+    minutes = math.floor(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -75,9 +75,10 @@ def digest_of(path: Path) -> bytes:
 
 def families() -> dict[str, Any]:
     """Architectures by name. A function, since naming the classes imports torch."""
+    from vqcli.nets.pixelcnn import PixelCNN
     from vqcli.nets.vqvae2d import ImageVQVAE
 
-    return {"vqvae2d": ImageVQVAE}
+    return {"vqvae2d": ImageVQVAE, "pixelcnn": PixelCNN}
 
 
 def build(family: str, arguments: Mapping[str, Any]) -> Any:
@@ -160,11 +161,7 @@ def describe(folder: Path) -> ModelInfo:
     """Read the header of a model file. Raises ModelError if it is not one."""
     path = folder / FILE
     try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if length > LARGEST_HEADER:
-                raise ValueError("its header is too large")
-            description = json.loads(json.loads(stream.read(length))["__metadata__"]["vq"])
+        description = read_description(path)
         if description["format"] != FORMAT:
             raise ValueError(f"it has format {description['format']}, this vq reads {FORMAT}")
         if not {"family", "arguments", "modality"} <= description.keys():
@@ -172,6 +169,16 @@ def describe(folder: Path) -> ModelInfo:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is not a model of vq: {error}") from None
     return ModelInfo(folder, description)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The JSON description in the header of a model or prior. Raises OSError, ValueError, KeyError or TypeError."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > LARGEST_HEADER:
+            raise ValueError("its header is too large")
+        description: dict[str, Any] = json.loads(json.loads(stream.read(length))["__metadata__"]["vq"])
+    return description
 
 
 def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:

@@ -33,6 +33,10 @@ def encode(
     ] = None,
     coder: Coder = "auto",
     background: Annotated[str, typer.Option(help="What lies behind transparent pixels: a name or #rrggbb.")] = "white",
+    shard: Annotated[
+        str | None,
+        typer.Option(help="One part of many machines: 2/8, or auto (torchrun, Slurm, MPI).", show_default=False),
+    ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Decode the written file and report its PSNR.")] = False,
     force: Force = False,
     device: Device = "auto",
@@ -45,6 +49,7 @@ def encode(
     vq encode photo.png -o small.vqz --bpp 0.3
     vq encode pictures/ -o codes/ --quality 7
     vq encode photo.png --model tokens
+    vq encode pictures/ -o codes/ --shard 2/8
     cat photo.png | vq encode - > photo.vqz
     """
     from vqcli import batch, codec, zoo
@@ -82,7 +87,11 @@ def encode(
 
     rows: list[dict[str, Any]] = []
     failed = skipped = 0
-    for outcome in batch.run(batch.plan(inputs, output, SUFFIXES, ".vqz"), work, force=force):
+    jobs = batch.plan(inputs, output, SUFFIXES, ".vqz")
+    if shard is not None:
+        everything, jobs = len(jobs), batch.shard(jobs, shard)
+        ui.say(f"part {shard}: {len(jobs)} of {ui.plural(everything, 'file')}")
+    for outcome in batch.run(jobs, work, force=force):
         if outcome.error:
             failed += 1
             ui.complain(outcome.error)

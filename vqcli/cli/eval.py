@@ -41,16 +41,16 @@ def evaluate(
 
     import numpy as np
 
-    from vqcli import batch, evaluation, metrics, report, tiles, zoo
+    from vqcli import batch, evaluation, metrics, plots, tiles, zoo
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
-    from vqcli.media.image import SUFFIXES
+    from vqcli.media import image
 
     if plot:
-        report.require_plots()
+        plots.require_plots()
         refuse_existing(plot, force)
     loaded = zoo.load(model, device)
-    paths = [job.source for job in batch.plan(inputs, Path(), SUFFIXES, "")] if inputs else []
+    paths = [job.source for job in batch.plan(inputs, Path(), image.SUFFIXES, "")] if inputs else []
     codecs = [name for name in beside.split(",") if name]
     try:
         given: list[float | None] = [float(part) for part in (qualities or "").split(",") if part]
@@ -67,7 +67,8 @@ def evaluate(
     with ui.progress(f"measuring {ui.plural(len(paths), 'picture')}") as shown:
         measured = evaluation.evaluate(
             loaded,
-            paths,
+            [path.name for path in paths],
+            lambda index: image.read(paths[index]).pixels,
             given or evaluation.spread(loaded),
             beside=codecs,
             coder=coder,
@@ -81,7 +82,7 @@ def evaluate(
     means = evaluation.means(points)
     if plot:
         title = f"{loaded.info.name}: mean of {ui.plural(len({p.picture for p in points}), 'picture')}"
-        report.rate_distortion_plot(means, plot, title, force=force)
+        plots.rate_distortion_plot(means, plot, title, force=force)
         ui.say(f"drawn to {plot}")
     shown_points = points if all_pictures else means
     if as_json:

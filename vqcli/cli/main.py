@@ -16,6 +16,9 @@ from vqcli.cli.encode import encode
 from vqcli.cli.eval import evaluate
 from vqcli.cli.info import info
 from vqcli.cli.models import models
+from vqcli.cli.pack import pack
+from vqcli.cli.recipes import recipes
+from vqcli.cli.report import report
 from vqcli.cli.train import train
 from vqcli.errors import VqError
 
@@ -74,6 +77,9 @@ app.command()(info)
 app.add_typer(models, name="models")
 app.command("eval")(evaluate)
 app.command()(train)
+app.command()(recipes)
+app.command()(pack)
+app.command()(report)
 app.command()(demo)
 
 

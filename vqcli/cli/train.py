@@ -2,54 +2,106 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vqcli.cli import ui
 from vqcli.cli.options import Device
 
+SMOKE = "smoke"
+
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A shipped recipe (photo, tokens, paper, report) or a TOML file.", show_default=False)
-    ],
-    data: Annotated[list[Path], typer.Argument(help="Folders of pictures.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.", show_default=False)],
-    budget: Annotated[
-        str | None,
-        typer.Option(help="Time for the whole run, as 90m or 2h: the schedule follows it.", show_default=False),
+        str | None, typer.Argument(help="Name of a recipe (vq recipes lists them), or a TOML file.", show_default=False)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
-    threads: Annotated[int | None, typer.Option(help="Threads of the CPU.", min=1, show_default=False)] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of pictures, or .tar, .npz and .safetensors packs.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the run; its name names the model.", show_default=False),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Change the recipe: optimization.steps=1000.", metavar="KEY=VALUE", show_default=False
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="For priors: the model whose codes to learn.", show_default=False)
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="End after this time: 90s, 45m, 2h.", metavar="TIME", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="A first try: a small net on made shapes, in under a minute.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the net on a CPU.", min=1, show_default="1 or 2, whichever is faster")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that read pictures.", min=1, show_default="by core")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Train a model on folders of pictures. Ctrl-C saves the run; --resume continues it.
+    """Train a model, or a prior over the codes of one, on your own pictures.
 
     \b
-    vq train photo pictures/ -o models/mine --budget 90m
-    vq train my-recipe.toml pictures/ more/ -o models/mine --resume
+    vq train --smoke
+    vq train tokens pictures/ -o my-tokens
+    vq train photo pictures.safetensors -o my-photo --budget 2h --set data.batch=16
+    vq train pixelcnn pictures/ -o my-prior --codec tokens
+    vq train -o my-photo --resume
+    torchrun --nproc-per-node 4 -m vqcli train tokens pictures/ -o my-tokens
     """
     from vqcli import recipe as recipes
-    from vqcli import zoo
-    from vqcli.training import loop, run
+    from vqcli.errors import UsageError
+    from vqcli.training import run
 
-    with ui.progress("training") as shown:
+    # a scheduler that takes the machine away says so first: end as at Ctrl-C, with the state saved
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    source: Any = data
+    if smoke:
+        from vqcli.data.shapes import Shapes
 
-        def report(progress: loop.Progress) -> None:
-            terms = " ".join(f"{name} {value:.3f}" for name, value in progress.terms.items())
-            shown(progress.share, f"step {progress.step} {terms}")
+        recipe, source, output = recipe or SMOKE, data or Shapes(), output or Path("smoke")
+    if output is None:
+        raise UsageError("where should the run go?", "-o NAME")
+    if resume:
+        # what a run is was settled when it began: data and settings are those of then, unless they are given again
+        chosen = recipes.load(recipe) if recipe else run.recipe_of(output)
+        source = source or run.data_of(output)
+    else:
+        if recipe is None:
+            raise UsageError("which recipe?", f"one of {', '.join(recipes.names())}, or a TOML file")
+        chosen = recipes.load(recipe)
+    if not source:
+        raise UsageError("which data?", "name a folder of pictures after the recipe")
+    chosen = recipes.override(chosen, [*(settings or []), *([f"codec={codec}"] if codec else [])])
+    with ui.progress(f"training {output.name}") as shown:
+
+        def report(progress: run.Progress) -> None:
+            terms = "  ".join(f"{name} {value:.4g}" for name, value in progress.terms.items())
+            used = f"  codes used {progress.usage:.0%}" if progress.usage is not None else ""
+            shown(progress.share, f"step {progress.step}  {terms}{used}  {progress.items_per_second:.0f} items/s")
 
         info = run.run(
-            recipes.load(recipe),
-            data,
+            chosen,
+            source,
             output,
-            device=zoo.pick_device(device),
+            device=device,
             budget_s=run.seconds(budget) if budget else None,
             resume=resume,
             threads=threads,
+            workers=workers,
             report=report,
             say=ui.say,
         )
-    ui.say(f"model {info.name} in {info.folder}: vq encode photo.png --model {info.folder}")
+    if info is not None:
+        ui.say(f"model {info.name} in {info.folder}; its card: {info.folder / 'README.md'}")

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcli.nets import ranks
+
 
 @dataclass(frozen=True)
 class Quantized:
@@ -185,14 +187,14 @@ class VectorQuantizer(Quantizer):
         if self.init == "data" and self.update != "frozen":
             residual = rows
             for level in range(self.levels):
-                pick = torch.randint(rows.shape[1], (self.K,), device=rows.device)
+                pick = torch.randint(ranks.count_rows(rows), (self.K,), device=rows.device)
+                entries = ranks.rows_at(residual, pick)
                 # repeated rows are told apart by a little noise, or they would be one code for ever
-                spread = residual.std(dim=1, keepdim=True, correction=0) * 0.01 + 1e-6
-                entries = residual[:, pick]
+                spread = entries.std(dim=1, keepdim=True, correction=0) * 0.01 + 1e-6
                 self.codebook.data[level] = entries + spread * torch.randn_like(entries)
                 residual = residual - self._quantize_level(residual, level)[1]
         # at a count of 1 a large batch would take all entries for dead
-        self.counts.fill_(rows.shape[1] / self.K)
+        self.counts.fill_(ranks.count_rows(rows) / self.K)
         self.sums.copy_(self.codebook * self.counts[..., None])
         self.initialised.fill_(True)
 
@@ -201,17 +203,17 @@ class VectorQuantizer(Quantizer):
         """Moving averages of counts and sums, and the codebook as their quotient (eq. 6 to 8)."""
         counts, sums = self.counts[level], self.sums[level]  # (G, K), (G, K, d)
         for group, (part, i) in enumerate(zip(rows, index, strict=True)):
-            batch_counts = torch.bincount(i, minlength=self.K).float()
-            batch_sums = torch.zeros_like(sums[group]).index_add_(0, i, part)
+            batch_counts = ranks.summed(torch.bincount(i, minlength=self.K).float())
+            batch_sums = ranks.summed(torch.zeros_like(sums[group]).index_add_(0, i, part))
             counts[group].lerp_(batch_counts, 1 - self.gamma)
             sums[group].lerp_(batch_sums, 1 - self.gamma)
-            even_use = rows.shape[1] / self.K
+            even_use = ranks.count_rows(rows) / self.K
             dead = (counts[group] < self.revive * even_use).nonzero()[:, 0]
             if len(dead):
-                pick = torch.randint(len(part), (len(dead),), device=part.device)
+                pick = torch.randint(ranks.count_rows(part), (len(dead),), device=part.device)
                 # count and sum are reset together: else the old average would overwrite the new entry at once
                 counts[group, dead] = even_use
-                sums[group, dead] = part[pick] * even_use
+                sums[group, dead] = ranks.rows_at(part, pick) * even_use
         self.codebook.data[level] = sums / counts.clamp_min(1e-6)[..., None]
 
     def _rows(self, z_e: Tensor) -> Tensor:

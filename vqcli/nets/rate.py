@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcli.nets import ranks
 from vqcli.nets.quantizer import interpolate_rows
 
 # Neighbours that precede a position in raster order, as (rows, columns) away. The coder uses the same four.
@@ -39,7 +40,7 @@ class ScalarRate(nn.Module):
 
         Uniform noise in place of rounding keeps the term smooth (Ballé et al. 2017, section 4).
         """
-        value = scaled + torch.rand_like(scaled) - 0.5
+        value = scaled + ranks.rand(*scaled.shape, device=scaled.device) - 0.5
         around = torch.stack([_shifted(value, *offset) for offset in NEIGHBOURS], dim=2)  # (B, C, 4, H, W)
         mean = torch.einsum("bcnhw,cn->bchw", around, self.mean)
         own, earlier = self.positive_weights()

@@ -1,18 +1,22 @@
-"""The end of a run: the trained net becomes a model folder, with the statistics of its codes."""
+"""The end of a run: the trained net becomes a model folder, measured, with the statistics of its codes and a card."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from vqcli import tiles, zoo
+from vqcli import priors, tiles, zoo
 from vqcli.coders import statistics
-from vqcli.data.pictures import Pictures
-from vqcli.recipe import Recipe
-from vqcli.training.loop import Run
+from vqcli.data.dataset import Dataset
+from vqcli.errors import BadFile
+from vqcli.training import card
+from vqcli.training.tasks import CodecTask, PriorTask, Task, as_input
+from vqcli.training.validation import Validation
 
 ENERGIES = 16  # classes for scalar codes; codes of a vector quantizer have no order and get one
 SAMPLES = 250  # pictures whose codes are counted
@@ -21,56 +25,112 @@ LIMITS = (15, 31, 63, 127)  # few sizes, so that a header tells the codebooks of
 
 
 def export(
-    run: Run,
-    recipe: Recipe,
-    pictures: Pictures,
+    task: Task,
+    dataset: Dataset,
+    held_out: Dataset | None,
+    validation: Validation | None,
     folder: Path,
     facts: dict[str, Any],
-    report: Callable[[float], None] = tiles.silent,
 ) -> zoo.ModelInfo:
-    """Write the model of a finished run to `folder`. `facts` joins its description: data, steps, time, machine."""
+    """Write the model of a finished run to `folder`. `facts` joins its description: steps, time, machine."""
     description = {
-        "family": recipe.model.family,
-        "arguments": recipe.model.arguments,
-        "modality": recipe.modality,
-        "recipe": recipe.to_dict(),
+        "family": task.recipe.model.family,
+        "arguments": task.recipe.model.arguments,
+        "modality": task.recipe.modality,
+        "recipe": task.recipe.to_dict(),
+        "name": folder.resolve().name,
         **facts,
     }
+    if isinstance(task, PriorTask):
+        info = _export_prior(task, dataset, validation, folder, description)
+        description["measured"] = priors.describe(priors.path_of(folder, task.recipe.model.family)).description[
+            "measured"
+        ]
+    else:
+        assert isinstance(task, CodecTask)
+        info = _export_codec(task, dataset, folder, description)
+        if held_out is not None:
+            # measured as it is shipped; then the figures join the header
+            description |= info.description | {"measured": card.measure(zoo.load(info, "cpu"), held_out)}
+            info = zoo.save(folder, task.model, zoo.load(info, "cpu").statistics, description)
+    card.write(folder, info.description | description, validation.show(task) if validation else None)
+    return info
+
+
+def _export_codec(task: CodecTask, dataset: Dataset, folder: Path, description: dict[str, Any]) -> zoo.ModelInfo:
     # the codes to be counted come from the weights as they are shipped, in float16
-    info = zoo.save(folder, run.model, None, description)
+    info = zoo.save(folder, task.model, None, description)
     model = zoo.load(info, "cpu")
-    samples = list(sample_codes(model, pictures, report))
-    if run.rate is None:
+    samples = list(sample_codes(model, dataset))
+    if task.rate is None:
         counted = statistics.fit(samples, model.net.quantizer.codebook_sizes)
-        return zoo.save(folder, run.model, counted, description)
+        return zoo.save(folder, task.model, counted, description)
     old = np.array(model.net.quantizer.codebook_sizes) // 2
     new = narrowed(samples, old)
-    arguments = recipe.model.arguments
+    arguments = task.recipe.model.arguments
     description["arguments"] = arguments | {"quantizer": arguments["quantizer"] | {"limits": new.tolist()}}
     shift, sizes = (old - new)[:, None, None], 2 * new + 1
     counted = statistics.fit(
         (np.clip(codes - shift, 0, sizes[:, None, None] - 1) for codes in samples),
         sizes.tolist(),
-        weights={name: weight.cpu().numpy() for name, weight in run.rate.fitted_weights().items()},
+        weights={name: weight.cpu().numpy() for name, weight in task.rate.fitted_weights().items()},
         energies=ENERGIES,
     )
-    return zoo.save(folder, run.model, counted, description)
+    return zoo.save(folder, task.model, counted, description)
 
 
-def sample_codes(model: zoo.LoadedModel, pictures: Pictures, report: Callable[[float], None]) -> Iterator[np.ndarray]:
+def _export_prior(
+    task: PriorTask, dataset: Dataset, validation: Validation | None, folder: Path, description: dict[str, Any]
+) -> zoo.ModelInfo:
+    """Write the prior beside a copy of its codec, so that the folder is a model of its own."""
+    source = task.codec.info
+    if folder.resolve() != source.folder.resolve():
+        shutil.copyfile(source.path, folder / zoo.FILE)
+    description |= {
+        "arguments": task.arguments,
+        "codec": source.digest.hex(),
+        "classes": list(task.classes),
+        "measured": _bits_per_code(task, dataset, validation) if validation else {},
+    }
+    priors.save(folder, priors.half(task.prior.state_dict().items()), description)
+    return zoo.describe(folder)
+
+
+@torch.no_grad()
+def _bits_per_code(task: PriorTask, dataset: Dataset, validation: Validation) -> dict[str, Any]:
+    """Bits for a held-out code under the prior, under the frequencies of codes alone, and under none."""
+    data, sizes = task.recipe.data, task.codec.net.quantizer.codebook_sizes
+    counts = [np.full(K, 0.5) for K in sizes]
+    for step in range(-(-SAMPLES // data.batch)):
+        batch = dataset.batch(data, 0, step * data.batch, data.batch)
+        codes, _ = task.codes(as_input(batch, validation.device)[0])
+        for group, count in enumerate(counts):
+            count += np.bincount(codes[:, group].flatten().cpu().numpy(), minlength=len(count))
+    held_out, _ = task.codes(as_input(validation.batch, validation.device)[0])
+    bits = [
+        -np.log2(count / count.sum())[held_out[:, group].cpu().numpy()].mean() for group, count in enumerate(counts)
+    ]
+    return {
+        "on": f"{len(validation.batch)} held-out pictures",
+        "bits_per_code": round(validation.measure(task)["bits_per_code"], 4),
+        "order_0": round(float(np.mean(bits)), 4),
+        "uniform": round(float(np.mean(np.log2(sizes))), 4),
+    }
+
+
+def sample_codes(model: zoo.LoadedModel, dataset: Dataset) -> Iterator[np.ndarray]:
     """Codes int16 [groups, rows, columns] of some pictures, at some qualities each if the model has qualities."""
-    paths = pictures.paths[:: max(1, len(pictures.paths) // SAMPLES)]
     steps = tiles.qualities(model)
-    for done, path in enumerate(paths):
-        pixels = pictures.read(path)
-        if pixels is None:
+    for done, index in enumerate(range(0, len(dataset), max(1, len(dataset) // SAMPLES))):
+        try:
+            pixels = dataset.pixels(index)
+        except BadFile:
             continue
         latents = tiles.encode_latents(model, pixels)
         each = min(QUALITIES_EACH, steps)
         # at least the best quality of the first picture, so that every range is seen at its widest
         for quality in [steps - (done + i * steps // each) % steps for i in range(each)] or [0]:
             yield tiles.quantize(model, latents, pixels, 10 * quality).codes.astype(np.int16)
-        report((done + 1) / len(paths))
 
 
 def narrowed(samples: list[np.ndarray], limits: np.ndarray) -> np.ndarray:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqcli.data.pictures import Pictures
+from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import VqError
-from vqcli.nets.rate import ScalarRate
-from vqcli.recipe import Recipe
+from vqcli.nets import ranks
 from vqcli.training import checkpoint
-from vqcli.training.losses import Terms, rate_distortion_loss, reconstruction_loss
-from vqcli.zoo import build
+from vqcli.training.average import Average
+from vqcli.training.journal import Journal
+from vqcli.training.tasks import Task, as_input
+from vqcli.training.validation import Validation
 
-CHECKPOINT_SECONDS = 180
-LOG_EVERY = 50
+CHECKPOINT_SECONDS = 120
+ALARM = 0.25  # of a codebook in use; below it, the run says so
 
 
 @dataclass
@@ -33,115 +32,167 @@ class Progress:
     steps: int
     seconds: float
     share: float  # of the run, 0 .. 1; by time if the run has a time budget
+    items_per_second: float
     terms: dict[str, float] = field(default_factory=dict)
+    usage: float | None = None  # share of the codes in use over the last epoch, of the group that uses least
 
 
-class Run(nn.Module):
-    """Everything with weights: the model and, for scalar codes, the rate model that is not shipped."""
+@dataclass
+class State:
+    """Counters of a run, over all its sittings. They go into the checkpoint."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__()
-        self.model = build(recipe.model.family, recipe.model.arguments)
-        quantizer = self.model.quantizer
-        self.rate = ScalarRate(quantizer.dim, quantizer.qualities) if recipe.rate else None
-        self.recipe = recipe
-        self.steps_done, self.seconds_spent = 0, 0.0  # in training, over all its sittings
-
-    def loss(self, x: Tensor) -> tuple[Tensor, Terms]:
-        if self.rate is not None and self.recipe.rate is not None:
-            return rate_distortion_loss(self.model, self.rate, self.recipe.rate, x)
-        return reconstruction_loss(self.model, x)
+    step: int = 0
+    seconds: float = 0.0
+    data: list[str] = field(default_factory=list)  # where the pictures lie
+    threads: int = 0  # of torch; another number of them would sum floats in another order
+    best: float = math.inf  # loss of the best validation
+    best_step: int = 0
+    worse: int = 0  # validations since then
+    usage: float | None = None
 
 
 def train(
-    recipe: Recipe,
-    pictures: Pictures,
+    task: Task,
+    dataset: Dataset,
+    validation: Validation | None,
     folder: Path,
+    state: State,
+    journal: Journal | None,
     *,
     device: torch.device,
     resume: bool = False,
     budget_s: float | None = None,
+    workers: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> Run:
-    """Train by `recipe` and return the run with its averaged weights in place.
+) -> None:
+    """Train `task` by its recipe; its best weights are in place when this returns.
 
-    The state goes to `folder` every few minutes and at the end. With `budget_s` the schedule follows the clock
-    and ends after that many seconds, or after the recipe's steps if they come first.
-    Interrupting saves the state, then raises on. Raises VqError if the loss stops being finite.
+    Of several processes the first alone has a `journal`, and writes. The state goes to `folder` every few minutes and
+    at the end. With `budget_s` the schedule follows the clock
+    and ends after that many seconds, or after the recipe's steps if they come first. Interrupting saves the state,
+    then raises on. Raises VqError if the loss stops being finite or memory runs out; the last checkpoint is then good.
     """
-    options = recipe.optimization
-    torch.manual_seed(options.seed)
-    run = Run(recipe).to(device).train()
-    learned = [(name, parameter) for name, parameter in run.named_parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam([parameter for _, parameter in learned], lr=options.learning_rate)
-    average = {name: parameter.detach().clone() for name, parameter in learned}
-    step, spent = 0, 0.0
+    recipe, options = task.recipe, task.recipe.optimization
+    learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, weight_decay=options.weight_decay)
+    average = Average(task, options.average)
     if resume:
-        counters = checkpoint.read(folder, run, average, optimizer)
-        step, spent = counters["step"], counters["seconds"]
-
-    started = last_saved = time.monotonic()
-    log = (folder / "log.jsonl").open("a")
-    batches = pictures.batches(recipe.data, options.seed, step)
-    sums: dict[str, float] = {}
-    summed = 0  # steps in `sums`: fewer than LOG_EVERY after resuming
-    sound = True  # what is saved must be worth going on from
+        threads = state.threads
+        vars(state).update(checkpoint.read(folder, task, average, optimizer), threads=threads)
+    batches = dataset.batches(
+        recipe.data, options.seed, state.step, rank=ranks.rank(), world=ranks.world(), workers=workers
+    )
+    items = recipe.data.batch * ranks.world()  # in a step
+    log_every = max(1, min(50, options.steps // 20))
+    epoch_steps = max(log_every, math.ceil(len(dataset) / items))
+    meter = Meter()
+    clock = Clock(state.seconds)
 
     def save() -> None:
-        seconds = spent + time.monotonic() - started
-        checkpoint.write(folder, run, average, optimizer, {"step": step, "seconds": seconds})
+        state.seconds = clock.seconds
+        if journal is not None:
+            checkpoint.write(folder, task, average, optimizer, {"counters": vars(state), "recipe": recipe.to_dict()})
 
+    task.train()
     try:
-        while step < options.steps:
-            seconds = spent + time.monotonic() - started
-            share = max(step / options.steps, seconds / budget_s if budget_s else 0.0)
-            if share >= 1:
+        while True:
+            share = ranks.from_first(max(state.step / options.steps, clock.seconds / budget_s if budget_s else 0.0))
+            if share >= 1 or (options.patience and state.worse >= options.patience):
                 break
+            learning_rate = options.learning_rate * min(1, (state.step + 1) / max(options.warmup, 1)) * cosine(share)
             for group in optimizer.param_groups:
-                group["lr"] = options.learning_rate * min(1, (step + 1) / max(options.warmup, 1)) * cosine(share)
-            torch.manual_seed(options.seed * 2**32 + step)  # noise and revival follow the step, as the data do
-            x = as_input(next(batches)).to(device)
+                group["lr"] = learning_rate
+            torch.manual_seed(options.seed * 2**32 + state.step)  # noise and revival follow the step, as the data do
             reduced = options.precision == "bfloat16" and share < 1 - options.full_precision_share
-            with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-                loss, terms = run.loss(x)
-            sound = bool(torch.isfinite(loss))
-            if not sound:
-                raise VqError(
-                    f"the loss is not finite at step {step}", "lower optimization.learning_rate, or use float32"
-                )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            for part in parts(next(batches), options.accumulate):
+                with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
+                    loss = task(*as_input(part, device))
+                (loss.value / options.accumulate).backward()
+                meter.add(loss.value, loss.terms, len(part.labels) * ranks.world())
+                if loss.codes is not None and task.codebook_sizes:
+                    task.count(loss.codes)
+            ranks.average_gradients(learned)
             if options.clip:
-                nn.utils.clip_grad_norm_([parameter for _, parameter in learned], options.clip)
+                nn.utils.clip_grad_norm_(learned, options.clip)
             optimizer.step()
-            step, summed = step + 1, summed + 1
-            # early on the average follows closely, later it remembers 1 / (1 - decay) steps
-            decay = min(options.average, step / (step + 10))
-            with torch.no_grad():
-                for name, parameter in learned:
-                    average[name].lerp_(parameter, 1 - decay)
-            for name, term in {"loss": loss, **terms}.items():
-                sums[name] = sums.get(name, 0.0) + float(term.detach())
-            if step % LOG_EVERY == 0:
-                means = {name: value / summed for name, value in sums.items()}
-                sums.clear()
-                summed = 0
-                log.write(json.dumps({"step": step, "seconds": round(seconds, 1), **means}) + "\n")
-                log.flush()
-                report(Progress(step, options.steps, seconds, share, means))
-            if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+            state.step += 1
+            average.update(state.step)
+
+            if state.step % epoch_steps == 0 and task.codebook_sizes:
+                state.usage = close_epoch(task, state.step, journal, state.step * items // len(dataset))
+            if state.step % log_every == 0:
+                if not meter.sound:
+                    raise not_finite(state.step)
+                means, speed = meter.close()
+                if journal is not None:
+                    journal.train(state.step, clock.seconds, learning_rate, speed, means)
+                report(Progress(state.step, options.steps, clock.seconds, share, speed, means, state.usage))
+            if state.step % options.validate_every == 0 and validation is not None:
+                with average.in_place():
+                    judge(task, validation, folder, state, journal)
+                meter.restart()
+            if clock.since_saved > CHECKPOINT_SECONDS and meter.sound:
                 save()
-                last_saved = time.monotonic()
+                clock.saved()
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
+            raise
+        raise out_of_memory(recipe.data.batch, options.accumulate) from None
     finally:
         batches.close()
-        log.close()
-        if step and sound:
+        if state.step and meter.sound:  # what is saved must be worth going on from
             save()
     with torch.no_grad():
-        for name, parameter in learned:
-            parameter.copy_(average[name])
-    run.steps_done, run.seconds_spent = step, spent + time.monotonic() - started
-    return run.eval()
+        for name, parameter in average.learned.items():
+            parameter.copy_(average.tensors[name])
+    if validation is not None and state.step % options.validate_every:
+        judge(task, validation, folder, state, journal)
+    if journal is not None:
+        if state.best_step:
+            checkpoint.read_best(folder, task)
+        journal.end(state.step, clock.seconds)
+    task.eval()
+
+
+def judge(task: Task, validation: Validation, folder: Path, state: State, journal: Journal | None) -> None:
+    """Validate the weights in place, keep them if they are the best so far, and draw what they make of pictures."""
+    if journal is not None:
+        terms = validation.measure(task)
+        best = terms["loss"] < state.best
+        if best:
+            state.best, state.best_step, state.worse = terms["loss"], state.step, 0
+            checkpoint.write_best(folder, task)
+        else:
+            state.worse += 1
+        journal.validation(state.step, terms, best)
+        shown = validation.show(task)
+        if shown is not None:
+            journal.pictures(state.step, *shown)
+    state.worse = int(ranks.from_first(state.worse))
+
+
+def close_epoch(task: Task, step: int, journal: Journal | None, epoch: int) -> float:
+    """Log how much of each codebook the epoch used, and return the least share."""
+    counts = ranks.summed(task.usage).double()
+    p = counts / counts.sum(1, keepdim=True).clamp_min(1)
+    perplexity = torch.exp(-torch.xlogy(p, p).sum(1))
+    sizes = torch.tensor(task.codebook_sizes, device=counts.device)
+    usage = (counts > 0).sum(1) / sizes
+    task.usage.zero_()
+    least = float(usage.min())
+    if journal is not None:
+        journal.epoch(step, epoch, usage.tolist(), perplexity.tolist())
+        if least < ALARM:
+            journal.alarm(step, f"only {least:.0%} of a codebook is in use: raise quantizer.revive, or update = ema")
+    return least
+
+
+def parts(batch: Batch, count: int) -> Iterator[Batch]:
+    """A batch cut into so many equal parts."""
+    size = len(batch.labels) // count
+    for start in range(0, size * count, size):
+        yield Batch(batch.pixels[start : start + size], batch.labels[start : start + size])
 
 
 def cosine(share: float) -> float:
@@ -149,6 +200,64 @@ def cosine(share: float) -> float:
     return 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * share))
 
 
-def as_input(pixels: np.ndarray) -> Tensor:
-    """uint8 [B, H, W, C] -> float [B, C, H, W] in -0.5 .. 0.5."""
-    return torch.from_numpy(pixels).movedim(-1, 1).float() / 255 - 0.5
+def not_finite(step: int) -> VqError:
+    return VqError(
+        f"the loss is not finite at step {step}; the last good state is saved",
+        "--set optimization.learning_rate to a third, or optimization.precision=float32, and start again or --resume",
+    )
+
+
+def out_of_memory(batch: int, accumulate: int) -> VqError:
+    return VqError(
+        f"a batch of {batch} in {accumulate} part{'s' * (accumulate > 1)} does not fit into memory",
+        f"--set optimization.accumulate={2 * accumulate} gives the same result in less memory; "
+        f"--set data.batch={max(1, batch // 2)} and a smaller data.crop help too",
+    )
+
+
+class Meter:
+    """Means of the terms since the last report, summed on the device: reading them each step would stop a GPU."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.parts, self.items, self.begun = 0, 0, time.monotonic()
+
+    def add(self, loss: Tensor, terms: dict[str, Tensor], items: int) -> None:
+        for name, term in {"loss": loss, **terms}.items():
+            self.sums[name] = self.sums.get(name, 0) + term.detach().float()
+        self.parts += 1
+        self.items += items
+
+    @property
+    def sound(self) -> bool:
+        """Whether every loss since the last report was finite."""
+        return not self.sums or bool(torch.isfinite(self.sums["loss"]))
+
+    def close(self) -> tuple[dict[str, float], float]:
+        """Means of the terms and items per second; begins anew."""
+        means = {name: float(value) / self.parts for name, value in self.sums.items()}
+        speed = self.items / max(time.monotonic() - self.begun, 1e-9)
+        self.restart()
+        return means, speed
+
+
+class Clock:
+    """Seconds of training over all sittings, and since the last checkpoint of this one."""
+
+    def __init__(self, before: float) -> None:
+        self._zero = time.monotonic() - before
+        self.saved()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._zero
+
+    @property
+    def since_saved(self) -> float:
+        return time.monotonic() - self._saved
+
+    def saved(self) -> None:
+        self._saved = time.monotonic()

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass, field
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqcli.nets import ranks
 from vqcli.nets.quantizer import ScalarQuantizer
 from vqcli.nets.rate import ScalarRate
 from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.recipe import Rate
 
-Terms = dict[str, Tensor]
+
+@dataclass(frozen=True)
+class Loss:
+    """What to minimise, the named terms for the log, and codes [B, groups, *grid] whose use is worth watching."""
+
+    value: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    codes: Tensor | None = None
 
 
-def reconstruction_loss(model: ImageVQVAE, x: Tensor) -> tuple[Tensor, Terms]:
+def reconstruction_loss(model: ImageVQVAE, x: Tensor) -> Loss:
     """Eq. 3 with a Gaussian decoder: squared error plus the quantizer's own terms. x [B, 3, H, W]."""
     reconstruction, quantized = model(x)
     error = F.mse_loss(reconstruction, x)
     # the error counts in units of a typical picture's variance (0.06 in -0.5 .. 0.5), beside which beta is stated
-    loss = error / 0.06 + sum(quantized.losses.values())
-    return loss, {"mse": error * 255**2, **quantized.losses}
+    value = error / 0.06 + sum(quantized.losses.values())
+    return Loss(value, {"mse": error * 255**2, **quantized.losses}, quantized.codes)
 
 
-def rate_distortion_loss(model: ImageVQVAE, rate: ScalarRate, recipe: Rate, x: Tensor) -> tuple[Tensor, Terms]:
+def rate_distortion_loss(model: ImageVQVAE, rate: ScalarRate, recipe: Rate, x: Tensor) -> Loss:
     """Bits per pixel + lambda * squared error, each picture at a quality of its own. x [B, 3, H, W]."""
     B, _, H, W = x.shape
     assert isinstance(model.quantizer, ScalarQuantizer)
     qualities = model.quantizer.qualities
-    quality = 1 + torch.rand(B, device=x.device) * (qualities - 1)
+    quality = 1 + ranks.rand(B, device=x.device) * (qualities - 1)
     position = (quality - 1) / max(qualities - 1, 1)
     weight = recipe.lambda_low * (recipe.lambda_high / recipe.lambda_low) ** position  # (B,)
     z_e = model.encoder(x).float()
     bits_per_pixel = rate(model.quantizer.scale(z_e, quality), quality) / (H * W)  # (B,)
     reconstruction = model.decoder(model.quantizer(z_e, quality).z_q)
     error = (reconstruction - x).square().flatten(1).mean(1) * 255**2  # (B,)
-    loss = ((bits_per_pixel + weight * error) / weight**recipe.balance).mean() * recipe.lambda_high**recipe.balance
-    return loss, {"bits_per_pixel": bits_per_pixel.mean(), "mse": error.mean()}
+    value = ((bits_per_pixel + weight * error) / weight**recipe.balance).mean() * recipe.lambda_high**recipe.balance
+    return Loss(value, {"bits_per_pixel": bits_per_pixel.mean(), "mse": error.mean()})

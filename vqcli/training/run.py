@@ -1,65 +1,218 @@
-"""Training: a recipe and a folder of pictures become a model."""
+"""A recipe and data become a model folder: what comes before the loop and after it."""
 
 from __future__ import annotations
 
-import platform
+import copy
+import os
 import re
+import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
+from vqcli import recipe as recipes
 from vqcli import zoo
-from vqcli.data.pictures import Pictures
+from vqcli.data.dataset import Dataset
+from vqcli.data.sources import Source
 from vqcli.errors import UsageError
+from vqcli.files import replacing
+from vqcli.nets import ranks
 from vqcli.recipe import Recipe
-from vqcli.training import checkpoint
+from vqcli.training import checkpoint, journal, tasks
 from vqcli.training.export import export
-from vqcli.training.loop import Progress, train
+from vqcli.training.journal import Journal
+from vqcli.training.loop import Progress, State, train
+from vqcli.training.tasks import Task, as_input
+from vqcli.training.validation import Validation
 from vqcli.vqz_header import MODEL_NAME
+
+RECIPE = "recipe.toml"
 
 
 def run(
     recipe: Recipe,
-    folders: list[Path],
+    data: list[Path] | Source,
     output: Path,
     *,
-    device: torch.device,
+    device: str = "auto",
     budget_s: float | None = None,
     resume: bool = False,
     threads: int | None = None,
+    workers: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
-) -> zoo.ModelInfo:
-    """Train, then write the model to the folder `output`, which also holds the checkpoint and the log.
+) -> zoo.ModelInfo | None:
+    """Train, then write the model to the folder `output`, which also holds checkpoint, log, pictures and recipe.
 
-    Raises UsageError if `output` holds a run or model already and `resume` is false, or has nothing to resume;
-    or if the folders hold no pictures.
+    Under torchrun each process runs this; only the first writes and talks, the others return None.
+    Raises UsageError if `output` holds a run or model already and `resume` is false, or has nothing to resume, or the
+    run there has another recipe; or if the data hold no pictures.
     """
+    _check_output(output, recipe, resume)
+    place = join(device)
+    try:
+        return _run(recipe, data, output, place, budget_s, resume, threads, workers, report, say)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _run(
+    recipe: Recipe,
+    data: list[Path] | Source,
+    output: Path,
+    device: torch.device,
+    budget_s: float | None,
+    resume: bool,
+    threads: int | None,
+    workers: int | None,
+    report: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> zoo.ModelInfo | None:
+    first = ranks.rank() == 0
+    dataset = Dataset(data, held_out=False)
+    held_out = validation = None
+    with suppress(UsageError):  # too few pictures for any to be held out
+        held_out = Dataset(data, held_out=True)
+        validation = Validation(held_out, recipe.data, device)
+    torch.manual_seed(recipe.optimization.seed)
+    task = tasks.make(recipe, dataset.classes, device)
+    before = checkpoint.metadata_of(output)[1] if resume else {}
+    state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [])
+    state.threads = threads or before.get("threads", 0)
+    if device.type == "cpu":
+        state.threads = state.threads or pick_threads(task, dataset)
+        torch.set_num_threads(state.threads)
+    parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
+    if first:
+        classes = f" in {len(dataset.classes)} classes" if dataset.classes else ""
+        say(f"{len(dataset)} pictures{classes}; {recipe.model.family}, {parameters:,} weights, on {_where(device)}")
+        if validation is None:
+            say("no pictures are held out: the last weights will become the model, unjudged")
+        output.mkdir(parents=True, exist_ok=True)
+        with replacing(output / RECIPE, force=True) as stream:
+            stream.write(recipe.to_toml())
+    if ranks.world() > 1:
+        dist.barrier()
+    with Journal(output, before.get("step")) if first else nullcontext() as log:
+        if log is not None:
+            log.start(
+                before.get("step", 0),
+                recipe=recipe.to_dict(),
+                model=recipe.model.family,
+                parameters=parameters,
+                pictures=len(dataset),
+                classes=len(dataset.classes),
+                threads=torch.get_num_threads(),
+                device=device.type,
+                world=ranks.world(),
+            )
+        options: dict[str, Any] = {"device": device, "resume": resume, "budget_s": budget_s, "workers": workers}
+        train(task, dataset, validation, output, state, log, report=report, **options)
+        if log is None:
+            return None
+        left_out = {**dataset.skipped, **dataset.too_small}
+        for name, reason in left_out.items():
+            log.skipped(name, reason)
+    _say_left_out(left_out, say)
+    if state.best_step and state.best_step != state.step:
+        say(f"the best weights are those of step {state.best_step} of {state.step}")
+    say("measuring the model")
+    facts: dict[str, Any] = {
+        "steps": state.best_step or state.step,
+        "trained_seconds": round(state.seconds),
+        "machine": _where(device),
+        "pictures": len(dataset),
+        "processes": ranks.world(),
+    }
+    return export(task, dataset, held_out, validation, output, facts)
+
+
+def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:
     if not MODEL_NAME.fullmatch(output.resolve().name):
         raise UsageError(f"{output.name} cannot name a model", "small letters, digits, dots and dashes")
-    begun = (output / checkpoint.NAME).exists()
-    if resume and not begun:
-        raise UsageError(f"{output} holds no run to resume")
-    if not resume and (begun or (output / zoo.FILE).exists()):
+    if not resume and ((output / checkpoint.NAME).exists() or (output / zoo.FILE).exists()):
         raise UsageError(f"{output} holds a run already", "--resume continues it, another name starts a new one")
-    if threads:
+    if resume:
+        before, _ = _begun(output)
+        if before["model"] != recipe.to_dict()["model"]:
+            raise UsageError(
+                f"the run in {output} trains another model than this recipe", f"use its own: {output / RECIPE}"
+            )
+
+
+def _begun(output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Recipe and counters of the run in `output`. Raises UsageError if there is none."""
+    if not (output / checkpoint.NAME).exists():
+        raise UsageError(f"{output} holds no run to resume")
+    return checkpoint.metadata_of(output)
+
+
+def join(device: str) -> torch.device:
+    """Join the other processes if torchrun started several, and return this one's device."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    place = zoo.pick_device(device)
+    if world == 1:
+        return place
+    if place.type == "cuda":
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    return place
+
+
+def pick_threads(task: Task, dataset: Dataset) -> int:
+    """One thread or two, whichever takes fewer seconds for a few steps: small nets and busy cores do better with one.
+
+    Under torchrun, which gives each process its own threads, the number is left alone.
+    """
+    if ranks.world() > 1 or (os.cpu_count() or 1) == 1:
+        return torch.get_num_threads()
+    trial = copy.deepcopy(task).train()
+    batch = dataset.batch(task.recipe.data, task.recipe.optimization.seed, 0, task.recipe.data.batch)
+    x = as_input(batch, torch.device("cpu"))
+    reduced = task.recipe.optimization.precision == "bfloat16"
+    seconds: dict[int, float] = {}
+    for threads in (1, 2):
         torch.set_num_threads(threads)
-    pictures = Pictures(folders)
-    say(f"{len(pictures)} pictures, {recipe.model.family} on {device}")
-    output.mkdir(parents=True, exist_ok=True)
-    trained = train(recipe, pictures, output, device=device, budget_s=budget_s, resume=resume, report=report)
-    for path, reason in pictures.skipped.items():
-        say(f"left out {path}: {reason}")
-    facts: dict[str, Any] = {
-        "steps": trained.steps_done,
-        "trained_seconds": round(trained.seconds_spent),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device.type}",
-        "pictures": len(pictures),
-    }
-    say("counting codes")
-    return export(trained, recipe, pictures, output, facts)
+        for timed in (False, True, True, True, True):
+            begun = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+                loss = trial(*x)
+            loss.value.backward()
+            if timed:
+                seconds[threads] = min(seconds.get(threads, 1e9), time.perf_counter() - begun)
+    return 2 if seconds[2] < 0.9 * seconds[1] else 1
+
+
+def _where(device: torch.device) -> str:
+    machine = journal.machine()
+    processes = f" in {ranks.world()} processes" if ranks.world() > 1 else ""
+    if device.type == "cpu":
+        return f"{machine['processor']}, {torch.get_num_threads()} of {machine['cores']} cores{processes}"
+    return f"{machine.get('gpu', device.type)}{processes}"
+
+
+def _say_left_out(left_out: dict[str, str], say: Callable[[str], None], most: int = 10) -> None:
+    for name, reason in list(left_out.items())[:most]:
+        say(f"left out {name}: {reason}")
+    if len(left_out) > most:
+        say(f"and {len(left_out) - most} more")
+
+
+def recipe_of(output: Path) -> Recipe:
+    """The recipe of the run in `output`, for those who resume it without naming one."""
+    return recipes.from_dict(_begun(output)[0], str(output))
+
+
+def data_of(output: Path) -> list[Path]:
+    """Where the pictures of the run in `output` lay when it began."""
+    _, counters = _begun(output)
+    return [Path(path) for path in counters["data"]]
 
 
 def seconds(text: str) -> float:

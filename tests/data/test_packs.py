@@ -1,0 +1,158 @@
+import json
+import struct
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.data.test_sources import assert_same, png
+from vqcli.data import packs
+from vqcli.data.dataset import Dataset
+from vqcli.data.sources import open_source, open_sources
+from vqcli.errors import BadFile, UsageError
+from vqcli.media import image
+
+
+@pytest.fixture(scope="module")
+def packed(animals, tmp_path_factory):
+    path = tmp_path_factory.mktemp("packs") / "animals.safetensors"
+    packs.write(open_source(animals), path)
+    return path
+
+
+def test_a_pack_is_like_the_folder(animals, packed):
+    assert_same(open_source(packed), open_source(animals))
+
+
+def test_packing_changes_nothing_for_training(animals, packed, tmp_path):
+    """Neither the split nor the classes, also not when packed again from several sources."""
+    joined = open_sources([animals, packed])
+    packs.write(joined, tmp_path / "again.safetensors")
+    assert_same(open_source(tmp_path / "again.safetensors"), joined)
+    for held_out in (False, True):
+        names = [name for name, held in zip(joined.names, joined.held_out, strict=True) if held == held_out]
+        if names:
+            assert Dataset([tmp_path / "again.safetensors"], held_out=held_out).names == names
+
+
+def test_other_tools_read_a_pack(animals, packed):
+    tensors = load_file(packed)
+    assert tensors["shapes"][0].tolist() == [24, 24, 1]  # grey costs a third
+    assert tensors["shapes"][1].tolist() == [24, 24, 3]
+    start, end = tensors["offsets"][1:3]
+    pixels = tensors["pixels"][start:end].reshape(24, 24, 3)
+    assert np.array_equal(pixels, image.read(animals / "ape" / "03.png").pixels)
+
+
+def test_the_shorter_side_is_reduced(tmp_path, picture):
+    for height, width in ((40, 20), (20, 60), (10, 30), (16, 16)):
+        (tmp_path / f"{height}x{width}.png").write_bytes(png(picture(height, width)))
+    packs.write(open_source(tmp_path), tmp_path / "a.safetensors", size=16)
+    source = open_source(tmp_path / "a.safetensors")
+    shapes = {name: source.read(index).shape[:2] for index, name in enumerate(source.names)}
+    assert shapes == {"10x30.png": (10, 30), "16x16.png": (16, 16), "20x60.png": (16, 48), "40x20.png": (32, 16)}
+
+
+def test_damaged_pictures_are_left_out(tmp_path, picture):
+    for name in ("a.png", "c.png"):
+        (tmp_path / name).write_bytes(png(picture(8, 8)))
+    (tmp_path / "b.png").write_bytes(b"nothing")
+    shares = []
+    packed = packs.write(open_source(tmp_path), tmp_path / "a.safetensors", report=shares.append)
+    assert packed.pictures == 2 and list(packed.skipped) == ["b.png"] and shares == [1 / 3, 2 / 3, 1.0]
+    assert packed.size_bytes == (tmp_path / "a.safetensors").stat().st_size
+    assert list(open_source(tmp_path / "a.safetensors").names) == ["a.png", "c.png"]
+    for name in ("a.png", "c.png"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(BadFile, match="no picture can be read"):
+        packs.write(open_source(tmp_path), tmp_path / "b.safetensors")
+    assert [path.name for path in tmp_path.iterdir() if "b.safetensors" in path.name] == []
+    with pytest.raises(UsageError, match="exists"):
+        packs.write(open_source(tmp_path), tmp_path / "a.safetensors")
+
+
+def parts_of(path):
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def assert_bad(path, header, body):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    with pytest.raises(BadFile):
+        open_source(path)
+
+
+def test_no_cut_off_pack_opens(packed, tmp_path):
+    data = packed.read_bytes()
+    path = tmp_path / "a.safetensors"
+    for length in [*range(0, len(data), 401), len(data) - 1]:
+        path.write_bytes(data[:length])
+        with pytest.raises(BadFile):
+            open_source(path)
+    path.write_bytes(data + b"\0")
+    with pytest.raises(BadFile, match="too long"):
+        open_source(path)
+    path.write_bytes(struct.pack("<Q", 2**63) + data[8:])
+    with pytest.raises(BadFile):
+        open_source(path)
+
+
+def test_tables_that_do_not_agree(packed, tmp_path):
+    header, body = parts_of(packed)
+    path = tmp_path / "a.safetensors"
+    types = {"offsets": "<i8", "shapes": "<i4", "labels": "<i4", "held_out": "u1"}
+    wrong = {
+        "offsets": [(0, 1), (1, 0), (3, -1), (3, 2**62), (12, 2**62)],
+        "shapes": [(0, 2**31 - 1), (1, -24), (2, 2), (0, 0), (0, 48)],
+        "labels": [(0, 3), (0, -2)],
+        "held_out": [(0, 2)],
+    }
+    for name, changes in wrong.items():
+        begin, end = header[name]["data_offsets"]
+        for place, value in changes:
+            array = np.frombuffer(body[begin:end], types[name]).copy()
+            array[place] = value
+            assert_bad(path, header, body[:begin] + array.tobytes() + body[end:])
+    # a product of sides that is right only in 64 bits that overflow
+    begin, end = header["shapes"]["data_offsets"]
+    shapes = np.frombuffer(body[begin:end], "<i4").copy()
+    shapes[:3] = 2**31 - 1, 2**31 - 1, 3
+    assert_bad(path, header, body[:begin] + shapes.tobytes() + body[end:])
+
+
+def test_headers_that_are_wrong(packed, tmp_path):
+    header, body = parts_of(packed)
+    path = tmp_path / "a.safetensors"
+    facts = json.loads(header["__metadata__"]["vq.pack"])
+
+    def with_facts(**changes):
+        return header | {"__metadata__": {"vq.pack": json.dumps(facts | changes)}}
+
+    for changed in (
+        b"{}",
+        b"[" * 200_000,
+        b"\xff\xfe" * 10,
+        {name: tensor for name, tensor in header.items() if name != "labels"},
+        header | {"more": header["labels"]},
+        header | {"__metadata__": {}},
+        header | {"__metadata__": {"vq.pack": "["}},
+        header | {"labels": header["held_out"]},
+        header | {"labels": header["labels"] | {"dtype": "F32"}},
+        header | {"labels": header["labels"] | {"shape": [-12]}},
+        header | {"labels": header["labels"] | {"shape": [9] * 100_000}},
+        header | {"pixels": header["pixels"] | {"data_offsets": [0, 2**70]}},
+        header | {"pixels": header["pixels"] | {"data_offsets": [8, header["pixels"]["data_offsets"][1]]}},
+        with_facts(format=2),
+        with_facts(pictures=11),
+        with_facts(names=facts["names"][1:]),
+        with_facts(classes=["ape"]),
+        with_facts(classes=[1, 2, 3]),
+    ):
+        assert_bad(path, changed, body)
+
+
+def test_a_model_is_not_a_pack(scalar_model):
+    with pytest.raises(BadFile, match="is no pack"):
+        open_source(scalar_model.info.path)

@@ -1,0 +1,135 @@
+import pytest
+import torch
+
+from tests.training.conftest import SCALAR, VECTOR, of, train
+from vqcli.errors import VqError
+from vqcli.training import checkpoint, journal, loop
+from vqcli.training.losses import Loss
+from vqcli.training.tasks import CodecTask
+
+
+def events(folder, kind):
+    return [event for event in journal.read(folder) if event["event"] == kind]
+
+
+@pytest.mark.parametrize("text", [VECTOR, SCALAR], ids=["vector", "scalar"])
+def test_learning(tmp_path, text):
+    """Sixty steps on made shapes lower the loss, on held-out ones too, and use more than half of the codes."""
+    _, state = train(of(text), tmp_path / "run")
+    log = events(tmp_path / "run", "train")
+    assert [event["step"] for event in log] == list(range(3, 61, 3))
+    assert sum(event["mse"] for event in log[-3:]) / 3 < 0.75 * log[0]["mse"]
+    judged = events(tmp_path / "run", "validation")
+    assert judged[-1]["loss"] < judged[0]["loss"]
+    assert state.best == pytest.approx(min(event["loss"] for event in judged), rel=1e-4)
+    if text is VECTOR:
+        last = events(tmp_path / "run", "epoch")[-1]
+        assert last["usage"][0] > 0.5
+        assert 1 < last["perplexity"][0] <= 16
+    assert sorted((tmp_path / "run" / "pictures").iterdir())
+
+
+def test_each_term_reaches_the_weights_it_should():
+    def reached(task, term):
+        task.zero_grad()
+        term.backward(retain_graph=True)
+        return {
+            name.split(".")[1] for name, p in task.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0
+        }
+
+    torch.manual_seed(0)
+    task = CodecTask(of(VECTOR, "model.arguments.quantizer.update=loss"))
+    terms = task(torch.rand(4, 3, 32, 32) - 0.5, torch.zeros(4)).terms
+    assert reached(task, terms["commitment"]) == {"encoder"}
+    assert reached(task, terms["codebook"]) == {"quantizer"}
+    assert reached(task, terms["mse"]) == {"encoder", "decoder"}
+    rated = CodecTask(of(SCALAR))
+    terms = rated(torch.rand(4, 3, 32, 32) - 0.5, torch.zeros(4)).terms
+    assert reached(rated, terms["mse"]) == {"encoder", "decoder", "quantizer"}
+    assert {"encoder", "quantizer"} < reached(rated, terms["bits_per_pixel"])
+    assert "decoder" not in reached(rated, terms["bits_per_pixel"])
+
+
+def test_a_batch_in_parts_gives_the_same_gradients(tmp_path):
+    """Gradient accumulation: with a loss codebook nothing but gradients moves the weights."""
+    settings = (
+        "optimization.steps=3",
+        "model.arguments.quantizer.update=loss",
+        "model.arguments.quantizer.init=uniform",
+    )
+    whole, _ = train(of(VECTOR, *settings), tmp_path / "whole")
+    parts, _ = train(of(VECTOR, *settings, "optimization.accumulate=4"), tmp_path / "parts")
+    for (name, one), other in zip(whole.named_parameters(), parts.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=2e-4), name
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path, monkeypatch):
+    train(of(VECTOR, "optimization.steps=4"), tmp_path)
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    nothing = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(CodecTask, "forward", lambda self, pixels, labels: Loss(nothing))
+    with pytest.raises(VqError, match="not finite at step 5") as raised:
+        train(of(VECTOR, "optimization.steps=8"), tmp_path, resume=True)
+    assert "learning_rate" in raised.value.hint
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+
+
+def test_short_memory_ends_in_advice(tmp_path, monkeypatch):
+    def too_large(self, pixels, labels):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 1 TB")
+
+    monkeypatch.setattr(CodecTask, "forward", too_large)
+    with pytest.raises(VqError, match="a batch of 16 in 1 part does not fit") as raised:
+        train(of(VECTOR), tmp_path)
+    assert "optimization.accumulate=2" in raised.value.hint
+
+
+def test_other_errors_are_not_taken_for_short_memory(tmp_path, monkeypatch):
+    def broken(self, pixels, labels):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(CodecTask, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        train(of(VECTOR), tmp_path)
+
+
+def test_a_budget_ends_the_run(tmp_path):
+    _, state = train(of(VECTOR, "optimization.steps=1000000"), tmp_path, budget_s=0.5)
+    assert 0 < state.step < 1_000_000
+
+
+def test_no_better_validation_for_a_while_ends_the_run(tmp_path, monkeypatch):
+    judged = iter([3.0, 2.0, 2.5, 2.4, 2.3, 1.0])
+    monkeypatch.setattr(loop.Validation, "measure", lambda self, task: {"loss": next(judged)})
+    often = ("optimization.validate_every=2", "optimization.patience=3")
+    _, state = train(of(VECTOR, *often), tmp_path)
+    assert (state.step, state.best, state.best_step) == (10, 2.0, 4)
+
+
+def test_the_best_weights_become_the_model(tmp_path, monkeypatch):
+    seen = []
+
+    def worse_each_time(self, task):
+        seen.append({name: tensor.clone() for name, tensor in task.named_parameters()})
+        return {"loss": float(len(seen))}
+
+    monkeypatch.setattr(loop.Validation, "measure", worse_each_time)
+    task, state = train(of(VECTOR, "optimization.steps=12", "optimization.validate_every=5"), tmp_path)
+    assert len(seen) == 3 and state.best_step == 5
+    for name, tensor in task.named_parameters():
+        assert torch.equal(tensor, seen[0][name]), name
+
+
+def test_usage_is_counted_over_an_epoch_and_a_quarter_raises_the_alarm(tmp_path):
+    task = CodecTask(of(VECTOR, "model.arguments.quantizer.groups=2"))
+    task.count(torch.tensor([[[[0, 1], [2, 3]], [[5, 5], [5, 5]]]]))  # [1, 2 groups, 2, 2]
+    task.count(torch.tensor([[[[0, 1], [2, 3]], [[6, 6], [5, 5]]]]))
+    with journal.Journal(tmp_path, None) as log:
+        assert loop.close_epoch(task, 7, log, 1) == 2 / 16
+    (epoch,) = events(tmp_path, "epoch")
+    assert epoch["usage"] == [0.25, 0.125]
+    assert epoch["perplexity"][0] == pytest.approx(4)
+    assert 1 < epoch["perplexity"][1] < 2
+    (alarm,) = events(tmp_path, "alarm")
+    assert "only 12% of a codebook is in use" in alarm["text"]
+    assert not task.usage.any()

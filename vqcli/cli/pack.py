@@ -1,0 +1,50 @@
+"""vq pack"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.options import Force
+
+SHOWN = 10  # of the pictures that were left out
+
+
+def pack(
+    data: Annotated[
+        list[Path], typer.Argument(help="Folders, .tar files, .npz arrays or other packs.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new .safetensors file.", show_default=False)],
+    size: Annotated[
+        int | None,
+        typer.Option(help="Reduce the shorter side to this many pixels if it is longer.", min=1, show_default=False),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Pack pictures into one file of decoded pixels, which vq train reads without decoding.
+
+    \b
+    vq pack pictures/ -o pictures.safetensors
+    vq pack animals/ more.tar -o small.safetensors --size 144
+    """
+    from vqcli.data import packs
+    from vqcli.data.sources import open_sources
+    from vqcli.errors import UsageError
+    from vqcli.files import refuse_existing
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output} does not end in .safetensors", "by that it is known for a pack")
+    refuse_existing(output, force)  # before the work, not after it
+    with ui.progress("packing") as report:
+        packed = packs.write(open_sources(data), output, size=size, force=force, report=report)
+    classes = f" in {len(packed.classes)} classes" if packed.classes else ""
+    ui.say(f"{output}: {ui.plural(packed.pictures, 'picture')}{classes}, {ui.size(packed.size_bytes)}")
+    if packed.skipped:
+        ui.say(f"{ui.plural(len(packed.skipped), 'picture')} left out:")
+        for reason in list(packed.skipped.values())[:SHOWN]:
+            ui.say(f"  {reason}")
+        if len(packed.skipped) > SHOWN:
+            ui.say(f"  and {len(packed.skipped) - SHOWN} more")

@@ -1,0 +1,34 @@
+"""vq report"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.options import Force
+
+PAGE = "report.html"
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder that vq train writes to.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The page.", show_default=f"RUN/{PAGE}")] = None,
+    force: Force = False,
+) -> None:
+    """Write one self-contained HTML page of a training run: curves, codes, reconstructions, recipe. Also while it runs.
+
+    \b
+    vq report models/mine
+    vq report models/mine -o mine.html
+    """
+    from vqcli import report as reports
+    from vqcli.files import refuse_existing
+
+    # the page in the folder of the run follows from the run: a newer one may take its place
+    target, replaces = (output, force) if output else (run / PAGE, True)
+    refuse_existing(target, replaces)
+    reports.write_page(run, target, force=replaces)
+    ui.say(f"{target}: {ui.size(target.stat().st_size)}")

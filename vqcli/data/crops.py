@@ -1,0 +1,71 @@
+"""Pixels uint8 [H, W, 1 or 3] -> pixels of the size and place that a batch wants."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+from PIL import Image
+
+from vqcli.recipe import Data
+
+WIDER = 0.15  # with data.size: how much longer than that the shorter side may be in training
+
+
+def rgb(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 1 or 3] -> [H, W, 3], contiguous."""
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def reduced(pixels: np.ndarray, size: int | None) -> np.ndarray:
+    """[H, W, 3] with its shorter side reduced to `size` pixels, if it is longer."""
+    height, width = pixels.shape[:2]
+    if size is None or min(height, width) <= size:
+        return pixels
+    ratio = size / min(height, width)
+    target = (round(width * ratio), round(height * ratio))
+    return np.asarray(Image.fromarray(pixels).resize(target, Image.Resampling.LANCZOS))
+
+
+def random_crop(pixels: np.ndarray, data: Data, draw: random.Random) -> np.ndarray:
+    """A crop [crop, crop, 3] from anywhere, perhaps flipped, perhaps reduced from a larger one.
+
+    With `data.size` the picture is first brought to a shorter side of `size` to 1.15 x `size`.
+    Only `draw.random` is used: of a seeded generator Python promises no more to stay the same.
+    """
+    shorter = min(pixels.shape[:2])
+    length = shorter if data.size is None else data.size + int(draw.random() * (round(WIDER * data.size) + 1))
+    side = data.crop
+    if draw.random() < 0.5:
+        largest = min(length, round(data.crop / data.shrink) if data.shrink else length)
+        side += int(draw.random() * (max(largest, side) - side + 1))
+    top, left = (int(draw.random() * (extent * length // shorter - side + 1)) for extent in pixels.shape[:2])
+    crop = _cut(pixels, top, left, side, data.crop, shorter / length)
+    return crop[:, ::-1] if data.flip and draw.random() < 0.5 else crop
+
+
+def centre_crop(pixels: np.ndarray, data: Data) -> np.ndarray:
+    """The middle [crop, crop, 3] of the picture, whose shorter side is `data.size` if that is given."""
+    shorter = min(pixels.shape[:2])
+    length = data.size or shorter
+    top, left = ((extent * length // shorter - data.crop) // 2 for extent in pixels.shape[:2])
+    return _cut(pixels, top, left, data.crop, data.crop, shorter / length)
+
+
+def _cut(pixels: np.ndarray, top: int, left: int, side: int, crop: int, scale: float) -> np.ndarray:
+    """The square of `side` at (top, left) of the picture reduced by `scale`, as [crop, crop, 3].
+
+    Both reductions are one, and only the square is computed, however long the picture is.
+    """
+    if scale == 1 and side == crop:
+        return pixels[top : top + side, left : left + side]
+    margin = math.ceil(3 * max(1, scale * side / crop))  # as far as Lanczos looks beyond the edge
+    y, x = (max(0, int(scale * start) - margin) for start in (top, left))
+    bottom, right = (math.ceil(scale * (start + side)) + margin for start in (top, left))
+    part = pixels[y:bottom, x:right]
+    box = (
+        *(scale * left - x, scale * top - y),
+        *(min(scale * (left + side) - x, part.shape[1]), min(scale * (top + side) - y, part.shape[0])),
+    )
+    return np.asarray(Image.fromarray(part).resize((crop, crop), Image.Resampling.LANCZOS, box=box))

@@ -1,0 +1,184 @@
+"""Pictures of a source -> batches of crops, the same on whatever machine they are made.
+
+Draws are numbered without end and without replacement: draw n belongs to epoch n // N and stands at n % N of that
+epoch's permutation. What is random about draw n comes from a generator seeded by (seed, n) alone. So any worker can
+make any item, and a run that is resumed at a step sees what it would have seen, with no random state stored.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from vqcli.data import crops
+from vqcli.data.ahead import in_order
+from vqcli.data.sources import Source, open_sources
+from vqcli.errors import BadFile, UsageError
+from vqcli.recipe import Data
+
+TRIES = 200  # pictures that are tried for one item before the data are given up
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """`pixels`: uint8 [B, crop, crop, 3]. `labels`: int64 [B], indices of `Dataset.classes`, -1 for none."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+class Dataset:
+    """The pictures of a source (or of all that lies at some paths) that are held out, or those that are not.
+
+    Decoded pictures are kept in memory up to `cache_bytes` and decoded again beyond. `classes` are the sorted names of
+    all labels, the same for both halves; `labels` the index of each picture's, -1 for none. Pictures that cannot be
+    used are listed with the reason, once each: `skipped` if damaged, `too_small` for the crops that were asked for.
+    Raises UsageError if there are no pictures.
+    """
+
+    def __init__(self, source: Source | Sequence[Path], *, held_out: bool, cache_bytes: int = 2**31) -> None:
+        self._source = open_sources(source) if isinstance(source, Sequence) else source
+        self._indices = [index for index, held in enumerate(self._source.held_out) if held == held_out]
+        if not self._indices:
+            which = "are held out" if held_out else "are left to train on"
+            raise UsageError(f"no pictures of {len(self._source.names)} {which}", "use more, or folders train and val")
+        self.names: list[str] = [self._source.names[i] for i in self._indices]
+        self.classes: tuple[str, ...] = tuple(sorted({label for label in self._source.labels if label is not None}))
+        numbers: dict[str | None, int] = {None: -1} | {name: number for number, name in enumerate(self.classes)}
+        self.labels = np.array([numbers[self._source.labels[i]] for i in self._indices], np.int64)
+        self.skipped: dict[str, str] = {}
+        self.too_small: dict[str, str] = {}
+        self._cache: dict[int, np.ndarray] = {}
+        self._shorter: dict[int, int] = {}  # side of each picture that was read, so that none is decoded in vain
+        self._room = 0 if self._source.decoded else cache_bytes
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def pixels(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], not to be written to. Raises BadFile, and lists the picture in `skipped`."""
+        cached = self._cache.get(index)
+        if cached is not None:
+            return cached
+        name = self.names[index]
+        if name in self.skipped:
+            raise BadFile(self.skipped[name])
+        try:
+            pixels = self._source.read(self._indices[index])
+        except BadFile as error:
+            self.skipped[name] = str(error)
+            raise
+        self._shorter[index] = min(pixels.shape[:2])
+        with self._lock:
+            if pixels.nbytes <= self._room and index not in self._cache:
+                self._cache[index] = pixels
+                self._room -= pixels.nbytes
+        return pixels
+
+    def item(self, data: Data, seed: int, n: int) -> tuple[np.ndarray, int]:
+        """Draw n: pixels uint8 [crop, crop, 3], and the label. An unusable picture is replaced by another."""
+        draw = random.Random(f"{seed} {n}")
+        epoch, position = divmod(n, len(self))
+        index = int(permutation(len(self), seed, epoch)[position])
+        for _ in range(TRIES):
+            pixels = self._usable(index, data)
+            if pixels is not None:
+                return crops.random_crop(pixels, data, draw), int(self.labels[index])
+            index = int(draw.random() * len(self))
+        raise self._hopeless(data)
+
+    def batch(self, data: Data, seed: int, first: int, count: int) -> Batch:
+        """Draws first .. first + count."""
+        _check(data)
+        return _stack([self.item(data, seed, n) for n in range(first, first + count)])
+
+    def batches(
+        self,
+        data: Data,
+        seed: int,
+        first_step: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        workers: int | None = None,
+        ahead: int = 4,
+    ) -> Generator[Batch, None, None]:
+        """The batches of one rank from `first_step` on, without end, made by `workers` threads.
+
+        Step s of rank r holds `data.batch` draws from (s * world + r) * data.batch on.
+        """
+        _check(data)
+        workers = workers or max(1, min(8, (os.cpu_count() or 1) // (2 * world)))
+
+        def make(step: int) -> Batch:
+            return self.batch(data, seed, (step * world + rank) * data.batch, data.batch)
+
+        return in_order(make, itertools.count(first_step), workers=workers, ahead=max(ahead, workers))
+
+    def held_out_batch(self, data: Data, count: int) -> Batch:
+        """Undistorted middles of the first usable pictures in a fixed mixed order: always the same, `count` at most.
+
+        Raises UsageError if there is none.
+        """
+        _check(data)
+        items: list[tuple[np.ndarray, int]] = []
+        for index in permutation(len(self), 0, 0).tolist():
+            if len(items) == count:
+                break
+            pixels = self._usable(index, data)
+            if pixels is not None:
+                items.append((crops.centre_crop(pixels, data), int(self.labels[index])))
+        if not items:
+            raise self._hopeless(data)
+        return _stack(items)
+
+    def _usable(self, index: int, data: Data) -> np.ndarray | None:
+        """The pixels, or None for a picture that is damaged, or smaller than the crop and not to be resized."""
+        needed = 1 if data.size else data.crop
+        if self._shorter.get(index, needed) < needed:
+            return None
+        try:
+            pixels = self.pixels(index)
+        except BadFile:
+            return None
+        height, width = pixels.shape[:2]
+        if min(height, width) >= needed:
+            return pixels
+        self.too_small[self.names[index]] = f"{width} x {height} pixels, {needed} are needed"
+        return None
+
+    def _hopeless(self, data: Data) -> UsageError:
+        counts = f"{len(self.skipped)} are damaged, {len(self.too_small)} smaller than {data.crop} pixels"
+        return UsageError(
+            f"hardly any of {len(self)} pictures can be used: {counts}",
+            "lower data.crop, set data.size so that pictures are resized, or use larger ones",
+        )
+
+
+@lru_cache(maxsize=4)  # this epoch and the next, of a run and its validation
+def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    """int64 [count], from the raw bits of the generator: only these does numpy promise to keep as they are."""
+    bits = np.random.PCG64(np.random.SeedSequence([seed % 2**64, epoch])).random_raw(count)
+    return np.argsort(bits, kind="stable")
+
+
+def _stack(items: list[tuple[np.ndarray, int]]) -> Batch:
+    pixels, labels = zip(*items, strict=True)
+    return Batch(np.stack(pixels), np.array(labels, np.int64))
+
+
+def _check(data: Data) -> None:
+    if data.size is not None and data.size < data.crop:
+        raise UsageError(f"data.size {data.size} is smaller than data.crop {data.crop}", "make them equal")

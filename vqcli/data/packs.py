@@ -1,0 +1,237 @@
+"""A pack: many pictures, decoded and perhaps reduced, in one safetensors file that is read through a memory map.
+
+    pixels    U8  [bytes]   all pictures one after another, rows first; zeros fill up to a multiple of 8
+    offsets   I64 [N + 1]   where each picture begins, and where the last one ends
+    shapes    I32 [N, 3]    height, width, channels (1 grey or 3 sRGB)
+    labels    I32 [N]       indices of the classes, -1 for none
+    held_out  U8  [N]       1 for pictures that are not trained on
+
+in this order. The metadata of the header holds the JSON text `vq.pack`: format (1), pictures (N), classes, and the
+names of the pictures, so that the split survives packing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import numpy as np
+
+from vqcli.data import split
+from vqcli.data.ahead import in_order
+from vqcli.data.crops import reduced, rgb
+from vqcli.errors import BadFile, UsageError
+from vqcli.files import replacing
+from vqcli.media.image import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from vqcli.data.sources import Source
+
+FORMAT = 1
+LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library: some two million pictures
+LARGEST_COUNT = 2**62  # bytes of pixels, for a header as long as any
+TYPES = {"pixels": "U8", "offsets": "I64", "shapes": "I32", "labels": "I32", "held_out": "U8"}
+NUMPY: dict[str, np.dtype] = {"U8": np.dtype("u1"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8")}
+HINT = "vq pack writes packs"
+
+
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    dtype: str
+    shape: Annotated[tuple[int, ...], msgspec.Meta(max_length=2)]
+    data_offsets: tuple[int, int]
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"metadata": "__metadata__"}):
+    metadata: dict[str, str]
+    pixels: Tensor
+    offsets: Tensor
+    shapes: Tensor
+    labels: Tensor
+    held_out: Tensor
+
+
+class Facts(msgspec.Struct, frozen=True):
+    format: int
+    pictures: int
+    classes: list[str]
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written; `skipped` tells the damaged pictures and why."""
+
+    pictures: int
+    classes: tuple[str, ...]
+    size_bytes: int
+    skipped: dict[str, str]
+
+
+def write(
+    source: Source,
+    path: Path,
+    *,
+    size: int | None = None,
+    force: bool = False,
+    report: Callable[[float], None] = lambda share: None,
+) -> Packed:
+    """Write the pictures of a source, their shorter side reduced to `size` if it is longer, to a pack.
+
+    A few pictures are in memory at a time. `report` hears what share, 0 to 1, is done. Raises BadFile if no picture can
+    be read, UsageError if there are too many for one header, OutputError.
+    """
+    classes = sorted({label for label in source.labels if label is not None})
+    numbers: dict[str | None, int] = {None: -1} | {name: number for number, name in enumerate(classes)}
+    # The header comes first and tells what is known last. So room is left for the longest that it could be.
+    room = len(_header(LARGEST_COUNT, Facts(FORMAT, len(source.names), classes, list(source.names))))
+    room += -room % 8
+    if room > LARGEST_HEADER:
+        raise UsageError(f"{len(source.names)} pictures are too many for one pack", "make several: vq train takes many")
+    kept: list[int] = []
+    shapes: list[tuple[int, ...]] = []
+    skipped: dict[str, str] = {}
+    with replacing(path, force=force) as stream:
+        stream.write(bytes(8 + room))
+        for index, pixels in enumerate(_prepared(source, size)):
+            if isinstance(pixels, BadFile):
+                skipped[source.names[index]] = str(pixels)
+            else:
+                kept.append(index)
+                shapes.append(pixels.shape)
+                stream.write(np.ascontiguousarray(pixels).data)
+            report((index + 1) / len(source.names))
+        if not kept:
+            raise BadFile("no picture can be read", next(iter(skipped.values()), ""))
+        offsets = np.cumsum([0, *map(math.prod, shapes)])
+        total = int(offsets[-1] + -offsets[-1] % 8)
+        stream.write(bytes(total - int(offsets[-1])))
+        stream.write(offsets.astype("<i8").tobytes())
+        stream.write(np.array(shapes, "<i4").tobytes())
+        stream.write(np.array([numbers[source.labels[i]] for i in kept], "<i4").tobytes())
+        stream.write(np.array([source.held_out[i] for i in kept], np.uint8).tobytes())
+        size_bytes = stream.tell()
+        stream.seek(0)
+        header = _header(total, Facts(FORMAT, len(kept), classes, [source.names[i] for i in kept]))
+        stream.write(struct.pack("<Q", room) + header.ljust(room))
+    return Packed(len(kept), tuple(classes), size_bytes, skipped)
+
+
+def _prepared(source: Source, size: int | None) -> Generator[np.ndarray | BadFile, None, None]:
+    """Each picture of the source as it is stored, in order, or why it cannot be."""
+
+    def prepare(index: int) -> np.ndarray | BadFile:
+        try:
+            pixels = reduced(source.read(index), size)
+        except BadFile as error:
+            return error
+        grey = (pixels[..., :1] == pixels).all()
+        return pixels[..., :1] if grey else pixels
+
+    workers = os.cpu_count() or 1
+    return in_order(prepare, range(len(source.names)), workers=workers, ahead=2 * workers)
+
+
+def _header(total: int, facts: Facts) -> bytes:
+    """The JSON of a pack with `total` bytes of pixels."""
+    count = facts.pictures
+    shapes = {
+        "pixels": (total,),
+        "offsets": (count + 1,),
+        "shapes": (count, 3),
+        "labels": (count,),
+        "held_out": (count,),
+    }
+    tensors, at = {}, 0
+    for name, shape in shapes.items():
+        end = at + math.prod(shape) * NUMPY[TYPES[name]].itemsize
+        tensors[name] = Tensor(TYPES[name], shape, (at, end))
+        at = end
+    return msgspec.json.encode(Header(metadata={"vq.pack": msgspec.json.encode(facts).decode()}, **tensors))
+
+
+class Pack:
+    """A source; see sources.Source. All but the values of the pixels is checked on opening; raises BadFile."""
+
+    decoded = True
+
+    def __init__(self, path: Path) -> None:
+        try:
+            size_bytes = path.stat().st_size
+            with path.open("rb") as stream:
+                start = stream.read(8)
+                length = int.from_bytes(start, "little")
+                if len(start) < 8 or not 2 <= length <= min(LARGEST_HEADER, size_bytes - 8):
+                    raise BadFile(f"{path} is no safetensors file, or cut off", HINT)
+                header, facts = _parsed(stream.read(length), path)
+            at = 8 + length
+            file = np.asarray(np.memmap(path, np.uint8, "r", offset=at)) if size_bytes > at else np.empty(0, np.uint8)
+        except OSError as error:
+            raise BadFile(f"{path} cannot be read: {error.strerror or error}") from error
+        arrays = _arrays(header, file, path)
+        self._pixels, self._offsets, self._shapes = arrays["pixels"], arrays["offsets"], arrays["shapes"]
+        _check(arrays, facts, path)
+        self.names: Sequence[str] = [split.printable(name) for name in facts.names]
+        classes: list[str | None] = [*map(split.printable, facts.classes), None]  # -1 is the last
+        self.labels: Sequence[str | None] = [classes[label] for label in arrays["labels"].tolist()]
+        self.held_out: Sequence[bool] = arrays["held_out"].astype(bool).tolist()
+
+    def read(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3]."""
+        start, end = self._offsets[index : index + 2].tolist()
+        return rgb(self._pixels[start:end].reshape(self._shapes[index]))
+
+
+def _parsed(data: bytes, path: Path) -> tuple[Header, Facts]:
+    try:
+        header = msgspec.json.decode(data, type=Header)
+        facts = msgspec.json.decode(header.metadata["vq.pack"], type=Facts)
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError) as error:
+        raise BadFile(f"{path} is no pack: {error}", HINT) from None
+    if facts.format != FORMAT:
+        raise BadFile(f"{path} is a pack of format {facts.format}", "a newer vq reads it")
+    return header, facts
+
+
+def _arrays(header: Header, file: np.ndarray, path: Path) -> dict[str, np.ndarray]:
+    """The tensors, where type, shape and place agree and they fill the file."""
+    arrays, at = {}, 0
+    for name, type in TYPES.items():
+        tensor: Tensor = getattr(header, name)
+        size = math.prod(tensor.shape) * NUMPY[type].itemsize
+        begin, end = tensor.data_offsets
+        if tensor.dtype != type or min(tensor.shape, default=-1) < 0 or begin != at or end != at + size:
+            raise BadFile(f"{path} is damaged: its {name} are not where they should be", HINT)
+        if end > len(file):
+            raise BadFile(f"{path} is cut off: {end - len(file)} bytes are missing at least", HINT)
+        arrays[name] = file[begin:end].view(NUMPY[type]).reshape(tensor.shape)
+        at = end
+    if at != len(file):
+        raise BadFile(f"{path} is damaged: {len(file) - at} bytes too long", HINT)
+    return arrays
+
+
+def _check(arrays: dict[str, np.ndarray], facts: Facts, path: Path) -> None:
+    count, offsets, shapes = facts.pictures, arrays["offsets"], arrays["shapes"].astype(np.int64)
+    sound = (
+        [len(array.shape) for array in arrays.values()] == [1, 1, 2, 1, 1]
+        and offsets.shape == (count + 1,)
+        and shapes.shape == (count, 3)
+        and arrays["labels"].shape == arrays["held_out"].shape == (count,)
+        and len(facts.names) == count
+        and (shapes[:, :2] > 0).all()
+        and (shapes[:, 0] * shapes[:, 1] <= MAX_PIXELS).all()  # below 2^62: no overflow hides in it
+        and np.isin(shapes[:, 2], (1, 3)).all()
+        and offsets[0] == 0
+        and (np.diff(offsets) == shapes.prod(1)).all()
+        and 0 <= len(arrays["pixels"]) - offsets[-1] < 8
+        and ((arrays["labels"] >= -1) & (arrays["labels"] < len(facts.classes))).all()
+        and (arrays["held_out"] <= 1).all()
+    )
+    if not sound:
+        raise BadFile(f"{path} is damaged: its tables do not agree", HINT)

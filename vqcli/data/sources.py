@@ -1,0 +1,117 @@
+"""Where pictures lie: folders, .tar files, .npz arrays, packs. All look the same from outside.
+
+a folder        pictures anywhere below it; hidden files are left out. If they lie in subfolders, the first of
+                these is their class. Subfolders `train` and `val` are a split, classes are the folders below
+.tar            the same in one file, or with labels by the webdataset convention (tars.py)
+.npz            arrays of numpy (arrays.py)
+.safetensors    what `vq pack` writes (packs.py)
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from vqcli.data import split
+from vqcli.data.arrays import Arrays
+from vqcli.data.crops import rgb
+from vqcli.data.packs import Pack
+from vqcli.data.tars import Tar
+from vqcli.errors import UsageError
+from vqcli.media import image
+
+KINDS = "a folder of pictures, a .tar, an .npz or a pack of vq pack"
+
+
+class Source(Protocol):
+    """Pictures with names that are stable and distinct; entry i of each sequence is about picture i."""
+
+    names: Sequence[str]
+    labels: Sequence[str | None]
+    held_out: Sequence[bool]  # by split.held_out, of the names as they were first
+    decoded: bool  # reading decodes nothing, so keeping the result gains nothing
+
+    def read(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], not to be written to; any thread may call. Raises BadFile."""
+
+
+class Folder:
+    """A source: the pictures anywhere below a folder. Links to folders are not followed."""
+
+    decoded = False
+
+    def __init__(self, path: Path) -> None:
+        found = {}
+        for folder, _, files in os.walk(path):
+            for file in (Path(folder, file) for file in files):
+                name = file.relative_to(path).as_posix()
+                if split.is_picture(name):
+                    found[split.printable(name)] = file
+        self.names: Sequence[str] = sorted(found)
+        self.labels: Sequence[str | None] = split.labels(self.names)
+        self.held_out: Sequence[bool] = split.held_out(self.names)
+        self._files = [found[name] for name in self.names]
+
+    def read(self, index: int) -> np.ndarray:
+        return rgb(image.read(self._files[index]).pixels)
+
+
+class Joined:
+    """A source: several, one after another, their names below those of their parts."""
+
+    def __init__(self, parts: dict[str, Source]) -> None:
+        self._parts = list(parts.values())
+        self._ends = list(itertools.accumulate(len(part.names) for part in self._parts))
+        self.names: Sequence[str] = [f"{name}/{inner}" for name, part in parts.items() for inner in part.names]
+        self.labels: Sequence[str | None] = [label for part in self._parts for label in part.labels]
+        self.held_out: Sequence[bool] = [held_out for part in self._parts for held_out in part.held_out]
+        self.decoded = all(part.decoded for part in self._parts)
+
+    def read(self, index: int) -> np.ndarray:
+        part = bisect.bisect(self._ends, index)
+        return self._parts[part].read(index - (self._ends[part - 1] if part else 0))
+
+
+def open_source(path: Path) -> Source:
+    """The pictures at `path`. Raises UsageError if it is of no known kind or holds none, BadFile if it is damaged."""
+    source: Source
+    if path.is_dir():
+        source = Folder(path)
+    elif not path.exists():
+        raise UsageError(f"no file or folder {path}", f"name {KINDS}")
+    elif path.name.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
+        raise UsageError(f"{path} is compressed, so nothing in it can be found", "unpack it to a .tar")
+    elif path.suffix == ".tar":
+        source = Tar(path)
+    elif path.suffix == ".npz":
+        source = Arrays(path)
+    elif path.suffix == ".safetensors":
+        source = Pack(path)
+    else:
+        raise UsageError(f"{path} is no data to train on", f"name {KINDS}")
+    if not source.names:
+        raise UsageError(f"no pictures in {path}", f"name {KINDS}")
+    return source
+
+
+def open_sources(paths: Sequence[Path]) -> Source:
+    """One source of all that lies at `paths`. Raises as open_source does, and UsageError if one lies in another."""
+    if not paths:
+        raise UsageError("no data", f"name {KINDS}")
+    whole = [path.resolve() for path in paths]
+    for (one, inner), (other, outer) in itertools.permutations(zip(paths, whole, strict=True), 2):
+        if inner.is_relative_to(outer):  # a picture could be held out by one name and trained on by the other
+            raise UsageError(f"{one} lies in {other}" if inner != outer else f"{one} is named twice", "name it once")
+    if len(paths) == 1:
+        return open_source(paths[0])
+    parts: dict[str, Source] = {}
+    for path, full in zip(paths, whole, strict=True):
+        names = itertools.chain([full.name], (f"{full.name}-{number}" for number in itertools.count(2)))
+        parts[next(name for name in names if name not in parts)] = open_source(path)
+    return Joined(parts)

@@ -1,0 +1,133 @@
+"""Priors: distributions over the codes of one model, each in a file beside it that names the model's digest.
+
+    pixelcnn.safetensors   a Gated PixelCNN, for sampling
+    exact.safetensors      a light net in integers, for entropy coding
+
+As with models, the header carries a JSON description that is read without torch: family, arguments of the net, the
+codec it belongs to, and for a conditional prior the names of its classes in their order, with aliases.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqcli import zoo
+from vqcli.errors import ModelError, UnknownLabel, near_matches
+from vqcli.files import replacing
+from vqcli.zoo import ModelInfo
+
+if TYPE_CHECKING:
+    import torch
+
+    from vqcli.nets.pixelcnn import PixelCNN
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PriorInfo:
+    """What a prior says about itself, read without its weights."""
+
+    path: Path
+    description: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        return self.description["family"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels in their order, () if it is conditional on nothing."""
+        return tuple(self.description.get("classes", ()))
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Other names for some of the classes."""
+        return self.description.get("aliases", {})
+
+    @cached_property
+    def digest(self) -> bytes:
+        """First 8 bytes of the SHA-256 of the file."""
+        return zoo.digest_of(self.path)
+
+    def label_of(self, name: str) -> int:
+        """The number of a class or alias. Raises UnknownLabel with near matches."""
+        known = self.aliases.get(name, name)
+        if known not in self.classes:
+            raise UnknownLabel(f"this prior knows no {name}", near_matches(name, [*self.classes, *self.aliases]))
+        return self.classes.index(known)
+
+
+def path_of(folder: Path, family: str) -> Path:
+    return folder / f"{family}.safetensors"
+
+
+def find(model: ModelInfo, family: str) -> PriorInfo | None:
+    """The prior of that family beside a model, None if there is none. Raises ModelError if it is another model's."""
+    path = path_of(model.folder, family)
+    if not path.is_file():
+        return None
+    info = describe(path)
+    if info.description["codec"] != model.digest.hex():
+        raise ModelError(
+            f"{path} belongs to another version of {model.name} ({info.description['codec']}, not {model.digest.hex()})",
+            "put back the model it was trained on, or train the prior again",
+        )
+    return info
+
+
+def models_with(family: str) -> list[ModelInfo]:
+    """The models on the search path that have a prior of that family."""
+    return [info for info in zoo.list_models() if path_of(info.folder, family).is_file()]
+
+
+def describe(path: Path) -> PriorInfo:
+    """Read the header of a prior. Raises ModelError if it is not one."""
+    try:
+        description = zoo.read_description(path)
+        if description["format"] != FORMAT:
+            raise ValueError(f"it has format {description['format']}, this vq reads {FORMAT}")
+        classes, aliases = description.get("classes", []), description.get("aliases", {})
+        if not all(isinstance(name, str) for name in [*classes, *aliases, *aliases.values()]):
+            raise ValueError("its classes are no names")
+        if not {"family", "arguments", "codec"} <= description.keys():
+            raise ValueError("its description is incomplete")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} is not a prior of vq: {error}") from None
+    return PriorInfo(path, description)
+
+
+def save(folder: Path, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> PriorInfo:
+    """Write a prior beside its model. `description` holds at least family, arguments and codec (the hex digest)."""
+    from safetensors.torch import save as to_bytes
+
+    path = path_of(folder, description["family"])
+    metadata = {"vq": json.dumps({"format": FORMAT, **description}, sort_keys=True)}
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(path, force=True) as stream:
+        stream.write(to_bytes(dict(tensors), metadata))
+    return describe(path)
+
+
+def load_pixelcnn(info: PriorInfo, device: torch.device) -> PixelCNN:
+    """The net of a prior for sampling, float32 and ready to run. Raises ModelError if the file does not hold it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    net = zoo.build(info.family, info.description["arguments"])
+    try:
+        net.load_state_dict({name: tensor.float() for name, tensor in load_file(info.path).items()})
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
+    result: PixelCNN = net.eval().requires_grad_(False).to(device)
+    return result
+
+
+def half(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Weights as files hold them."""
+    return {name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors}

@@ -1,0 +1,106 @@
+"""The card of a model, filled in by measurement, so that a finished run says itself how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqcli import evaluation, metrics, zoo
+from vqcli.data.dataset import Dataset
+from vqcli.evaluation import Point
+from vqcli.files import replacing
+from vqcli.media import image
+from vqcli.training.journal import compare
+
+CARD = "README.md"
+PICTURE = "pictures.webp"
+MEASURED = 12  # held-out pictures, measured whole
+BESIDE = ("JPEG", "WebP")
+
+
+def measure(model: zoo.LoadedModel, held_out: Dataset) -> dict[str, Any]:
+    """Rate and distortion on whole held-out pictures, usual codecs at equal bytes beside, and the use of the codes."""
+    names = held_out.names[:MEASURED]
+    sizes = model.net.quantizer.codebook_sizes
+    counts = np.zeros((len(sizes), max(sizes)), np.int64)
+
+    def look(codes: np.ndarray) -> None:
+        for group, row in zip(codes, counts, strict=True):
+            row += np.bincount(group.ravel(), minlength=len(row))
+
+    qualities = evaluation.spread(model, 3)
+    points = list(evaluation.evaluate(model, names, held_out.pixels, qualities, beside=BESIDE, look=look))
+    used, perplexity = np.mean(
+        [metrics.usage_and_perplexity(row[:K]) for row, K in zip(counts, sizes, strict=True)], axis=0
+    )
+    return {
+        "on": f"{len(names)} held-out pictures",
+        "points": [_as_dict(point) for point in _comparable(evaluation.means(points))],
+        "codes_used": round(float(used), 4),
+        "perplexity": round(float(perplexity), 1),
+    }
+
+
+def write(folder: Path, description: dict[str, Any], shown: tuple[np.ndarray, np.ndarray] | None) -> None:
+    """Write README.md of a model folder from its description, and pictures beside what the model makes of them."""
+    lines = [f"# {folder.name}", "", description["recipe"]["description"] + ".", ""]
+    if shown is not None:
+        with replacing(folder / PICTURE, force=True) as stream:
+            stream.write(image.encode_bytes(compare(*shown), "webp", quality=95))
+        lines += [f"![Held-out pictures above, what the model makes of them below]({PICTURE})", ""]
+    lines += ["## Trained", "", _trained(description), ""]
+    if measured := description.get("measured"):
+        lines += ["## Measured", "", *_measured(measured), ""]
+    with replacing(folder / CARD, force=True) as stream:
+        stream.write("\n".join(lines).encode())
+
+
+def _trained(facts: dict[str, Any]) -> str:
+    recipe = facts["recipe"]
+    items = recipe["data"]["batch"] * facts["processes"]
+    minutes = facts["trained_seconds"] / 60
+    return (
+        f"{facts['steps']:,} steps of {items} crops of {recipe['data']['crop']} pixels, from {facts['pictures']:,} "
+        f"pictures, in {minutes:.1f} minutes on {facts['machine']}. Held-out pictures chose these weights. "
+        f"The recipe is in [recipe.toml](recipe.toml), the whole course in log.jsonl (`vq report {facts['name']}`)."
+    )
+
+
+def _measured(measured: dict[str, Any]) -> list[str]:
+    if "bits_per_code" in measured:
+        rows = [("this prior", measured["bits_per_code"])]
+        rows += [("code frequencies alone (order 0)", measured["order_0"]), ("uniform prior", measured["uniform"])]
+        table = [f"| {name} | {bits:.3f} |" for name, bits in rows]
+        return [f"Bits for each code, {measured['on']}.", "", "| under | bits/code |", "|---|---|", *table]
+    table = [
+        f"| {p['quality'] or '–'} | {p['codec']} | {p['bits_per_pixel']:.4f} | {p['psnr_db']:.2f} | {p['ms_ssim'] or '–'} |"
+        for p in measured["points"]
+    ]
+    return [
+        f"Means over {measured['on']}, rates of whole files; usual codecs at no more bytes.",
+        "",
+        "| quality | codec | bits/pixel | PSNR dB | MS-SSIM |",
+        "|---|---|---|---|---|",
+        *table,
+        "",
+        f"{measured['codes_used']:.1%} of the codes are used, with a perplexity of {measured['perplexity']:.0f}.",
+    ]
+
+
+def _comparable(points: list[Point]) -> list[Point]:
+    """Without the usual codecs where their headers alone take more than the whole file of the model."""
+    own = {point.quality: point.size_bytes for point in points if point.codec == points[0].codec}
+    return [point for point in points if point.size_bytes <= own[point.quality]]
+
+
+def _as_dict(point: Point) -> dict[str, Any]:
+    ms_ssim = round(point.ms_ssim, 4) if np.isfinite(point.ms_ssim) else None  # no window fits into tiny pictures
+    return {
+        "codec": point.codec,
+        "quality": point.quality,
+        "bits_per_pixel": round(point.bits_per_pixel, 4),
+        "psnr_db": round(point.psnr_db, 2),
+        "ms_ssim": ms_ssim,
+    }

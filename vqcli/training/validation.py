@@ -1,0 +1,58 @@
+"""How a run is judged: the loss on held-out pictures, always the same ones with the same noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from vqcli.data.dataset import Dataset
+from vqcli.recipe import Data
+from vqcli.training.tasks import Task, as_input, as_pixels
+
+ITEMS = 128  # enough to tell better from worse, few enough to cost little of the run
+SHOWN = 8
+
+
+class Validation:
+    """Held-out pictures, cut from the middle, in batches as large as those of training."""
+
+    def __init__(self, held_out: Dataset, data: Data, device: torch.device, items: int = ITEMS) -> None:
+        self.batch = held_out.held_out_batch(data, min(items, len(held_out)))
+        self.size, self.device = data.batch, device
+
+    @torch.no_grad()
+    def measure(self, task: Task) -> dict[str, float]:
+        """Mean of the loss and its terms, by name."""
+        pixels, labels = as_input(self.batch, self.device)
+        sums: dict[str, float] = {}
+        with _judging(task, self.device):
+            for x, label in zip(pixels.split(self.size), labels.split(self.size), strict=True):
+                loss = task(x, label)
+                for name, value in {"loss": loss.value, **loss.terms}.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(x)
+        return {name: value / len(pixels) for name, value in sums.items()}
+
+    @torch.no_grad()
+    def show(self, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
+        """Some pictures and what the model makes of them, uint8 [B, H, W, 3] each; None if the task shows nothing."""
+        pixels, _ = as_input(self.batch, self.device)
+        with _judging(task, self.device):
+            made = task.show(pixels[:SHOWN])
+        return None if made is None else (self.batch.pixels[:SHOWN], as_pixels(made))
+
+
+class _judging:
+    """Evaluation mode with noise of its own: neither weights nor the random state of training notice."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._task = task
+        self._random = torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+    def __enter__(self) -> None:
+        self._random.__enter__()
+        torch.manual_seed(0)
+        self._task.eval()
+
+    def __exit__(self, *error: object) -> None:
+        self._task.train()
+        self._random.__exit__(None, None, None)
