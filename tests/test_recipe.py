@@ -47,7 +47,7 @@ def test_unknown_names():
     with pytest.raises(UsageError, match="no recipe foto") as raised:
         recipe.load("foto")
     assert "photo" in raised.value.hint
-    with pytest.raises(BadFile, match="mine.toml") as misspelt:
+    with pytest.raises(BadFile, match=r"mine\.toml") as misspelt:
         recipe.parse(TINY + b"[optimization]\nstpes = 3\n", "mine.toml")
     assert "steps" in misspelt.value.hint
     with pytest.raises(ModelError, match="arguments do not make"):

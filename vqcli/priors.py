@@ -50,6 +50,11 @@ class PriorInfo:
         """Other names for some of the classes."""
         return self.description.get("aliases", {})
 
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What a person should know who asks for a class by such a name."""
+        return self.description.get("remarks", {})
+
     @cached_property
     def digest(self) -> bytes:
         """First 8 bytes of the SHA-256 of the file."""
@@ -73,9 +78,10 @@ def find(model: ModelInfo, family: str) -> PriorInfo | None:
     if not path.is_file():
         return None
     info = describe(path)
-    if info.description["codec"] != model.digest.hex():
+    wanted, found = model.digest.hex(), info.description["codec"]
+    if wanted != found:
         raise ModelError(
-            f"{path} belongs to another version of {model.name} ({info.description['codec']}, not {model.digest.hex()})",
+            f"{path} belongs to another version of {model.name} ({found}, not {wanted})",
             "put back the model it was trained on, or train the prior again",
         )
     return info

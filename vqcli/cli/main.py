@@ -19,6 +19,7 @@ from vqcli.cli.models import models
 from vqcli.cli.pack import pack
 from vqcli.cli.recipes import recipes
 from vqcli.cli.report import report
+from vqcli.cli.sample import sample
 from vqcli.cli.train import train
 from vqcli.errors import VqError
 
@@ -76,6 +77,7 @@ app.command()(decode)
 app.command()(info)
 app.add_typer(models, name="models")
 app.command("eval")(evaluate)
+app.command()(sample)
 app.command()(train)
 app.command()(recipes)
 app.command()(pack)

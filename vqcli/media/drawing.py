@@ -26,6 +26,24 @@ def side_by_side(pictures: Sequence[np.ndarray], labels: Sequence[str] | None = 
     return np.concatenate(columns[1:], axis=1)
 
 
+def grid(rows: Sequence[Sequence[np.ndarray]], names: Sequence[str] | None = None, gap: int = 4) -> np.ndarray:
+    """Pictures uint8 [H, W, 3] of one size in rows on white, `gap` pixels apart, a name left of each row: RGB."""
+    height = rows[0][0].shape[0]
+    lines = [side_by_side(row, gap=gap) for row in rows]
+    if names is not None:
+        font = ImageFont.load_default(14)
+        wide = max(round(font.getlength(name)) for name in names) + 10
+        for index, name in enumerate(names):
+            label = Image.new("RGB", (wide, height), "white")
+            ImageDraw.Draw(label).text((wide - 6, height // 2), name, "black", font, anchor="rm")
+            lines[index] = np.concatenate([np.asarray(label), lines[index]], axis=1)
+    width = max(line.shape[1] for line in lines)
+    lines = [
+        np.pad(line, ((gap, 0), (gap, gap + width - line.shape[1]), (0, 0)), constant_values=255) for line in lines
+    ]
+    return np.pad(np.concatenate(lines), ((0, gap), (0, 0), (0, 0)), constant_values=255)
+
+
 def codes_picture(codes: np.ndarray, size: int, scale: int) -> np.ndarray:
     """Codes [rows, columns] in 0 to `size` - 1 as squares of `scale` pixels: RGB. A code has one colour everywhere."""
     if codes.size and not 0 <= codes.min() <= codes.max() < size:

@@ -74,8 +74,8 @@ def _measured(measured: dict[str, Any]) -> list[str]:
         rows += [("code frequencies alone (order 0)", measured["order_0"]), ("uniform prior", measured["uniform"])]
         table = [f"| {name} | {bits:.3f} |" for name, bits in rows]
         return [f"Bits for each code, {measured['on']}.", "", "| under | bits/code |", "|---|---|", *table]
-    table = [
-        f"| {p['quality'] or '–'} | {p['codec']} | {p['bits_per_pixel']:.4f} | {p['psnr_db']:.2f} | {p['ms_ssim'] or '–'} |"
+    figures = [
+        (p["quality"] or "–", p["codec"], f"{p['bits_per_pixel']:.4f}", f"{p['psnr_db']:.2f}", p["ms_ssim"] or "–")
         for p in measured["points"]
     ]
     return [
@@ -83,7 +83,7 @@ def _measured(measured: dict[str, Any]) -> list[str]:
         "",
         "| quality | codec | bits/pixel | PSNR dB | MS-SSIM |",
         "|---|---|---|---|---|",
-        *table,
+        *(f"| {' | '.join(map(str, row))} |" for row in figures),
         "",
         f"{measured['codes_used']:.1%} of the codes are used, with a perplexity of {measured['perplexity']:.0f}.",
     ]

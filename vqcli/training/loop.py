@@ -109,12 +109,12 @@ def train(
                 with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
                     loss = task(*as_input(part, device))
                 (loss.value / options.accumulate).backward()
-                meter.add(loss.value, loss.terms, len(part.labels) * ranks.world())
+                meter.add({"loss": loss.value, **loss.terms}, len(part))
                 if loss.codes is not None and task.codebook_sizes:
                     task.count(loss.codes)
             ranks.average_gradients(learned)
-            if options.clip:
-                nn.utils.clip_grad_norm_(learned, options.clip)
+            norm = nn.utils.clip_grad_norm_(learned, options.clip or math.inf)
+            meter.add({"gradient_norm": norm * options.accumulate})
             optimizer.step()
             state.step += 1
             average.update(state.step)
@@ -122,9 +122,10 @@ def train(
             if state.step % epoch_steps == 0 and task.codebook_sizes:
                 state.usage = close_epoch(task, state.step, journal, state.step * items // len(dataset))
             if state.step % log_every == 0:
-                if not meter.sound:
-                    raise not_finite(state.step)
                 means, speed = meter.close()
+                if not all(map(math.isfinite, means.values())):
+                    meter.spoilt = True
+                    raise not_finite(state.step)
                 if journal is not None:
                     journal.train(state.step, clock.seconds, learning_rate, speed, means)
                 report(Progress(state.step, options.steps, clock.seconds, share, speed, means, state.usage))
@@ -218,6 +219,8 @@ def out_of_memory(batch: int, accumulate: int) -> VqError:
 class Meter:
     """Means of the terms since the last report, summed on the device: reading them each step would stop a GPU."""
 
+    spoilt = False
+
     def __init__(self) -> None:
         self.restart()
 
@@ -225,21 +228,22 @@ class Meter:
         self.sums: dict[str, Tensor] = {}
         self.parts, self.items, self.begun = 0, 0, time.monotonic()
 
-    def add(self, loss: Tensor, terms: dict[str, Tensor], items: int) -> None:
-        for name, term in {"loss": loss, **terms}.items():
+    def add(self, terms: dict[str, Tensor], items: int = 0) -> None:
+        for name, term in terms.items():
             self.sums[name] = self.sums.get(name, 0) + term.detach().float()
-        self.parts += 1
+        self.parts += items > 0
         self.items += items
 
     @property
     def sound(self) -> bool:
-        """Whether every loss since the last report was finite."""
-        return not self.sums or bool(torch.isfinite(self.sums["loss"]))
+        """Whether everything since the last report was finite."""
+        return not self.spoilt and all(bool(torch.isfinite(value)) for value in self.sums.values())
 
     def close(self) -> tuple[dict[str, float], float]:
-        """Means of the terms and items per second; begins anew."""
-        means = {name: float(value) / self.parts for name, value in self.sums.items()}
-        speed = self.items / max(time.monotonic() - self.begun, 1e-9)
+        """Means of the terms, and items per second, over all ranks; begins anew."""
+        sums = ranks.summed(torch.stack(list(self.sums.values()))) / (self.parts * ranks.world())
+        means = dict(zip(self.sums, sums.tolist(), strict=True))
+        speed = self.items * ranks.world() / max(time.monotonic() - self.begun, 1e-9)
         self.restart()
         return means, speed
 

@@ -78,6 +78,8 @@ class PriorTask(Task):
         arguments = dict(recipe.model.arguments)
         if recipe.model.family == "pixelcnn":
             arguments["labels"] = len(classes)
+        if recipe.model.family == "exact":
+            arguments["qualities"] = codec.net.quantizer.qualities
         self.arguments, self.classes = {"codebook_sizes": codec.net.quantizer.codebook_sizes, **arguments}, classes
         self.prior = zoo.build(recipe.model.family, self.arguments)
         self._codec = (codec,)  # in a tuple, so that its weights are not those of the task
@@ -96,13 +98,17 @@ class PriorTask(Task):
 
     @torch.no_grad()
     def codes(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Codes of pictures, each at a random quality if the codec has several: [B, groups, *grid], [B] or None."""
+        """Codes of pictures: [B, groups, *grid] and None, or [2 B, groups, *grid] and qualities [2 B].
+
+        If the codec has qualities, each picture comes at two random ones: the encoder costs as much as the prior.
+        """
         quantizer = self.codec.net.quantizer
-        quality = None
+        z_e, quality = self.codec.net.encoder(pixels), None
         if quantizer.qualities:
             steps = 10 * (quantizer.qualities - 1) + 1  # in tenths, as files have it
-            quality = 1 + torch.randint(steps, (len(pixels),), device=pixels.device) / 10
-        return self.codec.net.encode(pixels, quality), quality
+            quality = 1 + torch.randint(steps, (2 * len(pixels),), device=pixels.device) / 10
+            z_e = z_e.repeat(2, 1, 1, 1)
+        return quantizer.codes(z_e, quality), quality
 
 
 def make(recipe: Recipe, classes: tuple[str, ...], device: torch.device) -> Task:

@@ -1,0 +1,1 @@
+"""Compiled evaluation of the autoregressive nets, one symbol at a time."""

@@ -1,0 +1,232 @@
+"""Drawing codes from a Gated PixelCNN in torch, on any device: each position costs one step of the horizontal stack.
+
+The vertical stack does not see its own row, so it runs once a row, for the whole row. What the horizontal stack saw
+further left is kept. `vqcli.kernels.pixelcnn.sample` is the same for a CPU, compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqcli.errors import UsageError
+from vqcli.nets.pixelcnn import REACH, PixelCNN, gate
+
+# A draw below 1 by no less than this stays below the total of the probabilities when multiplied by it.
+LARGEST_DRAW = 1 - 2.0**-52
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a code is drawn from its logits.
+
+    temperature  logits are divided by it; 0 takes the most probable code
+    top_k        only from the k most probable codes; 0 for all
+    top_p        only from the fewest codes that together have this probability
+    guidance     logits are moved away from those without the label (Ho and Salimans 2022): 1 leaves them as they
+                 are; anything else needs a net that has learned to do without the label, and takes twice the time
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise UsageError(f"temperature {self.temperature:g} is not 0 or more", "1 draws as the model has learned")
+        if self.top_k < 0:
+            raise UsageError(f"top-k {self.top_k} is below 0", "0 draws from all codes")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top-p {self.top_p:g} is not within 0 and 1", "1 draws from all codes")
+        if not abs(self.guidance) < float("inf"):
+            raise UsageError(f"guidance {self.guidance:g} is not a number", "1 draws as the model has learned")
+
+
+AS_LEARNED = Sampling()
+
+
+def check_request(
+    net: PixelCNN, codes: np.ndarray, keep: np.ndarray, uniforms: np.ndarray, label: np.ndarray | None, guidance: float
+) -> None:
+    """Raise ValueError unless these are arguments of `sample`."""
+    G = len(net.codebook_sizes)
+    if codes.ndim != 4 or codes.shape[1] != G or not codes.shape == keep.shape == uniforms.shape:
+        raise ValueError(f"codes {codes.shape}, keep {keep.shape} and uniforms {uniforms.shape} are not [B, {G}, H, W]")
+    sizes = np.array(net.codebook_sizes)[:, None, None]
+    if keep.dtype != bool or not np.all(~keep | (codes >= 0) & (codes < sizes)):
+        raise ValueError("kept codes lie outside their codebooks")
+    if not np.all((uniforms >= 0) & (uniforms < 1)):
+        raise ValueError("uniforms lie outside 0 .. 1")
+    B = len(codes)
+    if label is None:
+        if net.labels and not net.unlabelled:
+            raise ValueError("this net needs a label")
+    elif label.shape != (B,) or not np.all((label >= 0) & (label < net.labels)):
+        raise ValueError(f"label is not [{B}] of 0 .. {net.labels - 1}")
+    if guidance != 1 and (label is None or not net.unlabelled):
+        raise ValueError("guidance needs a label, and a net that has learned to do without")
+
+
+def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
+    """One code for each row: logits [B, K], uniforms [B] float64 in 0 .. 1 (excluded) -> [B] int64.
+
+    The first code whose cumulated probability, in float64, exceeds the uniform number.
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(1)
+    logits = logits.double() / sampling.temperature
+    p = (logits - logits.amax(1, keepdim=True)).exp()
+    if 0 < sampling.top_k < p.shape[1]:
+        p = p.where(p >= p.topk(sampling.top_k).values[:, -1:], 0)
+    if sampling.top_p < 1:
+        ranked = p.sort(1, descending=True).values
+        share = ranked.cumsum(1)
+        last = (share < sampling.top_p * share[:, -1:]).sum(1, keepdim=True)
+        p = p.where(p >= ranked.gather(1, last), 0)
+    share = p.cumsum(1)
+    mark = uniforms[:, None].clamp(max=LARGEST_DRAW) * share[:, -1:]
+    return torch.searchsorted(share, mark, right=True)[:, 0]
+
+
+@torch.no_grad()
+def sample(
+    net: PixelCNN,
+    codes: np.ndarray,
+    keep: np.ndarray,
+    uniforms: np.ndarray,
+    label: np.ndarray | None = None,
+    sampling: Sampling = AS_LEARNED,
+    report: Callable[[float], None] | None = None,
+) -> np.ndarray:
+    """Codes [B, G, H, W] int64: those of `codes` where `keep` is true, drawn given all earlier ones elsewhere.
+
+    uniforms  float64 [B, G, H, W] in 0 .. 1 (excluded); equal ones give equal codes on the same device
+    label     int64 [B] or None
+    report    is told the share that is done, 0 .. 1, after each row
+    """
+    check_request(net, codes, keep, uniforms, label, sampling.guidance)
+    if codes.size == 0:
+        return codes.copy()
+    drawn, _ = _run(net, codes, keep, uniforms, label, sampling, report, record=False)
+    return drawn
+
+
+@torch.no_grad()
+def logits_of(net: PixelCNN, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+    """Logits float32 [B, G, K, H, W] of given codes, by the steps of `sample`; equal to those of the net."""
+    keep, uniforms = np.ones(codes.shape, bool), np.zeros(codes.shape)
+    check_request(net, codes, keep, uniforms, label, guidance=1)
+    _, logits = _run(net, codes, keep, uniforms, label, AS_LEARNED, None, record=True)
+    return logits
+
+
+def _run(
+    net: PixelCNN,
+    codes: np.ndarray,
+    keep: np.ndarray,
+    uniforms: np.ndarray,
+    label: np.ndarray | None,
+    sampling: Sampling,
+    report: Callable[[float], None] | None,
+    record: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    device = net.embedding.weight.device
+    exact = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+    drawn = torch.tensor(codes, dtype=torch.int64, device=device)
+    wanted = torch.tensor(~keep, device=device)
+    some_wanted = np.any(~keep, axis=0)
+    u = torch.tensor(uniforms, dtype=torch.float64, device=exact)
+    B, _, H, W = codes.shape
+    guided = sampling.guidance != 1
+    free = torch.full((B,), net.labels)
+    labels = free if label is None else torch.tensor(label, dtype=torch.int64)
+    labels = torch.cat([labels, free]) if guided else labels  # once more without the label
+    steps = Steps(net, labels.to(device), W)
+    recorded = torch.full((*codes.shape[:2], max(net.codebook_sizes), H, W) if record else (0,), -torch.inf)
+    for i in range(H):
+        steps.begin_row()
+        for j in range(W):
+            x = steps.features(j)  # (B, C), twice B under guidance
+            seen = torch.zeros_like(x)
+            for g, head in enumerate(net.heads):
+                if record or some_wanted[g, i, j]:
+                    logits = _at_one_place(head[2], F.relu(_at_one_place(head[0], x))).float()
+                    if guided:
+                        given, free = logits.chunk(2)
+                        logits = free + sampling.guidance * (given - free)
+                    if record:
+                        recorded[:, g, : logits.shape[1], i, j] = logits
+                    code = draw(logits.to(exact), u[:, g, i, j], sampling).to(device)
+                    drawn[:, g, i, j] = torch.where(wanted[:, g, i, j], code, drawn[:, g, i, j])
+                row = (drawn[:, g, i, j] + net.offsets[g]).repeat(1 + guided)
+                seen += net.embedding(row)
+                if g + 1 < len(net.heads):
+                    x = x + net.within(row)
+            steps.see(j, seen)
+        if report:
+            report((i + 1) / H)
+    return drawn.cpu().numpy(), recorded.numpy()
+
+
+def _at_one_place(conv: Any, x: Tensor) -> Tensor:
+    """A 1 x 1 convolution of [B, C], as the product that it is: many times faster to start."""
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
+
+
+class Steps:
+    """The two stacks, row after row, position after position, for B samples with a label each."""
+
+    def __init__(self, net: PixelCNN, labels: Tensor, W: int) -> None:
+        B, C, L = len(labels), net.width, len(net.layers)
+        zeros = net.embedding.weight.new_zeros
+        self.net = net
+        parts = zeros(B, L * 4 * C)
+        if net.label_embedding is not None:
+            parts = net.label_embedding(labels)
+        self.for_vertical, self.for_horizontal = parts.view(B, L, 4 * C, 1, 1).split(2 * C, 2)
+        # taps before channels, as windows of `left` are stored
+        self.weights = [layer.horizontal.weight[:, :, 0].transpose(1, 2).flatten(1) for layer in net.layers]
+        self.embedded = zeros(B, C, REACH, W + 2 * REACH)  # the rows above
+        self.above = zeros(L, B, C, 2, W + 2)  # the vertical stack's inputs, this row last
+        self.across: list[Tensor] = []  # what it gives to the horizontal stack: L times (B, W, 2 C)
+        self.left = zeros(L, B, W + REACH, C)  # the horizontal stack's inputs
+
+    def begin_row(self) -> None:
+        """The vertical stack, for all positions of the next row."""
+        self.embedded = self.embedded.roll(-1, 2)
+        self.embedded[:, :, -1, REACH:-REACH] = self.left[0, :, REACH:].transpose(1, 2)
+        self.above[..., 0, :] = self.above[..., 1, :]
+        self.left.zero_()
+        self.across.clear()
+        for n, layer in enumerate(self.net.layers):
+            v = layer.vertical(self.embedded if layer.first else self.above[n])  # (B, 2 C, 1, W)
+            h = layer.across(v) + self.for_horizontal[:, n]
+            self.across.append(h[:, :, 0].transpose(1, 2))
+            if not layer.last:
+                self.above[n + 1, :, :, 1:, 1:-1] = gate(v + self.for_vertical[:, n])
+
+    def features(self, j: int) -> Tensor:
+        """The horizontal stack at position j of the row: [B, C]."""
+        x = torch.empty(0)
+        for n, layer in enumerate(self.net.layers):
+            taps = REACH if layer.first else 2
+            # inputs end at the position itself, but for the first layer, which ends before it
+            begin = j + (0 if layer.first else REACH - 1)
+            window = self.left[n, :, begin : begin + taps].flatten(1)
+            h = self.across[n][:, j] + F.linear(window, self.weights[n])
+            out = _at_one_place(layer.mix, gate(h))
+            x = out if layer.first else x + out
+            if not layer.last:
+                self.left[n + 1, :, j + REACH] = x
+        return x
+
+    def see(self, j: int, embedded: Tensor) -> None:
+        """Take in the codes drawn at position j, embedded: [B, C]."""
+        self.left[0, :, j + REACH] = embedded
