@@ -60,3 +60,37 @@ def test_a_bad_file_stops_only_itself(tree):
     assert sum(outcome.skipped for outcome in again) == 3
     with pytest.raises(BadFile):
         list(batch.run(batch.plan([Path("in/b.jpg")], None, (), ".vqz"), work, force=False))
+
+
+def test_shards_part_the_names(tmp_path):
+    for number in range(60):
+        (tmp_path / f"{number}.png").touch()
+    jobs = batch.plan([tmp_path], tmp_path / "out", (".png",), ".vqz")
+    parts = [batch.shard(jobs, f"{index}/4") for index in range(1, 5)]
+    assert sorted(job.name for part in parts for job in part) == sorted(job.name for job in jobs)
+    assert all(part for part in parts)
+    # names alone decide: the part stays when files come and go, and wherever the folder lies
+    (tmp_path / "7.png").unlink()
+    fewer = batch.shard(batch.plan([tmp_path], tmp_path / "out", (".png",), ".vqz"), "2/4")
+    assert [job.name for job in fewer] == [job.name for job in parts[1] if job.name != "7.png"]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "1", "WORLD_SIZE": "4"},
+        {"SLURM_PROCID": "1", "SLURM_NTASKS": "4"},
+        {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"},
+    ],
+)
+def test_the_shard_that_a_launcher_tells(tmp_path, environment):
+    for number in range(20):
+        (tmp_path / f"{number}.png").touch()
+    jobs = batch.plan([tmp_path], tmp_path / "out", (".png",), ".vqz")
+    assert batch.shard(jobs, "auto", environment) == batch.shard(jobs, "2/4")
+
+
+@pytest.mark.parametrize("part", ["0/4", "5/4", "1/0", "half", "-1/2", "auto"])
+def test_what_is_no_shard(tmp_path, part):
+    with pytest.raises(UsageError, match="--shard"):
+        batch.shard([], part, {})

@@ -250,3 +250,13 @@ def test_made_shapes():
     assert set(one.labels) == set(KINDS) and len(set(one.names)) == 30
     assert one.read(0).shape == (24, 24, 3) and one.read(0).std() > 5
     assert not np.array_equal(one.read(0), Shapes(30, 24, seed=2).read(0))
+
+
+def test_imagenet_classes_go_by_their_names(tmp_path, picture):
+    for number in ("n02119789", "n02012849", "n03126707", "other"):
+        (tmp_path / "train" / number).mkdir(parents=True)
+        image.write(tmp_path / "train" / number / "1.png", picture(8, 8))
+    lines = ["n02119789 kit fox, Vulpes macrotis", "n02012849 crane", "n03126707 crane", "nonsense"]
+    (tmp_path / "LOC_synset_mapping.txt").write_text("\n".join(lines))
+    expected = ["crane_n02012849", "kit_fox", "crane_n03126707", "other"]
+    assert list(open_source(tmp_path / "train").labels) == expected

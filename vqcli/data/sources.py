@@ -1,7 +1,8 @@
 """Where pictures lie: folders, .tar files, .npz arrays, packs. All look the same from outside.
 
 a folder        pictures anywhere below it; hidden files are left out. If they lie in subfolders, the first of
-                these is their class. Subfolders `train` and `val` are a split, classes are the folders below
+                these is their class. Subfolders `train` and `val` are a split, classes are the folders below.
+                LOC_synset_mapping.txt in it, or up to three folders above, turns ImageNet's numbers into names
 .tar            the same in one file, or with labels by the webdataset convention (tars.py)
 .npz            arrays of numpy (arrays.py)
 .safetensors    what `vq pack` writes (packs.py)
@@ -26,6 +27,7 @@ from vqcli.data.tars import Tar
 from vqcli.errors import UsageError
 from vqcli.media import image
 
+SYNSETS = "LOC_synset_mapping.txt"
 KINDS = "a folder of pictures, a .tar, an .npz or a pack of vq pack"
 
 
@@ -54,12 +56,30 @@ class Folder:
                 if split.is_picture(name):
                     found[split.printable(name)] = file
         self.names: Sequence[str] = sorted(found)
-        self.labels: Sequence[str | None] = split.labels(self.names)
+        known = class_names(path)
+        self.labels: Sequence[str | None] = [known.get(label, label) for label in split.labels(self.names)]
         self.held_out: Sequence[bool] = split.held_out(self.names)
         self._files = [found[name] for name in self.names]
 
     def read(self, index: int) -> np.ndarray:
         return rgb(image.read(self._files[index]).pixels)
+
+
+def class_names(path: Path) -> dict[str | None, str]:
+    """Names for the class folders of ImageNet, from the file that comes with it: n02119789 is kit_fox."""
+    for folder in [path, *path.resolve().parents[:3]]:
+        try:
+            lines = (folder / SYNSETS).read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        pairs = (line.partition(" ")[::2] for line in lines if " " in line)
+        names = {number: split.printable(words.split(",")[0].strip().replace(" ", "_")) for number, words in pairs}
+        # a few of the thousand share their first word (crane, the bird and the machine)
+        return {
+            number: name if list(names.values()).count(name) == 1 else f"{name}_{number}"
+            for number, name in names.items()
+        }
+    return {}
 
 
 class Joined:

@@ -1,16 +1,11 @@
-"""Compilation of float loops by numba, kept on disk for the next run where that can be written."""
+"""Compilation of float loops."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from numba import njit
-
-_FOLDERS = ("kernels", "nets")  # what compiled functions are made of: each other, and constants of the nets
+from vqcli.coders import compiled as integers
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,27 +14,4 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     The check for such errors would keep loops from being vectorised. A product and a sum may be fused, but sums
     keep their order, so a result does not depend on how much is computed at once.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    try:
-        dispatcher = njit(cache=True, **options)(function)
-        _follow_sources(dispatcher._cache)
-    except (RuntimeError, AttributeError):  # numba has found no place for its cache, or keeps it otherwise by now
-        return njit(**options)(function)
-    return dispatcher
-
-
-def _follow_sources(kept: Any) -> None:
-    """Make the key of what is kept depend on all sources that it may come from.
-
-    Numba looks at the file of the function alone. What it calls from other files is compiled into it too, and would
-    stay as it was when these change, as with a new version of this package.
-    """
-    key_of = kept._index_key
-    kept._index_key = lambda signature, codegen: (*key_of(signature, codegen), _digest())
-
-
-@cache
-def _digest() -> str:
-    package = Path(__file__).parent.parent
-    sources = sorted(path for folder in _FOLDERS for path in (package / folder).glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    return integers.compiled(function, error_model="numpy", fastmath={"contract"})

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from vqcli.training.validation import Validation
 from vqcli.vqz_header import MODEL_NAME
 
 RECIPE = "recipe.toml"
+PATIENCE = timedelta(hours=2)  # with a process that validates or measures while the others wait
 
 
 def run(
@@ -55,7 +57,10 @@ def run(
     _check_output(output, recipe, resume)
     place = join(device)
     try:
-        return _run(recipe, data, output, place, budget_s, resume, threads, workers, report, say)
+        info = _run(recipe, data, output, place, budget_s, resume, threads, workers, report, say)
+        if ranks.world() > 1:
+            dist.barrier()  # the first measures the model; a process that left before it would take it along
+        return info
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -161,7 +166,7 @@ def join(device: str) -> torch.device:
     if place.type == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
     return place
 
 
