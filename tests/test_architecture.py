@@ -23,6 +23,8 @@ LAYERS = (
         "charts",
         "codec",
         "evaluation",
+        "generate",
+        "judge",
         "metrics",
         "packing",
         "plots",

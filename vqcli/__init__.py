@@ -6,6 +6,7 @@
     encoded.save("photo.vqz")
     pixels = vqcli.decode("photo.vqz").pixels         # uint8 [H, W, 3]
     model = vqcli.load("tokens")                      # pass it as `model` to load only once
+    drawn = vqcli.sample(model, labels=["fox"])       # new codes and pixels from its prior
 
 Names are resolved on first use, so that importing the package costs nothing.
 """
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vqcli.codec import Decoded, Encoded, decode, encode
     from vqcli.errors import BadFile, DamagedChunks, ModelError, OutputError, UnknownLabel, UsageError, VqError
+    from vqcli.generate import Samples, sample
     from vqcli.zoo import load
 
 __all__ = [
@@ -25,12 +27,14 @@ __all__ = [
     "Encoded",
     "ModelError",
     "OutputError",
+    "Samples",
     "UnknownLabel",
     "UsageError",
     "VqError",
     "decode",
     "encode",
     "load",
+    "sample",
 ]
 
 __version__ = "0.1.0"
@@ -38,6 +42,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "vqcli.codec": ("Decoded", "Encoded", "decode", "encode"),
     "vqcli.errors": ("BadFile", "DamagedChunks", "ModelError", "OutputError", "UnknownLabel", "UsageError", "VqError"),
+    "vqcli.generate": ("Samples", "sample"),
     "vqcli.zoo": ("load",),
 }
 

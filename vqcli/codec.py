@@ -95,7 +95,7 @@ def encode(
     quality         1 .. the model's number of qualities, to a tenth; None is its middle
     bits_per_pixel  instead of a quality: the best one whose file stays within this
     levels          keep the first residual levels only, for models that have several
-    coder           'auto' (the smallest), 'packed', 'histogram' or 'adaptive'
+    coder           'auto' (the smallest), 'packed', 'histogram', 'adaptive' or 'prior'
 
     Raises BadFile for what is no picture, ModelError, UsageError for options that do not fit the model.
     """

@@ -1,14 +1,26 @@
-"""What a model costs and how good it is, beside the usual codecs at equal bytes. Rates are those of whole files."""
+"""What a model costs and how good it is, beside the usual codecs at equal bytes. Rates are those of whole files.
+
+`evaluate` measures pictures, `code_costs` the codes of pictures under every coder, `pixelcnn_cost` under a prior.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
+import torch
 
-from vqcli import baselines, metrics, packing, tiles
-from vqcli.errors import BadFile
+from vqcli import baselines, coders, generate, metrics, packing, priors, tiles, vqz
+from vqcli.data.dataset import Dataset
+from vqcli.data.sources import Source, open_sources
+from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.priors import PriorInfo
+from vqcli.recipe import Data
 from vqcli.zoo import LoadedModel
 
 
@@ -117,3 +129,167 @@ def measure(codec: str, quality: float, name: str, pixels: np.ndarray, other: np
     """The point of a decoded picture beside its original, both uint8 [H, W, C], from a file of `size` bytes."""
     rate = metrics.bits_per_pixel(size, pixels.shape[1], pixels.shape[0])
     return Point(codec, quality, name, size, rate, metrics.psnr(pixels, other), metrics.ms_ssim(pixels, other))
+
+
+# ---------------------------------------------------------------- codes
+
+
+@dataclass(frozen=True)
+class CodeCost:
+    """What the codes of some pictures cost under one distribution.
+
+    under           name of a coder, or of a distribution that no coder uses
+    quality         of the model; 0 if it has none
+    pictures        their number
+    bits_per_code   payload bits of all pictures over codes of all pictures
+    size_bytes      of a whole file, mean over pictures; None without a coder
+    bits_per_pixel  of whole files, mean over pictures; without a coder of all codes over all pixels
+    """
+
+    under: str
+    quality: float
+    pictures: int
+    bits_per_code: float
+    size_bytes: int | None
+    bits_per_pixel: float
+
+
+class _File(NamedTuple):
+    payload_bytes: int
+    size_bytes: int
+    codes: int
+    pixels: int
+
+
+ORDER_0 = "order 0"  # the frequencies of the very codes that are measured: a bound for coders that see no neighbours
+
+
+def code_costs(
+    model: LoadedModel,
+    names: Sequence[str],
+    read: Callable[[int], np.ndarray],
+    qualities: Iterable[float | None],
+    *,
+    report: Callable[[float], None] = tiles.silent,
+    complain: Callable[[BadFile], None] = lambda error: None,
+) -> list[CodeCost]:
+    """Costs under each coder that the model has tables for, and under `ORDER_0`, for each quality.
+
+    `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. A picture that it cannot read is reported to
+    `complain` and left out. Raises UsageError if none is left.
+    """
+    tenths = [tiles.resolve_quality(model, quality) for quality in qualities]
+    sizes = model.net.quantizer.codebook_sizes
+    counts = {quality: np.zeros((len(sizes), max(sizes)), np.int64) for quality in tenths}
+    usable = coders.candidates("auto", model.statistics, model.exact and model.exact[0])
+    found: dict[tuple[int, str], list[_File]] = {}
+    for index in range(len(names)):
+        try:
+            pixels = read(index)
+        except BadFile as error:
+            complain(error)
+            continue
+        latents, area = tiles.encode_latents(model, pixels), pixels.shape[0] * pixels.shape[1]
+        for quality in tenths:
+            image = tiles.quantize(model, latents, pixels, quality)
+            for group, row in zip(image.codes, counts[quality], strict=True):
+                row += np.bincount(group.ravel(), minlength=len(row))
+            for coder in usable:
+                header, payloads = packing.pack_image(model, image, coder=coder)
+                file = _File(sum(map(len, payloads)), len(vqz.pack(header, payloads)), image.codes.size, area)
+                found.setdefault((quality, coder), []).append(file)
+        report((index + 1) / len(names))
+    if not found:
+        raise UsageError("none of the pictures could be read")
+    costs = []
+    for quality in tenths:
+        first, *others = (_cost(coder, quality, found[quality, coder]) for coder in usable)
+        rows = zip(counts[quality], sizes, strict=True)
+        perplexities = [metrics.usage_and_perplexity(row[:K]).perplexity for row, K in rows]
+        bits = float(np.log2(perplexities).mean())  # groups have equally many codes
+        _, _, codes, pixels = np.sum(found[quality, usable[0]], axis=0).tolist()
+        costs += [first, CodeCost(ORDER_0, quality / 10, first.pictures, bits, None, bits * codes / pixels), *others]
+    return costs
+
+
+def _cost(coder: str, quality: int, files: list[_File]) -> CodeCost:
+    payload, size, codes, pixels = np.array(files, np.int64).T
+    bits, rate = 8 * payload.sum() / codes.sum(), (8 * size / pixels).mean()
+    return CodeCost(coder, quality / 10, len(files), float(bits), round(float(size.mean())), float(rate))
+
+
+@torch.inference_mode()
+def pixelcnn_cost(
+    model: LoadedModel, info: PriorInfo, pictures: Dataset, report: Callable[[float], None] = tiles.silent
+) -> CodeCost:
+    """Cost under a PixelCNN of the middles of all pictures, brought to the size that it was trained on.
+
+    Teacher-forced: each code given the true ones before it, and the class where the prior knows it by the name that
+    `pictures` has for it. Raises UsageError if it cannot do without a class and knows none of them.
+    """
+    data = data_of(info)
+    net = priors.load_pixelcnn(info, model.device)
+    batch = pictures.held_out_batch(data, len(pictures))
+    numbers = np.array([_label(info, pictures.classes[label]) if label >= 0 else -1 for label in batch.labels])
+    if net.unlabelled:
+        numbers[numbers < 0] = net.labels  # the row for no label
+    kept = np.flatnonzero((numbers >= 0) | (net.labels == 0))
+    if not len(kept):
+        raise UsageError("the pixelcnn prior knows none of these classes", f"known: {', '.join(info.classes)}")
+    nats, codes_each = 0.0, 0
+    for part in np.array_split(kept, -(-len(kept) // generate.BATCH)):
+        codes = codes_of(model, batch.pixels[part])
+        label = torch.from_numpy(numbers[part]).to(model.device) if net.labels else None
+        nats += float(net.loss(codes, label)) * len(part)
+        codes_each = codes[0].numel()
+        report(float((part[-1] + 1) / (kept[-1] + 1)))
+    bits = nats / math.log(2) / len(kept)
+    of_class = ", given the class" if info.classes and numbers[kept].min() < net.labels else ""
+    under = f"pixelcnn at {data.crop} x {data.crop}{of_class}"
+    return CodeCost(under, 0.0, len(kept), bits, None, bits * codes_each / data.crop**2)
+
+
+@torch.inference_mode()
+def codes_of(model: LoadedModel, pixels: np.ndarray) -> torch.Tensor:
+    """Codes int64 [N, groups, rows, columns] of small pictures uint8 [N, H, W, 3], side by side; no qualities."""
+    x = torch.from_numpy(pixels).to(model.device).movedim(-1, 1).float() / 255 - 0.5
+    codes: torch.Tensor = model.net.quantizer.codes(model.net.encoder(x), None)
+    return codes
+
+
+def data_of(info: PriorInfo | None) -> Data:
+    """How pictures are brought to the size that a prior was trained on; to the agreed size without one."""
+    side = generate.AGREED_SIZE
+    told = info.description.get("recipe", {}).get("data") if info else None
+    try:
+        return msgspec.convert(told or {"size": side, "crop": side}, Data)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"{info.path if info else ''} does not say what it was trained on: {error}") from None
+
+
+def _label(info: PriorInfo, name: str) -> int:
+    known = info.aliases.get(name, name)
+    return info.classes.index(known) if known in info.classes else -1
+
+
+def to_measure(data: Path) -> Dataset:
+    """The held-out pictures where `train` and `val` part them, else all: who names them here wants them measured."""
+    source = open_pictures(data)
+    if not {"train", "val"} <= {name.partition("/")[0] for name in source.names}:
+        source.held_out = [True] * len(source.names)
+    return Dataset(source, held_out=True)
+
+
+def open_pictures(data: Path) -> Source:
+    """The source at a path. Raises UsageError if it holds codes, which some model has made already."""
+    source = open_sources([data])
+    if source.stride != 1:
+        raise UsageError(f"{data} holds codes", "name the pictures that they were made of")
+    return source
+
+
+def loss_of_integers(exact: PriorInfo) -> float | None:
+    """What the exact prior loses by its integers, as a share of the bits of its float net; None if not measured."""
+    measured = exact.description.get("measured", {})
+    floats, integers = measured.get("float_bits_per_code"), measured.get("bits_per_code")
+    return integers / floats - 1 if floats and integers else None

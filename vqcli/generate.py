@@ -1,6 +1,6 @@
 """Codes from a prior instead of a picture: what `vq sample` does, for callers in Python.
 
-samples = sample(load("tokens"), labels=["fox", "zebra"], count=4, seed=1)      samples.pixels
+samples = sample("tokens", labels=["fox", "zebra"], count=4, seed=1)      samples.pixels
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def size_of(prior: PriorInfo | None) -> tuple[int, int]:
 
 
 def sample(
-    model: LoadedModel,
+    model: str | LoadedModel,
     *,
     prior: str = "pixelcnn",
     labels: Sequence[str] = (),
@@ -76,6 +76,7 @@ def sample(
     sampling: Sampling = AS_LEARNED,
     start: np.ndarray | None = None,
     keep: str = "top",
+    device: str = "auto",
     report: Report = silent,
 ) -> Samples:
     """Draw `count` pictures of each label, or of labels drawn at random if none is named.
@@ -89,6 +90,8 @@ def sample(
     """
     if prior not in PRIORS:
         raise UsageError(f"no prior {prior}", near_matches(prior, PRIORS))
+    if isinstance(model, str):
+        model = zoo.load(model, device)
     if model.net.quantizer.qualities:
         raise UsageError(f"model {model.info.name} has no prior to sample from", "--model tokens has one")
     info = priors.find(model.info, prior) if prior != "uniform" else None

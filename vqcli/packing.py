@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from vqcli import coders, vqz
+from vqcli import coders, priors, vqz
+from vqcli.coders.prior_net import Net
 from vqcli.coders.statistics import Statistics
 from vqcli.errors import BadFile, ModelError, UsageError, VqError
 from vqcli.media.image import MAX_PIXELS
@@ -64,10 +65,12 @@ def pack_image(
     """
     header = _header(model, image, metadata or {})
     parts = _parts(header)
+    net, digest = (coder in ("auto", "prior") and model.exact) or (None, b"")
     attempts = []
-    for name in coders.candidates(coder, model.statistics):
-        payloads = tuple(_together(partial(_encode, model, header, image, name), parts))
-        attempts.append((sum(map(len, payloads)), replace(header, coder=coders.IDS[name]), payloads))
+    for name in coders.candidates(coder, model.statistics, net):
+        payloads = tuple(_together(partial(_encode, model, header, image, name, net), parts))
+        used = replace(header, coder=coders.IDS[name], prior=digest if name == "prior" else b"")
+        attempts.append((sum(map(len, payloads)) + len(used.prior), used, payloads))
     for _, attempt, payloads in sorted(attempts, key=lambda attempt: attempt[0]):
         decoded, _ = unpack_image(model, vqz.unpack(vqz.pack(attempt, payloads)))
         if np.array_equal(decoded.codes, image.codes):
@@ -84,7 +87,8 @@ def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) ->
     """Codes of a parsed file, and which positions are lost: bool [rows, columns], true only in salvaged files.
 
     `levels` reads the first ones only. Lost positions hold the middle of each codebook. Raises BadFile if a chunk
-    does not decode, the codes fail their checksum or do not fit the model, UsageError for levels it has not.
+    does not decode, the codes fail their checksum or do not fit the model, ModelError if the prior that the file
+    was made with is not there, UsageError for levels it has not.
     """
     header = file.header
     _check_fits(model, header)  # before anything is allocated
@@ -92,6 +96,7 @@ def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) ->
         raise UsageError(f"--levels {levels}: the file has {header.levels}")
     kept = levels or header.levels
     name = coders.name_of(header.coder)
+    net = _prior_of(model, header) if name == "prior" else None
     codes = np.empty((kept * header.groups_per_level, *header.grid), np.uint16)
     lost = np.zeros(header.grid, bool)
 
@@ -103,7 +108,8 @@ def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) ->
             lost[part.window] = True
             target[...] = ((np.array(sizes) - 1) // 2)[:, None, None]
         else:
-            target[...] = coders.decode(name, payload, target.shape, sizes, _statistics(model, part))
+            tables = _statistics(model, part)
+            target[...] = coders.decode(name, payload, target.shape, sizes, tables, net, header.quality)
 
     _together(read, [part for part in _parts(header) if part.level < kept])
     if not lost.any():
@@ -133,6 +139,21 @@ def _check_fits(model: LoadedModel, header: Header) -> None:
         raise BadFile(f"the file's codebooks are not those of model {model.info.name}")
     if header.coder == coders.IDS["histogram"] and model.statistics is None:
         raise BadFile(f"the file needs counts, and model {model.info.name} ships none")
+
+
+def _prior_of(model: LoadedModel, header: Header) -> Net:
+    """The very prior that a file was made with. Raises ModelError that names both if there is another, or none."""
+    if not header.prior:
+        raise BadFile("the file needs a prior and does not say which")
+    found = model.exact
+    if found is None or found[1] != header.prior:
+        path = priors.path_of(model.info.folder, "exact")
+        there = f"not with {path} ({found[1].hex()})" if found else f"which is not in {model.info.folder}"
+        raise ModelError(
+            f"the file was made with prior {header.prior.hex()} of model {model.info.name}, {there}",
+            f"put the right {path.name} beside the model",
+        )
+    return found[0]
 
 
 def keep_levels(model: LoadedModel, image: ImageCodes, levels: int) -> ImageCodes:
@@ -178,9 +199,9 @@ def _parts(header: Header) -> list[_Part]:
     ]
 
 
-def _encode(model: LoadedModel, header: Header, image: ImageCodes, coder: str, part: _Part) -> bytes:
-    codes = image.codes[(part.groups, *part.window)]
-    return coders.encode(coder, codes, header.codebook_sizes[part.groups], _statistics(model, part))
+def _encode(model: LoadedModel, header: Header, image: ImageCodes, coder: str, net: Net | None, part: _Part) -> bytes:
+    codes, sizes = image.codes[(part.groups, *part.window)], header.codebook_sizes[part.groups]
+    return coders.encode(coder, codes, sizes, _statistics(model, part), net, header.quality)
 
 
 def _statistics(model: LoadedModel, part: _Part) -> Statistics | None:

@@ -10,7 +10,7 @@ codec it belongs to, and for a conditional prior the names of its classes in the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +24,11 @@ from vqcli.zoo import ModelInfo
 if TYPE_CHECKING:
     import torch
 
+    from vqcli.coders.prior_net import Net
     from vqcli.nets.pixelcnn import PixelCNN
 
 FORMAT = 1
+FAMILIES = ("pixelcnn", "exact")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ def find(model: ModelInfo, family: str) -> PriorInfo | None:
     return info
 
 
+def beside(model: ModelInfo) -> list[PriorInfo]:
+    """All priors beside a model. Raises ModelError as `find` does."""
+    found = (find(model, family) for family in FAMILIES)
+    return [info for info in found if info is not None]
+
+
 def models_with(family: str) -> list[ModelInfo]:
     """The models on the search path that have a prior of that family."""
     return [info for info in zoo.list_models() if path_of(info.folder, family).is_file()]
@@ -132,6 +140,19 @@ def load_pixelcnn(info: PriorInfo, device: torch.device) -> PixelCNN:
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
     result: PixelCNN = net.eval().requires_grad_(False).to(device)
     return result
+
+
+def load_exact(info: PriorInfo, codebook_sizes: Sequence[int]) -> Net:
+    """The integer net of a prior for entropy coding. Raises ModelError if the file does not hold one of this model."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from vqcli.coders import prior_net
+
+    try:
+        return prior_net.from_arrays(load_file(info.path), codebook_sizes)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ModelError(f"{info.path} does not hold a sound exact prior: {error}") from None
 
 
 def half(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

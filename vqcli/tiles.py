@@ -110,14 +110,21 @@ def search_quality(
     latents = encode_latents(model, pixels, report)
     target = bits_per_pixel * pixels.shape[0] * pixels.shape[1] / 8
     low, high = 10, 10 * qualities(model)
+    # the prior takes its time, and a little less than `adaptive`: look with that, then go up while there is room
+    quick = "adaptive" if coder == "auto" and model.exact else coder
     best = quantize(model, latents, pixels, low)
     while low < high:
         middle = (low + high + 1) // 2
         image = quantize(model, latents, pixels, middle)
-        if file_size(model, image, coder=coder) <= target:
+        if file_size(model, image, coder=quick) <= target:
             low, best = middle, image
         else:
             high = middle - 1
+    while quick != coder and low < 10 * qualities(model):
+        image = quantize(model, latents, pixels, low + 1)
+        if file_size(model, image, coder=coder) > target:
+            break
+        low, best = low + 1, image
     return best
 
 

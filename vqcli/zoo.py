@@ -24,6 +24,7 @@ from vqcli.files import replacing
 if TYPE_CHECKING:
     import torch
 
+    from vqcli.coders.prior_net import Net
     from vqcli.coders.statistics import Statistics
     from vqcli.nets.vqvae2d import ImageVQVAE
 
@@ -68,6 +69,18 @@ class LoadedModel:
     statistics: Statistics | None
     device: torch.device
 
+    @cached_property
+    def exact(self) -> tuple[Net, bytes] | None:
+        """The prior for entropy coding that lies beside the model, with its digest. Raises ModelError if it is broken.
+
+        It covers all groups of a chunk at once, so models with several residual levels have none.
+        """
+        from vqcli import priors
+
+        quantizer = self.net.quantizer
+        info = priors.find(self.info, "exact") if quantizer.levels == 1 else None
+        return None if info is None else (priors.load_exact(info, quantizer.codebook_sizes), info.digest)
+
 
 def digest_of(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()[:8]
@@ -75,10 +88,11 @@ def digest_of(path: Path) -> bytes:
 
 def families() -> dict[str, Any]:
     """Architectures by name. A function, since naming the classes imports torch."""
+    from vqcli.nets.exact import ExactPrior
     from vqcli.nets.pixelcnn import PixelCNN
     from vqcli.nets.vqvae2d import ImageVQVAE
 
-    return {"vqvae2d": ImageVQVAE, "pixelcnn": PixelCNN}
+    return {"vqvae2d": ImageVQVAE, "pixelcnn": PixelCNN, "exact": ExactPrior}
 
 
 def build(family: str, arguments: Mapping[str, Any]) -> Any:

@@ -40,7 +40,7 @@ NET = recipe.override(
 def plain(steps: int) -> float:
     """Items per second of the bare loop."""
     torch.manual_seed(0)
-    task = tasks.make(NET, (), CPU).train()
+    task = tasks.CodecTask(NET).train()
     learned = list(task.parameters())
     optimizer, average = torch.optim.AdamW(learned, lr=1e-3), Average(task, 0.99)
     batches = Dataset(Shapes(), held_out=False).batches(NET.data, 0, 0)
@@ -61,7 +61,7 @@ def ours(steps: int) -> float:
     """Items per second of vq's loop, from begin to end, checkpoint included."""
     torch.manual_seed(0)
     chosen = recipe.override(NET, [f"optimization.steps={steps}"])
-    task, dataset = tasks.make(chosen, (), CPU), Dataset(Shapes(), held_out=False)
+    task, dataset = tasks.CodecTask(chosen), Dataset(Shapes(), held_out=False)
     with tempfile.TemporaryDirectory() as folder, journal.Journal(Path(folder), None) as log:
         begun = time.perf_counter()
         loop.train(task, dataset, None, Path(folder), loop.State(threads=1), log, device=CPU)

@@ -64,3 +64,26 @@ def test_bad_input(vq, folder):
     assert vq("eval", "nowhere", "--model", "scalar").exit_code != 0
     assert vq("eval", folder, "--model", "scalar", "--qualities", "good").exit_code == 2
     assert vq("eval", folder, "--model", "scalar", "--beside", "BMP").exit_code == 2
+
+
+def test_help_explains_all_parts(vq):
+    told = vq("eval", "--help").stdout
+    for line in ("vq eval pictures/", "vq eval samples ", "vq eval codes ", "--beside", "--plot"):
+        assert line in told
+    assert "classifier" in vq("eval", "samples", "--help").stdout
+
+
+def test_a_folder_named_like_a_command(vq, folder):
+    """The word is the command, a path is a path, and options may come first."""
+    Path(folder).rename("samples")
+    options = ("--model", "vector", "--beside", "", "--json")
+    for words in (("samples/", *options), ("./samples", *options), (*options, "samples")):
+        result = vq("eval", *words)
+        assert result.exit_code == 0 and json.loads(result.stdout)[0]["picture"] == "mean of 2", result.stderr
+    told = vq("eval", "samples", *options)
+    assert told.exit_code == 2 and "vq eval samples" in told.stderr  # its usage
+
+
+def test_wrong_options_of_each_part(vq, folder):
+    assert vq("eval", folder, "--guidance", "2").exit_code == 2
+    assert vq("eval", "codes", folder, "--beside", "JPEG").exit_code == 2

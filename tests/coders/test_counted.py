@@ -208,7 +208,7 @@ def test_histogram_needs_counts():
 
 
 def test_names_and_numbers_of_coders():
-    assert coders.IDS == {"packed": 0, "histogram": 1, "adaptive": 2}  # in files, for ever
+    assert coders.IDS == {"packed": 0, "histogram": 1, "adaptive": 2, "prior": 3}  # in files, for ever
     assert coders.candidates("auto", None) == ["packed", "adaptive"]
     assert coders.candidates("auto", GOLDEN_STATISTICS) == ["packed", "histogram", "adaptive"]
     with pytest.raises(BadFile, match="coder 99"):

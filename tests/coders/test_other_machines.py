@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.coders.test_prior import KINDS, QUALITY, random_codes, tiny_net
 from vqcli import coders
-from vqcli.coders import statistics
+from vqcli.coders import prior, statistics
 
 SIZES = [31, 31, 7, 512]
 
@@ -23,6 +24,17 @@ codes, tables = example()
 for name in ("histogram", "adaptive"):
     data = coders.encode(name, codes, SIZES, tables)
     again = coders.decode(name, data, codes.shape, SIZES, tables)
+    print(zlib.crc32(data), zlib.crc32(again.astype("<u2").tobytes()))
+"""
+
+PRIOR_SCRIPT = """
+import sys, zlib
+from vqcli.coders import prior
+from tests.coders.test_prior import KINDS, QUALITY, random_codes, tiny_net
+for kind in KINDS:
+    codes, net = random_codes(kind, 150, 90), tiny_net(kind, hidden=96)
+    data = prior.encode(codes, QUALITY[kind], net)
+    again = prior.decode(data, codes.shape, QUALITY[kind], net)
     print(zlib.crc32(data), zlib.crc32(again.astype("<u2").tobytes()))
 """
 
@@ -56,13 +68,39 @@ def test_same_bytes(environment, tmp_path):
         data = coders.encode(name, codes, SIZES, tables)
         assert np.array_equal(coders.decode(name, data, codes.shape, SIZES, tables), codes)
         expected.append(f"{zlib.crc32(data)} {zlib.crc32(codes.astype('<u2').tobytes())}")
+    assert printed(SCRIPT, environment, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": "numba"},
+        {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "1", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"},
+        {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "2"},
+        {"OPENBLAS_NUM_THREADS": "2"},
+    ],
+    ids=["generic processor", "no AVX", "oldest products", "two threads"],
+)
+def test_same_bytes_under_the_prior(environment, tmp_path):
+    """Matrix products of other instructions and threads sum in another order; the prior's cannot round."""
+    expected = []
+    for kind in KINDS:
+        codes, net = random_codes(kind, 150, 90), tiny_net(kind, hidden=96)
+        data = prior.encode(codes, QUALITY[kind], net)
+        assert np.array_equal(prior.decode(data, codes.shape, QUALITY[kind], net), codes)
+        expected.append(f"{zlib.crc32(data)} {zlib.crc32(codes.astype('<u2').tobytes())}")
+    assert printed(PRIOR_SCRIPT, environment, tmp_path) == expected
+
+
+def printed(script: str, environment: dict[str, str], folder: Path) -> list[str]:
+    """Lines that a script prints in a fresh process."""
     if "NUMBA_CACHE_DIR" in environment:
-        environment = {**environment, "NUMBA_CACHE_DIR": str(tmp_path)}
+        environment = {**environment, "NUMBA_CACHE_DIR": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-W", "ignore", "-c", script],
         env={**os.environ, **environment, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == expected
+    return done.stdout.splitlines()

@@ -55,7 +55,7 @@ def train(chosen: Recipe, folder: Path, **options: Any) -> tuple[Task, loop.Stat
     folder.mkdir(exist_ok=True)
     shapes = Shapes(count=400)
     torch.manual_seed(chosen.optimization.seed)
-    task = tasks.make(chosen, ("disc", "square", "triangle"), CPU)
+    task = tasks.make(chosen, None, Dataset(shapes, held_out=False), CPU)
     validation = Validation(Dataset(shapes, held_out=True), chosen.data, CPU)
     state = loop.State(threads=1)
     resumed_at = checkpoint.metadata_of(folder)[1]["step"] if options.get("resume") else None

@@ -52,7 +52,7 @@ def _child(work, rank, port, results, args):
 
 def trained(rank, chosen, folder):
     torch.manual_seed(0)
-    task = tasks.make(chosen, (), CPU)
+    task = tasks.CodecTask(chosen)
     dataset, state = Dataset(Shapes(count=400), held_out=False), loop.State(threads=1)
     journal = Journal(folder, None) if rank == 0 else None
     loop.train(task, dataset, None, folder, state, journal, device=CPU)

@@ -1,14 +1,29 @@
-"""vq eval"""
+"""vq eval: pictures, unless the first word names something else to measure (a file eval_*.py each)"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from vqcli.cli import ui
+from vqcli.cli.eval_codes import codes
+from vqcli.cli.eval_samples import samples
 from vqcli.cli.options import AsJson, Coder, Device, Force
+
+
+class CommandOrPictures(TyperGroup):
+    """A group that is itself the command for all but the names of its commands."""
+
+    allow_interspersed_args = True  # options may follow pictures, as in every command
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        if args and args[0] in self.commands:
+            command, rest = self.commands[args[0]], args[1:]
+            return command.make_context(f"{info_name} {args[0]}", rest, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
 
 
 def evaluate(
@@ -36,6 +51,13 @@ def evaluate(
     vq eval pictures/
     vq eval pictures/ --model tokens --beside JPEG,WebP
     vq eval pictures/ --qualities 2,5,8 --plot rd.png --json
+
+    A first word that is one of the commands below measures something else, with options of its own (vq eval samples
+    --help); a folder of that name is samples/ or ./samples.
+
+    \b
+    vq eval samples animals/ --model tokens    how often drawn pictures show their class
+    vq eval codes pictures/ --model tokens     bits for each code, under every coder
     """
     from dataclasses import asdict
 
@@ -52,10 +74,7 @@ def evaluate(
     loaded = zoo.load(model, device)
     paths = [job.source for job in batch.plan(inputs, Path(), image.SUFFIXES, "")] if inputs else []
     codecs = [name for name in beside.split(",") if name]
-    try:
-        given: list[float | None] = [float(part) for part in (qualities or "").split(",") if part]
-    except ValueError:
-        raise UsageError(f"--qualities {qualities}: not numbers with commas between") from None
+    given = numbers(qualities)
 
     sizes = loaded.net.quantizer.codebook_sizes
     counts = np.zeros((len(sizes), max(sizes)), np.int64)
@@ -111,5 +130,21 @@ def evaluate(
         ui.say(f"codes used: {used:.1%} of each codebook, perplexity {perplexity:.0f} of {max(sizes)}")
 
 
+def numbers(qualities: str | None) -> list[float | None]:
+    """The option --qualities: numbers with commas between."""
+    from vqcli.errors import UsageError
+
+    try:
+        return [float(part) for part in (qualities or "").split(",") if part]
+    except ValueError:
+        raise UsageError(f"--qualities {qualities}: not numbers with commas between") from None
+
+
 def _span(values: list[float], digits: str) -> str:
     return f"{min(values):+{digits}} to {max(values):+{digits}}"
+
+
+evaluations = typer.Typer(cls=CommandOrPictures, invoke_without_command=True, subcommand_metavar="| COMMAND [ARGS]...")
+evaluations.callback()(evaluate)
+evaluations.command()(samples)
+evaluations.command()(codes)

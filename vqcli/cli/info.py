@@ -68,6 +68,7 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
         "model_digest": header.digest.hex(),
         "quality": header.quality / 10 or None,
         "coder": coders.NAMES.get(header.coder, f"unknown ({header.coder})"),
+        **({"prior_digest": header.prior.hex()} if header.prior else {}),
         "grid": list(header.grid),
         "groups": header.groups,
         "codebooks": ", ".join(f"{count} of {name}" for name, count in runs.items()),
@@ -79,14 +80,25 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
 
 
 def model_facts(model: ModelInfo) -> dict[str, Any]:
-    described = {key: value for key, value in model.description.items() if key not in ("format", "recipe")}
+    from vqcli import priors
+
+    described = _described(model.description)
+    beside = [
+        {"prior": prior.family, "digest": prior.digest.hex(), **_described(prior.description)}
+        for prior in priors.beside(model)
+    ]
     return {
         "model": model.name,
         "folder": str(model.folder),
         "digest": model.digest.hex(),
         "size_bytes": model.path.stat().st_size,
         **described,
+        **({"priors": beside} if beside else {}),
     }
+
+
+def _described(description: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in description.items() if key not in ("format", "recipe")}
 
 
 def _text(value: Any) -> str:

@@ -29,7 +29,7 @@ def list_models(as_json: AsJson = False) -> None:
     vq models
     vq models list --json
     """
-    from vqcli import zoo
+    from vqcli import priors, zoo
 
     found = zoo.list_models()
     if as_json:
@@ -41,11 +41,12 @@ def list_models(as_json: AsJson = False) -> None:
             model.modality,
             ui.size(model.path.stat().st_size),
             model.digest.hex(),
+            ", ".join(name for name in priors.FAMILIES if priors.path_of(model.folder, name).is_file()) or "–",
             model.description.get("recipe", {}).get("description", ""),
         )
         for model in found
     ]
-    ui.emit_table(("model", "modality", "size", "digest", "what for"), rows)
+    ui.emit_table(("model", "modality", "size", "digest", "priors", "what for"), rows)
     ui.say("* default of its modality")
 
 

@@ -13,6 +13,6 @@ Output = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace results that exist.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON on stdout.")]
-Coder = Annotated[str, typer.Option("--coder", help="auto (the smallest), packed, histogram or adaptive.")]
+Coder = Annotated[str, typer.Option("--coder", help="auto (the smallest), packed, histogram, adaptive or prior.")]
 
 STREAM = Path("-")

@@ -3,7 +3,7 @@
     packed      0   ceil(log2 K) bits a code
     histogram   1   counts that ship with the model, by context
     adaptive    2   counts that learn along the file, from the model's or from nothing
-    prior       3   reserved for the learned prior
+    prior       3   the exact prior: a net in integers that lies beside the model (prior.py)
 
 Codes are integer arrays [G, *grid]; a codebook size for each group bounds them. Grids of one or three
 dimensions are coded as rows of their last.
@@ -20,16 +20,31 @@ from vqcli.coders import packed
 from vqcli.errors import BadFile, UsageError, near_matches
 
 if TYPE_CHECKING:
+    from vqcli.coders.prior_net import Net
     from vqcli.coders.statistics import Statistics
 
-IDS = {"packed": 0, "histogram": 1, "adaptive": 2}
+IDS = {"packed": 0, "histogram": 1, "adaptive": 2, "prior": 3}
 NAMES = {number: name for name, number in IDS.items()}
 
 
-def encode(coder: str, codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statistics | None) -> bytes:
-    """Bytes of codes [G, *grid] by the coder of that name. Raises UsageError if it needs counts and there are none."""
+def encode(
+    coder: str,
+    codes: np.ndarray,
+    codebook_sizes: Sequence[int],
+    statistics: Statistics | None,
+    net: Net | None = None,
+    quality: int = 0,
+) -> bytes:
+    """Bytes of codes [G, *grid] by the coder of that name; `net` and the quality in tenths are for `prior`.
+
+    Raises UsageError if it needs counts or a prior and there are none.
+    """
     if coder == "packed":
         return packed.encode(codes, codebook_sizes)
+    if coder == "prior":
+        from vqcli.coders import prior
+
+        return prior.encode(codes.reshape(_as_plane(codes.shape)), quality, _net(net))
     from vqcli.coders import counted
 
     shape, model = _as_plane(codes.shape), _statistics(coder, codebook_sizes, statistics)
@@ -37,11 +52,21 @@ def encode(coder: str, codes: np.ndarray, codebook_sizes: Sequence[int], statist
 
 
 def decode(
-    coder: str, data: bytes, shape: tuple[int, ...], codebook_sizes: Sequence[int], statistics: Statistics | None
+    coder: str,
+    data: bytes,
+    shape: tuple[int, ...],
+    codebook_sizes: Sequence[int],
+    statistics: Statistics | None,
+    net: Net | None = None,
+    quality: int = 0,
 ) -> np.ndarray:
     """Codes int32 of `shape` [G, *grid]. Raises BadFile if the bytes are not those of such codes."""
     if coder == "packed":
         return packed.decode(data, shape, codebook_sizes)
+    if coder == "prior":
+        from vqcli.coders import prior
+
+        return prior.decode(data, _as_plane(shape), quality, _net(net)).reshape(shape)
     from vqcli.coders import counted
 
     model = _statistics(coder, codebook_sizes, statistics)
@@ -55,10 +80,11 @@ def name_of(number: int) -> str:
     return NAMES[number]
 
 
-def candidates(coder: str, statistics: Statistics | None) -> list[str]:
+def candidates(coder: str, statistics: Statistics | None, net: Net | None = None) -> list[str]:
     """The coders to try for `coder`, which may be 'auto'. Raises UsageError for an unknown one."""
     if coder == "auto":
-        return [name for name in IDS if name != "histogram" or statistics]
+        missing = {name for name, needs in (("histogram", statistics), ("prior", net)) if needs is None}
+        return [name for name in IDS if name not in missing]
     if coder not in IDS:
         raise UsageError(f"no coder {coder}", near_matches(coder, ["auto", *IDS]))
     return [coder]
@@ -72,6 +98,12 @@ def _statistics(coder: str, codebook_sizes: Sequence[int], statistics: Statistic
     from vqcli.coders.statistics import flat
 
     return flat(codebook_sizes)
+
+
+def _net(net: Net | None) -> Net:
+    if net is None:
+        raise UsageError("the prior coder needs a prior, and this model has none", "use auto, or train one: vq train")
+    return net
 
 
 def _as_plane(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -26,7 +26,7 @@ HINT = "it holds images uint8 [N, H, W] or [N, H, W, 3], and perhaps labels [N] 
 class Arrays:
     """A source; see sources.Source. Raises BadFile for anything but such arrays."""
 
-    decoded = True
+    decoded, stride = True, 1
 
     def __init__(self, path: Path) -> None:
         try:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 import random
 
+import msgspec
 import numpy as np
 from PIL import Image
 
 from vqcli.recipe import Data
 
 WIDER = 0.15  # with data.size: how much longer than that the shorter side may be in training
+
+
+def on_a_grid(data: Data, stride: int) -> Data:
+    """What a recipe for pictures means for their codes: crops in codes; nothing is resized, and flips mean nothing."""
+    if stride == 1:
+        return data
+    return msgspec.structs.replace(data, size=None, crop=max(1, data.crop // stride), flip=False, shrink=1.0)
 
 
 def rgb(pixels: np.ndarray) -> np.ndarray:

@@ -29,7 +29,10 @@ TRIES = 200  # pictures that are tried for one item before the data are given up
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """`pixels`: uint8 [B, crop, crop, 3]. `labels`: int64 [B], indices of `Dataset.classes`, -1 for none."""
+    """`pixels`: uint8 [B, crop, crop, 3]. `labels`: int64 [B], indices of `Dataset.classes`, -1 for none.
+
+    From a source of codes, `pixels` are uint16 [B, rows, columns, groups] of as many pixels.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -89,7 +92,7 @@ class Dataset:
 
     def item(self, data: Data, seed: int, n: int) -> tuple[np.ndarray, int]:
         """Draw n: pixels uint8 [crop, crop, 3], and the label. An unusable picture is replaced by another."""
-        draw = random.Random(f"{seed} {n}")
+        data, draw = crops.on_a_grid(data, self._source.stride), random.Random(f"{seed} {n}")
         epoch, position = divmod(n, len(self))
         index = int(permutation(len(self), seed, epoch)[position])
         for _ in range(TRIES):
@@ -133,6 +136,7 @@ class Dataset:
         Raises UsageError if there is none.
         """
         _check(data)
+        data = crops.on_a_grid(data, self._source.stride)
         items: list[tuple[np.ndarray, int]] = []
         for index in permutation(len(self), 0, 0).tolist():
             if len(items) == count:

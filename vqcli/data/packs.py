@@ -158,7 +158,7 @@ def _header(total: int, facts: Facts) -> bytes:
 class Pack:
     """A source; see sources.Source. All but the values of the pixels is checked on opening; raises BadFile."""
 
-    decoded = True
+    decoded, stride = True, 1
 
     def __init__(self, path: Path) -> None:
         try:

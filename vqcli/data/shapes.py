@@ -14,7 +14,7 @@ KINDS = ("disc", "square", "triangle")
 class Shapes:
     """A source of `count` pictures of `size` x `size` pixels, each labelled by its shape; made anew at each reading."""
 
-    decoded = False
+    decoded, stride = False, 1
 
     def __init__(self, count: int = 512, size: int = 32, seed: int = 0) -> None:
         self._size, self._seed = size, seed

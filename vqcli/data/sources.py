@@ -38,6 +38,7 @@ class Source(Protocol):
     labels: Sequence[str | None]
     held_out: Sequence[bool]  # by split.held_out, of the names as they were first
     decoded: bool  # reading decodes nothing, so keeping the result gains nothing
+    stride: int  # pixels, each way, that an entry of an array stands for: 1, or that of a codec where arrays are codes
 
     def read(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], not to be written to; any thread may call. Raises BadFile."""
@@ -46,7 +47,7 @@ class Source(Protocol):
 class Folder:
     """A source: the pictures anywhere below a folder. Links to folders are not followed."""
 
-    decoded = False
+    decoded, stride = False, 1
 
     def __init__(self, path: Path) -> None:
         found = {}
@@ -91,7 +92,7 @@ class Joined:
         self.names: Sequence[str] = [f"{name}/{inner}" for name, part in parts.items() for inner in part.names]
         self.labels: Sequence[str | None] = [label for part in self._parts for label in part.labels]
         self.held_out: Sequence[bool] = [held_out for part in self._parts for held_out in part.held_out]
-        self.decoded = all(part.decoded for part in self._parts)
+        self.decoded, self.stride = all(part.decoded for part in self._parts), 1
 
     def read(self, index: int) -> np.ndarray:
         part = bisect.bisect(self._ends, index)

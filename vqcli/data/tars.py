@@ -43,7 +43,7 @@ class Labelled(msgspec.Struct):
 class Tar:
     """A source; see sources.Source. Raises BadFile for a damaged archive."""
 
-    decoded = False
+    decoded, stride = False, 1
 
     def __init__(self, path: Path) -> None:
         self.path = path

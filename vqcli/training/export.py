@@ -11,9 +11,12 @@ import numpy as np
 import torch
 
 from vqcli import priors, tiles, zoo
-from vqcli.coders import statistics
+from vqcli.coders import prior, statistics
+from vqcli.coders.prior_net import Net
 from vqcli.data.dataset import Dataset
 from vqcli.errors import BadFile
+from vqcli.nets import rounding
+from vqcli.nets.exact import ExactPrior
 from vqcli.training import card
 from vqcli.training.tasks import CodecTask, PriorTask, Task, as_input
 from vqcli.training.validation import Validation
@@ -89,16 +92,25 @@ def _export_prior(
     description |= {
         "arguments": task.arguments,
         "codec": source.digest.hex(),
+        "recipe": description["recipe"] | {"codec": source.name},  # by name: its folder is nobody's business
         "classes": list(task.classes),
-        "measured": _bits_per_code(task, dataset, validation) if validation else {},
     }
-    priors.save(folder, priors.half(task.prior.state_dict().items()), description)
+    net = rounding.rounded(task.prior) if isinstance(task.prior, ExactPrior) else None
+    description["measured"] = _bits_per_code(task, dataset, validation, net) if validation else {}
+    if net is None:
+        tensors = priors.half(task.prior.state_dict().items())
+    else:
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in net.arrays().items()}
+    priors.save(folder, tensors, description)
     return zoo.describe(folder)
 
 
 @torch.no_grad()
-def _bits_per_code(task: PriorTask, dataset: Dataset, validation: Validation) -> dict[str, Any]:
-    """Bits for a held-out code under the prior, under the frequencies of codes alone, and under none."""
+def _bits_per_code(task: PriorTask, dataset: Dataset, validation: Validation, net: Net | None) -> dict[str, Any]:
+    """Bits for a held-out code under the prior, under the frequencies of codes alone, and under none.
+
+    Of a prior in integers they are those of the bytes it writes, with those of the floats it was made from beside them.
+    """
     data, sizes = task.recipe.data, task.codec.net.quantizer.codebook_sizes
     counts = [np.full(K, 0.5) for K in sizes]
     for step in range(-(-SAMPLES // data.batch)):
@@ -106,13 +118,26 @@ def _bits_per_code(task: PriorTask, dataset: Dataset, validation: Validation) ->
         codes, _ = task.codes(as_input(batch, validation.device)[0])
         for group, count in enumerate(counts):
             count += np.bincount(codes[:, group].flatten().cpu().numpy(), minlength=len(count))
-    held_out, _ = task.codes(as_input(validation.batch, validation.device)[0])
+    held_out, quality = task.codes(as_input(validation.batch, validation.device)[0])
     bits = [
         -np.log2(count / count.sum())[held_out[:, group].cpu().numpy()].mean() for group, count in enumerate(counts)
     ]
+    if net is None:
+        under = {"bits_per_code": validation.measure(task)["bits_per_code"]}
+    else:
+        tenths = [0] * len(held_out) if quality is None else quality.mul(10).round().int().tolist()
+        parts = [held_out[i : i + 1] for i in range(len(held_out))]
+        floats = [
+            float(task.prior.loss(part, None if quality is None else quality[i : i + 1]))
+            for i, part in enumerate(parts)
+        ]
+        written = [len(prior.encode(part[0].cpu().numpy(), q, net)) for part, q in zip(parts, tenths, strict=True)]
+        under = {"bits_per_code": 8 * sum(written) / held_out.numel(), "float_bits_per_code": float(np.mean(floats))}
     return {
         "on": f"{len(validation.batch)} held-out pictures",
-        "bits_per_code": round(validation.measure(task)["bits_per_code"], 4),
+        **{name: round(bits, 4) for name, bits in under.items()},
+        # of the codes alone, spread over the pixels and channels that they stand for
+        "bits_per_dim": round(under["bits_per_code"] * len(sizes) / (3 * task.codec.net.stride**2), 4),
         "order_0": round(float(np.mean(bits)), 4),
         "uniform": round(float(np.mean(np.log2(sizes))), 4),
     }

@@ -23,7 +23,7 @@ from vqcli.errors import UsageError
 from vqcli.files import replacing
 from vqcli.nets import ranks
 from vqcli.recipe import Recipe
-from vqcli.training import checkpoint, journal, tasks
+from vqcli.training import checkpoint, codes, journal, tasks
 from vqcli.training.export import export
 from vqcli.training.journal import Journal
 from vqcli.training.loop import Progress, State, train
@@ -79,13 +79,14 @@ def _run(
     say: Callable[[str], None],
 ) -> zoo.ModelInfo | None:
     first = ranks.rank() == 0
-    dataset = Dataset(data, held_out=False)
+    source, codec = _source(recipe, data, device)
+    dataset = Dataset(source, held_out=False)
     held_out = validation = None
     with suppress(UsageError):  # too few pictures for any to be held out
-        held_out = Dataset(data, held_out=True)
+        held_out = Dataset(source, held_out=True)
         validation = Validation(held_out, recipe.data, device)
     torch.manual_seed(recipe.optimization.seed)
-    task = tasks.make(recipe, dataset.classes, device)
+    task = tasks.make(recipe, codec, dataset, device)
     before = checkpoint.metadata_of(output)[1] if resume else {}
     state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [])
     state.threads = threads or before.get("threads", 0)
@@ -135,6 +136,18 @@ def _run(
         "processes": ranks.world(),
     }
     return export(task, dataset, held_out, validation, output, facts)
+
+
+def _source(
+    recipe: Recipe, data: list[Path] | Source, device: torch.device
+) -> tuple[Source | list[Path], zoo.LoadedModel | None]:
+    """Where the data come from, and for priors the codec: pictures, or codes that it wrote into files."""
+    if recipe.codec is None:
+        return data, None
+    codec = zoo.load(recipe.codec, str(device))
+    if isinstance(data, list) and codes.found(data):
+        return codes.CodeFiles(data, codec), codec
+    return data, codec
 
 
 def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:

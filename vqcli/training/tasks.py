@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli import zoo
-from vqcli.data.dataset import Batch
+from vqcli.data.dataset import Batch, Dataset
+from vqcli.errors import ModelError, UsageError
 from vqcli.nets.pixelcnn import PixelCNN
 from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.nets.rate import ScalarRate
@@ -79,6 +80,8 @@ class PriorTask(Task):
         if recipe.model.family == "pixelcnn":
             arguments["labels"] = len(classes)
         if recipe.model.family == "exact":
+            if codec.net.quantizer.levels > 1:
+                raise ModelError(f"model {codec.info.name} has residual levels, which an exact prior cannot tell apart")
             arguments["qualities"] = codec.net.quantizer.qualities
         self.arguments, self.classes = {"codebook_sizes": codec.net.quantizer.codebook_sizes, **arguments}, classes
         self.prior = zoo.build(recipe.model.family, self.arguments)
@@ -102,6 +105,8 @@ class PriorTask(Task):
 
         If the codec has qualities, each picture comes at two random ones: the encoder costs as much as the prior.
         """
+        if not pixels.is_floating_point():
+            return pixels, None  # codes already
         quantizer = self.codec.net.quantizer
         z_e, quality = self.codec.net.encoder(pixels), None
         if quantizer.qualities:
@@ -111,18 +116,27 @@ class PriorTask(Task):
         return quantizer.codes(z_e, quality), quality
 
 
-def make(recipe: Recipe, classes: tuple[str, ...], device: torch.device) -> Task:
-    """The task of a recipe, on its device. Raises ModelError if the codec of a prior is missing."""
-    if recipe.codec is None:
+def make(recipe: Recipe, codec: zoo.LoadedModel | None, dataset: Dataset, device: torch.device) -> Task:
+    """The task of a recipe, on its device. Raises UsageError if a prior by class misses the class of some picture."""
+    if codec is None:
         return CodecTask(recipe).to(device)
-    codec = zoo.load(recipe.codec, str(device))
-    return PriorTask(recipe, codec, classes).to(device)
+    without = int((dataset.labels < 0).sum()) if dataset.classes else 0
+    if without and recipe.model.family == "pixelcnn":
+        raise UsageError(
+            f"{without} of {len(dataset)} pictures lie in no class folder", "put all into class folders, or none"
+        )
+    return PriorTask(recipe, codec, dataset.classes).to(device)
 
 
 def as_input(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in -0.5 .. 0.5, and labels int64 [B], on the device."""
-    pixels = torch.from_numpy(batch.pixels).to(device).movedim(-1, 1).float() / 255 - 0.5
-    return pixels, torch.from_numpy(batch.labels).to(device)
+    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in -0.5 .. 0.5, and labels int64 [B], on the device.
+
+    Codes uint16 [B, rows, columns, groups] become int64 [B, groups, rows, columns].
+    """
+    labels = torch.from_numpy(batch.labels).to(device)
+    if batch.pixels.dtype == np.uint16:
+        return torch.from_numpy(batch.pixels.astype(np.int64)).to(device).movedim(-1, 1), labels
+    return torch.from_numpy(batch.pixels).to(device).movedim(-1, 1).float() / 255 - 0.5, labels
 
 
 def as_pixels(x: Tensor) -> np.ndarray:

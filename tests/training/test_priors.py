@@ -1,0 +1,115 @@
+"""Priors over the codes of a finished model, from pictures or from the files it wrote."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vqcli
+from tests.training.conftest import of
+from vqcli import generate, priors, zoo
+from vqcli.data.shapes import KINDS, Shapes
+from vqcli.errors import UsageError
+from vqcli.media import image
+from vqcli.training import codes, journal, run
+
+PIXELCNN = b"""
+description = "tiny prior"
+modality = "image"
+codec = "codec"
+[model]
+family = "pixelcnn"
+[model.arguments]
+width = 8
+layers = 2
+hidden = 16
+unlabelled = true
+[data]
+crop = 32
+batch = 8
+[optimization]
+steps = 40
+learning_rate = 1e-2
+warmup = 5
+average = 0.9
+validate_every = 20
+"""
+
+
+@pytest.fixture(scope="module")
+def codec(make_model, tmp_path_factory):
+    arguments = {"widths": [8, 8], "dim": 4, "blocks": 1, "quantizer": {"kind": "vector", "K": 8}}
+    return make_model("codec", folder=tmp_path_factory.mktemp("priors"), **arguments)
+
+
+def trained(text, data, output, codec, *settings):
+    return run.run(of(text, f"codec={codec.info.folder}", *settings), data, output, device="cpu", threads=1)
+
+
+def test_a_prior_by_class_learns_and_draws(tmp_path, codec):
+    info = trained(PIXELCNN, Shapes(count=400), tmp_path / "drawing", codec)
+    assert info.digest == codec.info.digest  # a copy of the codec lies beside it
+    prior = priors.find(info, "pixelcnn")
+    assert prior.classes == KINDS and prior.description["recipe"]["codec"] == "codec"
+    measured = prior.description["measured"]
+    assert measured["bits_per_code"] < measured["order_0"] < measured["uniform"] == 3.0
+    assert measured["bits_per_dim"] == pytest.approx(measured["bits_per_code"] / 48, abs=1e-3)
+    log = [event["bits_per_code"] for event in journal.read(tmp_path / "drawing") if event["event"] == "train"]
+    assert log[-1] < log[0]
+    drawn = generate.sample(zoo.load(info, "cpu"), labels=["square"], count=2, seed=0)
+    assert drawn.pixels.shape == (2, 32, 32, 3)
+    card = (tmp_path / "drawing" / "README.md").read_text()
+    assert "order 0" in card and "uniform prior" in card
+
+
+def test_codes_that_lie_in_files(tmp_path, codec):
+    """From .vqz files the prior sees the very codes in them; files of other models are left out by name."""
+    shapes = Shapes(count=60)
+    for index in range(60):
+        folder = tmp_path / "codes" / str(shapes.labels[index])
+        folder.mkdir(parents=True, exist_ok=True)
+        vqcli.encode(shapes.read(index), codec).save(folder / f"{index}.vqz")
+    (tmp_path / "codes" / "disc" / "broken.vqz").write_bytes(b"nothing")
+    source = codes.CodeFiles([tmp_path / "codes"], codec)
+    assert source.stride == 4 and set(source.labels) == set(KINDS)
+    index = list(source.names).index("square/1.vqz")
+    assert np.array_equal(source.read(index).transpose(2, 0, 1), vqcli.encode(shapes.read(1), codec).codes)
+    info = trained(PIXELCNN, [tmp_path / "codes"], tmp_path / "filed", codec, "optimization.steps=4")
+    assert priors.find(info, "pixelcnn").classes == KINDS
+    skipped = [event for event in journal.read(tmp_path / "filed") if event["event"] == "skipped"]
+    assert [event["name"] for event in skipped] == ["disc/broken.vqz"]
+
+
+def test_files_of_another_model_are_left_out(tmp_path, codec, vector_model):
+    (tmp_path / "codes").mkdir()
+    vqcli.encode(Shapes().read(0), vector_model).save(tmp_path / "codes" / "a.vqz")
+    with pytest.raises(UsageError, match="1 are damaged"):
+        trained(PIXELCNN, [tmp_path / "codes"], tmp_path / "none", codec)
+
+
+def test_files_with_qualities_are_refused(tmp_path, scalar_model):
+    (tmp_path / "codes").mkdir()
+    vqcli.encode(Shapes().read(0), scalar_model).save(tmp_path / "codes" / "a.vqz")
+    with pytest.raises(UsageError, match="many qualities"):
+        trained(PIXELCNN, [tmp_path / "codes"], tmp_path / "none", scalar_model)
+
+
+def test_pictures_without_a_class_among_others(tmp_path, codec):
+    (tmp_path / "pictures" / "disc").mkdir(parents=True)
+    for path in ("a.png", "disc/b.png"):
+        image.write(tmp_path / "pictures" / path, Shapes().read(0))
+    with pytest.raises(UsageError, match="1 of 2 pictures lie in no class folder"):
+        trained(PIXELCNN, [tmp_path / "pictures"], tmp_path / "none", codec)
+
+
+def test_going_on_with_codes(tmp_path, codec, monkeypatch):
+    """The recipe speaks of pixels whatever the data are, also when it is read again."""
+    monkeypatch.chdir(tmp_path)
+    Path("codes").mkdir()
+    for index in range(20):
+        vqcli.encode(Shapes().read(index), codec).save(f"codes/{index}.vqz")
+    trained(PIXELCNN, [Path("codes")], tmp_path / "more", codec, "optimization.steps=2")
+    again = of(run.recipe_of(tmp_path / "more").to_toml(), "optimization.steps=4")
+    assert again.data.crop == 32
+    run.run(again, run.data_of(tmp_path / "more"), tmp_path / "more", device="cpu", resume=True)
+    assert [event["step"] for event in journal.read(tmp_path / "more") if event["event"] == "train"] == [1, 2, 3, 4]

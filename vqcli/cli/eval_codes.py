@@ -1,0 +1,80 @@
+"""vq eval codes"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.options import AsJson, Device
+
+
+def codes(
+    data: Annotated[
+        Path,
+        typer.Argument(help="A folder of pictures, or a .tar, .npz or .safetensors pack.", show_default=False),
+    ],
+    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "photo",
+    qualities: Annotated[
+        str | None, typer.Option(help="Qualities to measure, with commas.", show_default="six over the scale")
+    ] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Bits for each code and for each pixel under every coder, and under the priors of the model.
+
+    Of a folder with train and val in it, val is measured; of any other, all pictures.
+
+    \b
+    vq eval codes pictures/
+    vq eval codes animals/val --model tokens
+    vq eval codes pictures/ --model photo --qualities 2,5,8 --json
+    """
+    from dataclasses import asdict
+
+    from vqcli import evaluation, priors, zoo
+    from vqcli.cli.eval import numbers
+    from vqcli.errors import UsageError
+
+    given = numbers(qualities)
+    loaded = zoo.load(model, device)
+    pictures = evaluation.to_measure(data)
+    sampling, exact = priors.find(loaded.info, "pixelcnn"), priors.find(loaded.info, "exact")
+    with ui.progress(f"coding {ui.plural(len(pictures), 'picture')}") as report:
+        costs = evaluation.code_costs(
+            loaded,
+            pictures.names,
+            pictures.pixels,
+            given or evaluation.spread(loaded),
+            report=report,
+            complain=ui.complain,
+        )
+    if sampling is not None:
+        try:
+            with ui.progress("predicting codes") as report:
+                costs.append(evaluation.pixelcnn_cost(loaded, sampling, pictures, report))
+        except UsageError as error:  # these pictures are not for this prior; the coders' figures stand
+            ui.complain(error)
+    loss = evaluation.loss_of_integers(exact) if exact else None
+    if as_json:
+        ui.emit_json({"costs": [asdict(cost) for cost in costs], "loss_of_integers": loss})
+        return
+    ui.emit_table(
+        ("quality", "under", "pictures", "bits/code", "bytes", "bits/pixel"),
+        [
+            (
+                f"{cost.quality:g}" if cost.quality else "–",
+                cost.under,
+                f"{cost.pictures:,}",
+                f"{cost.bits_per_code:.3f}",
+                "–" if cost.size_bytes is None else f"{cost.size_bytes:,}",
+                f"{cost.bits_per_pixel:.4f}",
+            )
+            for cost in costs
+        ],
+    )
+    ui.say("bits/code are those of the codes alone; bytes and bits/pixel those of whole files, where there are bytes")
+    if loss is not None:
+        ui.say(f"the prior in integers costs {loss:+.3%} bits against its float net, as its card measured")

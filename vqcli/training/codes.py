@@ -1,0 +1,56 @@
+"""Codes that lie in .vqz files, as a source of data for priors: what was encoded once needs no codec any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vqcli import packing, vqz, zoo
+from vqcli.data import split
+from vqcli.errors import BadFile, ModelError, UsageError
+
+SUFFIX = ".vqz"
+
+
+def found(paths: Sequence[Path]) -> list[Path]:
+    """The .vqz files among and below `paths`, sorted; [] for data of another kind."""
+    files = [path for path in paths if path.suffix == SUFFIX]
+    return files + [file for path in paths if path.is_dir() for file in sorted(path.rglob(f"*{SUFFIX}"))]
+
+
+class CodeFiles:
+    """A source (data/sources.py) whose pictures are grids of codes: uint16 [rows, columns, groups].
+
+    Names, classes and the split are those of the folders, as with pictures.
+    """
+
+    decoded = False
+
+    def __init__(self, paths: Sequence[Path], codec: zoo.LoadedModel) -> None:
+        if codec.net.quantizer.qualities:
+            raise UsageError(
+                f"files of {codec.info.name} have many qualities, and a prior must see them all",
+                "train it on pictures, which are then encoded at every quality",
+            )
+        self._codec, self.stride = codec, codec.net.stride
+        self._files = found(paths)
+        folders = [path for path in paths if path.is_dir()]
+        below = {file: folder for folder in folders for file in self._files if file.is_relative_to(folder)}
+        names = [file.relative_to(below[file]).as_posix() if file in below else file.name for file in self._files]
+        self.names: Sequence[str] = [split.printable(name) for name in names]
+        self.labels: Sequence[str | None] = split.labels(self.names)
+        self.held_out: Sequence[bool] = split.held_out(self.names)
+
+    def read(self, index: int) -> np.ndarray:
+        """uint16 [rows, columns, groups]. Raises BadFile, also for files that another model made."""
+        file = vqz.read(self._files[index])
+        try:
+            zoo.check_digest(self._codec.info, file.header.model, file.header.digest)
+            codes, _ = packing.unpack_image(self._codec, file)
+        except ModelError as error:
+            raise BadFile(str(error)) from None
+        if len(codes.codes) != len(self._codec.net.quantizer.codebook_sizes):
+            raise BadFile("its last levels were left out")
+        return np.ascontiguousarray(codes.codes.transpose(1, 2, 0))
