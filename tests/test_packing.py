@@ -3,15 +3,38 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from vqcli import coders, packing, tiles, vqz
+from vqcli import coders, packing, priors, tiles, vqz, zoo
 from vqcli.coders import packed
-from vqcli.errors import BadFile, DamagedChunks, UsageError
+from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
+from vqcli.nets import rounding
 from vqcli.packing import ImageCodes
 from vqcli.vqz import Vqz
 
+PLAIN = ["packed", "histogram", "adaptive"]  # coders that need no prior
 
-@pytest.fixture(params=["scalar_model", "vector_model"])
+
+@pytest.fixture(scope="module")
+def prior_model(make_model, scalar_model, tmp_path_factory):
+    """The scalar model again, with a tiny prior for entropy coding beside it."""
+    model = make_model("with-prior", tmp_path_factory.mktemp("prior"), **scalar_model.info.description["arguments"])
+    put_prior(model, seed=0)
+    return model
+
+
+def put_prior(model, seed: int) -> bytes:
+    """Write a random prior beside a model; its digest."""
+    arguments = {"codebook_sizes": model.net.quantizer.codebook_sizes, "qualities": 3, "hidden": 8, "levels": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = zoo.build("exact", arguments)
+    tensors = {name: torch.from_numpy(array) for name, array in rounding.rounded(net).arrays().items()}
+    description = {"family": "exact", "arguments": arguments, "codec": model.info.digest.hex()}
+    return priors.save(model.info.folder, tensors, description).digest
+
+
+@pytest.fixture(params=["scalar_model", "vector_model", "prior_model"])
 def model(request):
     return request.getfixturevalue(request.param)
 
@@ -27,7 +50,7 @@ def file_of(model, image: ImageCodes, coder: str = "auto") -> Vqz:
 
 
 @pytest.mark.parametrize("chunk", [16, 1024])
-@pytest.mark.parametrize("coder", ["auto", *coders.IDS])
+@pytest.mark.parametrize("coder", ["auto", *PLAIN])
 def test_codes_come_back(model, picture, monkeypatch, coder, chunk):
     monkeypatch.setattr(packing, "CHUNK", chunk)
     image = tiles.encode_image(model, picture(44, 33, 1))
@@ -53,7 +76,10 @@ def random_image(model, rows: int, columns: int) -> ImageCodes:
 def test_auto_is_the_smallest_and_never_above_packed(model, picture, shape):
     smooth = tiles.encode_image(model, picture(4 * shape[0], 4 * shape[1]))
     for image in (smooth, random_image(model, *shape)):
-        sizes = {coder: packing.file_size(model, image, coder=coder) for coder in ["auto", *coders.IDS]}
+        sizes = {
+            coder: packing.file_size(model, image, coder=coder)
+            for coder in ["auto", *PLAIN, *(["prior"] if model.exact else [])]
+        }
         assert sizes["auto"] == min(sizes.values()) <= sizes["packed"]
 
 
@@ -67,7 +93,7 @@ def test_packed_size(vector_model):
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
-@pytest.mark.parametrize("coder", coders.IDS)
+@pytest.mark.parametrize("coder", PLAIN)
 def test_levels_can_be_dropped_or_left_unread(vector_model, picture, small_chunks, coder, levels):
     image = tiles.encode_image(vector_model, picture(44, 36))
     file = file_of(vector_model, image, coder)
@@ -91,7 +117,7 @@ def test_levels_that_are_not_there(vector_model, picture):
 # ---------------------------------------------------------------- damage
 
 
-@pytest.mark.parametrize("coder", coders.IDS)
+@pytest.mark.parametrize("coder", PLAIN)
 def test_a_flipped_byte_costs_its_window_alone(model, picture, small_chunks, coder):
     image = tiles.encode_image(model, picture(44, 36))
     header, payloads = packing.pack_image(model, image, coder=coder)
@@ -164,7 +190,7 @@ def test_the_honest_version_decodes(model):
         {"size": (2**15, 2**15, 3)},  # more pixels than vq decodes
         {"size": (9, 8, 3)},  # of three columns of codes
         {"grid": (2, 3)},
-        {"coder": 3},  # the learned prior, which is not there yet
+        {"coder": 3},  # the prior, without a word of which
         {"coder": 77},
         {"coder": 1},  # what was packed decodes to something else, if to anything
         {"coder": 2},
@@ -212,3 +238,88 @@ def test_a_file_of_another_modality(scalar_model):
     )  # fmt: skip
     with pytest.raises(BadFile, match="audio"):
         packing.unpack_image(scalar_model, Vqz(header, (b"",), (0,)))
+
+
+# ---------------------------------------------------------------- the exact prior
+
+
+@pytest.mark.parametrize("chunk", [16, 1024])
+def test_the_prior_tells_which_it_is(prior_model, picture, monkeypatch, chunk):
+    monkeypatch.setattr(packing, "CHUNK", chunk)
+    image = tiles.encode_image(prior_model, picture(44, 33), quality=1.7)
+    header, payloads = packing.pack_image(prior_model, image, coder="prior")
+    assert (header.coder, header.prior) == (coders.IDS["prior"], prior_model.exact[1])
+    decoded, lost = packing.unpack_image(prior_model, vqz.unpack(vqz.pack(header, payloads)))
+    assert np.array_equal(decoded.codes, image.codes) and not lost.any()
+    assert packing.pack_image(prior_model, image, coder="adaptive")[0].prior == b""
+
+
+def test_a_damaged_chunk_under_the_prior(prior_model, picture, small_chunks):
+    image = tiles.encode_image(prior_model, picture(44, 36))
+    header, payloads = packing.pack_image(prior_model, image, coder="prior")
+    data = bytearray(vqz.pack(header, payloads))
+    data[-1] ^= 1
+    with pytest.raises(DamagedChunks):
+        vqz.unpack(bytes(data))
+    decoded, lost = packing.unpack_image(prior_model, vqz.unpack(bytes(data), salvage=True))
+    assert lost[header.chunk_windows()[-1]].all() and lost.mean() < 0.2
+    assert np.array_equal(decoded.codes[:, ~lost], image.codes[:, ~lost])
+
+
+def test_a_chunk_that_is_whole_but_wrong(prior_model, picture):
+    """The container's checksum vouches for the bytes; the codes' own still tells."""
+    image = tiles.encode_image(prior_model, picture(44, 36))
+    header, (payload,) = packing.pack_image(prior_model, image, coder="prior")
+    for position in range(0, len(payload) - 1, 7):
+        wrong = bytearray(payload)
+        wrong[position] ^= 0x10
+        with pytest.raises(BadFile):
+            packing.unpack_image(prior_model, vqz.unpack(vqz.pack(header, (bytes(wrong),))))
+
+
+def test_another_prior_or_none(make_model, prior_model, picture, tmp_path):
+    arguments = prior_model.info.description["arguments"]
+    model = make_model("with-prior", tmp_path, **arguments)
+    assert model.info.digest == prior_model.info.digest
+    file = file_of(prior_model, tiles.encode_image(prior_model, picture(12, 12)), "prior")
+    used = file.header.prior.hex()
+    with pytest.raises(ModelError, match=f"prior {used} of model with-prior, which is not in"):
+        packing.unpack_image(model, file)
+    other = put_prior(model, seed=1)
+    with pytest.raises(ModelError, match=f"prior {used} of model with-prior, not with .*{other.hex()}"):
+        packing.unpack_image(zoo.load(model.info, "cpu"), file)
+    plain = file_of(prior_model, tiles.encode_image(prior_model, picture(12, 12)), "adaptive")
+    packing.unpack_image(model, plain)  # which needs none
+    assert put_prior(model, seed=0).hex() == used
+    packing.unpack_image(zoo.load(model.info, "cpu"), file)
+
+
+def test_a_prior_that_is_broken(make_model, prior_model, picture, tmp_path):
+    model = make_model("with-prior", tmp_path, **prior_model.info.description["arguments"])
+    put_prior(model, seed=0)
+    path = priors.path_of(model.info.folder, "exact")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(ModelError, match="sound exact prior"):
+        packing.pack_image(model, tiles.encode_image(model, picture(8, 8)))
+    priors.save(model.info.folder, {"slices": torch.ones(1)}, priors.describe(path).description)
+    with pytest.raises(ModelError, match="sound exact prior"):
+        packing.pack_image(model, tiles.encode_image(model, picture(8, 8)))
+
+
+def test_models_without_a_prior(scalar_model, vector_model, picture):
+    for model in (scalar_model, vector_model):
+        assert model.exact is None
+        with pytest.raises(UsageError, match="prior"):
+            packing.pack_image(model, tiles.encode_image(model, picture(8, 8)), coder="prior")
+
+
+def test_a_rate_is_met_under_auto(prior_model, picture):
+    pixels = picture(60, 60)
+    sizes = {
+        tenths: packing.file_size(prior_model, tiles.encode_image(prior_model, pixels, quality=tenths / 10))
+        for tenths in range(10, 31)
+    }
+    found = tiles.search_quality(prior_model, pixels, 8 * sizes[17] / 3600)
+    assert packing.file_size(prior_model, found) <= sizes[17]
+    assert found.quality == 30 or sizes[found.quality + 1] > sizes[17]

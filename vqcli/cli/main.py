@@ -13,7 +13,7 @@ from vqcli.cli import ui
 from vqcli.cli.decode import decode
 from vqcli.cli.demo import demo
 from vqcli.cli.encode import encode
-from vqcli.cli.eval import evaluate
+from vqcli.cli.eval import evaluations
 from vqcli.cli.info import info
 from vqcli.cli.models import models
 from vqcli.cli.pack import pack
@@ -50,7 +50,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Discrete neural compression: photographs to small checked files of codes, and back.",
+    help="Discrete neural compression and generation: photographs to small checked files of codes, and back.",
     epilog="VQ_MODELS adds folders of models, VQ_TRACEBACK=1 shows where an error arose.",
 )
 
@@ -76,7 +76,7 @@ app.command()(encode)
 app.command()(decode)
 app.command()(info)
 app.add_typer(models, name="models")
-app.command("eval")(evaluate)
+app.add_typer(evaluations, name="eval")
 app.command()(sample)
 app.command()(train)
 app.command()(recipes)

@@ -132,7 +132,7 @@ def _half(shift: np.ndarray) -> np.ndarray:
 
 
 def _whole(numbers: np.ndarray, shift: np.ndarray, kind: type[np.generic]) -> np.ndarray:
-    return np.round(np.ldexp(numbers, shift.astype(np.int32))).astype(kind)
+    return np.ascontiguousarray(np.round(np.ldexp(numbers, shift.astype(np.int32))), kind)
 
 
 def _numbers(tensor: Weights) -> np.ndarray:

@@ -100,7 +100,7 @@ def _export_prior(
     if net is None:
         tensors = priors.half(task.prior.state_dict().items())
     else:
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in net.arrays().items()}
+        tensors = {name: torch.from_numpy(array) for name, array in net.arrays().items()}
     priors.save(folder, tensors, description)
     return zoo.describe(folder)
 
