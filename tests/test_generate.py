@@ -149,5 +149,5 @@ def test_damaged_priors_are_model_errors(make_model, tmp_path, damage):
     made = make_model("damaged", folder=tmp_path, **arguments)
     info = add_prior(made)
     info.path.write_bytes(damage(info.path.read_bytes()))
-    with pytest.raises(ModelError, match="pixelcnn.safetensors"):
+    with pytest.raises(ModelError, match=r"pixelcnn\.safetensors"):
         generate.sample(made)

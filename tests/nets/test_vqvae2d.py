@@ -117,7 +117,8 @@ def names(module: nn.Module, *starts: str) -> set[str]:
 def test_reconstruction_loss_reaches_what_it_should(update):
     net = ImageVQVAE([8, 8], dim=4, blocks=1, quantizer={"kind": "vector", "K": 8, "update": update}).train()
     x = torch.rand(2, 3, 16, 16) - 0.5
-    loss, terms = reconstruction_loss(net, x)
+    found = reconstruction_loss(net, x)
+    loss, terms = found.value, found.terms
     encoder, decoder = names(net, "encoder."), names(net, "decoder.")
     codebook = {"quantizer.codebook"} if update == "loss" else set()
     assert all(term > 0 for term in terms.values())
@@ -134,7 +135,8 @@ def test_rate_distortion_loss_reaches_what_it_should():
     net = ImageVQVAE(**NETS["gdn"]).train()
     both = nn.ModuleDict({"net": net, "rate": ScalarRate(3, 3)})
     x = torch.rand(6, 3, 16, 16) - 0.5  # six random qualities
-    loss, terms = rate_distortion_loss(net, both["rate"], Rate(), x)
+    found = rate_distortion_loss(net, both["rate"], Rate(), x)
+    loss, terms = found.value, found.terms
     encoder, decoder, rate = names(both, "net.encoder."), names(both, "net.decoder."), names(both, "rate.")
     gain, inverse = {"net.quantizer.log_gain"}, {"net.quantizer.log_inverse_gain"}
     assert all(term > 0 for term in terms.values())
@@ -147,5 +149,6 @@ def test_rate_distortion_loss_is_its_formula_at_one_quality():
     """With one quality lambda is lambda_low, and the balance a constant factor."""
     net = ImageVQVAE(**{**NETS["gdn"], "quantizer": {"kind": "scalar", "limits": 4}})
     recipe = Rate(lambda_low=0.01, lambda_high=0.04, balance=0.5)
-    loss, terms = rate_distortion_loss(net, ScalarRate(3, 1), recipe, torch.rand(3, 3, 16, 16) - 0.5)
-    torch.testing.assert_close(loss, (terms["bits_per_pixel"] + 0.01 * terms["mse"]) / 0.1 * 0.2)
+    found = rate_distortion_loss(net, ScalarRate(3, 1), recipe, torch.rand(3, 3, 16, 16) - 0.5)
+    terms = found.terms
+    torch.testing.assert_close(found.value, (terms["bits_per_pixel"] + 0.01 * terms["mse"]) / 0.1 * 0.2)
