@@ -65,7 +65,7 @@ def _vector_part(part: VectorSlice) -> VectorPart:
     tables, steps = [], []
     for table in (part.embedding, *part.lent):
         weight = _numbers(table.weight)
-        steps.append(np.abs(weight).max() / 127)
+        steps.append(max(np.abs(weight).max(), 1e-9) / 127)
         tables.append(np.round(weight / steps[-1]).astype(np.int8))
     # inputs are in steps of their table, which the weights take in
     channels = tables[0].shape[1]

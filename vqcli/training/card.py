@@ -71,10 +71,11 @@ def _trained(facts: dict[str, Any]) -> str:
 def _measured(measured: dict[str, Any]) -> list[str]:
     if "bits_per_code" in measured:
         rows = [("this prior", measured["bits_per_code"])]
+        if "float_bits_per_code" in measured:
+            rows.append(("the float net that it was rounded from", measured["float_bits_per_code"]))
         rows += [("code frequencies alone (order 0)", measured["order_0"]), ("uniform prior", measured["uniform"])]
-        table = [f"| {name} | {bits:.3f} |" for name, bits in rows]
-        text = f"Bits for each code, {measured['on']}; the codes take {measured['bits_per_dim']} bits/dim under this prior."
-        return [text, "", "| under | bits/code |", "|---|---|", *table]
+        text = f"Bits for each code, {measured['on']}; under this prior that is {measured['bits_per_dim']} bits/dim."
+        return [text, "", "| under | bits/code |", "|---|---|", *(f"| {name} | {bits:.3f} |" for name, bits in rows)]
     figures = [
         (p["quality"] or "–", p["codec"], f"{p['bits_per_pixel']:.4f}", f"{p['psnr_db']:.2f}", p["ms_ssim"] or "–")
         for p in measured["points"]

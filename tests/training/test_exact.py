@@ -1,0 +1,73 @@
+"""A prior for entropy coding from its recipe to the files it writes."""
+
+import numpy as np
+import pytest
+
+import vqcli
+from tests.training.conftest import of
+from vqcli import packing, priors, zoo
+from vqcli.cli.info import file_facts
+from vqcli.data.shapes import Shapes
+from vqcli.errors import ModelError
+from vqcli.training import run
+
+EXACT = b"""
+description = "tiny prior for entropy coding"
+modality = "image"
+codec = "codec"
+[model]
+family = "exact"
+[model.arguments]
+hidden = 12
+levels = 1
+embedding = 4
+[data]
+crop = 32
+batch = 8
+[optimization]
+steps = 40
+learning_rate = 1e-2
+warmup = 5
+average = 0.9
+validate_every = 20
+"""
+
+
+@pytest.fixture(params=["scalar", "vector"])
+def codec(request, make_model, scalar_model, tmp_path):
+    arguments = {"widths": [8, 8], "dim": 4, "blocks": 1, "quantizer": {"kind": "vector", "K": 8}}
+    if request.param == "scalar":
+        arguments = scalar_model.info.description["arguments"]
+    return make_model("codec", folder=tmp_path, **arguments)
+
+
+def trained(output, codec, *settings):
+    recipe = of(EXACT, f"codec={codec.info.folder}", *settings)
+    return run.run(recipe, Shapes(count=300), output, device="cpu", threads=1)
+
+
+def test_a_prior_saves_bytes(tmp_path, codec):
+    info = trained(tmp_path / "exact", codec)
+    described = priors.find(info, "exact").description
+    assert described["codec"] == codec.info.digest.hex()
+    measured = described["measured"]
+    assert measured["bits_per_code"] < measured["order_0"] < measured["uniform"]
+    # 64 codes a picture: the last byte of each weighs a little
+    assert measured["float_bits_per_code"] * 0.98 < measured["bits_per_code"] < measured["float_bits_per_code"] + 8 / 64
+    model = zoo.load(info, "cpu")
+    pixels = np.concatenate([np.concatenate([Shapes().read(i + 4 * j) for i in range(4)]) for j in range(4)], 1)
+    encoded = vqcli.encode(pixels, model, coder="prior")
+    sizes = {coder: packing.file_size(model, encoded.image, coder=coder) for coder in ("auto", "prior", "packed")}
+    assert sizes["auto"] <= sizes["prior"] < sizes["packed"]
+    path = tmp_path / "shapes.vqz"
+    encoded.save(path)
+    assert np.array_equal(vqcli.decode(path, model).image.codes, encoded.codes)
+    facts = file_facts(path, encoded.header, (len(encoded.payloads[0]),))
+    assert (facts["coder"], facts["prior_digest"]) == ("prior", model.exact[1].hex())
+    with pytest.raises(ModelError, match="which is not in"):
+        vqcli.decode(path, codec)  # the same codec, without the prior
+
+
+def test_residual_levels_are_refused(tmp_path, vector_model):
+    with pytest.raises(ModelError, match="residual levels"):
+        trained(tmp_path / "exact", vector_model)
