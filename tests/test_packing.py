@@ -248,7 +248,8 @@ def test_the_prior_tells_which_it_is(prior_model, picture, monkeypatch, chunk):
     monkeypatch.setattr(packing, "CHUNK", chunk)
     image = tiles.encode_image(prior_model, picture(44, 33), quality=1.7)
     header, payloads = packing.pack_image(prior_model, image, coder="prior")
-    assert (header.coder, header.prior) == (coders.IDS["prior"], prior_model.exact[1])
+    assert header.coder == coders.IDS["prior"] and header.joint and header.prior == b""
+    assert header.digest == zoo.joint_digest(prior_model.info.digest, prior_model.exact[1])
     decoded, lost = packing.unpack_image(prior_model, vqz.unpack(vqz.pack(header, payloads)))
     assert np.array_equal(decoded.codes, image.codes) and not lost.any()
     assert packing.pack_image(prior_model, image, coder="adaptive")[0].prior == b""
@@ -282,15 +283,15 @@ def test_another_prior_or_none(make_model, prior_model, picture, tmp_path):
     model = make_model("with-prior", tmp_path, **arguments)
     assert model.info.digest == prior_model.info.digest
     file = file_of(prior_model, tiles.encode_image(prior_model, picture(12, 12)), "prior")
-    used = file.header.prior.hex()
-    with pytest.raises(ModelError, match=f"prior {used} of model with-prior, which is not in"):
+    used = file.header.digest.hex()
+    with pytest.raises(ModelError, match=r"there is no exact\.safetensors beside it"):
         packing.unpack_image(model, file)
-    other = put_prior(model, seed=1)
-    with pytest.raises(ModelError, match=f"prior {used} of model with-prior, not with .*{other.hex()}"):
+    other = zoo.joint_digest(model.info.digest, put_prior(model, seed=1)).hex()
+    with pytest.raises(ModelError, match=f"with-prior and its prior .{used}., not with those in .*{other}"):
         packing.unpack_image(zoo.load(model.info, "cpu"), file)
     plain = file_of(prior_model, tiles.encode_image(prior_model, picture(12, 12)), "adaptive")
     packing.unpack_image(model, plain)  # which needs none
-    assert put_prior(model, seed=0).hex() == used
+    assert put_prior(model, seed=0) == prior_model.exact[1]
     packing.unpack_image(zoo.load(model.info, "cpu"), file)
 
 

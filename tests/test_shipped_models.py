@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import vqcli
-from vqcli import baselines, metrics, zoo
+from vqcli import baselines, metrics, priors, zoo
 from vqcli.cli.main import app
 from vqcli.coders import packed
 from vqcli.media import image
@@ -94,3 +94,26 @@ def test_demo(tmp_path, monkeypatch):
     assert row.shape[1] > 5 * 300
     for name in ("photo-q2", "photo-q5", "photo-q9", "tokens"):
         assert Path(f"vq-demo/{name}.vqz").stat().st_size in [point["size_bytes"] for point in points]
+
+
+@pytest.mark.parametrize("name", ["photo", "tokens"])
+def test_the_exact_prior_beats_every_other_coder(name, request):
+    model, original = request.getfixturevalue(name), image.read(PARROTS).pixels
+    sizes = {coder: len(vqcli.encode(original, model, coder=coder).data) for coder in ("adaptive", "prior", "auto")}
+    assert sizes["auto"] == sizes["prior"] < 0.96 * sizes["adaptive"]
+    measured = priors.find(model.info, "exact").description["measured"]
+    assert measured["bits_per_code"] <= 1.001 * measured["float_bits_per_code"]
+
+
+def test_kit_foxes_are_drawn_as_red_foxes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VQ_MODELS", raising=False)
+    result = CliRunner().invoke(app, ["sample", "--prior", "pixelcnn", "--class", "kit_fox", "-n", "1", "--seed", "7"])
+    assert result.exit_code == 0, result.stderr
+    assert "red foxes" in result.stderr
+    assert image.read(Path("sample.png")).pixels.shape == (64, 64, 3)
+
+
+def test_the_class_prior_knows_more_than_frequencies(tokens):
+    measured = priors.find(tokens.info, "pixelcnn").description["measured"]
+    assert measured["bits_per_code"] < 0.9 * measured["order_0"]

@@ -152,9 +152,9 @@ def decode(
 def load_for(header: Header, model: str | LoadedModel | None, device: str = "auto") -> LoadedModel:
     """The model that a file was made with. Raises ModelError if it is missing, or `model` is another one."""
     if model is None:
-        return zoo.load(zoo.find_for_file(header.model, header.digest), device)
+        return zoo.load(zoo.find_for_file(header.model, header.digest, header.joint), device)
     info = zoo.find(model) if isinstance(model, str) else model.info
-    zoo.check_digest(info, header.model, header.digest)
+    zoo.check_digest(info, header.model, header.digest, header.joint)
     return zoo.load(info, device) if isinstance(model, str) else model
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from vqcli import coders, priors, vqz
+from vqcli import coders, vqz, zoo
 from vqcli.coders.prior_net import Net
 from vqcli.coders.statistics import Statistics
 from vqcli.errors import BadFile, ModelError, UsageError, VqError
@@ -69,8 +69,10 @@ def pack_image(
     attempts = []
     for name in coders.candidates(coder, model.statistics, net):
         payloads = tuple(_together(partial(_encode, model, header, image, name, net), parts))
-        used = replace(header, coder=coders.IDS[name], prior=digest if name == "prior" else b"")
-        attempts.append((sum(map(len, payloads)) + len(used.prior), used, payloads))
+        used = replace(header, coder=coders.IDS[name])
+        if name == "prior":  # one digest names both, so the header is no longer than without
+            used = replace(used, digest=zoo.joint_digest(header.digest, digest), joint=True)
+        attempts.append((sum(map(len, payloads)), used, payloads))
     for _, attempt, payloads in sorted(attempts, key=lambda attempt: attempt[0]):
         decoded, _ = unpack_image(model, vqz.unpack(vqz.pack(attempt, payloads)))
         if np.array_equal(decoded.codes, image.codes):
@@ -142,18 +144,22 @@ def _check_fits(model: LoadedModel, header: Header) -> None:
 
 
 def _prior_of(model: LoadedModel, header: Header) -> Net:
-    """The very prior that a file was made with. Raises ModelError that names both if there is another, or none."""
-    if not header.prior:
+    """The very prior that a file was made with. Raises ModelError if there is another beside the model, or none."""
+    if not (header.joint or header.prior):
         raise BadFile("the file needs a prior and does not say which")
-    found = model.exact
-    if found is None or found[1] != header.prior:
-        path = priors.path_of(model.info.folder, "exact")
-        there = f"not with {path} ({found[1].hex()})" if found else f"which is not in {model.info.folder}"
+    if model.exact is None:
         raise ModelError(
-            f"the file was made with prior {header.prior.hex()} of model {model.info.name}, {there}",
-            f"put the right {path.name} beside the model",
+            f"the file needs the exact prior of model {model.info.name}, and there is no {zoo.EXACT} beside it",
+            f"put it into {model.info.folder}",
         )
-    return found[0]
+    net, digest = model.exact
+    if header.joint:
+        zoo.check_digest(model.info, header.model, header.digest, joint=True)
+    elif digest != header.prior:
+        raise ModelError(
+            f"the file was made with prior {header.prior.hex()}, not with {digest.hex()} beside {model.info.name}"
+        )
+    return net
 
 
 def keep_levels(model: LoadedModel, image: ImageCodes, levels: int) -> ImageCodes:

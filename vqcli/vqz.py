@@ -13,8 +13,9 @@ set on all but the last byte, at most 6 bytes, no needless trailing zero group. 
     u8        quality: tenths of the model's quality step, 0 if it has none
     u8        levels: 1..64; level 0 is the coarsest, the last ones can be dropped
     u8 + n    model name: its length, then that many bytes of [a-z0-9][a-z0-9._-]{0,63}
-    8         model digest: the first 8 bytes of the SHA-256 of the model file
-    u8 (+ 8)  1 and the digest of the prior that the coder used, or 0 and nothing
+    8         model digest: the first 8 bytes of the SHA-256 of the model file (see the next line for 2)
+    u8 (+ 8)  the prior that the coder used: 0 none; 1 and its digest; or 2: the digest above is the first 8
+              bytes of the SHA-256 of the model's digest and the prior's, 16 bytes: one name for both
     varints   size of the original:
                 image  width 1..2^20, height 1..2^20 (width * height <= 2^32), channels 1..4
                 audio  samples 1..2^36, rate_hz 1..2^20, channels 1..64

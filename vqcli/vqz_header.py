@@ -31,7 +31,8 @@ class Header:
 
     `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, rate_mhz). Each
     group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`. `digest` and `prior` are 8 bytes, no
-    prior is b"". `chunk` is cut to the grid, () if it covers the grid. A value out of its range is BadFile.
+    prior is b""; with `joint` the digest is that of model and prior together. `chunk` is cut to the grid, () if it
+    covers the grid. A value out of its range is BadFile.
     """
 
     modality: str
@@ -45,6 +46,7 @@ class Header:
     quality: int = 0
     chunk: tuple[int, ...] = ()
     prior: bytes = b""
+    joint: bool = False
     codes_crcs: tuple[int, ...]
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -60,6 +62,7 @@ class Header:
         within("quality", self.quality, 0, 255)
         require(bool(MODEL_NAME.fullmatch(self.model)), f"bad model name {self.model!r}")
         require(len(self.digest) == 8 and len(self.prior) in (0, 8), "a digest is not 8 bytes long")
+        require(not (self.joint and self.prior), "a prior is named twice")
         require(len(self.grid) == _GRID_DIMS[self.modality], f"the grid has {len(self.grid)} dimensions")
         within("the grid's smallest side", min(self.grid), 1, 2**33)
         within("number of groups", self.groups, 1, 4096)
@@ -102,7 +105,7 @@ def write_fields(header: Header, index: Sequence[tuple[int, int]]) -> bytes:
     """The header fields; `index` holds (length in bytes, CRC-32) of each payload."""
     fields = bytearray((MODALITIES.index(header.modality) + 1, header.coder, header.quality, header.levels))
     fields += bytes([len(header.model)]) + header.model.encode() + header.digest
-    fields += bytes([bool(header.prior)]) + header.prior
+    fields += bytes([2 if header.joint else bool(header.prior)]) + header.prior
     fields += b"".join(map(varint, (*header.size, *header.grid, *(header.chunk or (0,)))))
     runs = [(k, len(list(run))) for k, run in itertools.groupby(header.codebook_sizes)]
     fields += bytes([len(runs)]) + b"".join(varint(k) + varint(count) for k, count in runs)
@@ -119,7 +122,8 @@ def read_fields(fields: Reader) -> tuple[Header, list[tuple[int, int]]]:
     within("modality", modality_id, 1, len(MODALITIES))
     modality = MODALITIES[modality_id - 1]
     model, digest = fields.take(fields.u8()).decode("latin-1"), fields.take(8)
-    prior = fields.take(8) if fields.u8() else b""
+    within("the kind of prior", kind := fields.u8(), 0, 2)
+    prior = fields.take(8) if kind == 1 else b""
     size = tuple(fields.varint() for _ in _SIZE_BOUNDS[modality])
     grid = tuple(fields.varint() for _ in range(_GRID_DIMS[modality]))
     chunk = (first, *(fields.varint() for _ in grid[1:])) if (first := fields.varint()) else ()
@@ -133,7 +137,8 @@ def read_fields(fields: Reader) -> tuple[Header, list[tuple[int, int]]]:
         metadata = json.loads(text.decode() or "{}")
     header = Header(
         modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels, model=model,
-        digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, codes_crcs=codes_crcs, metadata=metadata,
+        digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, joint=kind == 2, codes_crcs=codes_crcs,
+        metadata=metadata,
     )  # fmt: skip
     records = header.levels * header.chunk_count
     require(records * 5 <= len(fields), "the header is too short for its index")  # before a list of that length

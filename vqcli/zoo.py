@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FILE = "model.safetensors"
+EXACT = "exact.safetensors"  # the prior that entropy coding uses (priors.py)
 DEFAULTS = {"image": "photo"}  # the model of `vq encode` for each modality
 LARGEST_HEADER = 2**24
 STATISTICS = "statistics."  # prefix of the tensors that belong to the coders, not to the net
@@ -146,29 +147,48 @@ def find(name: str) -> ModelInfo:
     raise ModelError(f"no model {name} in {_places()}", near_matches(name, [info.name for info in list_models()]))
 
 
-def find_for_file(name: str, digest: bytes) -> ModelInfo:
-    """The model with this digest, whatever it is called now. Raises ModelError that says what was there instead."""
+def find_for_file(name: str, digest: bytes, joint: bool = False) -> ModelInfo:
+    """The model with this digest, whatever it is called now; `joint` if the digest is that of model and exact prior.
+
+    Raises ModelError that says what was there instead.
+    """
     folders = [path.parent for base in search_path() for path in sorted(base.glob(f"*/{FILE}"))]
     folders.sort(key=lambda folder: folder.name != name)  # a digest costs reading the file: try the likely ones first
     for folder in folders:
         # by its bytes alone: a broken model in another folder is not the business of this file
-        if digest_of(folder / FILE) == digest:
+        if digest_in(folder, joint) == digest:
             return describe(folder)
     if folders and folders[0].name == name:
-        check_digest(describe(folders[0]), name, digest)
+        check_digest(describe(folders[0]), name, digest, joint)
     raise ModelError(
-        f"the file needs model {name} ({digest.hex()}), which is not in {_places()}",
+        f"the file needs model {name}{' and its prior' * joint} ({digest.hex()}), not to be found in {_places()}",
         "name the folder that holds it in VQ_MODELS, or the model itself with --model",
     )
 
 
-def check_digest(info: ModelInfo, name: str, digest: bytes) -> None:
-    """Raise ModelError unless `info` is the very model that a file was made with."""
-    if info.digest != digest:
+def check_digest(info: ModelInfo, name: str, digest: bytes, joint: bool = False) -> None:
+    """Raise ModelError unless `info` is the very model that a file was made with, if `joint` with its exact prior."""
+    found = digest_in(info.folder, joint)
+    if found != digest:
+        there = f"not with those in {info.folder}" if joint else f"not with {info.folder}"
         raise ModelError(
-            f"the file was made with model {name} ({digest.hex()}), not with {info.folder} ({info.digest.hex()})",
+            f"the file was made with model {name}{' and its prior' * joint} ({digest.hex()}), "
+            + (f"{there} ({found.hex()})" if found else f"and there is no {EXACT} in {info.folder}"),
             "put the right version in a folder of its own and name it with --model",
         )
+
+
+def digest_in(folder: Path, joint: bool) -> bytes | None:
+    """Digest of the model in a folder, or of model and exact prior together; None if there is no such prior."""
+    own = digest_of(folder / FILE)
+    if not joint:
+        return own
+    return joint_digest(own, digest_of(folder / EXACT)) if (folder / EXACT).is_file() else None
+
+
+def joint_digest(model: bytes, prior: bytes) -> bytes:
+    """One name, 8 bytes, for all that a file needs that the exact prior coded: from the digests of both."""
+    return hashlib.sha256(model + prior).digest()[:8]
 
 
 def describe(folder: Path) -> ModelInfo:

@@ -47,7 +47,7 @@ class CodeFiles:
         """uint16 [rows, columns, groups]. Raises BadFile, also for files that another model made."""
         file = vqz.read(self._files[index])
         try:
-            zoo.check_digest(self._codec.info, file.header.model, file.header.digest)
+            zoo.check_digest(self._codec.info, file.header.model, file.header.digest, file.header.joint)
             codes, _ = packing.unpack_image(self._codec, file)
         except ModelError as error:
             raise BadFile(str(error)) from None
