@@ -88,4 +88,6 @@ app.command()(demo)
 def main() -> None:
     # On busy cores waiting threads that spin can slow torch tenfold; it reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # numpy's products are small and coders work on chunks side by side: threads of its own only get in the way
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app()
