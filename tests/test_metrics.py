@@ -111,3 +111,10 @@ def test_interpolation_is_straight_over_the_logarithm_of_the_rate():
     assert metrics.interpolate(points, 0.99) is None
     assert metrics.interpolate(points, 4.01) is None
     assert metrics.interpolate([], 1.0) is None
+
+
+def test_codes_are_counted_by_group():
+    counts = metrics.CodeCounts((4, 2))
+    counts.add(np.array([[[0, 1]], [[0, 0]]]))
+    counts.add(np.array([[[0, 1]], [[0, 0]]]))
+    assert counts.usages() == [(0.5, pytest.approx(2)), (0.5, pytest.approx(1))]

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import torch
 
 from vqcli import baselines, coders, generate, metrics, packing, priors, tiles, vqz
 from vqcli.data.dataset import Dataset
 from vqcli.data.sources import Source, open_sources
-from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.errors import BadFile, UsageError
+from vqcli.nets.vqvae2d import from_pixels
 from vqcli.priors import PriorInfo
-from vqcli.recipe import Data
 from vqcli.zoo import LoadedModel
 
 
@@ -180,7 +179,7 @@ def code_costs(
     """
     tenths = [tiles.resolve_quality(model, quality) for quality in qualities]
     sizes = model.net.quantizer.codebook_sizes
-    counts = {quality: np.zeros((len(sizes), max(sizes)), np.int64) for quality in tenths}
+    counts = {quality: metrics.CodeCounts(sizes) for quality in tenths}
     usable = coders.candidates("auto", model.statistics, model.exact and model.exact[0])
     found: dict[tuple[int, str], list[_File]] = {}
     for index in range(len(names)):
@@ -192,8 +191,7 @@ def code_costs(
         latents, area = tiles.encode_latents(model, pixels), pixels.shape[0] * pixels.shape[1]
         for quality in tenths:
             image = tiles.quantize(model, latents, pixels, quality)
-            for group, row in zip(image.codes, counts[quality], strict=True):
-                row += np.bincount(group.ravel(), minlength=len(row))
+            counts[quality].add(image.codes)
             for coder in usable:
                 header, payloads = packing.pack_image(model, image, coder=coder)
                 file = _File(sum(map(len, payloads)), len(vqz.pack(header, payloads)), image.codes.size, area)
@@ -204,8 +202,7 @@ def code_costs(
     costs = []
     for quality in tenths:
         first, *others = (_cost(coder, quality, found[quality, coder]) for coder in usable)
-        rows = zip(counts[quality], sizes, strict=True)
-        perplexities = [metrics.usage_and_perplexity(row[:K]).perplexity for row, K in rows]
+        perplexities = [usage.perplexity for usage in counts[quality].usages()]
         bits = float(np.log2(perplexities).mean())  # groups have equally many codes
         _, _, codes, pixels = np.sum(found[quality, usable[0]], axis=0).tolist()
         costs += [first, CodeCost(ORDER_0, quality / 10, first.pictures, bits, None, bits * codes / pixels), *others]
@@ -227,10 +224,11 @@ def pixelcnn_cost(
     Teacher-forced: each code given the true ones before it, and the class where the prior knows it by the name that
     `pictures` has for it. Raises UsageError if it cannot do without a class and knows none of them.
     """
-    data = data_of(info)
+    data = generate.data_of(info)
     net = priors.load_pixelcnn(info, model.device)
     batch = pictures.held_out_batch(data, len(pictures))
-    numbers = np.array([_label(info, pictures.classes[label]) if label >= 0 else -1 for label in batch.labels])
+    names = [pictures.classes[label] if label >= 0 else "" for label in batch.labels]
+    numbers = np.array([info.number_of(name) for name in names])
     if net.unlabelled:
         numbers[numbers < 0] = net.labels  # the row for no label
     kept = np.flatnonzero((numbers >= 0) | (net.labels == 0))
@@ -252,24 +250,9 @@ def pixelcnn_cost(
 @torch.inference_mode()
 def codes_of(model: LoadedModel, pixels: np.ndarray) -> torch.Tensor:
     """Codes int64 [N, groups, rows, columns] of small pictures uint8 [N, H, W, 3], side by side; no qualities."""
-    x = torch.from_numpy(pixels).to(model.device).movedim(-1, 1).float() / 255 - 0.5
+    x = from_pixels(pixels, model.device)
     codes: torch.Tensor = model.net.quantizer.codes(model.net.encoder(x), None)
     return codes
-
-
-def data_of(info: PriorInfo | None) -> Data:
-    """How pictures are brought to the size that a prior was trained on; to the agreed size without one."""
-    side = generate.AGREED_SIZE
-    told = info.description.get("recipe", {}).get("data") if info else None
-    try:
-        return msgspec.convert(told or {"size": side, "crop": side}, Data)
-    except msgspec.ValidationError as error:
-        raise ModelError(f"{info.path if info else ''} does not say what it was trained on: {error}") from None
-
-
-def _label(info: PriorInfo, name: str) -> int:
-    known = info.aliases.get(name, name)
-    return info.classes.index(known) if known in info.classes else -1
 
 
 def to_measure(data: Path) -> Dataset:

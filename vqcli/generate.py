@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import msgspec
 import numpy as np
 from PIL import Image
 
@@ -19,9 +20,11 @@ from vqcli.media.image import MAX_PIXELS
 from vqcli.nets.sampling import AS_LEARNED, Sampling
 from vqcli.packing import ImageCodes
 from vqcli.priors import PriorInfo
+from vqcli.recipe import Data
 from vqcli.tiles import Report, silent
 from vqcli.zoo import LoadedModel
 
+PREFERRED = "tokens"
 PRIORS = ("pixelcnn", "uniform")
 KEPT = ("top", "left", "box")
 BATCH = 16  # samples drawn side by side: more gain nothing on a CPU, and keep the progress from moving
@@ -51,18 +54,27 @@ class Samples:
 
 
 def find_model(family: str = "pixelcnn") -> zoo.ModelInfo:
-    """The model to sample from when none is named: the default model, else the first that has such a prior."""
+    """The model to sample from when none is named: the preferred one, else the first that has such a prior."""
     known = priors.models_with(family)
-    named = [info for info in known if info.name in (*zoo.DEFAULTS.values(), "tokens")]
     if not known:
         raise ModelError(f"no model has a prior {family}", "vq train pixelcnn pictures/ -o NAME trains one")
-    return (named or known)[0]
+    return next((info for info in known if info.name == PREFERRED), known[0])
 
 
 def size_of(prior: PriorInfo | None) -> tuple[int, int]:
     """Height and width that a prior was trained on, in pixels."""
-    side = prior.description.get("recipe", {}).get("data", {}).get("crop", AGREED_SIZE) if prior else AGREED_SIZE
+    side = data_of(prior).crop
     return side, side
+
+
+def data_of(info: PriorInfo | None) -> Data:
+    """How pictures are brought to the size that a prior was trained on; to the agreed size without one."""
+    side = AGREED_SIZE
+    told = info.description.get("recipe", {}).get("data") if info else None
+    try:
+        return msgspec.convert(told or {"size": side, "crop": side}, Data)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"{info.path if info else ''} does not say what it was trained on: {error}") from None
 
 
 def sample(

@@ -27,9 +27,9 @@ from vqcli.errors import UsageError
 from vqcli.evaluation import codes_of
 from vqcli.generate import Samples
 from vqcli.nets.sampling import AS_LEARNED, Sampling
+from vqcli.nets.vqvae2d import to_pixels
 from vqcli.recipe import Data
 from vqcli.tiles import silent
-from vqcli.training.tasks import as_pixels
 from vqcli.zoo import LoadedModel
 
 CROPS = 2  # of each real picture, as the prior's training cuts them
@@ -265,5 +265,5 @@ def recoded(model: LoadedModel, pixels: np.ndarray) -> np.ndarray:
     made = [pixels[:0]]
     for first in range(0, len(pixels), BATCH // 2):
         codes = codes_of(model, pixels[first : first + BATCH // 2])
-        made.append(as_pixels(model.net.decode(codes))[:, : pixels.shape[1], : pixels.shape[2]])
+        made.append(to_pixels(model.net.decode(codes))[:, : pixels.shape[1], : pixels.shape[2]])
     return np.concatenate(made)

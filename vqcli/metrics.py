@@ -120,6 +120,23 @@ def usage_and_perplexity(counts: np.ndarray) -> Usage:
     return Usage(seen.size / counts.size, float(np.exp(-(shares * np.log(shares)).sum())))
 
 
+class CodeCounts:
+    """How often each code of each group came, over as many pictures as are added."""
+
+    def __init__(self, codebook_sizes: Sequence[int]) -> None:
+        self._sizes = codebook_sizes
+        self._counts = np.zeros((len(codebook_sizes), max(codebook_sizes)), np.int64)
+
+    def add(self, codes: np.ndarray) -> None:
+        """Count codes [groups, *grid]."""
+        for group, row in zip(codes, self._counts, strict=True):
+            row += np.bincount(group.ravel(), minlength=len(row))
+
+    def usages(self) -> list[Usage]:
+        """Use of each group's codebook."""
+        return [usage_and_perplexity(row[:K]) for row, K in zip(self._counts, self._sizes, strict=True)]
+
+
 # ---------------------------------------------------------------- rates
 
 

@@ -62,12 +62,17 @@ class PriorInfo:
         """First 8 bytes of the SHA-256 of the file."""
         return zoo.digest_of(self.path)
 
+    def number_of(self, name: str) -> int:
+        """The number of a class or alias, -1 for a name that is neither."""
+        known = self.aliases.get(name, name)
+        return self.classes.index(known) if known in self.classes else -1
+
     def label_of(self, name: str) -> int:
         """The number of a class or alias. Raises UnknownLabel with near matches."""
-        known = self.aliases.get(name, name)
-        if known not in self.classes:
+        number = self.number_of(name)
+        if number < 0:
             raise UnknownLabel(f"this prior knows no {name}", near_matches(name, [*self.classes, *self.aliases]))
-        return self.classes.index(known)
+        return number
 
 
 def path_of(folder: Path, family: str) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vqcli.errors import BadFile, UsageError
+from vqcli.nets.vqvae2d import from_pixels, to_pixels
 from vqcli.packing import ImageCodes, file_size
 from vqcli.zoo import LoadedModel
 
@@ -96,7 +97,7 @@ def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent)
         x = x[:, dy : dy + bottom - top, dx : dx + right - left]
         if image.channels == 1:
             x = x.mean(0, keepdim=True)
-        pixels[top:bottom, left:right] = ((x + 0.5) * 255).round().clamp(0, 255).byte().movedim(0, -1).cpu().numpy()
+        pixels[top:bottom, left:right] = to_pixels(x[None])[0]
         report(done)
     return pixels
 
@@ -138,7 +139,7 @@ def _latent_tiles(model: LoadedModel, pixels: np.ndarray, report: Report) -> Ite
     rows, columns = net.grid(*pixels.shape[:2])
     for inner, outer, done in _tiles(rows, columns, TILE // net.stride, net.encoder_margin):
         region = _padded(pixels, *(slice(s.start * net.stride, s.stop * net.stride) for s in outer))
-        x = torch.tensor(region, device=model.device).movedim(-1, 0).float()[None] / 255 - 0.5
+        x = from_pixels(region[None], model.device)
         z_e = net.encoder(x.expand(-1, net.channels, -1, -1))[0]
         yield inner, z_e[(slice(None), *_within(inner, outer))]
         report(done)

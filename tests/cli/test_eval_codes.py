@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.cli.test_eval_samples import shapes, with_prior  # noqa: F401
-from vqcli import evaluation, priors, tiles, zoo
+from vqcli import evaluation, generate, priors, tiles, zoo
 from vqcli.data.dataset import Dataset
 from vqcli.media import image
 
@@ -79,7 +79,7 @@ def test_a_pixelcnn_is_measured_given_the_class(vq, with_prior, shapes):  # noqa
     net = priors.load_pixelcnn(info, model.device)
     pictures = evaluation.to_measure(Path("shapes/train"))
     assert isinstance(pictures, Dataset) and len(pictures) == 18
-    batch = pictures.held_out_batch(evaluation.data_of(info), 18)
+    batch = pictures.held_out_batch(generate.data_of(info), 18)
     label = torch.tensor([{"triangle": 0, "disc": 1, "square": 2}[pictures.classes[n]] for n in batch.labels])
     nats = net.loss(evaluation.codes_of(model, batch.pixels), label)
     assert rows[-1]["bits_per_code"] == pytest.approx(float(nats) / np.log(2), rel=1e-5)

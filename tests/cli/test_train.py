@@ -78,3 +78,8 @@ def test_recipes(vq):
     assert recipe.parse(printed.encode(), "printed") == recipe.load("photo")
     assert json.loads(vq("recipes", "--json").stdout).keys() == set(recipe.names())
     assert vq("recipes", "foto").exit_code == 2
+
+
+def test_a_batch_that_does_not_part_evenly(vq, pictures):
+    result = vq("train", "tiny.toml", "pictures", "-o", "other", "--set", "optimization.accumulate=3")
+    assert result.exit_code == 2 and "equal parts" in result.stderr

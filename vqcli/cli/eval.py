@@ -77,12 +77,7 @@ def evaluate(
     given = numbers(qualities)
 
     sizes = loaded.net.quantizer.codebook_sizes
-    counts = np.zeros((len(sizes), max(sizes)), np.int64)
-
-    def look(codes: np.ndarray) -> None:
-        for group, row in zip(codes, counts, strict=True):
-            row += np.bincount(group.ravel(), minlength=len(row))
-
+    counts = metrics.CodeCounts(sizes)
     with ui.progress(f"measuring {ui.plural(len(paths), 'picture')}") as shown:
         measured = evaluation.evaluate(
             loaded,
@@ -93,7 +88,7 @@ def evaluate(
             coder=coder,
             report=shown,
             complain=ui.complain,
-            look=look,
+            look=counts.add,
         )
         points = list(measured)
     if not points:
@@ -125,8 +120,7 @@ def evaluate(
     for codec, (psnr_db, ms_ssim) in evaluation.margins(means).items():
         ui.say(f"{means[0].codec} above {codec}: {_span(psnr_db, '.2f')} dB, {_span(ms_ssim, '.4f')} MS-SSIM")
     if not tiles.qualities(loaded):
-        usage = [metrics.usage_and_perplexity(row[:K]) for row, K in zip(counts, sizes, strict=True)]
-        used, perplexity = np.mean(usage, axis=0)
+        used, perplexity = np.mean(counts.usages(), axis=0)
         ui.say(f"codes used: {used:.1%} of each codebook, perplexity {perplexity:.0f} of {max(sizes)}")
 
 

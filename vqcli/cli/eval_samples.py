@@ -59,7 +59,7 @@ def samples(
     loaded = zoo.load(model if model is not None else generate.find_model(), device)
     source = evaluation.open_pictures(data)
     real, held_out = Dataset(source, held_out=False), Dataset(source, held_out=True)
-    piece = evaluation.data_of(priors.find(loaded.info, "pixelcnn"))
+    piece = generate.data_of(priors.find(loaded.info, "pixelcnn"))
 
     # drawn first: what does not fit together shows before the classifier learns
     drawn = {}

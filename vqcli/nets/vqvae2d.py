@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +18,16 @@ from torch import Tensor, nn
 from vqcli.nets.quantizer import Quantized, Quantizer, ScalarQuantizer, VectorQuantizer
 
 QUANTIZERS: dict[str, type[Quantizer]] = {"vector": VectorQuantizer, "scalar": ScalarQuantizer}
+
+
+def from_pixels(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Pixels uint8 [B, H, W, C] as nets take them: float [B, C, H, W] in -0.5 .. 0.5."""
+    return torch.tensor(pixels, device=device).movedim(-1, 1).float() / 255 - 0.5
+
+
+def to_pixels(x: Tensor) -> np.ndarray:
+    """What nets make, float [B, C, H, W], as pixels uint8 [B, H, W, C]."""
+    return ((x.float() + 0.5) * 255).round().clamp(0, 255).byte().movedim(1, -1).cpu().numpy()
 
 
 class ResidualBlock(nn.Module):

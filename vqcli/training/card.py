@@ -23,18 +23,10 @@ BESIDE = ("JPEG", "WebP")
 def measure(model: zoo.LoadedModel, held_out: Dataset) -> dict[str, Any]:
     """Rate and distortion on whole held-out pictures, usual codecs at equal bytes beside, and the use of the codes."""
     names = held_out.names[:MEASURED]
-    sizes = model.net.quantizer.codebook_sizes
-    counts = np.zeros((len(sizes), max(sizes)), np.int64)
-
-    def look(codes: np.ndarray) -> None:
-        for group, row in zip(codes, counts, strict=True):
-            row += np.bincount(group.ravel(), minlength=len(row))
-
+    counts = metrics.CodeCounts(model.net.quantizer.codebook_sizes)
     qualities = evaluation.spread(model, 3)
-    points = list(evaluation.evaluate(model, names, held_out.pixels, qualities, beside=BESIDE, look=look))
-    used, perplexity = np.mean(
-        [metrics.usage_and_perplexity(row[:K]) for row, K in zip(counts, sizes, strict=True)], axis=0
-    )
+    points = list(evaluation.evaluate(model, names, held_out.pixels, qualities, beside=BESIDE, look=counts.add))
+    used, perplexity = np.mean(counts.usages(), axis=0)
     return {
         "on": f"{len(names)} held-out pictures",
         "points": [_as_dict(point) for point in _comparable(evaluation.means(points))],
@@ -61,9 +53,10 @@ def _trained(facts: dict[str, Any]) -> str:
     recipe = facts["recipe"]
     items = recipe["data"]["batch"] * facts["processes"]
     minutes = facts["trained_seconds"] / 60
+    chosen = "Held-out pictures chose these weights. " if facts.get("measured") else ""
     return (
         f"{facts['steps']:,} steps of {items} crops of {recipe['data']['crop']} pixels, from {facts['pictures']:,} "
-        f"pictures, in {minutes:.1f} minutes on {facts['machine']}. Held-out pictures chose these weights. "
+        f"pictures, in {minutes:.1f} minutes on {facts['machine']}. {chosen}"
         f"The recipe is in [recipe.toml](recipe.toml), the whole course in log.jsonl (`vq report {facts['name']}`)."
     )
 

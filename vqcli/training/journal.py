@@ -175,14 +175,9 @@ def compare(originals: np.ndarray, reconstructions: np.ndarray, gap: int = 4) ->
     """Both uint8 [B, H, W, 3] as one picture on white: rows of eight, originals above reconstructions."""
     if originals.shape != reconstructions.shape or originals.ndim != 4 or not len(originals):
         raise UsageError(f"no comparison of pictures {originals.shape} with {reconstructions.shape}")
-    rows = []
-    for first in range(0, len(originals), COLUMNS):
-        for batch in (originals, reconstructions):
-            row = drawing.side_by_side(list(batch[first : first + COLUMNS]), gap=gap)
-            rows.append(np.pad(row, ((0, gap), (gap, gap), (0, 0)), constant_values=255))
-    width = rows[0].shape[1]
-    rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    return np.pad(np.concatenate(rows), ((gap, 0), (0, 0), (0, 0)), constant_values=255)
+    starts = range(0, len(originals), COLUMNS)
+    rows = [list(batch[first : first + COLUMNS]) for first in starts for batch in (originals, reconstructions)]
+    return drawing.grid(rows, gap=gap)
 
 
 def machine() -> dict[str, Any]:

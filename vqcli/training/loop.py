@@ -68,9 +68,9 @@ def train(
     """Train `task` by its recipe; its best weights are in place when this returns.
 
     Of several processes the first alone has a `journal`, and writes. The state goes to `folder` every few minutes and
-    at the end. With `budget_s` the schedule follows the clock
-    and ends after that many seconds, or after the recipe's steps if they come first. Interrupting saves the state,
-    then raises on. Raises VqError if the loss stops being finite or memory runs out; the last checkpoint is then good.
+    at the end. With `budget_s` the schedule follows the clock and ends after that many seconds, or after the recipe's
+    steps if they come first. Interrupting saves the state, then raises on. Raises VqError if the loss stops being
+    finite or memory runs out; the last checkpoint is then good.
     """
     recipe, options = task.recipe, task.recipe.optimization
     learned = [parameter for parameter in task.parameters() if parameter.requires_grad]

@@ -151,6 +151,11 @@ def _source(
 
 
 def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:
+    if recipe.data.batch % recipe.optimization.accumulate:
+        raise UsageError(
+            f"a batch of {recipe.data.batch} cannot be cut into {recipe.optimization.accumulate} equal parts",
+            "--set optimization.accumulate to a divisor of data.batch",
+        )
     if not MODEL_NAME.fullmatch(output.resolve().name):
         raise UsageError(f"{output.name} cannot name a model", "small letters, digits, dots and dashes")
     if not resume and ((output / checkpoint.NAME).exists() or (output / zoo.FILE).exists()):

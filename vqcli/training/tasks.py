@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli import zoo
@@ -19,6 +18,7 @@ from vqcli.errors import ModelError, UsageError
 from vqcli.nets.pixelcnn import PixelCNN
 from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.nets.rate import ScalarRate
+from vqcli.nets.vqvae2d import from_pixels
 from vqcli.recipe import Recipe
 from vqcli.training.losses import Loss, rate_distortion_loss, reconstruction_loss
 
@@ -136,10 +136,4 @@ def as_input(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     labels = torch.from_numpy(batch.labels).to(device)
     if batch.pixels.dtype == np.uint16:
         return torch.from_numpy(batch.pixels.astype(np.int64)).to(device).movedim(-1, 1), labels
-    return torch.from_numpy(batch.pixels).to(device).movedim(-1, 1).float() / 255 - 0.5, labels
-
-
-def as_pixels(x: Tensor) -> np.ndarray:
-    """float [B, 3, H, W] in -0.5 .. 0.5 -> uint8 [B, H, W, 3]."""
-    whole = F.hardtanh(x.float(), -0.5, 0.5).add(0.5).mul(255).round()
-    return whole.to(torch.uint8).movedim(1, -1).cpu().numpy()
+    return from_pixels(batch.pixels, device), labels

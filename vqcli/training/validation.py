@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from vqcli.data.dataset import Dataset
+from vqcli.nets.vqvae2d import to_pixels
 from vqcli.recipe import Data
-from vqcli.training.tasks import Task, as_input, as_pixels
+from vqcli.training.tasks import Task, as_input
 
 ITEMS = 128  # enough to tell better from worse, few enough to cost little of the run
 SHOWN = 8
@@ -38,7 +39,7 @@ class Validation:
         pixels, _ = as_input(self.batch, self.device)
         with _judging(task, self.device):
             made = task.show(pixels[:SHOWN])
-        return None if made is None else (self.batch.pixels[:SHOWN], as_pixels(made))
+        return None if made is None else (self.batch.pixels[:SHOWN], to_pixels(made))
 
 
 class _judging:
