@@ -81,3 +81,21 @@ def picture() -> Callable[..., np.ndarray]:
         return (np.abs(slopes % 390 - 195) + noise).astype(np.uint8)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def clips_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of three made voices, low, middle and high, with eight clips of 0.8 to 1.2 s each."""
+    from vqcli.media import audio
+
+    folder = tmp_path_factory.mktemp("clips")
+    for speaker, hz in (("low", 90.0), ("middle", 140.0), ("high", 220.0)):
+        (folder / speaker).mkdir()
+        for number in range(8):
+            draw = np.random.default_rng([number, int(hz)])
+            time = np.arange(round(16_000 * draw.uniform(0.8, 1.2))) / 16_000
+            cycles = np.cumsum(hz * (1 + 0.1 * np.sin(2 * np.pi * (0.5 + number / 4) * time))) / 16_000
+            hum = sum(np.cos(2 * np.pi * k * cycles) / k for k in range(1, 15))
+            sound = 0.1 * hum * (np.sin(2 * np.pi * 1.5 * time + number) > -0.6) + draw.normal(0, 0.005, len(time))
+            audio.write(folder / speaker / f"{number}.wav", sound[None].astype(np.float32), 16_000)
+    return folder

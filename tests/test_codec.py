@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import codec, packing, tiles, zoo
+from vqcli import codec_image, packing, tiles, zoo
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError, VqError
 from vqcli.media import image
 
@@ -145,7 +145,7 @@ def test_salvage_shows_lost_chunks_in_grey(scalar_model, picture, monkeypatch):
         vqcli.decode(bytes(data), scalar_model)
     decoded = vqcli.decode(bytes(data), scalar_model, salvage=True)
     assert decoded.lost[16:, 16:].all() and decoded.lost.sum() == 64
-    assert (decoded.pixels[64:, 64:] == codec.GREY).all()
+    assert (decoded.pixels[64:, 64:] == codec_image.GREY).all()
     reach = scalar_model.net.stride * scalar_model.net.decoder_margin
     whole = vqcli.decode(encoded, scalar_model).pixels
     assert np.array_equal(decoded.pixels[: 64 - reach], whole[: 64 - reach])

@@ -5,6 +5,8 @@
     encoded = vqcli.encode("photo.png", quality=5)   # codes, and the bytes of a .vqz file
     encoded.save("photo.vqz")
     pixels = vqcli.decode("photo.vqz").pixels         # uint8 [H, W, 3]
+    vqcli.encode("talk.wav").save("talk.vqz")         # sound as well
+    samples = vqcli.decode("talk.vqz").samples        # float32 [channels, N]
     model = vqcli.load("tokens")                      # pass it as `model` to load only once
     drawn = vqcli.sample(model, labels=["fox"])       # new codes and pixels from its prior
 
@@ -15,7 +17,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vqcli.codec import Decoded, Encoded, decode, encode
+    from vqcli.codec import (
+        Decoded,
+        DecodedAudio,
+        DecodedImage,
+        Encoded,
+        EncodedAudio,
+        EncodedImage,
+        decode,
+        encode,
+    )
     from vqcli.errors import BadFile, DamagedChunks, ModelError, OutputError, UnknownLabel, UsageError, VqError
     from vqcli.generate import Samples, sample
     from vqcli.zoo import load
@@ -24,7 +35,11 @@ __all__ = [
     "BadFile",
     "DamagedChunks",
     "Decoded",
+    "DecodedAudio",
+    "DecodedImage",
     "Encoded",
+    "EncodedAudio",
+    "EncodedImage",
     "ModelError",
     "OutputError",
     "Samples",
@@ -40,7 +55,10 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "vqcli.codec": ("Decoded", "Encoded", "decode", "encode"),
+    "vqcli.codec": (
+        *("Decoded", "DecodedAudio", "DecodedImage", "Encoded", "EncodedAudio", "EncodedImage"),
+        *("decode", "encode"),
+    ),
     "vqcli.errors": ("BadFile", "DamagedChunks", "ModelError", "OutputError", "UnknownLabel", "UsageError", "VqError"),
     "vqcli.generate": ("Samples", "sample"),
     "vqcli.zoo": ("load",),

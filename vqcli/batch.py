@@ -29,21 +29,24 @@ class Job:
     name: str
 
 
-def plan(inputs: list[Path], output: Path | None, suffixes: Collection[str], new_suffix: str) -> list[Job]:
-    """Pair inputs with outputs.
+def plan(
+    inputs: list[Path], output: Path | None, suffixes: Collection[str], new_suffix: str | Callable[[Path], str]
+) -> list[Job]:
+    """Pair inputs with outputs, whose suffix is one for all or hangs on the input.
 
     A file goes to `output`, or beside itself with the new suffix; several files and folders go into the folder
     `output`, which repeats the tree below each; a.jpg and a.png in one folder become a.jpg.vqz and a.png.vqz.
     Raises UsageError if that cannot be, or two files would still share an output.
     """
+    suffix_for = new_suffix if callable(new_suffix) else lambda path: new_suffix
     many = len(inputs) > 1 or inputs[0].is_dir() or (output is not None and output.is_dir())
     jobs: list[Job] = []
     for path in inputs:
         if not path.is_dir():
             if output is None:
-                target = path.with_suffix(new_suffix)
+                target = path.with_suffix(suffix_for(path))
             else:
-                target = output / path.with_suffix(new_suffix).name if many else output
+                target = output / path.with_suffix(suffix_for(path)).name if many else output
             jobs.append(Job(path, target, False, path.name))
             continue
         if output is None:
@@ -53,10 +56,10 @@ def plan(inputs: list[Path], output: Path | None, suffixes: Collection[str], new
             raise UsageError(f"no {' '.join(sorted(suffixes))} files in {path}")
         for file in found:
             below = file.relative_to(path)
-            jobs.append(Job(file, output / below.with_suffix(new_suffix), True, below.as_posix()))
+            jobs.append(Job(file, output / below.with_suffix(suffix_for(file)), True, below.as_posix()))
     uses = Counter(job.target for job in jobs)
     jobs = [
-        replace(job, target=job.target.with_name(job.source.name + new_suffix))
+        replace(job, target=job.target.with_name(job.source.name + suffix_for(job.source)))
         if job.in_folder and uses[job.target] > 1
         else job
         for job in jobs

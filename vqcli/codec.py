@@ -2,119 +2,90 @@
 
 encoded = encode("photo.png", quality=5)      encoded.save("photo.vqz")
 decoded = decode("photo.vqz")                 decoded.pixels
+encoded = encode("talk.wav")                  encoded.save("talk.vqz")
+decoded = decode("talk.vqz")                  decoded.samples, decoded.rate_hz
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+import contextlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from vqcli import packing, tiles, vqz, zoo
+from vqcli import vqz, zoo
+from vqcli.codec_audio import DecodedAudio, EncodedAudio, decode_audio, encode_audio
+from vqcli.codec_image import DecodedImage, EncodedImage, decode_image, encode_image
 from vqcli.errors import UsageError
-from vqcli.media import image
-from vqcli.packing import ImageCodes
+from vqcli.media import audio
 from vqcli.tiles import Report, silent
 from vqcli.vqz import Header, Vqz
 from vqcli.zoo import LoadedModel
 
-GREY = 128  # what salvaged pictures show where chunks are lost
-
 Source = str | Path | BinaryIO | np.ndarray
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A picture as codes and as the bytes of its .vqz file.
-
-    notes  what the user should know: what was changed on reading the picture, a rate that could not be met
-    """
-
-    image: ImageCodes
-    header: Header
-    payloads: tuple[bytes, ...]
-    pixels: np.ndarray
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def data(self) -> bytes:
-        """The whole file."""
-        return vqz.pack(self.header, self.payloads)
-
-    @property
-    def codes(self) -> np.ndarray:
-        """uint16 [groups, rows, columns]."""
-        return self.image.codes
-
-    @property
-    def bits_per_pixel(self) -> float:
-        """Of the whole file, header included."""
-        return 8 * len(self.data) / (self.image.size[0] * self.image.size[1])
-
-    def save(self, path: str | Path, *, force: bool = False) -> int:
-        """Write the .vqz file and return its size in bytes."""
-        return vqz.write(Path(path), self.header, self.payloads, force=force)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A picture from codes.
-
-    pixels  uint8 [H, W, 1 or 3]
-    lost    bool [rows, columns] of the code grid: true where a chunk was damaged; grey in `pixels`
-    """
-
-    pixels: np.ndarray
-    image: ImageCodes
-    header: Header
-    lost: np.ndarray = field(repr=False)
-
-    def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write the picture; the suffix chooses the format."""
-        image.write(Path(path), self.pixels, force=force)
+Encoded = EncodedImage | EncodedAudio
+Decoded = DecodedImage | DecodedAudio
 
 
 def encode(
     source: Source,
-    model: str | LoadedModel = zoo.DEFAULTS["image"],
+    model: str | LoadedModel | None = None,
     *,
     quality: float | None = None,
     bits_per_pixel: float | None = None,
+    background: str | None = None,
+    rate_hz: int | None = None,
+    mono: bool | None = None,
     levels: int | None = None,
     coder: str = "auto",
-    background: str = "white",
     metadata: dict[str, str] | None = None,
     device: str = "auto",
     report: Report = silent,
 ) -> Encoded:
-    """Encode a picture: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3].
+    """Encode a picture or a recording: a path, an open file, or an array.
 
-    quality         1 .. the model's number of qualities, to a tenth; None is its middle
-    bits_per_pixel  instead of a quality: the best one whose file stays within this
+    Arrays are pixels uint8 [H, W] or [H, W, 1 or 3], or float samples [N] or [channels, N].
+
+    model           None is `photo` for pictures, `speech` for sound
     levels          keep the first residual levels only, for models that have several
     coder           'auto' (the smallest), 'packed', 'histogram', 'adaptive' or 'prior'
 
-    Raises BadFile for what is no picture, ModelError, UsageError for options that do not fit the model.
+    Of pictures:
+    quality         1 .. the model's number of qualities, to a tenth; None is its middle
+    bits_per_pixel  instead of a quality: the best one whose file stays within this
+    background      what lies behind transparent pixels, a name or #rrggbb; None is white
+
+    Of sound:
+    rate_hz         of an array of samples; files say it themselves
+    mono            mix all channels down to one (None does so too), or code each channel on its own
+
+    Raises BadFile for what is neither, ModelError, UsageError for options that do not fit the modality or the model.
     """
-    if quality is not None and bits_per_pixel is not None:
-        raise UsageError("quality and bits per pixel exclude each other", "give one of --quality and --bpp")
-    picture = _read(source, background)
-    loaded = zoo.load(model, device) if isinstance(model, str) else model
-    if bits_per_pixel is not None:
-        codes = tiles.search_quality(loaded, picture.pixels, bits_per_pixel, coder=coder, report=report)
-    else:
-        codes = tiles.encode_image(loaded, picture.pixels, quality=quality, report=report)
-    if levels is not None:
-        codes = packing.keep_levels(loaded, codes, levels)
-    header, payloads = packing.pack_image(loaded, codes, coder=coder, metadata=metadata)
-    encoded = Encoded(codes, header, payloads, picture.pixels, picture.notes)
-    if bits_per_pixel is not None and encoded.bits_per_pixel > bits_per_pixel:
-        note = f"model {loaded.info.name} cannot go down to {bits_per_pixel:g} bpp here"
-        encoded = replace(encoded, notes=(*picture.notes, note))
-    return encoded
+    with contextlib.ExitStack() as stack:
+        source = _opened(Path(source) if isinstance(source, str) else source, stack)
+        known = None if model is None else (zoo.find(model) if isinstance(model, str) else model.info)
+        modality = modality_of(source, known)
+        if known and modality != known.modality:
+            kinds = {"image": "pictures", "audio": "sound"}
+            raise UsageError(
+                f"model {known.name} is for {kinds.get(known.modality, known.modality)}, and this is {kinds[modality]}",
+                f"--model {zoo.DEFAULTS[modality]}, or leave --model out",
+            )
+        loaded = model if isinstance(model, LoadedModel) else zoo.load(known or zoo.DEFAULTS[modality], device)
+        if modality == "audio":
+            if quality is not None or bits_per_pixel is not None or background is not None:
+                raise UsageError("sound has no quality, rate or background to choose", "--levels 1 is the smallest")
+            return encode_audio(
+                source, loaded, rate_hz=rate_hz, mono=mono is not False, levels=levels, coder=coder,
+                metadata=metadata, report=report,
+            )  # fmt: skip
+        if mono is not None or rate_hz is not None:
+            raise UsageError("a picture has neither channels of sound nor a rate", "leave --mono and --channels out")
+        return encode_image(
+            source, loaded, quality=quality, bits_per_pixel=bits_per_pixel, levels=levels, coder=coder,
+            background=background or "white", metadata=metadata, report=report,
+        )  # fmt: skip
 
 
 def decode(
@@ -122,31 +93,35 @@ def decode(
     model: str | LoadedModel | None = None,
     *,
     levels: int | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
     salvage: bool = False,
     device: str = "auto",
     report: Report = silent,
 ) -> Decoded:
     """Decode a .vqz file: a path, its bytes, or what `vqz` read of it.
 
-    model    None finds the model the file names, by its digest; a model given must have that digest
-    levels   decode the first residual levels only
-    salvage  decode what is whole in a damaged file; lost chunks become grey
+    model           None finds the model the file names, by its digest; a model given must have that digest
+    levels          decode the first residual levels only
+    start_s, end_s  decode a part of a recording only, and read no more of the file than that takes
+    salvage         decode what is whole in a damaged file; lost chunks become grey, or silence
 
     Raises BadFile, DamagedChunks, ModelError if the model is missing or another, UsageError.
     """
-    if isinstance(source, Encoded):
+    part = start_s is not None or end_s is not None
+    if isinstance(source, EncodedImage | EncodedAudio):
         source = source.data
     if isinstance(source, bytes):
-        source = vqz.unpack(source, salvage=salvage)
-    file = source if isinstance(source, Vqz) else vqz.read(Path(source), salvage)
+        source = vqz.unpack(source, salvage=salvage or part)
+    file = source if isinstance(source, Vqz) else vqz.read(Path(source), salvage or part)
+    if part and file.header.modality != "audio":
+        raise UsageError("only a recording has a start and an end", "leave --start and --end out")
     loaded = load_for(file.header, model, device)
-    codes, lost = packing.unpack_image(loaded, file, levels=levels)
-    pixels = tiles.decode_image(loaded, codes, report)
-    if lost.any():
-        H, W = pixels.shape[:2]
-        stride = loaded.net.stride
-        pixels[lost.repeat(stride, 0).repeat(stride, 1)[:H, :W]] = GREY
-    return Decoded(pixels, codes, file.header, lost)
+    if file.header.modality == "audio":
+        return decode_audio(
+            file, loaded, levels=levels, start_s=start_s, end_s=end_s, salvage=salvage, report=report
+        )  # fmt: skip
+    return decode_image(file, loaded, levels=levels, report=report)
 
 
 def load_for(header: Header, model: str | LoadedModel | None, device: str = "auto") -> LoadedModel:
@@ -158,10 +133,28 @@ def load_for(header: Header, model: str | LoadedModel | None, device: str = "aut
     return zoo.load(info, device) if isinstance(model, str) else model
 
 
-def _read(source: Source, background: str) -> image.Picture:
+def modality_of(source: Path | BinaryIO | np.ndarray, model: zoo.ModelInfo | None = None) -> str:
+    """'audio' or 'image', by what a file begins with or is called; what tells nothing goes by the model."""
     if isinstance(source, np.ndarray):
-        pixels = source[..., None] if source.ndim == 2 else source
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-            raise UsageError(f"pixels are {source.dtype} {source.shape}", "they must be uint8 [H, W] or [H, W, 1 or 3]")
-        return image.Picture(pixels)
-    return image.read(Path(source) if isinstance(source, str) else source, background=background)
+        return model.modality if model else "audio" if source.dtype.kind == "f" else "image"
+    if isinstance(source, Path):
+        try:
+            with source.open("rb") as stream:
+                head = stream.read(64)
+        except OSError:  # reading will say what is wrong
+            head = b""
+        if source.suffix.lower() in (*audio.SUFFIXES, ".m4a", ".aac", ".wma"):
+            return "audio"
+    else:
+        head = source.read(64)
+        source.seek(0)
+    return "audio" if audio.is_sound(head) else model.modality if model else "image"
+
+
+def _opened(source: Path | BinaryIO | np.ndarray, stack: contextlib.ExitStack) -> Path | BinaryIO | np.ndarray:
+    """The source as it is, or if it is a pipe a copy, for it is looked at twice."""
+    if isinstance(source, Path):
+        if not (source.is_fifo() or source.is_char_device()):
+            return source
+        source = stack.enter_context(source.open("rb"))
+    return source if isinstance(source, np.ndarray) or source.seekable() else audio.spooled(source, stack)

@@ -104,6 +104,8 @@ def sample(
         raise UsageError(f"no prior {prior}", near_matches(prior, PRIORS))
     if isinstance(model, str):
         model = zoo.load(model, device)
+    if model.info.modality != "image":
+        raise UsageError(f"model {model.info.name} draws no pictures", "generate_speech.sample makes it speak")
     if model.net.quantizer.qualities:
         raise UsageError(f"model {model.info.name} has no prior to sample from", "--model tokens has one")
     info = priors.find(model.info, prior) if prior != "uniform" else None

@@ -1,10 +1,12 @@
 """Priors: distributions over the codes of one model, each in a file beside it that names the model's digest.
 
-    pixelcnn.safetensors   a Gated PixelCNN, for sampling
-    exact.safetensors      a light net in integers, for entropy coding
+    pixelcnn.safetensors   a Gated PixelCNN over pictures, for sampling
+    wavenet.safetensors    a WaveNet over codes in time, for sampling
+    exact.safetensors      a light net in integers, for entropy coding; of pictures (exact) or of time (exact1d)
 
 As with models, the header carries a JSON description that is read without torch: family, arguments of the net, the
-codec it belongs to, and for a conditional prior the names of its classes in their order, with aliases.
+codec it belongs to, and for a conditional prior the names of its classes in their order, with aliases. The classes of
+speech are its speakers.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     import torch
 
     from vqcli.coders.prior_net import Net
+    from vqcli.coders.sequence_net import SequenceNet
     from vqcli.nets.pixelcnn import PixelCNN
+    from vqcli.nets.wavenet_prior import WaveNetPrior
 
 FORMAT = 1
-FAMILIES = ("pixelcnn", "exact")
+FAMILIES = ("pixelcnn", "wavenet", "exact")  # as their files are called
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class PriorInfo:
 
 
 def path_of(folder: Path, family: str) -> Path:
-    return folder / f"{family}.safetensors"
+    """Where a prior lies; a model has one of a kind for entropy coding, whatever its family."""
+    return folder / f"{family.removesuffix('1d')}.safetensors"
 
 
 def find(model: ModelInfo, family: str) -> PriorInfo | None:
@@ -134,7 +139,18 @@ def save(folder: Path, tensors: Mapping[str, torch.Tensor], description: Mapping
 
 
 def load_pixelcnn(info: PriorInfo, device: torch.device) -> PixelCNN:
-    """The net of a prior for sampling, float32 and ready to run. Raises ModelError if the file does not hold it."""
+    """The net of a prior over pictures, float32 and ready to run. Raises ModelError if the file does not hold it."""
+    net: PixelCNN = _load(info, device)
+    return net
+
+
+def load_wavenet(info: PriorInfo, device: torch.device) -> WaveNetPrior:
+    """The net of a prior over codes in time, as `load_pixelcnn` does."""
+    net: WaveNetPrior = _load(info, device)
+    return net
+
+
+def _load(info: PriorInfo, device: torch.device) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -143,19 +159,19 @@ def load_pixelcnn(info: PriorInfo, device: torch.device) -> PixelCNN:
         net.load_state_dict({name: tensor.float() for name, tensor in load_file(info.path).items()})
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
-    result: PixelCNN = net.eval().requires_grad_(False).to(device)
-    return result
+    return net.eval().requires_grad_(False).to(device)
 
 
-def load_exact(info: PriorInfo, codebook_sizes: Sequence[int]) -> Net:
+def load_exact(info: PriorInfo, codebook_sizes: Sequence[int]) -> Net | SequenceNet:
     """The integer net of a prior for entropy coding. Raises ModelError if the file does not hold one of this model."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    from vqcli.coders import prior_net
+    from vqcli.coders import prior_net, sequence_net
 
+    kind = sequence_net if info.family == "exact1d" else prior_net
     try:
-        return prior_net.from_arrays(load_file(info.path), codebook_sizes)
+        return kind.from_arrays(load_file(info.path), codebook_sizes)
     except (SafetensorError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold a sound exact prior: {error}") from None
 

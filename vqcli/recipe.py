@@ -38,6 +38,8 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     batch: Positive = 8  # of each process, in a step
     flip: bool = True
     shrink: Share = 1.0  # half of the crops are taken larger, by up to 1 / shrink, and reduced: sharper detail
+    seconds: Annotated[float, Meta(gt=0, le=60)] = 1.5  # of sound
+    balance: Share = 0.5  # speakers are drawn by this power of the time they speak: 0 all alike, 1 as they come
 
 
 class Optimization(Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,16 +71,41 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
     balance: Share = 0.25
 
 
+class Speech(Struct, frozen=True, forbid_unknown_fields=True):
+    """What else decides how `speech` nets learn: loss = spectral distance + features + the quantizer's own terms."""
+
+    first_level: Share = 0.5  # of the steps train level 0 alone, which must carry the words
+    table: Share = 0.5  # of the items speak by the row of their speaker, the others by the voice guessed from the clip
+    warp: bool = True  # hear each item through vocal tracts of other lengths, so that codes forget the speaker
+    features: float = 1.0  # weight of the spectra predicted from the codes
+    sound: float = 1.0  # weight of the decoder's spectral distance
+
+
+class Adversary(Struct, frozen=True, forbid_unknown_fields=True):
+    """The finish of a speech model: its decoder learns on, from a net that tells speech from what it makes."""
+
+    width: Positive = 192  # channels of the discriminators
+    fooling: float = 0.5  # weights beside the spectral distance
+    matching: float = 0.5
+    converted: Share = 0.5  # so many of the items speak a second time with the voice of another item
+
+
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """A run. With `codec`, a model's name or folder, it trains a prior over the codes of that model."""
+    """A run.
+
+    With `codec`, a model's name or folder, it trains a prior over the codes of that model, or with `adversary` finishes
+    the decoder of that model, whose codes stay as they are.
+    """
 
     description: str
-    modality: Literal["image"]
+    modality: Literal["image", "audio"]
     model: Model
     codec: str | None = None
     data: Data = Data()
     optimization: Optimization = Optimization()
     rate: Rate | None = None
+    speech: Speech = Speech()
+    adversary: Adversary | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return msgspec.to_builtins(self)
@@ -161,6 +188,7 @@ def _suggestion(complaint: str) -> str:
     if not found:
         return ""
     section = {"": Recipe, "model": Model, "data": Data, "optimization": Optimization, "rate": Rate}
+    section |= {"speech": Speech, "adversary": Adversary}
     known = section.get(found[2] or "")
     return near_matches(found[1], known.__struct_fields__) if known else ""
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     import torch
 
     from vqcli.coders.prior_net import Net
+    from vqcli.coders.sequence_net import SequenceNet
     from vqcli.coders.statistics import Statistics
-    from vqcli.nets.vqvae2d import ImageVQVAE
 
 FORMAT = 1
 FILE = "model.safetensors"
 EXACT = "exact.safetensors"  # the prior that entropy coding uses (priors.py)
-DEFAULTS = {"image": "photo"}  # the model of `vq encode` for each modality
+DEFAULTS = {"image": "photo", "audio": "speech"}  # the model of `vq encode` for each modality
 LARGEST_HEADER = 2**24
 STATISTICS = "statistics."  # prefix of the tensors that belong to the coders, not to the net
 
@@ -66,21 +66,23 @@ class LoadedModel:
     """A net ready to run on `device`, the statistics of its codes if it ships any, and its description."""
 
     info: ModelInfo
-    net: ImageVQVAE
+    net: Any  # of the families of models: ImageVQVAE, SpeechVQVAE, WaveVQVAE
     statistics: Statistics | None
     device: torch.device
 
     @cached_property
-    def exact(self) -> tuple[Net, bytes] | None:
+    def exact(self) -> tuple[Net | SequenceNet, bytes] | None:
         """The prior for entropy coding that lies beside the model, with its digest. Raises ModelError if it is broken.
 
-        It covers all groups of a chunk at once, so models with several residual levels have none.
+        That of pictures covers all groups of a chunk at once, so those with several residual levels have none.
         """
         from vqcli import priors
 
-        quantizer = self.net.quantizer
-        info = priors.find(self.info, "exact") if quantizer.levels == 1 else None
-        return None if info is None else (priors.load_exact(info, quantizer.codebook_sizes), info.digest)
+        net = self.net if self.info.modality == "audio" else self.net.quantizer
+        if self.info.modality == "image" and net.levels > 1:
+            return None
+        info = priors.find(self.info, "exact")
+        return None if info is None else (priors.load_exact(info, net.codebook_sizes), info.digest)
 
 
 def digest_of(path: Path) -> bytes:
@@ -90,10 +92,21 @@ def digest_of(path: Path) -> bytes:
 def families() -> dict[str, Any]:
     """Architectures by name. A function, since naming the classes imports torch."""
     from vqcli.nets.exact import ExactPrior
+    from vqcli.nets.exact1d import SequencePrior
     from vqcli.nets.pixelcnn import PixelCNN
+    from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
     from vqcli.nets.vqvae2d import ImageVQVAE
+    from vqcli.nets.wavenet_prior import WaveNetPrior
 
-    return {"vqvae2d": ImageVQVAE, "pixelcnn": PixelCNN, "exact": ExactPrior}
+    return {
+        "vqvae2d": ImageVQVAE,
+        "vqvae1d": WaveVQVAE,
+        "speech": SpeechVQVAE,
+        "pixelcnn": PixelCNN,
+        "wavenet": WaveNetPrior,
+        "exact": ExactPrior,
+        "exact1d": SequencePrior,
+    }
 
 
 def build(family: str, arguments: Mapping[str, Any]) -> Any:
@@ -233,13 +246,15 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
             Statistics(**{name.removeprefix(STATISTICS): table for name, table in tables.items()}) if tables else None
         )
         if statistics is not None:
-            statistics.check(net.quantizer.codebook_sizes)
+            statistics.check(net.codebook_sizes)
     except (SafetensorError, RuntimeError, TypeError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
     return LoadedModel(info, net.eval().requires_grad_(False).to(place), statistics, place)
 
 
-def save(folder: Path, net: ImageVQVAE, statistics: Statistics | None, description: Mapping[str, Any]) -> ModelInfo:
+def save(
+    folder: Path, net: torch.nn.Module, statistics: Statistics | None, description: Mapping[str, Any]
+) -> ModelInfo:
     """Write the model file of `folder`: weights as float16, statistics as integers, the description in the header.
 
     `description` holds at least family, arguments and modality.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,13 +24,23 @@ def decode(
     ],
     output: Output = None,
     format: Annotated[
-        str, typer.Option(help="Of results that have no name of their own: png, jpg, webp, avif, ...")
-    ] = "png",
+        str | None,
+        typer.Option(
+            help="Of results that have no name of their own: png, jpg, webp, ...; wav, flac, opus, ...",
+            show_default="png, wav",
+        ),
+    ] = None,
     levels: Annotated[
         int | None, typer.Option(help="Decode the first residual levels only.", min=1, show_default=False)
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Where a part of a recording begins: 90, 1:30 or 1:30.25.", show_default=False)
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Where that part ends; the rest is not decoded.", show_default=False)
+    ] = None,
     salvage: Annotated[
-        bool, typer.Option("--salvage", help="Decode what is whole in a damaged file; the rest is grey.")
+        bool, typer.Option("--salvage", help="Decode what is whole in a damaged file; the rest is grey, or silent.")
     ] = False,
     model: Annotated[
         str | None, typer.Option(help="Where the file's model lies, if not on the search path.", show_default=False)
@@ -37,66 +49,78 @@ def decode(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Decode .vqz files into pictures; the suffix of the output chooses the format.
+    """Decode .vqz files into pictures and recordings; the suffix of the output chooses the format.
 
     \b
     vq decode photo.vqz
     vq decode photo.vqz -o photo.webp
+    vq decode talk.vqz -o talk.opus
+    vq decode talk.vqz --start 1:30 --end 2:00 -o part.wav
     vq decode codes/ -o pictures/ --format jpg
     vq decode damaged.vqz --salvage
     cat photo.vqz | vq decode - > photo.png
     """
     from vqcli import batch, codec, vqz
-    from vqcli.errors import UsageError
+    from vqcli.errors import BadFile, UsageError
     from vqcli.files import refuse_existing
-    from vqcli.media import image
 
+    part: dict[str, Any] = {"start_s": _seconds("--start", start), "end_s": _seconds("--end", end)}
+    lenient = salvage or any(at is not None for at in part.values())  # what lies outside of a part may be damaged
     models: dict[bytes, Any] = {}  # by digest: a folder of files loads each model once
 
-    def decoded(file: vqz.Vqz, label: str) -> Decoded:
+    def decoded(file: vqz.Vqz, label: str, target: Any, **options: Any) -> tuple[Decoded, float]:
+        """What became of a file, after it is written, and the seconds that took."""
         digest = file.header.digest
         if digest not in models:
             models[digest] = codec.load_for(file.header, model, device)
+        begun = time.perf_counter()
         with ui.progress(f"decoding {label}") as report:
-            result = codec.decode(file, models[digest], levels=levels, report=report)
+            result = codec.decode(file, models[digest], levels=levels, salvage=salvage, report=report, **part)
+            result.save(target, **options)
         if result.lost.any():
-            ui.say(f"{label}: {result.lost.mean():.1%} of the picture is lost, and grey in the result")
-        return result
+            what = "recording is lost, and silent" if file.header.modality == "audio" else "picture is lost, and grey"
+            ui.say(f"{label}: {result.lost.mean():.1%} of the {what} in the result")
+        return result, time.perf_counter() - begun
+
+    def suffix_of(path: Path) -> str:
+        if format is not None:
+            return f".{format.lstrip('.')}"
+        try:
+            return SUFFIXES[vqz.read_header(path)[0].modality]
+        except BadFile:  # decoding will say what is wrong
+            return SUFFIXES["image"]
 
     if STREAM in inputs or output == STREAM:
         if len(inputs) > 1 or as_json:
             raise UsageError("a stream holds one file, and no JSON", "name an output file")
         source = inputs[0]
-        file = vqz.unpack(sys.stdin.buffer.read(), salvage=salvage) if source == STREAM else vqz.read(source, salvage)
-        result = decoded(file, str(source))
+        file = vqz.unpack(sys.stdin.buffer.read(), salvage=lenient) if source == STREAM else vqz.read(source, lenient)
         if output in (None, STREAM):
-            image.write(sys.stdout.buffer, result.pixels, format=format)
+            wanted = format or SUFFIXES.get(file.header.modality, "")
+            decoded(file, str(source), sys.stdout.buffer, format=wanted)
             sys.stdout.buffer.flush()
-        elif output:
-            result.save(output, force=force)
+        else:
+            decoded(file, str(source), output, force=force)
         return
 
-    def work(job: Job) -> Decoded:
+    def work(job: Job) -> tuple[Decoded, float]:
         if not job.in_folder and job.source != job.target:  # reading says what is wrong with such a file
             refuse_existing(job.target, force)  # before the work, not after it
-        result = decoded(vqz.read(job.source, salvage), str(job.source))
-        result.save(job.target, force=force)
-        return result
+        return decoded(vqz.read(job.source, lenient), str(job.source), job.target, force=force)
 
     rows: list[dict[str, Any]] = []
     failed = skipped = 0
-    for outcome in batch.run(batch.plan(inputs, output, (".vqz",), f".{format.lstrip('.')}"), work, force=force):
+    for outcome in batch.run(batch.plan(inputs, output, (".vqz",), suffix_of), work, force=force):
         if outcome.error:
             failed += 1
             ui.complain(outcome.error)
         elif outcome.skipped:
             skipped += 1
         elif outcome.result:
-            job, (H, W, channels) = outcome.job, outcome.result.pixels.shape
-            ui.say(f"{job.source} -> {job.target} {W} x {H}{' grey' * (channels == 1)}")
-            rows.append(
-                {"source": str(job.source), "target": str(job.target), "width": W, "height": H, "channels": channels}
-            )
+            (result, took_s), job = outcome.result, outcome.job
+            said, facts = _told(result, took_s)
+            ui.say(f"{job.source} -> {job.target} {said}")
+            rows.append({"source": str(job.source), "target": str(job.target), **facts})
     if skipped:
         ui.say(f"{ui.plural(skipped, 'file')} skipped, already there (--force decodes again)")
     if as_json:
@@ -104,3 +128,32 @@ def decode(
     if failed:
         ui.say(f"vq: {ui.plural(failed, 'file')} could not be decoded")
         raise typer.Exit(3)
+
+
+SUFFIXES = {"image": ".png", "audio": ".wav"}  # of results that have no name of their own
+
+
+def _told(result: Decoded, took_s: float) -> tuple[str, dict[str, Any]]:
+    """What came out, for people and for machines."""
+    from vqcli.codec import DecodedAudio
+
+    if isinstance(result, DecodedAudio):
+        sound = {"length_s": result.length_s, "rate_hz": result.rate_hz, "channels": result.channels, "took_s": took_s}
+        channels = ui.plural(result.channels, "channel")
+        return f"{result.rate_hz} Hz, {channels}, {ui.speed(result.length_s, took_s)}", sound
+    H, W, channels = result.pixels.shape
+    return f"{W} x {H}{' grey' * (channels == 1)}", {"width": W, "height": H, "channels": channels}
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    """Seconds of '90', '1:30', '1:30.25' or '1:02:03'. Raises UsageError for what is none of these."""
+    from vqcli.errors import UsageError
+
+    if text is None:
+        return None
+    if not re.fullmatch(r"(\d{1,6}:){0,2}\d{1,6}(\.\d{1,9})?", text, re.ASCII):
+        raise UsageError(f"{option} {text} is no time", "seconds such as 90 or 90.5, or minutes as 1:30")
+    total = 0.0
+    for number in text.split(":"):
+        total = 60 * total + float(number)
+    return total

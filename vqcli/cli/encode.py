@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 def encode(
     inputs: Annotated[
-        list[Path], typer.Argument(help="Pictures or folders of pictures; - is stdin.", show_default=False)
+        list[Path],
+        typer.Argument(help="Pictures, recordings, or folders of them; - is stdin.", show_default=False),
     ],
     output: Output = None,
-    model: Annotated[str, typer.Option(help="Name or folder of a model: photo, tokens, ...")] = "photo",
+    model: Annotated[
+        str | None, typer.Option(help="Name or folder of a model.", show_default="photo for pictures, speech for sound")
+    ] = None,
     quality: Annotated[
-        float | None, typer.Option("--quality", "-q", help="1 (small) to 10 (good), tenths allowed.", show_default="5")
+        float | None,
+        typer.Option("--quality", "-q", help="Of pictures: 1 (small) to 10 (good), tenths too.", show_default="5"),
     ] = None,
     bpp: Annotated[
         float | None, typer.Option(help="Bits per pixel instead: the best quality within.", min=0.0, show_default=False)
@@ -31,23 +36,35 @@ def encode(
     levels: Annotated[
         int | None, typer.Option(help="Keep the first residual levels only.", min=1, show_default=False)
     ] = None,
+    mono: Annotated[
+        bool | None,
+        typer.Option(
+            "--mono/--channels", help="Mix all channels of a recording, or code each alone.", show_default="--mono"
+        ),
+    ] = None,
     coder: Coder = "auto",
-    background: Annotated[str, typer.Option(help="What lies behind transparent pixels: a name or #rrggbb.")] = "white",
+    background: Annotated[
+        str | None, typer.Option(help="What lies behind transparent pixels: a name or #rrggbb.", show_default="white")
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(help="One part of many machines: 2/8, or auto (torchrun, Slurm, MPI).", show_default=False),
     ] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Decode the written file and report its PSNR.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode the written file; of a picture, report its PSNR.")
+    ] = False,
     force: Force = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Encode pictures into .vqz files of codes.
+    """Encode pictures and recordings into .vqz files of codes.
 
     \b
     vq encode photo.png
+    vq encode talk.wav -o talk.vqz
     vq encode photo.png -o small.vqz --bpp 0.3
     vq encode pictures/ -o codes/ --quality 7
+    vq encode talk.wav --levels 1 --channels
     vq encode photo.png --model tokens
     vq encode pictures/ -o codes/ --shard 2/8
     cat photo.png | vq encode - > photo.vqz
@@ -55,39 +72,55 @@ def encode(
     from vqcli import batch, codec, zoo
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
-    from vqcli.media.image import SUFFIXES
+    from vqcli.media import audio, image
 
-    loaded = zoo.load(model, device)
+    models: dict[str, Any] = {}  # by modality: a folder of files loads each model once
+    if model is not None:
+        chosen = zoo.load(model, device)
+        models = dict.fromkeys(zoo.DEFAULTS, chosen)
     options: dict[str, Any] = {
         "quality": quality, "bits_per_pixel": bpp, "levels": levels, "coder": coder, "background": background,
+        "mono": mono,
     }  # fmt: skip
 
-    def encoded(source: Any, label: str) -> Encoded:
-        with ui.progress(f"encoding {label}") as report:
-            return codec.encode(source, loaded, report=report, **options)
+    def encoded(source: Path) -> tuple[Encoded, float]:
+        """What became of a file, and the seconds it took."""
+        if source != STREAM:
+            modality = codec.modality_of(source)
+            if modality not in models:
+                models[modality] = zoo.load(zoo.DEFAULTS[modality], device)
+            loaded = models[modality]
+        else:
+            loaded = next(iter(models.values()), None)
+        begun = time.perf_counter()
+        with ui.progress(f"encoding {source.name}") as report:
+            opened: Any = sys.stdin.buffer if source == STREAM else source
+            return codec.encode(opened, loaded, report=report, device=device, **options), time.perf_counter() - begun
 
     if STREAM in inputs or output == STREAM:
         if len(inputs) > 1 or as_json:
             raise UsageError("a stream holds one file, and no JSON", "name an output file")
-        result = encoded(sys.stdin.buffer if inputs[0] == STREAM else inputs[0], str(inputs[0]))
+        result, took_s = encoded(inputs[0])
         if output in (None, STREAM):
             sys.stdout.buffer.write(result.data)
             sys.stdout.buffer.flush()
         else:
             result.save(output, force=force)
-        ui.say(_line(str(inputs[0]), str(output or "-"), result))
+        ui.say(_line(str(inputs[0]), str(output or "-"), result, took_s))
         return
 
-    def work(job: Job) -> Encoded:
+    def work(job: Job) -> tuple[Encoded, float]:
         if not job.in_folder and job.source != job.target:  # reading says what is wrong with such a file
             refuse_existing(job.target, force)  # before the work, not after it
-        result = encoded(job.source, job.source.name)
+        result, took_s = encoded(job.source)
         result.save(job.target, force=force)
-        return result
+        return result, took_s
 
     rows: list[dict[str, Any]] = []
     failed = skipped = 0
-    jobs = batch.plan(inputs, output, SUFFIXES, ".vqz")
+    suffixes = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
+    taken = suffixes[chosen.info.modality] if model is not None else image.SUFFIXES + audio.SUFFIXES
+    jobs = batch.plan(inputs, output, taken, ".vqz")
     if shard is not None:
         everything, jobs = len(jobs), batch.shard(jobs, shard)
         ui.say(f"part {shard}: {len(jobs)} of {ui.plural(everything, 'file')}")
@@ -98,12 +131,11 @@ def encode(
         elif outcome.skipped:
             skipped += 1
         elif outcome.result:
-            result, job = outcome.result, outcome.job
-            ui.say(_line(str(job.source), str(job.target), result, job.source.stat().st_size))
-            row = _facts(job, result)
+            (result, took_s), job = outcome.result, outcome.job
+            ui.say(_line(str(job.source), str(job.target), result, took_s, job.source.stat().st_size))
+            row = _facts(job, result, took_s)
             if verify:
-                row["psnr_db"] = _verify(job.target, result, loaded)
-                ui.say(f"  verified: PSNR {row['psnr_db']:.2f} dB")
+                row |= _verify(job.target, result, models[result.header.modality])
             rows.append(row)
     if skipped:
         ui.say(f"{ui.plural(skipped, 'file')} skipped, already there (--force encodes again)")
@@ -114,26 +146,37 @@ def encode(
         raise typer.Exit(3)
 
 
-def _line(source: str, target: str, result: Encoded, source_bytes: int | None = None) -> str:
+def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes: int | None = None) -> str:
+    from vqcli.codec import EncodedAudio
+
     before = f" {ui.size(source_bytes)}" if source_bytes else ""
-    quality = f", quality {result.header.quality / 10:g}" if result.header.quality else ""
+    if isinstance(result, EncodedAudio):
+        rate = f"{result.kbit_per_s:.2f} kbit/s, {ui.speed(result.audio.length_s, took_s)}"
+    else:
+        quality = f", quality {result.header.quality / 10:g}" if result.header.quality else ""
+        rate = f"{result.bits_per_pixel:.3f} bpp{quality}"
     notes = [*result.notes]
     if source_bytes and source_bytes < len(result.data):
         notes.append("the original was smaller")
     said = f" ({'; '.join(notes)})" if notes else ""
-    return f"{source}{before} -> {target} {ui.size(len(result.data))}, {result.bits_per_pixel:.3f} bpp{quality}{said}"
+    return f"{source}{before} -> {target} {ui.size(len(result.data))}, {rate}{said}"
 
 
-def _facts(job: Job, result: Encoded) -> dict[str, Any]:
+def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
     from vqcli import coders
+    from vqcli.codec import EncodedAudio
 
     header = result.header
+    if isinstance(result, EncodedAudio):
+        rate = {"kbit_per_s": result.kbit_per_s, "length_s": result.audio.length_s, "took_s": took_s}
+    else:
+        rate = {"bits_per_pixel": result.bits_per_pixel}
     return {
         "source": str(job.source),
         "target": str(job.target),
         "source_bytes": job.source.stat().st_size,
         "size_bytes": len(result.data),
-        "bits_per_pixel": result.bits_per_pixel,
+        **rate,
         "quality": header.quality / 10 or None,
         "coder": coders.name_of(header.coder),
         "model": header.model,
@@ -141,7 +184,16 @@ def _facts(job: Job, result: Encoded) -> dict[str, Any]:
     }
 
 
-def _verify(path: Path, result: Encoded, model: Any) -> float:
+def _verify(path: Path, result: Encoded, model: Any) -> dict[str, Any]:
+    """Decode what was written, and say how it compares."""
     from vqcli import codec, metrics
 
-    return metrics.psnr(result.pixels, codec.decode(path, model).pixels)
+    decoded = codec.decode(path, model)
+    if isinstance(decoded, codec.DecodedAudio):
+        seconds = sum(block.shape[1] for block in decoded.blocks()) / decoded.rate_hz
+        ui.say(f"  verified: decodes to {seconds:.2f} s")
+        return {"decoded_s": seconds}
+    assert isinstance(result, codec.EncodedImage)
+    psnr_db = metrics.psnr(result.pixels, decoded.pixels)
+    ui.say(f"  verified: PSNR {psnr_db:.2f} dB")
+    return {"psnr_db": psnr_db}

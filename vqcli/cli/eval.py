@@ -1,23 +1,33 @@
-"""vq eval: pictures, unless the first word names something else to measure (a file eval_*.py each)"""
+"""vq eval: pictures or speech, unless the first word names something else to measure (a file eval_*.py each)"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from vqcli.cli import ui
 from vqcli.cli.eval_codes import codes
+from vqcli.cli.eval_conversion import conversion
+from vqcli.cli.eval_phonemes import phonemes
 from vqcli.cli.eval_samples import samples
+from vqcli.cli.eval_speech import BESIDE_SPEECH, HeldOut, Judges, speech
 from vqcli.cli.options import AsJson, Coder, Device, Force
 
+if TYPE_CHECKING:
+    from vqcli.zoo import ModelInfo
 
-class CommandOrPictures(TyperGroup):
+
+BESIDE = "JPEG,WebP,AVIF"
+
+
+class CommandOrFiles(TyperGroup):
     """A group that is itself the command for all but the names of its commands."""
 
-    allow_interspersed_args = True  # options may follow pictures, as in every command
+    allow_interspersed_args = True  # options may follow files, as in every command
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         if args and args[0] in self.commands:
@@ -27,30 +37,48 @@ class CommandOrPictures(TyperGroup):
 
 
 def evaluate(
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures or folders of pictures.", show_default=False)],
-    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "photo",
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Pictures or clips of speech, or folders of them.", show_default=False)
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Name or folder of a model.", show_default="photo, or speech for clips")
+    ] = None,
     qualities: Annotated[
         str | None,
-        typer.Option(help="Qualities to measure, with commas.", show_default="six over the scale"),
+        typer.Option(help="Qualities of pictures to measure, with commas.", show_default="six over the scale"),
     ] = None,
     beside: Annotated[
-        str, typer.Option(help="Usual codecs at equal bytes, with commas; empty for none.")
-    ] = "JPEG,WebP,AVIF",
-    coder: Coder = "auto",
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw rate and distortion to this PNG, SVG or PDF file.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Usual codecs, of pictures at equal bytes, with commas; empty for none.",
+            show_default="JPEG,WebP,AVIF or Opus,Codec2-1300,Codec2-700C",
+        ),
     ] = None,
-    all_pictures: Annotated[bool, typer.Option("--all", help="A row for each picture, not only the means.")] = False,
+    coder: Coder = "auto",
+    held_out: HeldOut = False,
+    judges: Judges = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw rate and distortion to this PNG, SVG or PDF; of speech, spectrograms of the first clip.",
+            show_default=False,
+        ),
+    ] = None,
+    all_files: Annotated[bool, typer.Option("--all", help="A row for each file, not only the means.")] = False,
     force: Force = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on pictures: bits per pixel of whole files, PSNR, MS-SSIM; usual codecs at equal bytes beside it.
 
+    On clips of speech: kbit/s of whole files, for each number of levels; log-mel distance and correlation, pitch, STOI,
+    wrong words; Opus at its lowest rate and Codec2 beside it, where its commands are installed.
+
     \b
     vq eval pictures/
     vq eval pictures/ --model tokens --beside JPEG,WebP
     vq eval pictures/ --qualities 2,5,8 --plot rd.png --json
+    vq eval clips/ --plot spectrograms.webp
 
     A first word that is one of the commands below measures something else, with options of its own (vq eval samples
     --help); a folder of that name is samples/ or ./samples.
@@ -58,12 +86,55 @@ def evaluate(
     \b
     vq eval samples animals/ --model tokens    how often drawn pictures show their class
     vq eval codes pictures/ --model tokens     bits for each code, under every coder
+    vq eval conversion clips/ --to p225        words, likeness and quality in another voice
+    vq eval phonemes speech timit/             what codes of speech tell of phonemes
     """
+    from vqcli import batch, codec, zoo
+    from vqcli.data import split
+    from vqcli.errors import UsageError
+    from vqcli.media import audio, image
+
+    suffixes = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
+    told = zoo.find(model) if model else None
+    found = batch.plan(inputs, Path(), suffixes[told.modality] if told else image.SUFFIXES + audio.SUFFIXES, "")
+    kept = split.held_out([job.name for job in found]) if held_out else [True] * len(found)
+    paths = [job.source for job, keep in zip(found, kept, strict=True) if keep]
+    if not paths:
+        raise UsageError("none of the files is held out", "leave --held-out away to measure all of them")
+    modalities = {told.modality} if told else {codec.modality_of(path) for path in paths}
+    if len(modalities) > 1:
+        raise UsageError("there are pictures and sounds", "--model says which of them to measure")
+    [modality] = modalities
+    chosen = told or zoo.find(zoo.DEFAULTS[modality])
+    options: dict[str, Any] = {"coder": coder, "plot": plot, "each": all_files, "force": force, "as_json": as_json}
+    if modality == "audio":
+        if qualities is not None:
+            raise UsageError("speech has no qualities", "every number of levels is measured")
+        speech(chosen, paths, device, beside=BESIDE_SPEECH if beside is None else beside, judges=judges, **options)
+    else:
+        beside = BESIDE if beside is None else beside
+        pictures(chosen, paths, device, qualities=numbers(qualities), beside=beside, **options)
+
+
+def pictures(
+    model: ModelInfo,
+    paths: Sequence[Path],
+    device: str,
+    *,
+    qualities: Sequence[float | None],
+    beside: str,
+    coder: str,
+    plot: Path | None,
+    each: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Measure a model on pictures: a row for each quality and each codec beside."""
     from dataclasses import asdict
 
     import numpy as np
 
-    from vqcli import batch, evaluation, metrics, plots, tiles, zoo
+    from vqcli import evaluation, metrics, plots, tiles, zoo
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import image
@@ -72,10 +143,7 @@ def evaluate(
         plots.require_plots()
         refuse_existing(plot, force)
     loaded = zoo.load(model, device)
-    paths = [job.source for job in batch.plan(inputs, Path(), image.SUFFIXES, "")] if inputs else []
     codecs = [name for name in beside.split(",") if name]
-    given = numbers(qualities)
-
     sizes = loaded.net.quantizer.codebook_sizes
     counts = metrics.CodeCounts(sizes)
     with ui.progress(f"measuring {ui.plural(len(paths), 'picture')}") as shown:
@@ -83,7 +151,7 @@ def evaluate(
             loaded,
             [path.name for path in paths],
             lambda index: image.read(paths[index]).pixels,
-            given or evaluation.spread(loaded),
+            qualities or evaluation.spread(loaded),
             beside=codecs,
             coder=coder,
             report=shown,
@@ -98,7 +166,7 @@ def evaluate(
         title = f"{loaded.info.name}: mean of {ui.plural(len({p.picture for p in points}), 'picture')}"
         plots.rate_distortion_plot(means, plot, title, force=force)
         ui.say(f"drawn to {plot}")
-    shown_points = points if all_pictures else means
+    shown_points = points if each else means
     if as_json:
         ui.emit_json([asdict(point) for point in shown_points])
         return
@@ -138,7 +206,9 @@ def _span(values: list[float], digits: str) -> str:
     return f"{min(values):+{digits}} to {max(values):+{digits}}"
 
 
-evaluations = typer.Typer(cls=CommandOrPictures, invoke_without_command=True, subcommand_metavar="| COMMAND [ARGS]...")
+evaluations = typer.Typer(cls=CommandOrFiles, invoke_without_command=True, subcommand_metavar="| COMMAND [ARGS]...")
 evaluations.callback()(evaluate)
 evaluations.command()(samples)
 evaluations.command()(codes)
+evaluations.command()(conversion)
+evaluations.command()(phonemes)

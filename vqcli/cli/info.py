@@ -24,6 +24,7 @@ def info(
 
     \b
     vq info photo.vqz
+    vq info talk.vqz
     vq info tokens --json
     """
     from vqcli import vqz, zoo
@@ -51,17 +52,13 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
     from vqcli.coders import packed
 
     size = path.stat().st_size
-    width, height = header.size[:2]
-    runs = {f"K = {K}": header.codebook_sizes.count(K) for K in dict.fromkeys(header.codebook_sizes)}
+    about = {"image": _image_facts, "audio": _audio_facts}.get(header.modality)
     facts: dict[str, Any] = {
         "file": str(path),
         "format_version": 1,
         "modality": header.modality,
         "size_bytes": size,
-        "width": width,
-        "height": height,
-        "channels": header.size[2],
-        "bits_per_pixel": round(8 * size / (width * height), 4),
+        **(about(header, size, lengths) if about else {"size": list(header.size)}),
         "overhead_bytes": size - sum(lengths),
         "packed_bytes": packed.size_bytes((header.groups, *header.grid), header.codebook_sizes),
         "model": header.model,
@@ -72,12 +69,59 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
         **({"digest_of": "model and exact prior together"} if header.joint else {}),
         "grid": list(header.grid),
         "groups": header.groups,
-        "codebooks": ", ".join(f"{count} of {name}" for name, count in runs.items()),
+        "codebooks": _codebooks(header),
         "levels": header.levels,
         "chunks": len(lengths),
         "codes_crc32": [f"{crc:08x}" for crc in header.codes_crcs],
     }
     return facts | ({"metadata": header.metadata} if header.metadata else {})
+
+
+def _image_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[str, Any]:
+    width, height, channels = header.size
+    bits_per_pixel = round(8 * size / (width * height), 4)
+    return {"width": width, "height": height, "channels": channels, "bits_per_pixel": bits_per_pixel}
+
+
+def _audio_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[str, Any]:
+    samples, rate_hz, channels = header.size
+    length_s = samples / rate_hz
+    rates = [8 * sum(lengths[at : at + header.chunk_count]) / length_s / 1000 for at in _levels_at(header)]
+    loudness = header.metadata.get("loudness_db")
+    return {
+        "length_s": round(length_s, 3),
+        "rate_hz": rate_hz,
+        "channels": channels,
+        "samples": samples,
+        **({"loudness_db": loudness} if loudness else {}),
+        "kbit_per_s": round(8 * size / length_s / 1000, 4),
+        "kbit_per_s_without_header": round(sum(rates), 4),
+        "kbit_per_s_of_levels": [round(rate, 4) for rate in rates],
+        "codes_per_s": round(header.grid[0] / length_s, 2),
+    }
+
+
+def _levels_at(header: Header) -> range:
+    """Where in the index the chunks of each level begin."""
+    return range(0, header.levels * header.chunk_count, header.chunk_count)
+
+
+def _codebooks(header: Header) -> str:
+    """Groups by codebook size; by name too if their model is there and names them (`groups` in its description)."""
+    from vqcli import zoo
+    from vqcli.errors import ModelError
+
+    kinds = [f"K = {K}" for K in header.codebook_sizes]
+    try:
+        named = zoo.find_for_file(header.model, header.digest, header.joint).description.get("groups")
+    except ModelError:  # the file tells enough without it
+        named = None
+    channels = header.metadata.get("loudness_db", "").count(",") + 1  # that are coded
+    if isinstance(named, list) and len(named) * channels >= header.groups:
+        n = header.groups_per_level // channels
+        order = [level * n + group for level in range(header.levels) for _ in range(channels) for group in range(n)]
+        kinds = [f"{named[at]} ({kind})" for at, kind in zip(order, kinds, strict=False)]
+    return ", ".join(f"{kinds.count(kind)} of {kind}" for kind in dict.fromkeys(kinds))
 
 
 def model_facts(model: ModelInfo) -> dict[str, Any]:

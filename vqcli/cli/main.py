@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from vqcli.cli import ui
+from vqcli.cli.convert import convert_speaker
 from vqcli.cli.decode import decode
 from vqcli.cli.demo import demo
 from vqcli.cli.encode import encode
@@ -50,7 +51,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Discrete neural compression and generation: photographs to small checked files of codes, and back.",
+    help="Discrete neural compression and generation: photographs and speech to small files of codes, and back.",
     epilog="VQ_MODELS adds folders of models, VQ_TRACEBACK=1 shows where an error arose.",
 )
 
@@ -78,6 +79,7 @@ app.command()(info)
 app.add_typer(models, name="models")
 app.add_typer(evaluations, name="eval")
 app.command()(sample)
+app.command("convert-speaker")(convert_speaker)
 app.command()(train)
 app.command()(recipes)
 app.command()(pack)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,8 @@ from vqcli.cli.options import AsJson, Device, Force, Output
 
 if TYPE_CHECKING:
     from vqcli.generate import Samples
+    from vqcli.generate_speech import SpeechSamples
+    from vqcli.nets.sampling import Sampling
     from vqcli.zoo import LoadedModel
 
 
@@ -21,28 +25,43 @@ def sample(
     model: Annotated[
         str | None, typer.Option(help="Name or folder of a model with a prior.", show_default="the one that has one")
     ] = None,
-    prior: Annotated[str, typer.Option(help="pixelcnn, or uniform: every code alike.")] = "pixelcnn",
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="pixelcnn of pictures, wavenet of speech, or uniform: every code alike.",
+            show_default="the learned one",
+        ),
+    ] = None,
     labels: Annotated[
         list[str] | None, typer.Option("--class", help="A class by name; several make rows.", show_default=False)
     ] = None,
-    count: Annotated[int, typer.Option("-n", help="How many, of each class.", min=1)] = 4,
+    speakers: Annotated[
+        list[str] | None, typer.Option("--speaker", help="Whose voice; several each speak.", show_default="any")
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-n", help="How many, of each class or speaker.", min=1, show_default="4; 1 of speech"),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="Height x width in pixels: 64x96.", show_default="as the prior was trained")
     ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of new speech.", show_default="4")] = None,
     temperature: Annotated[float, typer.Option(help="Below 1: safer and duller; 0: the most probable.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Draw from the k most probable codes only.", show_default="all")] = 0,
     top_p: Annotated[float, typer.Option(help="Draw from the codes that hold this share of probability.")] = 1.0,
-    guidance: Annotated[float, typer.Option(help="Above 1: more of what sets the class apart.")] = 1.0,
+    guidance: Annotated[float, typer.Option(help="Above 1: more of what sets the class or speaker apart.")] = 1.0,
     start: Annotated[
-        Path | None, typer.Option("--from", help="A picture to complete instead.", show_default=False)
+        Path | None, typer.Option("--from", help="A picture to complete, or a clip to go on from.", show_default=False)
     ] = None,
-    keep: Annotated[str, typer.Option(help="What of it to keep: top, left or box (the middle).")] = "top",
-    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal pictures.", show_default="random")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="What of the picture to keep: top, left or box (the middle).", show_default="top")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal samples.", show_default="random")] = None,
     force: Force = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Draw new pictures from the learned prior of a model, by class if it knows classes.
+    """Draw new pictures or speech from the learned prior of a model, by class or speaker if it knows them.
 
     \b
     vq sample
@@ -51,47 +70,133 @@ def sample(
     vq sample --size 64x128 -n 3 -o samples/
     vq sample --class wolf -o wolf.vqz
     vq sample --from photo.png --keep left -n 6 -o completed.png
+    vq sample --model speech --prior wavenet --seconds 4 --speaker p225 -o babble.wav
+    vq sample --model speech --from clip.wav --seconds 6 -o continued.wav
     """
     import secrets
 
-    from vqcli import generate, priors, zoo
+    from vqcli import generate, generate_speech, zoo
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
-    from vqcli.media import image
     from vqcli.nets.sampling import Sampling
 
     sampling = Sampling(temperature, top_k, top_p, guidance)
     chosen = seed if seed is not None else secrets.randbelow(10**6)
     if chosen < 0:
         raise UsageError(f"seed {chosen} is below 0")
-    target = output or Path("sample.png")
+    speech = bool(speakers) or seconds is not None or prior == "wavenet"
+    if model is not None:
+        info = zoo.find(model)
+    else:
+        info = generate_speech.find_model() if speech else generate.find_model()
+    speech = info.modality == "audio"
+    _check_options(
+        info.name,
+        speech,
+        {"--class": labels, "--size": size, "--keep": keep},
+        {"--speaker": speakers, "--seconds": seconds},
+    )
+    target = output or Path("sample.wav" if speech else "sample.png")
     if target.suffix and target.suffix != ".vqz":
         refuse_existing(target, force)  # before the work, not after it
-    loaded = zoo.load(model if model is not None else generate.find_model(), device)
-    if (known := priors.find(loaded.info, "pixelcnn")) and prior == "pixelcnn":
-        for name in labels or []:
+    loaded = zoo.load(info, device)
+    if speech:
+        spoken = _speak(loaded, prior, speakers or (), count or 1, seconds or 4.0, chosen, sampling, start)
+        written = _write_speech(spoken, loaded, target, prior or "wavenet", force)
+        facts = [
+            {"file": str(path), "speaker": name, "seconds": round(len(sound) / spoken.rate_hz, 2), "seed": chosen}
+            for path, name, sound in zip(written, spoken.speakers, spoken.sounds, strict=True)
+        ]
+    else:
+        drawn = _draw(loaded, prior, labels or (), count or 4, size, chosen, sampling, start, keep or "top")
+        written = _write(drawn, loaded, target, len(labels or []) or 1, prior or "pixelcnn", force)
+        of = f" of {', '.join(labels)}" if labels else ""
+        ui.say(f"{ui.plural(len(drawn.labels), 'picture')}{of} -> {target} (model {loaded.info.name}, seed {chosen})")
+        facts = [
+            {"file": str(path), "class": label, "seed": chosen}
+            for path, label in zip(written, drawn.labels, strict=True)
+        ]
+    if as_json:
+        ui.emit_json(facts)
+
+
+def _check_options(name: str, speech: bool, of_pictures: dict[str, Any], of_speech: dict[str, Any]) -> None:
+    """Raise UsageError for an option that the model can make nothing of."""
+    from vqcli.errors import UsageError
+
+    for option, value in (of_pictures if speech else of_speech).items():
+        if value:
+            makes, other = ("speech", "pictures") if speech else ("pictures", "speech")
+            raise UsageError(f"model {name} makes {makes}, and {option} is of {other}")
+
+
+def _draw(
+    model: LoadedModel,
+    prior: str | None,
+    labels: Sequence[str],
+    count: int,
+    size: str | None,
+    seed: int,
+    sampling: Sampling,
+    start: Path | None,
+    keep: str,
+) -> Samples:
+    from vqcli import generate, priors
+    from vqcli.media import image
+
+    if prior in (None, "pixelcnn") and (known := priors.find(model.info, "pixelcnn")):
+        for name in labels:
             known.label_of(name)
             if name in known.remarks:
                 ui.say(f"{name}: {known.remarks[name]}")
-    with ui.progress(f"drawing with {loaded.info.name}") as report:
-        drawn = generate.sample(
-            loaded,
-            prior=prior,
-            labels=labels or (),
+    with ui.progress(f"drawing with {model.info.name}") as report:
+        return generate.sample(
+            model,
+            prior=prior or "pixelcnn",
+            labels=labels,
             count=count,
             size=_size(size),
-            seed=chosen,
+            seed=seed,
             sampling=sampling,
             start=image.read(start).pixels if start else None,
             keep=keep,
             report=report,
         )
-    written = _write(drawn, loaded, target, len(labels or []) or 1, prior, force)
-    of = f" of {', '.join(labels)}" if labels else ""
-    ui.say(f"{ui.plural(len(drawn.labels), 'picture')}{of} -> {target} (model {loaded.info.name}, seed {chosen})")
-    if as_json:
-        facts = zip(written, drawn.labels, strict=True)
-        ui.emit_json([{"file": str(path), "class": label, "seed": chosen} for path, label in facts])
+
+
+def _speak(
+    model: LoadedModel,
+    prior: str | None,
+    speakers: Sequence[str],
+    count: int,
+    seconds: float,
+    seed: int,
+    sampling: Sampling,
+    start: Path | None,
+) -> SpeechSamples:
+    from vqcli import generate_speech
+    from vqcli.media import audio
+
+    clip = audio.read(start, model.net.rate_hz, mono=True) if start else None
+    for note in clip.notes if clip else ():
+        ui.say(f"{start}: {note}")
+    begun = time.perf_counter()
+    with ui.progress(f"speaking with {model.info.name}") as report:
+        spoken = generate_speech.sample(
+            model,
+            prior=prior or "wavenet",
+            speakers=speakers,
+            count=count,
+            seconds=seconds,
+            seed=seed,
+            sampling=sampling,
+            start=clip,
+            report=report,
+        )
+    took = ui.speed(spoken.sounds.size / spoken.rate_hz, time.perf_counter() - begun)
+    voices = ", ".join(dict.fromkeys(name for name in spoken.speakers if name)) or "the clip's own voice"
+    ui.say(f"{ui.plural(len(spoken.speakers), 'sample')} of {voices}, seed {seed}: {took}")
+    return spoken
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -137,4 +242,32 @@ def _write(drawn: Samples, model: LoadedModel, target: Path, rows: int, prior: s
             vqz.write(path, *packing.pack_image(model, drawn.image(index), metadata=metadata), force=force)
         else:
             image.write(path, drawn.pixels[index], force=force)
+    return paths
+
+
+def _write_speech(spoken: SpeechSamples, model: LoadedModel, target: Path, prior: str, force: bool) -> list[Path]:
+    """A folder, or one file for each sample: of sound, or of codes where the suffix is .vqz; the file of each."""
+    from vqcli import packing, vqz
+    from vqcli.files import refuse_existing
+    from vqcli.media import audio
+
+    names = [f"{index + 1:03}" for index in range(len(spoken.speakers))]
+    if not target.suffix:
+        target.mkdir(parents=True, exist_ok=True)
+        voices = [f"-{name}" if name else "" for name in spoken.speakers]
+        paths = [target / f"{name}{voice}.wav" for name, voice in zip(names, voices, strict=True)]
+    elif len(names) == 1:
+        paths = [target]
+    else:
+        paths = [target.with_name(f"{target.stem}-{name}{target.suffix}") for name in names]
+    for path in paths:
+        refuse_existing(path, force)
+    for index, (path, name) in enumerate(zip(paths, spoken.speakers, strict=True)):
+        if path.suffix == ".vqz":
+            facts = {"drawn_from": prior, "seed": str(spoken.seed), "sample": str(index)}
+            metadata = {**facts, **({"speaker": name} if name else {})}
+            vqz.write(path, *packing.pack_audio(model, spoken.audio[index], metadata=metadata), force=force)
+        else:
+            audio.write(path, spoken.sounds[index : index + 1], spoken.rate_hz, force=force)
+        ui.say(f"-> {path}")
     return paths

@@ -20,7 +20,7 @@ def train(
     ] = None,
     data: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of pictures, or .tar, .npz and .safetensors packs.", show_default=False),
+        typer.Argument(help="Folders of pictures or clips, or .tar, .npz and .safetensors packs.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
@@ -42,6 +42,10 @@ def train(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A first try: a small net on made shapes, in under a minute.")
     ] = False,
+    new_speaker: Annotated[
+        str | None,
+        typer.Option(help="Fit one more voice of this name to a folder of clips.", metavar="NAME", show_default=False),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the net on a CPU.", min=1, show_default="1 or 2, whichever is faster")
     ] = None,
@@ -50,7 +54,7 @@ def train(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Train a model, or a prior over the codes of one, on your own pictures.
+    """Train a model, or a prior over the codes of one, on your own pictures or clips of speech.
 
     \b
     vq train --smoke
@@ -58,6 +62,8 @@ def train(
     vq train photo pictures.safetensors -o my-photo --budget 2h --set data.batch=16
     vq train pixelcnn pictures/ -o my-prior --codec tokens
     vq train -o my-photo --resume
+    vq train speech clips/ -o my-speech
+    vq train --new-speaker anna clips-of-anna/
     torchrun --nproc-per-node 4 -m vqcli train tokens pictures/ -o my-tokens
     """
     from vqcli import recipe as recipes
@@ -66,6 +72,9 @@ def train(
 
     # a scheduler that takes the machine away says so first: end as at Ctrl-C, with the state saved
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if new_speaker is not None:
+        _fit_speaker(new_speaker, [*([Path(recipe)] if recipe else []), *(data or [])], codec, device)
+        return
     source: Any = data
     if smoke:
         from vqcli.data.shapes import Shapes
@@ -82,7 +91,7 @@ def train(
             raise UsageError("which recipe?", f"one of {', '.join(recipes.names())}, or a TOML file")
         chosen = recipes.load(recipe)
     if not source:
-        raise UsageError("which data?", "name a folder of pictures after the recipe")
+        raise UsageError("which data?", "name a folder of pictures or clips after the recipe")
     chosen = recipes.override(chosen, [*(settings or []), *([f"codec={codec}"] if codec else [])])
     with ui.progress(f"training {output.name}") as shown:
 
@@ -105,3 +114,17 @@ def train(
         )
     if info is not None:
         ui.say(f"model {info.name} in {info.folder}; its card: {info.folder / 'README.md'}")
+
+
+def _fit_speaker(name: str, folders: list[Path], model: str | None, device: str) -> None:
+    from vqcli import zoo
+    from vqcli.errors import UsageError
+    from vqcli.training import new_speaker
+
+    if len(folders) != 1 or not folders[0].is_dir():
+        raise UsageError("which clips are those of the new speaker?", "name one folder: --new-speaker NAME CLIPS/")
+    loaded = zoo.load(model or zoo.DEFAULTS["audio"], device)
+    with ui.progress(f"fitting {name}") as report:
+        fitted = new_speaker.fit(loaded, name, folders[0], report=report)
+    ui.say(f"{name}: {fitted.seconds / 60:.1f} minutes of speech, at {fitted.pitch_hz:.0f} Hz on average")
+    ui.say(f"vq convert-speaker in.wav --to {name}" + f" --model {model}" * (model is not None))

@@ -87,5 +87,11 @@ def size(size_bytes: int) -> str:
     return f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
 
 
+def speed(length_s: float, took_s: float) -> str:
+    """How long a recording took: 3.2 s in 0.1 s, 32 x real time."""
+    times = length_s / max(took_s, 1e-9)
+    return f"{length_s:.1f} s in {took_s:.1f} s, {times:.{0 if times >= 10 else 1}f} x real time"
+
+
 def plural(count: int, word: str) -> str:
     return f"{count} {word}{'s' * (count != 1)}"

@@ -3,10 +3,11 @@
     packed      0   ceil(log2 K) bits a code
     histogram   1   counts that ship with the model, by context
     adaptive    2   counts that learn along the file, from the model's or from nothing
-    prior       3   the exact prior: a net in integers that lies beside the model (prior.py)
+    prior       3   the exact prior: a net in integers that lies beside the model (prior.py, sequences.py)
 
 Codes are integer arrays [G, *grid]; a codebook size for each group bounds them. Grids of one or three
-dimensions are coded as rows of their last.
+dimensions are coded as rows of their last. Where codes come level by level, the exact prior predicts a level from
+those `below`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from vqcli.errors import BadFile, UsageError, near_matches
 
 if TYPE_CHECKING:
     from vqcli.coders.prior_net import Net
+    from vqcli.coders.sequence_net import SequenceNet
     from vqcli.coders.statistics import Statistics
 
 IDS = {"packed": 0, "histogram": 1, "adaptive": 2, "prior": 3}
@@ -32,19 +34,19 @@ def encode(
     codes: np.ndarray,
     codebook_sizes: Sequence[int],
     statistics: Statistics | None,
-    net: Net | None = None,
+    net: Net | SequenceNet | None = None,
     quality: int = 0,
+    below: np.ndarray | None = None,
 ) -> bytes:
-    """Bytes of codes [G, *grid] by the coder of that name; `net` and the quality in tenths are for `prior`.
+    """Bytes of codes [G, *grid] by the coder of that name.
 
-    Raises UsageError if it needs counts or a prior and there are none.
+    `net`, the quality in tenths, and the codes of all lower levels [groups, *grid] are for `prior`. Raises UsageError
+    if it needs counts or a prior and there are none.
     """
     if coder == "packed":
         return packed.encode(codes, codebook_sizes)
     if coder == "prior":
-        from vqcli.coders import prior
-
-        return prior.encode(codes.reshape(_as_plane(codes.shape)), quality, _net(net))
+        return _encode_by(_net(net), codes.reshape(_as_plane(codes.shape)), quality, _plane(below))
     from vqcli.coders import counted
 
     shape, model = _as_plane(codes.shape), _statistics(coder, codebook_sizes, statistics)
@@ -57,16 +59,18 @@ def decode(
     shape: tuple[int, ...],
     codebook_sizes: Sequence[int],
     statistics: Statistics | None,
-    net: Net | None = None,
+    net: Net | SequenceNet | None = None,
     quality: int = 0,
+    below: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Codes int32 of `shape` [G, *grid]. Raises BadFile if the bytes are not those of such codes."""
+    """Codes int32 of `shape` [G, *grid]; all else as `encode` has it.
+
+    Raises BadFile if the bytes are not those of such codes.
+    """
     if coder == "packed":
         return packed.decode(data, shape, codebook_sizes)
     if coder == "prior":
-        from vqcli.coders import prior
-
-        return prior.decode(data, _as_plane(shape), quality, _net(net)).reshape(shape)
+        return _decode_by(_net(net), data, _as_plane(shape), quality, _plane(below)).reshape(shape)
     from vqcli.coders import counted
 
     model = _statistics(coder, codebook_sizes, statistics)
@@ -80,7 +84,7 @@ def name_of(number: int) -> str:
     return NAMES[number]
 
 
-def candidates(coder: str, statistics: Statistics | None, net: Net | None = None) -> list[str]:
+def candidates(coder: str, statistics: Statistics | None, net: Net | SequenceNet | None = None) -> list[str]:
     """The coders to try for `coder`, which may be 'auto'. Raises UsageError for an unknown one."""
     if coder == "auto":
         missing = {name for name, needs in (("histogram", statistics), ("prior", net)) if needs is None}
@@ -100,10 +104,34 @@ def _statistics(coder: str, codebook_sizes: Sequence[int], statistics: Statistic
     return flat(codebook_sizes)
 
 
-def _net(net: Net | None) -> Net:
+def _encode_by(net: Net | SequenceNet, plane: np.ndarray, quality: int, below: np.ndarray | None) -> bytes:
+    from vqcli.coders import prior, sequences
+    from vqcli.coders.sequence_net import SequenceNet
+
+    if isinstance(net, SequenceNet):
+        return sequences.encode(plane, net, below)
+    return prior.encode(plane, quality, net)
+
+
+def _decode_by(
+    net: Net | SequenceNet, data: bytes, shape: tuple[int, int, int], quality: int, below: np.ndarray | None
+) -> np.ndarray:
+    from vqcli.coders import prior, sequences
+    from vqcli.coders.sequence_net import SequenceNet
+
+    if isinstance(net, SequenceNet):
+        return sequences.decode(data, shape, net, below)
+    return prior.decode(data, shape, quality, net)
+
+
+def _net(net: Net | SequenceNet | None) -> Net | SequenceNet:
     if net is None:
         raise UsageError("the prior coder needs a prior, and this model has none", "use auto, or train one: vq train")
     return net
+
+
+def _plane(below: np.ndarray | None) -> np.ndarray | None:
+    return None if below is None else below.reshape(_as_plane(below.shape))
 
 
 def _as_plane(shape: tuple[int, ...]) -> tuple[int, int, int]:

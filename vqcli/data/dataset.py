@@ -40,6 +40,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def part(self, start: int, stop: int) -> Batch:
+        return Batch(self.pixels[start:stop], self.labels[start:stop])
+
 
 class Dataset:
     """The pictures of a source (or of all that lies at some paths) that are held out, or those that are not.

@@ -10,13 +10,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqcli.coders import prior_net
 from vqcli.coders.layers import LIMIT, Dense, Stencil
 from vqcli.coders.prior_net import LOGIT, OCTAVE, SCALE, SHAPE, SHARE, Net, ScalarPart, ScalarTables, VectorPart
+from vqcli.coders.sequence_net import SequenceNet, SequencePart
 from vqcli.nets import exact
 from vqcli.nets.exact import ExactPrior, ScalarSlice, VectorSlice
+from vqcli.nets.exact1d import SequenceGroup, SequencePrior
 
 FEATURE = 32  # steps of a doubling of 1 + |v|
 ACTIVATION = prior_net.CEILING / exact.CEILING  # steps of 1
@@ -45,6 +47,29 @@ def rounded(net: ExactPrior) -> Net:
     return found
 
 
+def rounded_sequence(net: SequencePrior) -> SequenceNet:
+    """The integers of a net for codes in time. Raises ValueError if its weights are too large for that."""
+    sizes = net.codebook_sizes
+    parts = tuple(_sequence_part(part) for part in net.groups)
+    found = SequenceNet(sizes, net.past, net.around, parts, _logit_frequencies(max(sizes)))
+    found.check()
+    return found
+
+
+def _sequence_part(part: SequenceGroup) -> SequencePart:
+    tables, steps = _whole_tables(part.tables)
+    channels = tables[0].shape[1]
+    # inputs are in steps of their table, which the weights take in
+    unit = np.repeat([steps[group] for group, _ in part.places] + steps, channels)
+    first = _numbers(part.first.weight) * unit
+    return SequencePart(
+        tables,
+        _dense([first], [part.first.bias], ACTIVATION, 1, 128),
+        _dense([part.hidden.weight], [part.hidden.bias], ACTIVATION),
+        _dense([part.out.weight], [part.out.bias], LOGIT / math.log(2)),
+    )
+
+
 def _scalar_part(part: ScalarSlice, feature: int, value: int) -> ScalarPart:
     phases, qualities = part.bias.shape[0], part.quality.shape[0]
     bias = _numbers(part.bias)[:, None] + _numbers(part.quality)  # (phases, qualities, hidden)
@@ -62,11 +87,7 @@ def _scalar_part(part: ScalarSlice, feature: int, value: int) -> ScalarPart:
 
 
 def _vector_part(part: VectorSlice) -> VectorPart:
-    tables, steps = [], []
-    for table in (part.embedding, *part.lent):
-        weight = _numbers(table.weight)
-        steps.append(max(np.abs(weight).max(), 1e-9) / 127)
-        tables.append(np.round(weight / steps[-1]).astype(np.int8))
+    tables, steps = _whole_tables([part.embedding, *part.lent])
     # inputs are in steps of their table, which the weights take in
     channels = tables[0].shape[1]
     window = len(part.earlier) // max(1, channels * len(part.lent))
@@ -77,8 +98,15 @@ def _vector_part(part: VectorSlice) -> VectorPart:
         _dense([layer.weight for layer in part.hidden], [layer.bias for layer in part.hidden], ACTIVATION),
         _dense([part.out.weight], [part.out.bias], LOGIT / math.log(2)),
         tables[0],
-        tuple(tables[1:]),
+        tables[1:],
     )
+
+
+def _whole_tables(tables: Sequence[nn.Embedding]) -> tuple[tuple[np.ndarray, ...], list[float]]:
+    """Embeddings as int8, and the step of each."""
+    weights = [_numbers(table.weight) for table in tables]
+    steps = [float(max(np.abs(weight).max(), 1e-9) / 127) for weight in weights]
+    return tuple(np.round(weight / step).astype(np.int8) for weight, step in zip(weights, steps, strict=True)), steps
 
 
 Weights = Tensor | np.ndarray
@@ -103,13 +131,20 @@ def _stencil(
     )
 
 
-def _dense(weights: Sequence[Tensor], biases: Sequence[Tensor], steps: float | np.ndarray) -> Dense:
-    """Layers on activations; outputs leave in `steps` for each 1, for all of them or for each."""
+def _dense(
+    weights: Sequence[Weights],
+    biases: Sequence[Tensor],
+    steps: float | np.ndarray,
+    inputs: float = ACTIVATION,
+    largest: int = prior_net.CEILING,
+) -> Dense:
+    """Layers on activations, which come in `inputs` steps for each 1, up to `largest`; outputs leave in `steps` for
+    each 1, for all of them or for each."""
     layers = []
     for weight, bias in zip(weights, biases, strict=True):
-        w, b = _numbers(weight).T * (steps / ACTIVATION), _numbers(bias) * steps
-        total = np.abs(w).sum(0) * prior_net.CEILING + np.abs(b)
-        shift = _shift(total, np.abs(w).max(0), len(w) * prior_net.CEILING)
+        w, b = _numbers(weight).T * (steps / inputs), _numbers(bias) * steps
+        total = np.abs(w).sum(0) * largest + np.abs(b)
+        shift = _shift(total, np.abs(w).max(0), len(w) * largest)
         layers.append((_whole(w, shift, np.int16), _whole(b + _half(shift), shift, np.int32), shift))
     return Dense(*(np.stack(arrays) for arrays in zip(*layers, strict=True)))
 

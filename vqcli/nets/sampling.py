@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from vqcli.errors import UsageError
 from vqcli.nets.pixelcnn import REACH, PixelCNN, gate
+
+if TYPE_CHECKING:
+    from vqcli.nets.wavenet_prior import WaveNetPrior
 
 # A draw below 1 by no less than this stays below the total of the probabilities when multiplied by it.
 LARGEST_DRAW = 1 - 2.0**-52
@@ -53,13 +56,21 @@ AS_LEARNED = Sampling()
 
 
 def check_request(
-    net: PixelCNN, codes: np.ndarray, keep: np.ndarray, uniforms: np.ndarray, label: np.ndarray | None, guidance: float
+    net: PixelCNN | WaveNetPrior,
+    codes: np.ndarray,
+    keep: np.ndarray,
+    uniforms: np.ndarray,
+    label: np.ndarray | None,
+    guidance: float,
+    grid: str = "H, W",
 ) -> None:
-    """Raise ValueError unless these are arguments of `sample`."""
-    G = len(net.codebook_sizes)
-    if codes.ndim != 4 or codes.shape[1] != G or not codes.shape == keep.shape == uniforms.shape:
-        raise ValueError(f"codes {codes.shape}, keep {keep.shape} and uniforms {uniforms.shape} are not [B, {G}, H, W]")
-    sizes = np.array(net.codebook_sizes)[:, None, None]
+    """Raise ValueError unless these are arguments of `sample` for codes on such a grid."""
+    G, dims = len(net.codebook_sizes), 2 + len(grid.split(","))
+    if codes.ndim != dims or codes.shape[1] != G or not codes.shape == keep.shape == uniforms.shape:
+        raise ValueError(
+            f"codes {codes.shape}, keep {keep.shape} and uniforms {uniforms.shape} are not [B, {G}, {grid}]"
+        )
+    sizes = np.array(net.codebook_sizes).reshape(-1, *(1,) * (dims - 2))
     if keep.dtype != bool or not np.all(~keep | (codes >= 0) & (codes < sizes)):
         raise ValueError("kept codes lie outside their codebooks")
     if not np.all((uniforms >= 0) & (uniforms < 1)):

@@ -108,6 +108,7 @@ class ImageVQVAE(nn.Module):
         options = dict(quantizer or {"kind": "vector", "K": 512})
         self.channels, self.stride = channels, 2 ** len(widths)
         self.quantizer: Quantizer = QUANTIZERS[options.pop("kind")](dim=dim, **options)
+        self.codebook_sizes, self.levels = self.quantizer.codebook_sizes, self.quantizer.levels
         self.encoder = self._encoder(channels, widths, dim, blocks, kernel, activation)
         self.decoder = self._decoder(channels, widths, dim, decoder_blocks, kernel, activation)
         # How far, in codes, an input reaches: tiles with this margin give the codes and pixels of the whole picture.

@@ -13,12 +13,16 @@ import torch
 from vqcli import priors, tiles, zoo
 from vqcli.coders import prior, statistics
 from vqcli.coders.prior_net import Net
+from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
 from vqcli.errors import BadFile
 from vqcli.nets import rounding
 from vqcli.nets.exact import ExactPrior
-from vqcli.training import card
-from vqcli.training.tasks import CodecTask, PriorTask, Task, as_input
+from vqcli.training import card, card_speech, export_speech
+from vqcli.training.finish import FinishTask
+from vqcli.training.speech import SpeechTask, WaveTask
+from vqcli.training.task import Task
+from vqcli.training.tasks import CodecTask, PriorTask, as_input
 from vqcli.training.validation import Validation
 
 ENERGIES = 16  # classes for scalar codes; codes of a vector quantizer have no order and get one
@@ -29,8 +33,8 @@ LIMITS = (15, 31, 63, 127)  # few sizes, so that a header tells the codebooks of
 
 def export(
     task: Task,
-    dataset: Dataset,
-    held_out: Dataset | None,
+    dataset: Dataset | Clips,
+    held_out: Dataset | Clips | None,
     validation: Validation | None,
     folder: Path,
     facts: dict[str, Any],
@@ -44,6 +48,12 @@ def export(
         "name": folder.resolve().name,
         **facts,
     }
+    if isinstance(task, SpeechTask | WaveTask | FinishTask):
+        assert isinstance(dataset, Clips) and not isinstance(held_out, Dataset)
+        info = export_speech.export(task, dataset, held_out, folder, description)
+        card_speech.write(folder, info.description)
+        return info
+    assert isinstance(dataset, Dataset) and not isinstance(held_out, Clips)
     if isinstance(task, PriorTask):
         info = _export_prior(task, dataset, validation, folder, description)
         description["measured"] = priors.describe(priors.path_of(folder, task.recipe.model.family)).description[

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import VqError
 from vqcli.nets import ranks
 from vqcli.training import checkpoint
 from vqcli.training.average import Average
 from vqcli.training.journal import Journal
-from vqcli.training.tasks import Task, as_input
+from vqcli.training.task import Task
+from vqcli.training.tasks import as_input
 from vqcli.training.validation import Validation
 
 CHECKPOINT_SECONDS = 120
@@ -53,7 +55,7 @@ class State:
 
 def train(
     task: Task,
-    dataset: Dataset,
+    dataset: Dataset | Clips,
     validation: Validation | None,
     folder: Path,
     state: State,
@@ -79,7 +81,7 @@ def train(
     if resume:
         threads = state.threads
         vars(state).update(checkpoint.read(folder, task, average, optimizer), threads=threads)
-    batches = dataset.batches(
+    batches: Generator[Batch | ClipBatch, None, None] = dataset.batches(
         recipe.data, options.seed, state.step, rank=ranks.rank(), world=ranks.world(), workers=workers
     )
     items = recipe.data.batch * ranks.world()  # in a step
@@ -189,11 +191,11 @@ def close_epoch(task: Task, step: int, journal: Journal | None, epoch: int) -> f
     return least
 
 
-def parts(batch: Batch, count: int) -> Iterator[Batch]:
+def parts(batch: Batch | ClipBatch, count: int) -> Iterator[Batch | ClipBatch]:
     """A batch cut into so many equal parts."""
-    size = len(batch.labels) // count
+    size = len(batch) // count
     for start in range(0, size * count, size):
-        yield Batch(batch.pixels[start : start + size], batch.labels[start : start + size])
+        yield batch.part(start, start + size)
 
 
 def cosine(share: float) -> float:

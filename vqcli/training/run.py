@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from vqcli import recipe as recipes
 from vqcli import zoo
+from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
 from vqcli.data.sources import Source
 from vqcli.errors import UsageError
@@ -27,7 +28,8 @@ from vqcli.training import checkpoint, codes, journal, tasks
 from vqcli.training.export import export
 from vqcli.training.journal import Journal
 from vqcli.training.loop import Progress, State, train
-from vqcli.training.tasks import Task, as_input
+from vqcli.training.task import Task
+from vqcli.training.tasks import as_input
 from vqcli.training.validation import Validation
 from vqcli.vqz_header import MODEL_NAME
 
@@ -80,10 +82,10 @@ def _run(
 ) -> zoo.ModelInfo | None:
     first = ranks.rank() == 0
     source, codec = _source(recipe, data, device)
-    dataset = Dataset(source, held_out=False)
+    dataset = _opened(recipe, source, held_out=False)
     held_out = validation = None
-    with suppress(UsageError):  # too few pictures for any to be held out
-        held_out = Dataset(source, held_out=True)
+    with suppress(UsageError):  # too few for any to be held out
+        held_out = _opened(recipe, source, held_out=True)
         validation = Validation(held_out, recipe.data, device)
     torch.manual_seed(recipe.optimization.seed)
     task = tasks.make(recipe, codec, dataset, device)
@@ -93,12 +95,13 @@ def _run(
     if device.type == "cpu":
         state.threads = state.threads or pick_threads(task, dataset)
         torch.set_num_threads(state.threads)
+    things, kinds = ("clips", "speakers") if recipe.modality == "audio" else ("pictures", "classes")
     parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
     if first:
-        classes = f" in {len(dataset.classes)} classes" if dataset.classes else ""
-        say(f"{len(dataset)} pictures{classes}; {recipe.model.family}, {parameters:,} weights, on {_where(device)}")
+        classes = f" in {len(dataset.classes)} {kinds}" if dataset.classes else ""
+        say(f"{len(dataset)} {things}{classes}; {recipe.model.family}, {parameters:,} weights, on {_where(device)}")
         if validation is None:
-            say("no pictures are held out: the last weights will become the model, unjudged")
+            say(f"no {things} are held out: the last weights will become the model, unjudged")
         output.mkdir(parents=True, exist_ok=True)
         with replacing(output / RECIPE, force=True) as stream:
             stream.write(recipe.to_toml())
@@ -132,7 +135,7 @@ def _run(
         "steps": state.best_step or state.step,
         "trained_seconds": round(state.seconds),
         "machine": _where(device),
-        "pictures": len(dataset),
+        things: len(dataset),
         "processes": ranks.world(),
     }
     return export(task, dataset, held_out, validation, output, facts)
@@ -148,6 +151,14 @@ def _source(
     if isinstance(data, list) and codes.found(data):
         return codes.CodeFiles(data, codec), codec
     return data, codec
+
+
+def _opened(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Dataset | Clips:
+    if recipe.modality == "image":
+        return Dataset(source, held_out=held_out)
+    if not isinstance(source, list) or not all(path.is_dir() for path in source):
+        raise UsageError("speech is learned from folders of clips", "name folders with a folder for each speaker")
+    return Clips(source, held_out=held_out)
 
 
 def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:
@@ -188,7 +199,7 @@ def join(device: str) -> torch.device:
     return place
 
 
-def pick_threads(task: Task, dataset: Dataset) -> int:
+def pick_threads(task: Task, dataset: Dataset | Clips) -> int:
     """One thread or two, whichever takes fewer seconds for a few steps: small nets and busy cores do better with one.
 
     Under torchrun, which gives each process its own threads, the number is left alone.

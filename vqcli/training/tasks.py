@@ -10,48 +10,25 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqcli import zoo
+from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import ModelError, UsageError
 from vqcli.nets.pixelcnn import PixelCNN
 from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.nets.rate import ScalarRate
-from vqcli.nets.vqvae2d import from_pixels
+from vqcli.nets.vqvae2d import from_pixels, to_pixels
 from vqcli.recipe import Recipe
+from vqcli.training import speech
+from vqcli.training.finish import FinishTask
 from vqcli.training.losses import Loss, rate_distortion_loss, reconstruction_loss
-
-
-class Task(nn.Module):
-    """Everything of a run with weights. `codebook_sizes` are those whose use is watched, () if none is."""
-
-    usage: Tensor
-
-    def __init__(self, recipe: Recipe, codebook_sizes: tuple[int, ...] = ()) -> None:
-        super().__init__()
-        self.recipe, self.codebook_sizes = recipe, codebook_sizes
-        counts = torch.zeros(len(codebook_sizes), max(codebook_sizes, default=0), dtype=torch.int64)
-        self.register_buffer("usage", counts, persistent=False)  # of each code of each group, in this epoch
-
-    def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
-        """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5 with labels [B], -1 for none."""
-        raise NotImplementedError
-
-    def show(self, pixels: Tensor) -> Tensor | None:
-        """What the model makes of pictures, in the same form; None if there is nothing to look at."""
-        return None
-
-    @torch.no_grad()
-    def count(self, codes: Tensor) -> None:
-        """Add codes [B, groups, *grid] to the usage of the epoch."""
-        groups, K = self.usage.shape
-        shifted = codes + K * torch.arange(groups, device=codes.device).view(1, -1, *(1,) * (codes.dim() - 2))
-        self.usage += torch.bincount(shifted.flatten(), minlength=groups * K).view(groups, K)
+from vqcli.training.task import Task
 
 
 class CodecTask(Task):
-    """A model, and for scalar codes the rate model that is not shipped."""
+    """A model of pictures, and for scalar codes the rate model that is not shipped."""
 
     def __init__(self, recipe: Recipe) -> None:
         model = zoo.build(recipe.model.family, recipe.model.arguments)
@@ -62,13 +39,13 @@ class CodecTask(Task):
         self.rate = ScalarRate(quantizer.dim, quantizer.qualities) if recipe.rate else None
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
+        """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5; labels [B] do not matter."""
         if self.rate is not None and self.recipe.rate is not None:
             return rate_distortion_loss(self.model, self.rate, self.recipe.rate, pixels)
         return reconstruction_loss(self.model, pixels)
 
-    def show(self, pixels: Tensor) -> Tensor:
-        reconstruction: Tensor = self.model(pixels)[0]
-        return reconstruction
+    def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        return to_pixels(pixels), to_pixels(self.model(pixels)[0])
 
 
 class PriorTask(Task):
@@ -116,8 +93,10 @@ class PriorTask(Task):
         return quantizer.codes(z_e, quality), quality
 
 
-def make(recipe: Recipe, codec: zoo.LoadedModel | None, dataset: Dataset, device: torch.device) -> Task:
+def make(recipe: Recipe, codec: zoo.LoadedModel | None, dataset: Dataset | Clips, device: torch.device) -> Task:
     """The task of a recipe, on its device. Raises UsageError if a prior by class misses the class of some picture."""
+    if isinstance(dataset, Clips):
+        return _of_clips(recipe, codec, dataset).to(device)
     if codec is None:
         return CodecTask(recipe).to(device)
     without = int((dataset.labels < 0).sum()) if dataset.classes else 0
@@ -128,11 +107,27 @@ def make(recipe: Recipe, codec: zoo.LoadedModel | None, dataset: Dataset, device
     return PriorTask(recipe, codec, dataset.classes).to(device)
 
 
-def as_input(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in -0.5 .. 0.5, and labels int64 [B], on the device.
+def _of_clips(recipe: Recipe, codec: zoo.LoadedModel | None, clips: Clips) -> Task:
+    family = recipe.model.family
+    if family == "speech" and recipe.adversary is not None:
+        if codec is None:
+            raise UsageError("a finish needs the model that it finishes", "--codec NAME")
+        return FinishTask(recipe, clips, codec)
+    if family == "speech":
+        return speech.SpeechTask(recipe, clips)
+    if family == "vqvae1d":
+        return speech.WaveTask(recipe, clips)
+    raise UsageError(f"{family} does not learn from clips", "name a folder of pictures")
 
-    Codes uint16 [B, rows, columns, groups] become int64 [B, groups, rows, columns].
+
+def as_input(batch: Batch | ClipBatch, device: torch.device) -> tuple[Tensor, ...]:
+    """What a task takes, on the device: of clips as training/speech.py says, of pictures pixels and labels.
+
+    uint8 [B, H, W, 3] becomes float [B, 3, H, W] in -0.5 .. 0.5; codes uint16 [B, rows, columns, groups] become int64
+    [B, groups, rows, columns]; labels are int64 [B].
     """
+    if isinstance(batch, ClipBatch):
+        return speech.as_input(batch, device)
     labels = torch.from_numpy(batch.labels).to(device)
     if batch.pixels.dtype == np.uint16:
         return torch.from_numpy(batch.pixels.astype(np.int64)).to(device).movedim(-1, 1), labels

@@ -5,41 +5,40 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
-from vqcli.nets.vqvae2d import to_pixels
 from vqcli.recipe import Data
-from vqcli.training.tasks import Task, as_input
+from vqcli.training.task import Task
+from vqcli.training.tasks import as_input
 
 ITEMS = 128  # enough to tell better from worse, few enough to cost little of the run
 SHOWN = 8
 
 
 class Validation:
-    """Held-out pictures, cut from the middle, in batches as large as those of training."""
+    """Held-out pictures or clips, cut from the middle, in batches as large as those of training."""
 
-    def __init__(self, held_out: Dataset, data: Data, device: torch.device, items: int = ITEMS) -> None:
+    def __init__(self, held_out: Dataset | Clips, data: Data, device: torch.device, items: int = ITEMS) -> None:
         self.batch = held_out.held_out_batch(data, min(items, len(held_out)))
         self.size, self.device = data.batch, device
 
     @torch.no_grad()
     def measure(self, task: Task) -> dict[str, float]:
         """Mean of the loss and its terms, by name."""
-        pixels, labels = as_input(self.batch, self.device)
         sums: dict[str, float] = {}
         with _judging(task, self.device):
-            for x, label in zip(pixels.split(self.size), labels.split(self.size), strict=True):
-                loss = task(x, label)
+            for start in range(0, len(self.batch), self.size):
+                part = self.batch.part(start, start + self.size)
+                loss = task(*as_input(part, self.device))
                 for name, value in {"loss": loss.value, **loss.terms}.items():
-                    sums[name] = sums.get(name, 0.0) + float(value) * len(x)
-        return {name: value / len(pixels) for name, value in sums.items()}
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(part)
+        return {name: value / len(self.batch) for name, value in sums.items()}
 
     @torch.no_grad()
     def show(self, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
         """Some pictures and what the model makes of them, uint8 [B, H, W, 3] each; None if the task shows nothing."""
-        pixels, _ = as_input(self.batch, self.device)
         with _judging(task, self.device):
-            made = task.show(pixels[:SHOWN])
-        return None if made is None else (self.batch.pixels[:SHOWN], to_pixels(made))
+            return task.show(*as_input(self.batch.part(0, SHOWN), self.device))
 
 
 class _judging:

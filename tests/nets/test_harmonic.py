@@ -1,0 +1,76 @@
+import math
+
+import torch
+
+from vqcli.nets import harmonic
+from vqcli.nets.harmonic import (
+    HOP,
+    HarmonicDecoder,
+    frame_phases,
+    overlap_add,
+    pitch_frames,
+    pulse_train,
+    short_time_spectra,
+)
+
+
+def test_frames_of_positions_run_between_their_middles():
+    frames = pitch_frames(torch.tensor([[100.0, 100.0, 200.0, 200.0, 0.0, 150.0]]))
+    assert frames.shape == (1, 12)
+    assert (frames[0, 8:10] == 0).all()
+    assert torch.allclose(frames[0, 10:], torch.tensor([150.0, 150.0]))  # nothing comes over from the unvoiced
+    assert (frames[0, :8].diff() >= 0).all()
+    assert math.isclose(float(frames[0, 0]), 100.0, rel_tol=1e-5)
+
+
+def test_phases_add_up_to_the_cycles_of_the_frames():
+    f0 = torch.tensor([[0.0, 100.0, 100.0, 120.0, 0.0, 0.0, 80.0, 80.0]])
+    phases = frame_phases(f0)
+    assert phases[0, 1] == 0 and phases[0, 6] == 0  # each voiced run starts anew
+    assert math.isclose(float(phases[0, 2]), 0.0, abs_tol=1e-9)  # 100 Hz x 10 ms: one whole cycle
+    assert math.isclose(float(phases[0, 3]), (100 + 2.5) / 100 - 1, abs_tol=1e-6)
+    assert math.isclose(float(phases[0, 7]), 0.8, abs_tol=1e-6)
+
+
+def test_pulses_have_all_harmonics_at_one_strength_and_join_at_frames():
+    f0 = torch.full((1, 100), 200.0)
+    pulses = pulse_train(f0, frame_phases(f0))
+    spectrum = torch.fft.rfft(pulses[0]).abs()  # 1 s: a bin for each Hz
+    peaks = spectrum[200:7601:200]
+    assert (peaks / peaks.mean() - 1).abs().max() < 0.02
+    between = spectrum.clone()
+    between[::200] = 0
+    assert between.max() < 0.02 * peaks.mean()
+
+
+def test_overlap_add_undoes_the_spectra():
+    x, window = torch.randn(2, HOP * 20), torch.hann_window(640)
+    again = overlap_add(short_time_spectra(x, window), window)
+    inside = slice(640, -640)
+    assert torch.allclose(again[:, inside], x[:, inside], atol=1e-5)
+
+
+def test_windows_of_a_decoding_fit_together():
+    torch.manual_seed(0)
+    net = HarmonicDecoder(8, 4, width=16, blocks=2, bands=20).eval()
+    torch.nn.init.normal_(net.out.weight, std=0.5)
+    P = 60
+    z, hz = torch.randn(1, 8, P), torch.where(torch.rand(1, P) < 0.7, 120.0 + 40 * torch.rand(1, P), 0.0)
+    f0 = pitch_frames(hz)
+    phases, noise = frame_phases(f0), torch.randn(1, P * 320)
+    voice, register = torch.randn(1, 4), torch.tensor([4.9])
+    with torch.no_grad():
+        whole = net(z, f0, phases, noise, voice, register)
+        margin = -(-net.reach // 2) + 1
+        first, last = 25, 35
+        outer = slice(first - margin, last + margin)
+        at, samples = slice(outer.start * 2, outer.stop * 2), slice(outer.start * 320, outer.stop * 320)
+        part = net(z[:, :, outer], f0[:, at], phases[:, at], noise[:, samples], voice, register)
+    inner = part[:, margin * 320 : -margin * 320]
+    assert torch.allclose(inner, whole[:, first * 320 : last * 320], atol=1e-5)
+
+
+def test_what_is_unvoiced_has_no_harmonic_part():
+    f0 = torch.zeros(1, 10)
+    assert not pulse_train(f0, frame_phases(f0)).any()
+    assert harmonic.LOWEST_HZ > 0

@@ -1,0 +1,52 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from vqcli import hearing, speech_baselines
+from vqcli.errors import UsageError
+
+RATE_HZ = speech_baselines.RATE_HZ
+SECONDS = np.arange(3 * RATE_HZ + 77) / RATE_HZ
+# syllables of a buzzing voice, four a second
+PHASE = np.cumsum(120 + 20 * np.sin(2 * np.pi * SECONDS)) * 2 * np.pi / RATE_HZ
+SPEECH = sum(np.sin(k * PHASE) / k for k in range(1, 25)) * (0.02 + 0.08 * np.sin(4 * np.pi * SECONDS) ** 2)
+SPEECH = SPEECH.astype(np.float32)
+
+
+def check(codec: str, least: float, most: float, nearness: float) -> None:
+    result = speech_baselines.through(SPEECH, codec)
+    assert result.samples.shape == SPEECH.shape and result.samples.dtype == np.float32
+    assert least < hearing.kbit_per_s(result.size_bytes, len(SPEECH)) < most
+    # not late either: 20 ms would cost more than this leaves
+    assert hearing.melody(SPEECH, result.samples).correlation > nearness
+
+
+def test_opus_at_its_lowest_rate():
+    check("Opus", 5, 9, 0.9)
+
+
+@pytest.mark.parametrize("codec", speech_baselines.CODEC2)
+def test_codec2(codec):
+    if not shutil.which("c2enc"):
+        pytest.skip("the commands of Codec2 are not installed")
+    nominal = int(speech_baselines.CODEC2[codec].rstrip("C")) / 1000
+    check(codec, nominal, nominal * 1.1, 0.5)
+
+
+def test_codec2_without_its_commands(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert speech_baselines.available("Opus") and not speech_baselines.available("Codec2-1300")
+    with pytest.raises(UsageError, match="c2enc"):
+        speech_baselines.through(SPEECH, "Codec2-1300")
+
+
+def test_unknown_codec():
+    with pytest.raises(UsageError, match="no codec opus") as caught:
+        speech_baselines.through(SPEECH, "opus")
+    assert "Opus" in caught.value.hint
+
+
+def test_short_and_silent():
+    for samples in (np.zeros(1, np.float32), np.zeros(800, np.float32)):
+        assert speech_baselines.through(samples, "Opus").samples.shape == samples.shape

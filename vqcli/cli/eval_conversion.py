@@ -1,0 +1,121 @@
+"""vq eval conversion"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.eval_speech import HeldOut, Judges, asked, figure, picture_of_first, table
+from vqcli.cli.options import AsJson, Device, Force
+
+
+def conversion(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Clips, or folders with a subfolder of clips for each speaker.", show_default=False),
+    ],
+    to: Annotated[
+        list[str], typer.Option("--to", help="A voice to convert to; may be given several times.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "speech",
+    references: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A folder with a subfolder of clips for each speaker, to know voices by; more than once if need be.",
+            show_default="the inputs",
+        ),
+    ] = None,
+    pitch: Annotated[str, typer.Option(help="target: the register of the voice; keep: that of the clip.")] = "target",
+    levels: Annotated[int, typer.Option(help="Residual levels that stay: more bring the source back.", min=1)] = 1,
+    held_out: HeldOut = False,
+    judges: Judges = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw spectrograms of the first clip and its conversions to this PNG or WebP file."),
+    ] = None,
+    all_clips: Annotated[bool, typer.Option("--all", help="A row for each conversion, not only the means.")] = False,
+    force: Force = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Convert clips to other voices and measure what became of words, voice, melody and quality.
+
+    A clip is of the speaker that its folder is called after, or what stands before the first _ or - in its name;
+    clips of a target are not converted to it. The words that are said lie in a .txt file beside a clip. Without the
+    extra evaluators the pitch is measured, and how the spectrum goes along with the clip's.
+
+    \b
+    vq eval conversion clips/ --to p225
+    vq eval conversion clips/ --to p225 --to p226 --references vctk/ --json
+    vq eval conversion vctk/ --held-out --to p225 --plot conversion.webp
+    """
+    from dataclasses import asdict
+
+    from vqcli import batch, conversion_evaluation, zoo
+    from vqcli.conversion_evaluation import speaker_of
+    from vqcli.data.split import is_held_out
+    from vqcli.errors import UsageError
+    from vqcli.media import audio
+
+    look = picture_of_first(plot, force)
+    judging = asked(judges)
+    found = batch.plan(inputs, Path(), audio.SUFFIXES, "")
+    clips = {job.source: speaker_of(job.name) for job in found if is_held_out(job.name) or not held_out}
+    if not clips:
+        raise UsageError("none of the clips is held out", "leave --held-out away to measure all of them")
+    known: dict[str, list[Path]] = {}
+    for job in batch.plan(references, Path(), audio.SUFFIXES, "") if references else found:
+        known.setdefault(speaker_of(job.name), []).append(job.source)
+    loaded = zoo.load(model, device)
+    with ui.progress(f"converting {ui.plural(len(clips), 'clip')}") as report:
+        conversions = list(
+            conversion_evaluation.evaluate(
+                loaded,
+                clips,
+                list(dict.fromkeys(to)),
+                known,
+                pitch=pitch,
+                levels=levels,
+                judges=judging,
+                report=report,
+                complain=ui.complain,
+                look=look,
+            )
+        )
+    if not conversions:
+        raise UsageError("there is nothing to convert", "the clips cannot be read, or are of the target itself")
+    means = conversion_evaluation.means(conversions)
+    shown = conversions if all_clips else means
+    if as_json:
+        ui.emit_json([asdict(one) for one in shown])
+        return
+    table(
+        (
+            *("to", "clip", "pitch Hz", "target's", "melody", "log-mel", "words wrong", "source's", "like target"),
+            *("like speaker", "DNSMOS", "source's"),
+        ),
+        [
+            (
+                one.to,
+                one.clip,
+                figure(one.pitch_hz, ".0f"),
+                figure(one.target_hz, ".0f"),
+                figure(one.melody, ".3f"),
+                figure(one.log_mel_correlation, ".3f"),
+                figure(one.word_error, ".3f"),
+                figure(one.source_word_error, ".3f"),
+                figure(one.like_target, ".3f"),
+                figure(one.like_speaker, ".3f"),
+                figure(one.quality, ".2f"),
+                figure(one.source_quality, ".2f"),
+            )
+            for one in shown
+        ],
+    )
+    ui.say("melody, log-mel: correlation of log Hz and of log-mel spectra with the clip's")
+    ui.say(f"{means[-1].seconds:.0f} s of speech converted at {means[-1].speed:.0f} times real time")
+    if not judging and judges is None:
+        ui.say("words, likeness and quality need: pip install 'vqcli[evaluators]'")

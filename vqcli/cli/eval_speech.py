@@ -1,0 +1,145 @@
+"""What vq eval does with clips of speech."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vqcli.cli import ui
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vqcli.zoo import ModelInfo
+
+BESIDE_SPEECH = "Opus,Codec2-1300,Codec2-700C"
+Judges = Annotated[
+    bool | None,
+    typer.Option(
+        "--judges/--no-judges",
+        help="Count words that a recogniser gets wrong (a .txt beside each clip) and estimate quality.",
+        show_default="if the extra evaluators is installed",
+    ),
+]
+HeldOut = Annotated[bool, typer.Option("--held-out", help="Only what training keeps apart, by names in the folders.")]
+
+
+def speech(
+    model: ModelInfo,
+    clips: Sequence[Path],
+    device: str,
+    *,
+    beside: str,
+    coder: str,
+    judges: bool | None,
+    plot: Path | None,
+    each: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Measure a model on clips: a row for the clips themselves, each number of levels and each codec beside."""
+    from dataclasses import asdict
+
+    from vqcli import hearing, speech_baselines, speech_evaluation, zoo
+    from vqcli.errors import UsageError
+
+    judging = asked(judges)
+    codecs = [name for name in beside.split(",") if name]
+    absent = [name for name in codecs if not speech_baselines.available(name)]
+    if absent:
+        ui.say(f"left out: {', '.join(absent)} (the commands c2enc and c2dec are not installed)")
+    look = picture_of_first(plot, force)
+    loaded = zoo.load(model, device)
+    with ui.progress(f"measuring {ui.plural(len(clips), 'clip')}") as report:
+        points = list(
+            speech_evaluation.evaluate(
+                loaded,
+                clips,
+                beside=[name for name in codecs if name not in absent],
+                coder=coder,
+                judges=judging,
+                report=report,
+                complain=ui.complain,
+                look=look,
+            )
+        )
+    if not points:
+        raise UsageError("none of the clips could be read")
+    shown = points if each else speech_evaluation.means(points)
+    if as_json:
+        ui.emit_json([asdict(point) for point in shown])
+        return
+    columns = ("codec", "levels", "clip", "kbit/s", "log-mel dB", "correlation", "pitch", "voicing wrong", "STOI")
+    table(
+        (*columns, "words wrong", "DNSMOS"),
+        [
+            (
+                point.codec,
+                str(point.levels or "–"),
+                point.clip,
+                f"{point.kbit_per_s:.2f}",
+                figure(point.log_mel_distance_db, ".2f"),
+                figure(point.log_mel_correlation, ".3f"),
+                figure(point.pitch_correlation, ".3f"),
+                figure(point.voicing_error, ".1%"),
+                figure(point.stoi, ".3f"),
+                figure(point.word_error, ".3f"),
+                figure(point.quality, ".2f"),
+            )
+            for point in shown
+        ],
+    )
+    words = sum(point.words or 0 for point in points if point.codec == speech_evaluation.SOURCE)
+    ui.say("correlation: of log-mel spectra with those of the source; pitch: of log Hz where both are voiced")
+    if judging:
+        ui.say(f"words wrong: of {words:,} in transcripts, as pocketsphinx hears them")
+    if not hearing.has_stoi():
+        ui.say("STOI, words wrong and DNSMOS need: pip install 'vqcli[evaluators]'")
+
+
+def asked(judges: bool | None) -> bool:
+    """Whether to ask the judges: as said, else where they are installed. Raises UsageError if said and they are not."""
+    from vqcli import evaluators
+
+    if judges:
+        evaluators.require()
+    return evaluators.available() if judges is None else judges
+
+
+def picture_of_first(plot: Path | None, force: bool) -> Callable[[dict[str, np.ndarray]], None]:
+    """What draws the spectrograms of the first clip that it is given the sounds of, by title, to `plot` if any.
+
+    Raises UsageError now, not after the work, if the file exists or its suffix is of no picture.
+    """
+    from vqcli.errors import UsageError
+    from vqcli.files import refuse_existing
+    from vqcli.media import image
+
+    if plot and plot.suffix.lower() not in image.SUFFIXES:
+        raise UsageError(f"spectrograms are pictures, and {plot} is none by its name", "try .png or .webp")
+    if plot:
+        refuse_existing(plot, force)
+    drawn: list[Path] = []
+
+    def look(sounds: dict[str, np.ndarray]) -> None:
+        from vqcli import spectrograms
+
+        if plot and not drawn:
+            image.write(plot, spectrograms.stacked(list(sounds.items())), force=force)
+            drawn.append(plot)
+            ui.say(f"drawn to {plot}")
+
+    return look
+
+
+def figure(value: float | None, digits: str) -> str:
+    return "–" if value is None else format(value, digits)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table without the columns that hold nothing."""
+    kept = [index for index in range(len(columns)) if any(row[index] != "–" for row in rows)]
+    ui.emit_table([columns[index] for index in kept], [[row[index] for index in kept] for row in rows])

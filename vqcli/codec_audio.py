@@ -1,0 +1,185 @@
+"""Recordings -> codes -> .vqz and back; codec.py calls this for what is a sound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from vqcli import packing, vqz, windows
+from vqcli.errors import DamagedChunks, UsageError
+from vqcli.media import audio
+from vqcli.packing import AudioCodes
+from vqcli.tiles import Report, silent
+from vqcli.vqz import Header, Vqz
+from vqcli.zoo import LoadedModel
+
+SLACK = 3  # positions that are decoded before and after a part, and dropped: resampling looks to both sides
+
+
+@dataclass(frozen=True)
+class EncodedAudio:
+    """A recording as codes and as the bytes of its .vqz file.
+
+    notes  what the user should know: what was found or changed on reading the recording
+    """
+
+    audio: AudioCodes
+    header: Header
+    payloads: tuple[bytes, ...]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def data(self) -> bytes:
+        """The whole file."""
+        return vqz.pack(self.header, self.payloads)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """uint16 [coded channels, groups, T]."""
+        return self.audio.codes
+
+    @property
+    def kbit_per_s(self) -> float:
+        """Of the whole file, header included; 1000 bits a second."""
+        return 8 * len(self.data) / self.audio.length_s / 1000
+
+    def save(self, path: str | Path, *, force: bool = False) -> int:
+        """Write the .vqz file and return its size in bytes."""
+        return vqz.write(Path(path), self.header, self.payloads, force=force)
+
+
+@dataclass(frozen=True)
+class DecodedAudio:
+    """A recording from codes, or a part of it. Sound is made when it is asked for: whole, in blocks, or into a file.
+
+    samples_count  of each channel
+    lost           bool [T] of the codes: true where a chunk was damaged; silent in the sound
+    """
+
+    rate_hz: int
+    channels: int
+    samples_count: int
+    audio: AudioCodes
+    header: Header
+    lost: np.ndarray = field(repr=False)
+    _model: LoadedModel = field(repr=False)
+    _first: int  # sample of the original where the part begins
+    _report: Report = field(default=silent, repr=False)
+
+    @property
+    def length_s(self) -> float:
+        return self.samples_count / self.rate_hz
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """All of it, float32 [channels, N]."""
+        return np.concatenate(list(self.blocks()), axis=1)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The sound in blocks float32 [channels, n] of some seconds, so that hours take no more memory than minutes."""
+        net: Any = self._model.net
+        start, stop = _positions(self._model, len(self.lost), self.rate_hz, self._first, self.samples_count)
+        made = windows.decode_audio(self._model, self.audio, start=start, stop=stop, report=self._report)
+        begin = start * net.stride * self.rate_hz // net.rate_hz
+        return audio.restore(
+            _silenced(made, self.lost[start:stop], net.stride),
+            *(net.rate_hz, self.rate_hz, self.samples_count, self.channels),
+            skip=self._first - begin,
+        )
+
+    def save(self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False) -> None:
+        """Write the sound as it is made; the suffix chooses the format."""
+        audio.write(
+            Path(target) if isinstance(target, str) else target, self.blocks(), self.rate_hz, format=format, force=force
+        )
+
+
+def encode_audio(
+    source: Path | BinaryIO | np.ndarray,
+    model: LoadedModel,
+    *,
+    rate_hz: int | None = None,
+    mono: bool = True,
+    levels: int | None = None,
+    coder: str = "auto",
+    metadata: dict[str, str] | None = None,
+    report: Report = silent,
+) -> EncodedAudio:
+    """Encode a recording: a path, an open file, or float samples [N] or [channels, N] at `rate_hz`.
+
+    See `codec.encode`.
+    """
+    net: Any = model.net
+    if isinstance(source, np.ndarray):
+        if rate_hz is None:
+            raise UsageError("samples have no rate of their own", "say it: encode(samples, rate_hz=16000)")
+        recording = audio.from_samples(source, rate_hz, net.rate_hz, mono)
+    else:
+        recording = audio.read(source, net.rate_hz, mono)
+    codes = windows.encode_audio(model, recording, report)
+    if levels is not None:
+        codes = packing.keep_levels(model, codes, levels)
+    header, payloads = packing.pack_audio(model, codes, coder=coder, metadata=metadata)
+    return EncodedAudio(codes, header, payloads, recording.notes)
+
+
+def decode_audio(
+    file: Vqz,
+    model: LoadedModel,
+    *,
+    levels: int | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    salvage: bool = False,
+    report: Report = silent,
+) -> DecodedAudio:
+    """Decode a parsed file with the model that it was made with. See `codec.decode`."""
+    packing.check_audio(model, file.header)
+    samples, rate_hz, channels = file.header.size
+    first, count = _part(start_s, end_s, samples, rate_hz)
+    wanted = None
+    if count < samples:
+        start, stop = _positions(model, file.header.grid[0], rate_hz, first, count)
+        margin = model.net.decoder_margin
+        wanted = slice(max(0, start - margin - windows.CONTEXT), stop + margin)
+    codes, lost = packing.unpack_audio(model, file, levels=levels, wanted=wanted)
+    if lost.any() and not salvage:
+        raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
+    return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, model, first, report)
+
+
+def _part(start_s: float | None, end_s: float | None, samples: int, rate_hz: int) -> tuple[int, int]:
+    """First sample and number of samples of a part in seconds. Raises UsageError if nothing lies in it."""
+    first = round((start_s or 0) * rate_hz)
+    last = samples if end_s is None else min(round(end_s * rate_hz), samples)
+    if not 0 <= first < last:
+        given = " ".join(
+            f"--{name} {value:g}" for name, value in (("start", start_s), ("end", end_s)) if value is not None
+        )
+        raise UsageError(f"{given}: there is no such part", f"the recording takes {samples / rate_hz:.2f} s")
+    return first, last - first
+
+
+def _positions(model: LoadedModel, T: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:
+    """Positions that `count` samples of the original from `first` on need, beginning where both rates have a sample."""
+    net: Any = model.net
+    each = net.stride * rate_hz  # samples of the original in a position, times the model's rate
+    step = net.rate_hz // math.gcd(net.rate_hz, each)
+    start = max(0, first * net.rate_hz // each - SLACK) // step * step
+    return start, min(T, -(-(first + count) * net.rate_hz // each) + SLACK)
+
+
+def _silenced(blocks: Iterable[np.ndarray], lost: np.ndarray, stride: int) -> Iterator[np.ndarray]:
+    """Blocks [channels, n], with silence at the positions [T] that are lost."""
+    done = 0
+    for block in blocks:
+        last = done + block.shape[1]
+        gone = lost[done // stride : -(-last // stride)].repeat(stride)[done % stride :][: last - done]
+        yield np.where(gone, np.float32(0), block) if gone.any() else block
+        done = last

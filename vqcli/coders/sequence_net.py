@@ -1,0 +1,191 @@
+"""The exact prior of codes in time, as of speech: a net in integers. sequences.py codes with it.
+
+The net is that of nets/exact1d.py after rounding. Codes [G, T] are told group by group, each from its first position to
+its last. A code is predicted from the `past` codes of its own group, and from what is told of the groups before it:
+`around` codes to each side, and the one at its own place. Besides, it sees the mean of the embeddings of all its group
+has told so far, and of all of each group before it: who speaks, and where. So levels can follow one another, each
+knowing those below.
+
+    first    sum of a row for each code that is seen, and a product of the means; floor(sum / 2^shift), clipped to
+             0 .. CEILING
+    hidden   a product, likewise
+    out      logits in 1/16 bit; frequency = table[largest logit - logit]
+
+A mean is floor((2 sum + count) / (2 count)), 0 of nothing. All numbers are integers of at most 25 bits with their sign,
+and but for such shifts and means nothing is ever rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from vqcli.coders.layers import Dense
+from vqcli.coders.prior_net import CEILING
+from vqcli.coders.rangecoder import MAX_TOTAL
+
+REACH = 32  # the largest `past` and `around`
+LARGEST_WIDTH = 4096
+
+
+def places(group: int, past: int, around: int) -> list[tuple[int, int]]:
+    """What is seen of a code: (group, positions away), its own group first."""
+    own = [(group, -away) for away in range(1, past + 1)]
+    return own + [(other, away) for other in range(group) for away in range(-around, around + 1)]
+
+
+@dataclass(frozen=True)
+class SequencePart:
+    """One group; tables int8 [K + 1, channels] of it and of all before it, the last row for what lies outside.
+
+    `first` takes the embeddings of all `places`, then the means of the groups in their order.
+    """
+
+    tables: tuple[np.ndarray, ...]  # by group
+    first: Dense
+    hidden: Dense
+    out: Dense
+
+    def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
+        yield from ((f"tables.{group}", table) for group, table in enumerate(self.tables))
+        for name, layer in (("first", self.first), ("hidden", self.hidden), ("out", self.out)):
+            yield from ((f"{name}.{inner}", array) for inner, array in layer.arrays())
+
+    def check(self, group: int, sizes: Sequence[int], past: int, around: int) -> None:
+        """Raise ValueError unless all fits together and no sum can reach 2^24."""
+        channels, width = self.tables[group].shape[-1], self.hidden.weight.shape[-1]
+        if not (1 <= channels <= LARGEST_WIDTH and 1 <= width <= LARGEST_WIDTH):
+            raise ValueError(f"{channels} channels and {width} hidden ones are out of range")
+        for table, size in zip(self.tables, sizes[: group + 1], strict=True):
+            if table.dtype != np.int8 or table.shape != (size + 1, channels):
+                raise ValueError(f"an embedding is {table.dtype} {table.shape}")
+        self.first.check(1, channels * (len(places(group, past, around)) + group + 1), width, 128)
+        self.hidden.check(1, width, width, CEILING)
+        self.out.check(1, width, sizes[group], CEILING)
+
+
+class Layer(NamedTuple):
+    """A product as compiled code takes it: weight int16 [in, out], bias and shift int32 [out]."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    shift: np.ndarray
+
+
+class Prepared(NamedTuple):
+    """A part as compiled code takes it.
+
+    rows     int32 [all rows, hidden]: for each place what each of its codes, and what lies outside, adds to the first
+             layer
+    seen     int64 [places, 3]: group, positions away, and where its rows begin
+    tables   int32 [all groups' K + 1, channels], and begins int64 [groups]: their first rows
+    means    int16 [groups, channels, hidden]: weights of the first layer
+    """
+
+    rows: np.ndarray
+    seen: np.ndarray
+    tables: np.ndarray
+    begins: np.ndarray
+    means: np.ndarray
+    bias: np.ndarray
+    shift: np.ndarray
+    hidden: Layer
+    out: Layer
+
+
+@dataclass(frozen=True)
+class SequenceNet:
+    """A prior in integers, for codes [G, T] with these codebooks.
+
+    past, around   positions that are seen: earlier ones of the own group, those to each side in the groups before it
+    frequencies    int32 [n], by what a logit lacks to the largest
+    """
+
+    codebook_sizes: tuple[int, ...]
+    past: int
+    around: int
+    parts: tuple[SequencePart, ...]
+    frequencies: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as named arrays; `from_arrays` is the mirror."""
+        found = {"reach": np.array([self.past, self.around], np.int32), "frequencies": self.frequencies}
+        for group, part in enumerate(self.parts):
+            found |= {f"{group}.{name}": array for name, array in part.arrays()}
+        return found
+
+    def check(self) -> None:
+        """Raise ValueError unless all fits together and no sum can reach 2^24."""
+        table = self.frequencies
+        if table.dtype != np.int32 or table.ndim != 1 or not 1 <= table.size <= 1 << 14 or table.min() < 1:
+            raise ValueError("its frequencies are no table, or out of range")
+        if int(table.max()) * max(self.codebook_sizes) >= MAX_TOTAL:
+            raise ValueError("its frequencies are too large")
+        for group, part in enumerate(self.parts):
+            part.check(group, self.codebook_sizes, self.past, self.around)
+
+    @cached_property
+    def prepared(self) -> tuple[Prepared, ...]:
+        """The parts ready to run."""
+        return tuple(self._prepare(group, part) for group, part in enumerate(self.parts))
+
+    def _prepare(self, group: int, part: SequencePart) -> Prepared:
+        found = places(group, self.past, self.around)
+        every = part.first.weight[0].reshape(len(found) + group + 1, -1, part.first.weight.shape[-1])
+        weights, means = np.split(every, [len(found)])
+        # products of integers that stay below 2^24: exact in float32, and much faster there
+        rows = [
+            part.tables[other].astype(np.float32) @ weight.astype(np.float32)
+            for (other, _), weight in zip(found, weights, strict=True)
+        ]
+        return Prepared(
+            np.concatenate(rows).astype(np.int32),
+            np.array([(*place, begin) for place, begin in zip(found, _begins(rows), strict=True)], np.int64),
+            np.concatenate(part.tables).astype(np.int32),
+            np.array(_begins(part.tables), np.int64),
+            np.ascontiguousarray(means),
+            part.first.bias[0],
+            part.first.shift[0].astype(np.int32),
+            _layer(part.hidden),
+            _layer(part.out),
+        )
+
+
+def _begins(blocks: Sequence[np.ndarray]) -> list[int]:
+    """Where each block begins when they are joined."""
+    return [sum(len(block) for block in blocks[:n]) for n in range(len(blocks))]
+
+
+def _layer(dense: Dense) -> Layer:
+    return Layer(dense.weight[0], dense.bias[0], dense.shift[0].astype(np.int32))
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], codebook_sizes: Sequence[int]) -> SequenceNet:
+    """The net of `SequenceNet.arrays`, checked. Raises ValueError for arrays that are not those of a sound net."""
+    try:
+        reach = arrays["reach"]
+        past, around = (int(number) for number in reach)
+        if reach.dtype != np.int32 or not (1 <= past <= REACH and 0 <= around <= REACH):
+            raise ValueError(f"its reach of {past} and {around} is out of range")
+
+        def dense(name: str) -> Dense:
+            return Dense(*(arrays[f"{name}.{inner}"] for inner in ("weight", "bias", "shift")))
+
+        parts = tuple(
+            SequencePart(
+                tuple(arrays[f"{group}.tables.{other}"] for other in range(group + 1)),
+                *(dense(f"{group}.{name}") for name in ("first", "hidden", "out")),
+            )
+            for group in range(len(codebook_sizes))
+        )
+        net = SequenceNet(tuple(codebook_sizes), past, around, parts, arrays["frequencies"])
+        net.check()
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"an array is missing or of another kind: {error}") from None
+    if set(net.arrays()) != set(arrays):
+        raise ValueError("it holds other arrays too")
+    return net

@@ -1,0 +1,162 @@
+"""Codes in time under the exact prior (sequence_net.py): the net predicts them one by one, the range coder writes or
+reads them.
+
+Encoder and decoder are one compiled loop in integers. It takes some microseconds a code, so a second of speech takes
+a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vqcli.coders import rangecoder
+from vqcli.coders.compiled import compiled
+from vqcli.coders.prior_net import CEILING
+from vqcli.coders.sequence_net import Layer, Prepared, SequenceNet
+from vqcli.errors import BadFile
+
+
+def encode(codes: np.ndarray, net: SequenceNet, below: np.ndarray | None = None) -> bytes:
+    """Bytes of codes [n, rows, T], each below its group's codebook size.
+
+    They are the n groups of the net after those of `below`, [groups, rows, T], which the decoder will know. Rows, as
+    the channels of a recording, know nothing of each other.
+    """
+    if codes.size == 0:
+        return b""
+    state, out = rangecoder.new_state(), np.zeros(5 * codes.size + 16, np.uint8)
+    _tell(_board(codes, below), 0 if below is None else len(below), net, state, out, reading=False)
+    return out[: rangecoder.finish(state, out)].tobytes()
+
+
+def decode(data: bytes, shape: tuple[int, int, int], net: SequenceNet, below: np.ndarray | None = None) -> np.ndarray:
+    """Codes int32 of `shape` [n, rows, T]. Raises BadFile if the bytes are not exactly those of so many codes."""
+    board = _board(np.zeros(shape, np.int32), below)
+    start = len(board) - shape[0]
+    if board[start:].size == 0:
+        whole = not data
+    else:
+        state, stream = rangecoder.new_state(), np.array(bytearray(data), np.uint8)
+        rangecoder.open_stream(state, stream)
+        whole = _tell(board, start, net, state, stream, reading=True) and bool(rangecoder.at_end(state, stream))
+    if not whole:
+        raise BadFile(f"{len(data)} bytes of codes end too early or too late")
+    return board[start:]
+
+
+def _board(codes: np.ndarray, below: np.ndarray | None) -> np.ndarray:
+    """All groups that are seen, int32 [G, rows, T]."""
+    parts = [codes] if below is None else [below, codes]
+    return np.ascontiguousarray(np.concatenate(parts), np.int32)
+
+
+def _tell(
+    board: np.ndarray, start: int, net: SequenceNet, state: np.ndarray, stream: np.ndarray, reading: bool
+) -> bool:
+    """Write the groups from `start` on, or read them into their place; False if the stream ends before they do."""
+    if len(board) > len(net.parts):
+        raise BadFile(f"the prior knows {len(net.parts)} groups of codes, not {len(board)}")
+    return all(
+        _row(net.prepared[group], group, board, row, state, stream, net.frequencies, reading)
+        for group in range(start, len(board))
+        for row in range(board.shape[1])
+    )
+
+
+@compiled
+def _row(
+    net: Prepared,
+    group: int,
+    board: np.ndarray,
+    row: int,
+    state: np.ndarray,
+    stream: np.ndarray,
+    frequencies: np.ndarray,
+    reading: bool,
+) -> bool:
+    """Write board[group, row], or read it."""
+    T, K = board.shape[2], len(net.out.bias)
+    bias, first, second = net.bias.copy(), np.empty_like(net.bias), np.empty_like(net.bias)
+    logits, shares = np.empty(K, np.int32), np.empty(K, np.int64)
+    total_seen = np.zeros(net.tables.shape[1], np.int64)
+    for other in range(group):
+        total_seen[:] = 0
+        for t in range(T):
+            _observe(total_seen, net, other, board[other, row, t])
+        _add_mean(bias, total_seen, T, net.means[other])
+    total_seen[:] = 0
+    for t in range(T):
+        first[:] = bias
+        _add_mean(first, total_seen, t, net.means[group])
+        for n in range(len(net.seen)):
+            other, at = net.seen[n, 0], t + net.seen[n, 1]
+            end = net.seen[n + 1, 2] if n + 1 < len(net.seen) else len(net.rows)
+            seen = net.rows[net.seen[n, 2] + board[other, row, at] if 0 <= at < T else end - 1]
+            for c in range(len(first)):
+                first[c] += seen[c]
+        _activate(first, net.shift)
+        _product(second, first, net.hidden)
+        _activate(second, net.hidden.shift)
+        _product(logits, second, net.out)
+        largest = np.int32(-(1 << 30))
+        for k in range(K):
+            logits[k] >>= net.out.shift[k]
+            largest = max(largest, logits[k])
+        total = np.int64(0)
+        for k in range(K):
+            shares[k] = frequencies[min(largest - logits[k], len(frequencies) - 1)]
+            total += shares[k]
+        before = np.int64(0)
+        symbol = 0
+        if reading:
+            wanted = rangecoder.peek(state, total)
+            while before + shares[symbol] <= wanted:
+                before += shares[symbol]
+                symbol += 1
+            if not rangecoder.advance(state, stream, before, shares[symbol], total):
+                return False
+            board[group, row, t] = symbol
+        else:
+            while symbol < board[group, row, t]:
+                before += shares[symbol]
+                symbol += 1
+            rangecoder.put(state, stream, before, shares[symbol], total)
+        _observe(total_seen, net, group, symbol)
+    return True
+
+
+@compiled
+def _observe(total: np.ndarray, net: Prepared, group: int, code: int) -> None:
+    """Add the embedding of a code."""
+    embedding = net.tables[net.begins[group] + code]
+    for c in range(len(total)):
+        total[c] += embedding[c]
+
+
+@compiled
+def _add_mean(out: np.ndarray, total: np.ndarray, count: int, weight: np.ndarray) -> None:
+    """Add the product of the mean of `count` embeddings."""
+    if count:
+        for i in range(len(total)):
+            mean = np.int32((2 * total[i] + count) // (2 * count))
+            row = weight[i]
+            for c in range(len(out)):
+                out[c] += np.int32(mean * row[c])
+
+
+@compiled
+def _activate(x: np.ndarray, shift: np.ndarray) -> None:
+    for c in range(len(x)):
+        x[c] = min(max(x[c] >> shift[c], 0), CEILING)
+
+
+@compiled
+def _product(out: np.ndarray, x: np.ndarray, layer: Layer) -> None:
+    """out = bias + x . weight, before its shift; many x are 0."""
+    out[:] = layer.bias
+    for i in range(len(x)):
+        factor = x[i]
+        if factor:
+            row = layer.weight[i]
+            for c in range(len(out)):
+                out[c] += np.int32(factor * row[c])

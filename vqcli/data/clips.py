@@ -1,0 +1,210 @@
+"""Clips of speech -> batches of crops with pitch, profile and speaker, the same on whatever machine they are made.
+
+A clip is decoded and listened to once: brought to -26 dB, its pitch tracked, its profile taken (media/voice.py). What
+is random about draw n comes from a generator seeded by (seed, n) alone, as with pictures (dataset.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+from bisect import bisect
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vqcli.data import split
+from vqcli.data.ahead import in_order
+from vqcli.errors import BadFile, UsageError
+from vqcli.media import audio, pitch, voice
+from vqcli.recipe import Data
+
+RATE_HZ = 16_000
+SHORTEST = RATE_HZ // 4  # samples; what is shorter says nothing about a voice
+FULL_SCALE = 2**13  # int16 for 1.0: clips lie at -26 dB, so peaks up to 4 fit
+
+
+@dataclass(frozen=True, eq=False)
+class ClipBatch:
+    """Crops of clips.
+
+    samples  float32 [B, N] at RATE_HZ and -26 dB RMS
+    pitch    uint8 [B, N / pitch.STEP]
+    profile  float32 [B, voice.SIZE], of the whole clip each comes from
+    labels   int64 [B], indices of the speakers
+    """
+
+    samples: np.ndarray
+    pitch: np.ndarray
+    profile: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, start: int, stop: int) -> ClipBatch:
+        cut = slice(start, stop)
+        return ClipBatch(self.samples[cut], self.pitch[cut], self.profile[cut], self.labels[cut])
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A whole clip as batches need it; `samples` int16 [N], FULL_SCALE for 1."""
+
+    samples: np.ndarray
+    pitch: np.ndarray
+    profile: np.ndarray
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A voice of the data: seconds of speech trained on, mean pitch (Hz, geometric), the data folder it came from."""
+
+    name: str
+    seconds: float
+    pitch_hz: float
+    source: str
+
+
+def is_clip(name: str) -> bool:
+    return name.lower().endswith(audio.SUFFIXES) and not name.startswith(".") and "/." not in name
+
+
+class Clips:
+    """The clips below some folders that are held out, those that are not, or (None) all; their folders are speakers.
+
+    `classes` are the sorted names of all speakers, the same for both halves. Clips that cannot be used are listed with
+    the reason in `skipped`. Raises UsageError if there are no clips.
+    """
+
+    def __init__(self, folders: Sequence[Path], *, held_out: bool | None) -> None:
+        files = [
+            (name, folder / name, folder.name)
+            for folder in folders
+            for name in sorted(
+                path.relative_to(folder).as_posix() for path in folder.rglob("*") if is_clip(path.as_posix())
+            )
+        ]
+        every = [name for name, *_ in files]
+        speakers = [label or source for label, (_, _, source) in zip(split.labels(every), files, strict=True)]
+        self.classes: tuple[str, ...] = tuple(sorted(set(speakers)))
+        number = {name: index for index, name in enumerate(self.classes)}
+        chosen = [index for index, held in enumerate(split.held_out(every)) if held_out in (None, held)]
+        if not chosen:
+            raise UsageError(
+                f"no clips of {len(files)} {'are held out' if held_out else 'are left to train on'}",
+                "name folders of clips, one folder for each speaker",
+            )
+        self.names = [split.printable(every[index]) for index in chosen]
+        self.labels = np.array([number[speakers[index]] for index in chosen], np.int64)
+        self._paths, self._sources = [files[i][1] for i in chosen], [files[i][2] for i in chosen]
+        self.skipped: dict[str, str] = {}
+        self.too_small: dict[str, str] = {}
+        self._clips: dict[int, Clip] = {}
+        self._lock = threading.Lock()
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            list(pool.map(self._listen, range(len(chosen))))
+        if not self._clips:
+            raise UsageError(f"none of {len(chosen)} clips can be used: {next(iter(self.skipped.values()), '')}")
+        self._by_speaker = {
+            int(label): [i for i in sorted(self._clips) if self.labels[i] == label]
+            for label in np.unique(self.labels[sorted(self._clips)])
+        }
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def clip(self, index: int) -> Clip | None:
+        """A whole clip, None if it could not be used."""
+        return self._clips.get(index)
+
+    def speakers(self) -> list[Speaker]:
+        """What is known of each of `classes`, in their order; 0 seconds for one of whom there is no clip here."""
+        found = []
+        for label, name in enumerate(self.classes):
+            mine = self._by_speaker.get(label, [])
+            pitches = [self._clips[i].profile[-3] for i in mine] or [voice.USUAL_LOG_HZ]
+            seconds = sum(len(self._clips[i].samples) for i in mine) / RATE_HZ
+            source = self._sources[mine[0]] if mine else ""
+            found.append(Speaker(name, round(seconds, 1), round(float(np.exp(np.mean(pitches))), 1), source))
+        return found
+
+    def batch(self, data: Data, seed: int, first: int, count: int) -> ClipBatch:
+        """Draws first .. first + count. A speaker is drawn by the `balance`-th power of the seconds there are."""
+        weights = [
+            sum(len(self._clips[i].samples) for i in clips) ** data.balance for clips in self._by_speaker.values()
+        ]
+        ends = list(itertools.accumulate(weights))
+        items = []
+        for n in range(first, first + count):
+            draw = random.Random(f"{seed} {n}")
+            mine = list(self._by_speaker.values())[bisect(ends, draw.random() * ends[-1])]
+            index = draw.choices(mine, [len(self._clips[i].samples) for i in mine])[0]
+            items.append(self._crop(index, data, draw.random()))
+        return _stack(items)
+
+    def batches(
+        self,
+        data: Data,
+        seed: int,
+        first_step: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        workers: int | None = None,
+        ahead: int = 4,
+    ) -> Generator[ClipBatch, None, None]:
+        """The batches of one rank from `first_step` on, without end: as Dataset.batches."""
+
+        def make(step: int) -> ClipBatch:
+            return self.batch(data, seed, (step * world + rank) * data.batch, data.batch)
+
+        return in_order(make, itertools.count(first_step), workers=1, ahead=ahead)
+
+    def held_out_batch(self, data: Data, count: int) -> ClipBatch:
+        """The middles of `count` clips, or as many times around as it takes: always the same."""
+        order = sorted(self._clips)
+        return _stack([self._crop(order[i % len(order)], data, (1 + i // len(order)) / 3 % 1) for i in range(count)])
+
+    def _listen(self, index: int) -> None:
+        name = self.names[index]
+        try:
+            samples = np.asarray(audio.read(self._paths[index], RATE_HZ, mono=True).samples[0])
+            if len(samples) < SHORTEST:
+                raise BadFile(f"{len(samples) / RATE_HZ:.2f} s, shorter than {SHORTEST / RATE_HZ} s")
+            samples = samples * np.float32(voice.gain(audio.active_rms_db(samples)))
+            codes = pitch.to_codes(pitch.track(samples))
+            clip = Clip(_to_int16(samples), codes, voice.profile(samples, codes))
+        except BadFile as error:
+            self.skipped[name] = str(error)
+            return
+        with self._lock:
+            self._clips[index] = clip
+
+    def _crop(self, index: int, data: Data, place: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """A crop of `data.seconds` at a place 0 .. 1 of what is free, on the grid of 40 ms; silence follows its end."""
+        clip, grid = self._clips[index], 2 * pitch.STEP
+        N = max(1, round(data.seconds * RATE_HZ / grid)) * grid
+        free = max(0, len(clip.samples) - N) // grid
+        start = int(place * (free + 1)) * grid
+        samples = np.zeros(N, np.float32)
+        part = clip.samples[start : start + N]
+        samples[: len(part)] = part / np.float32(FULL_SCALE)
+        codes = np.zeros(N // pitch.STEP, np.uint8)
+        tones = clip.pitch[start // pitch.STEP :][: len(codes)]
+        codes[: len(tones)] = tones
+        return samples, codes, clip.profile, int(self.labels[index])
+
+
+def _to_int16(samples: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(samples * FULL_SCALE), -(2**15), 2**15 - 1).astype(np.int16)
+
+
+def _stack(items: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]) -> ClipBatch:
+    samples, codes, profiles, labels = zip(*items, strict=True)
+    return ClipBatch(np.stack(samples), np.stack(codes), np.stack(profiles), np.array(labels, np.int64))

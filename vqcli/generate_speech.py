@@ -1,0 +1,183 @@
+"""Speech from a prior over codes instead of a recording: what `vq sample` does with a model of speech.
+
+samples = sample("speech", speakers=["p225"], seconds=4, seed=1)      samples.sounds, samples.rate_hz
+
+A prior knows sounds and their order, not words: what it says is babble in the voice of its speaker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vqcli import priors, speaker, windows, zoo
+from vqcli.errors import ModelError, UsageError, near_matches
+from vqcli.media import voice
+from vqcli.media.audio import Recording
+from vqcli.nets.sampling import AS_LEARNED, Sampling
+from vqcli.packing import AudioCodes
+from vqcli.priors import PriorInfo
+from vqcli.tiles import Report, silent
+from vqcli.zoo import LoadedModel
+
+PREFERRED = "speech"
+PRIORS = ("wavenet", "uniform")
+BATCH = 16  # samples drawn side by side
+LARGEST = 1024  # samples at once
+LONGEST_S = 3600.0  # of all samples together
+
+
+@dataclass(frozen=True)
+class SpeechSamples:
+    """Drawn speech, speaker after speaker, `count` of each.
+
+    audio     the codes of each, ready for a .vqz file
+    sounds    float32 [N, samples] at rate_hz
+    speakers  the voice of each, None for that of the recording it continues
+    seed      equal seeds give equal samples on the same device; sample i does not depend on how many there are
+    """
+
+    audio: tuple[AudioCodes, ...]
+    sounds: np.ndarray
+    rate_hz: int
+    speakers: tuple[str | None, ...]
+    seed: int
+
+
+def find_model(family: str = "wavenet") -> zoo.ModelInfo:
+    """The model to sample from when none is named: the preferred one, else the first that has such a prior."""
+    known = priors.models_with(family)
+    if not known:
+        raise ModelError(f"no model has a prior {family}", "vq train wavenet --codec MODEL trains one")
+    return next((info for info in known if info.name == PREFERRED), known[0])
+
+
+def sample(
+    model: str | LoadedModel = PREFERRED,
+    *,
+    prior: str = "wavenet",
+    speakers: Sequence[str] = (),
+    count: int = 1,
+    seconds: float = 4.0,
+    seed: int = 0,
+    sampling: Sampling = AS_LEARNED,
+    start: Recording | None = None,
+    device: str = "auto",
+    report: Report = silent,
+) -> SpeechSamples:
+    """Draw `count` times so many seconds of speech of each speaker, or of speakers drawn at random if none is named.
+
+    prior  'wavenet', or 'uniform': every code alike, what the paper trains its models under
+    start  a recording at the model's rate to go on from: its first channel comes first, in the voice of the speaker or,
+           where none is named, in its own
+
+    Raises ModelError if the model has no such prior, UnknownLabel, UsageError for what does not fit together.
+    """
+    if prior not in PRIORS:
+        raise UsageError(f"no prior {prior} of speech", near_matches(prior, PRIORS))
+    loaded = zoo.load(model, device) if isinstance(model, str) else model
+    if loaded.info.modality != "audio":
+        raise UsageError(f"model {loaded.info.name} does not speak", f"--model {PREFERRED} does")
+    info = priors.find(loaded.info, prior) if prior != "uniform" else None
+    if prior != "uniform" and info is None:
+        raise ModelError(f"model {loaded.info.name} has no prior {prior}", "vq train wavenet --codec trains one")
+    net = loaded.net
+    names = _names(loaded, info, speakers, count, seed, start is not None)
+    if not 1 <= len(names) <= LARGEST or not 0 < len(names) * seconds <= LONGEST_S:
+        raise UsageError(f"{len(names)} samples of {seconds:g} s are too many or too few to draw")
+    drawn = -(-max(1, round(seconds * net.rate_hz)) // net.stride)
+
+    begun = _begun(loaded, names, start)
+    before = begun[0].codes.shape[2]
+    shape = (len(net.codebook_sizes), before + drawn)
+    codes = np.zeros((len(names), *shape), np.int64)
+    codes[:, :, :before] = [each.codes[0] for each in begun]
+    uniforms = np.stack([np.random.default_rng([seed, index]).random(shape) for index in range(len(names))])
+    kept = np.zeros(shape, bool)
+    kept[:, :before] = True
+    if info is None:
+        uniform = (uniforms * np.array(net.codebook_sizes)[:, None]).astype(np.int64)
+        codes = np.where(kept, codes, uniform)
+    else:
+        labels = np.array([info.label_of(name) for name in names if name]) if info.classes else np.zeros(0, int)
+        codes = _draw(
+            loaded, info, codes, np.broadcast_to(kept, codes.shape), uniforms, labels if labels.size else None,
+            sampling, lambda share: report(0.9 * share),
+        )  # fmt: skip
+    size = {"rate_hz": net.rate_hz, "samples": shape[1] * net.stride, "channels": 1}
+    audio = tuple(
+        replace(each, codes=item[None].astype(np.uint16), **size) for each, item in zip(begun, codes, strict=True)
+    )
+    sounds = []
+    for index, item in enumerate(audio):
+        sounds.append(np.concatenate(list(windows.decode_audio(loaded, item, seed=seed + index)), axis=1)[0])
+        report(0.9 + 0.1 * (index + 1) / len(audio))
+    return SpeechSamples(audio, np.stack(sounds), net.rate_hz, tuple(names), seed)
+
+
+def _names(
+    model: LoadedModel, info: PriorInfo | None, wanted: Sequence[str], count: int, seed: int, going_on: bool
+) -> list[str | None]:
+    """Whose voice each sample has; None for that of the recording."""
+    if wanted:
+        return [speaker.find(model.info, name).name for name in wanted for _ in range(count)]
+    if going_on:
+        return [None] * count
+    known = [each.name for each in speaker.speakers(model.info)]
+    both = [name for name in known if info is None or not info.classes or info.number_of(name) >= 0]
+    if not both:
+        raise ModelError(f"the prior of {model.info.name} knows none of its speakers", "train the prior again")
+    draw = np.random.default_rng([seed, LARGEST])
+    return [both[int(draw.random() * len(both))] for _ in range(count)]
+
+
+def _begun(model: LoadedModel, names: Sequence[str | None], start: Recording | None) -> list[AudioCodes]:
+    """What each sample begins with: the codes of the recording, or none, in the voice that the sample has."""
+    if start is None:
+        nothing = np.zeros((1, len(model.net.codebook_sizes), 0), np.uint16)
+        level = (voice.LEVEL_DB,)
+        voices = {name: speaker.voice_of(model, speaker.find(model.info, name)) for name in names if name}
+        return [AudioCodes(nothing, model.net.rate_hz, 0, 1, level, (voices[name],)) for name in names if name]
+    if start.length_s > LONGEST_S:
+        raise UsageError(f"a recording of {start.length_s:.0f} s is too long to go on from")
+    heard = windows.encode_audio(model, replace(start, samples=start.samples[:1]))
+    levels = model.net.levels
+    begun = {name: speaker.convert(heard, name, model, levels=levels) if name else heard for name in set(names)}
+    return [begun[name] for name in names]
+
+
+def _draw(
+    model: LoadedModel,
+    info: PriorInfo,
+    codes: np.ndarray,
+    kept: np.ndarray,
+    uniforms: np.ndarray,
+    labels: np.ndarray | None,
+    sampling: Sampling,
+    report: Report,
+) -> np.ndarray:
+    """Codes [N, groups, positions] by the WaveNet: compiled on a CPU, in torch elsewhere."""
+    from vqcli.kernels import wavenet_prior as compiled
+    from vqcli.nets import wavenet_prior as in_torch
+
+    net = priors.load_wavenet(info, model.device)
+    if tuple(net.codebook_sizes) != tuple(model.net.codebook_sizes):
+        raise ModelError(f"{info.path} is a prior over other codes than those of {model.info.name}")
+    if labels is None and net.labels and not net.unlabelled:
+        raise UsageError("this prior has not learned to do without a speaker", "name one: --speaker")
+    if sampling.guidance != 1 and (labels is None or not net.unlabelled):
+        raise UsageError("guidance needs a speaker, and a prior that has learned to do without", "leave it out")
+    packed = compiled.pack(net) if model.device.type == "cpu" else None
+    parts = []
+    for first in range(0, len(codes), BATCH):
+        part = slice(first, first + BATCH)
+
+        def done(share: float, first: int = first, of: int = len(codes)) -> None:
+            report((first + share * min(BATCH, of - first)) / of)
+
+        label = labels if labels is None else labels[part]
+        rest = (codes[part], kept[part], uniforms[part], label, sampling, done)
+        parts.append(compiled.sample(packed, *rest) if packed else in_torch.sample(net, *rest))
+    return np.concatenate(parts)

@@ -1,0 +1,397 @@
+"""Sound: files to float32 arrays [channels, N] at the rate of a model, and back.
+
+A file may come from anywhere and be of any length, so reading goes by blocks: the first bytes tell whether it is a
+sound, libsndfile decodes a block, soxr resamples it, and what is kept goes to an unnamed temporary file once it is
+long. A header's word about the length is not relied upon. What the listener should know stands in `Recording.notes`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+from vqcli.errors import BadFile, OutputError, UsageError
+from vqcli.files import refuse_existing, replacing
+
+BLOCK = 2**16  # samples of each channel that are read, resampled or written at once
+IN_MEMORY = 2**25  # bytes: what is longer, 8 minutes of one channel at 16 kHz, lies in a temporary file
+MAX_SECONDS = 24 * 3600
+MAX_CHANNELS = 64
+RATES_HZ = range(1000, 768_001)
+LOUDEST = 2.0**16  # in full scales; beyond, a sample is no sound but a mishap
+SILENCE_DB = -100.0  # how loud silence is said to be
+
+# What a scan of a folder takes for a sound; reading goes by the content alone.
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
+READS = "vq reads WAV, FLAC, Ogg, Opus, MP3 and AIFF"
+
+_SOUNDS = (
+    *((8, b"WAVE"), (0, b"RF64"), (0, b"fLaC"), (0, b"OggS"), (8, b"AIFF"), (8, b"AIFC"), (0, b".snd"), (0, b"caff")),
+    *((0, b"riff\x2e\x91\xcf\x11"), (0, b"ID3"), (0, b"TAG")),
+    *((0, bytes((0xFF, second))) for second in (0xE2, 0xE3, 0xF2, 0xF3, 0xFA, 0xFB)),  # frames of MP3
+)
+_FOREIGN = (
+    *((4, b"ftyp", "MP4 or M4A"), (0, b"\x1aE\xdf\xa3", "Matroska or WebM"), (0, b"\x89PNG", "a picture")),
+    *((0, b"\xff\xd8\xff", "a picture"), (0, b"GIF8", "a picture"), (8, b"WEBP", "a picture"), (0, b"%PDF", "a PDF")),
+    (0, b"PK\3\4", "a zip archive"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A sound at a model's rate.
+
+    samples         float32 [channels, N], full scale is 1; a memory map of a temporary file if it is long
+    source_*        of the file: its rate, its samples in each channel, its channels
+    notes           what was found or changed, as "6 channels mixed down to one"
+    """
+
+    samples: np.ndarray
+    rate_hz: int
+    source_rate_hz: int
+    source_samples: int
+    source_channels: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def length_s(self) -> float:
+        return self.source_samples / self.source_rate_hz
+
+
+def length_at(samples: int, from_hz: int, to_hz: int) -> int:
+    """How many samples at one rate those at another become: never less than their time takes."""
+    return -(-samples * to_hz // from_hz)
+
+
+def is_sound(head: bytes) -> bool:
+    """Whether a file that starts with these bytes (12 are enough) is a sound of a kind that is read here."""
+    return any(head.startswith(magic, offset) for offset, magic in _SOUNDS)
+
+
+# ---------------------------------------------------------------- files -> arrays
+
+
+def read(source: Path | BinaryIO, rate_hz: int, mono: bool) -> Recording:
+    """Read a sound, resampled to `rate_hz`, each channel on its own or (`mono`) their average.
+
+    Raises BadFile, whose one line starts with the name, if the file is missing, no sound, of more than 24 hours or
+    64 channels, or holds no samples. A file that breaks off or is damaged further on is read up to there, with a note
+    (about damaged MP3s libmpg123 also prints to stderr by itself).
+    """
+    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
+    name = "the input" if name in ("<stdin>", "0") else name
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
+            stream = _seekable(stream, name, stack)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BadFile(f"{name} cannot be read: {reason}", READS) from error
+        try:
+            file = stack.enter_context(soundfile.SoundFile(stream))
+        except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
+            raise BadFile(f"{name} is damaged, or a sound of an unknown kind: {_reason(error)}", READS) from error
+        if file.channels > MAX_CHANNELS:
+            raise BadFile(f"{name} has {file.channels} channels; {MAX_CHANNELS} are allowed")
+        if file.samplerate not in RATES_HZ:
+            raise BadFile(f"{name} has a sample rate of {file.samplerate} Hz", "1,000 to 768,000 Hz are read")
+        notes: list[str] = []
+        recording = _recording(_blocks(file, notes), file.samplerate, file.channels, rate_hz, mono, notes, name)
+        # libsndfile mends a length that the file cannot hold, and tells of it in its log alone
+        if recording.source_samples < file.frames < 2**62 or "should be" in file.extra_info:
+            note = f"its header gives another length; {recording.source_samples} samples are there"
+            recording = _noted(recording, note)
+    return recording
+
+
+def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: bool) -> Recording:
+    """The recording of float samples [N] or [channels, N] at `source_rate_hz`. Raises UsageError for other arrays."""
+    planes = samples[None] if samples.ndim == 1 else samples
+    if planes.dtype.kind != "f" or planes.ndim != 2 or not 0 < len(planes) <= MAX_CHANNELS or not planes.size:
+        raise UsageError(f"samples are {samples.dtype} {samples.shape}", "they must be float [N] or [channels, N]")
+    if source_rate_hz not in RATES_HZ:
+        raise UsageError(f"no sample rate of {source_rate_hz} Hz", "1,000 to 768,000 Hz are taken")
+    starts = range(0, planes.shape[1], BLOCK)
+    blocks = (planes[:, at : at + BLOCK].T.astype(np.float32) for at in starts)
+    return _recording(blocks, source_rate_hz, len(planes), rate_hz, mono, [], "the array")
+
+
+def _seekable(stream: BinaryIO, name: str, stack: contextlib.ExitStack) -> BinaryIO:
+    """The stream, or a temporary copy if it is a pipe, once it is seen to begin like a sound."""
+    head = stream.read(64)
+    if b"VQZ" in head[:8]:
+        raise BadFile(f"{name} is a .vqz file, not a sound", "vq decode reads it")
+    if not is_sound(head):
+        text = bytes(range(32, 127)) + b"\t\n\r\f"
+        kind = next((kind for offset, magic, kind in _FOREIGN if head.startswith(magic, offset)), None)
+        kind = kind or ("an empty file" if not head else "of no known kind" if head.translate(None, text) else "text")
+        video = kind[:1].isupper()
+        hint = "take its sound out with: ffmpeg -i IN out.wav" if video else READS
+        raise BadFile(f"{name} is {kind}, not a sound{' that vq reads' * video}", hint)
+    if stream.seekable():
+        stream.seek(0)
+        return stream
+    return spooled(stream, stack, head)
+
+
+def spooled(stream: BinaryIO, stack: contextlib.ExitStack, head: bytes = b"") -> BinaryIO:
+    """A pipe's bytes, behind those already taken from it, as a stream that can be read again while `stack` is open."""
+    copy = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=IN_MEMORY))  # noqa: SIM115
+    copy.write(head)
+    shutil.copyfileobj(stream, copy)
+    copy.seek(0)
+    return copy  # type: ignore[return-value]  # it has all that readers ask for
+
+
+def _blocks(file: soundfile.SoundFile, notes: list[str]) -> Iterator[np.ndarray]:
+    """Samples [n, channels] until there are no more, whatever the header says."""
+    done = 0
+    while True:
+        block = np.full((BLOCK, file.channels), np.nan, np.float32)
+        failure = None
+        try:
+            block = file.read(out=block)
+        except (soundfile.SoundFileError, OSError) as error:
+            failure = error
+            block = block[: np.isfinite(block).any(1).cumprod().sum()]  # it was filled as far as it went
+        done += len(block)
+        if len(block):
+            yield block
+        if failure is not None:
+            notes.append(f"damaged after {done / file.samplerate:.2f} s: {_reason(failure)}")
+        if failure is not None or not len(block):
+            return
+
+
+def _recording(
+    blocks: Iterable[np.ndarray], source_hz: int, channels: int, rate_hz: int, mono: bool, notes: list[str], name: str
+) -> Recording:
+    """Clean, mix, resample and keep blocks [n, channels]."""
+    kept = 1 if mono else channels
+    total = written = wild = clipped = 0
+    resampler = soxr.ResampleStream(source_hz, rate_hz, kept, dtype="float32", quality="HQ")
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as store:
+        last = np.empty((0, kept), np.float32)
+        for block in itertools.chain(blocks, [None]):
+            if block is not None:
+                total += len(block)
+                if total > MAX_SECONDS * source_hz:
+                    raise BadFile(f"{name} is longer than {MAX_SECONDS // 3600} hours", "cut it into parts")
+                if bad := int(np.count_nonzero(strange := ~(np.abs(block) <= LOUDEST))):
+                    wild += bad
+                    block[strange] = 0
+                clipped += int(np.count_nonzero(np.abs(block) >= 0.999))
+                block = block.mean(1, keepdims=True) if mono else block
+            resampled = resampler.resample_chunk(last if block is None else block, last=block is None)
+            written += len(resampled)
+            _store(store, resampled, name)
+        if total == 0:
+            raise BadFile(f"{name} holds no samples", "; ".join(notes) or READS)
+        N = length_at(total, source_hz, rate_hz)  # soxr rounds to the nearest, which may be none
+        _store(store, np.zeros((max(0, N - written), kept), np.float32), name)
+        samples = _array(store, N, kept)
+    if wild:
+        notes.append(f"{wild} samples that are no numbers, or out of all bounds, set to 0")
+    if clipped > 0.001 * total * channels:
+        notes.append(f"clipped: {clipped / (total * channels):.1%} of the samples lie at full scale")
+    if mono and channels > 1:
+        notes.append(f"{channels} channels mixed down to one (--channels keeps them)")
+    return Recording(samples, rate_hz, source_hz, total, channels, tuple(notes))
+
+
+def _store(store: tempfile.SpooledTemporaryFile[bytes], block: np.ndarray, name: str) -> None:
+    try:
+        store.write(np.ascontiguousarray(block, "<f4").tobytes())
+    except OSError as error:
+        raise OutputError(
+            f"no room for the samples of {name} in {tempfile.gettempdir()}: {error.strerror or error}",
+            "TMPDIR names another folder for temporary files",
+        ) from error
+
+
+def _array(store: tempfile.SpooledTemporaryFile[bytes], N: int, channels: int) -> np.ndarray:
+    """float32 [channels, N] of what was stored as [N, channels]."""
+    size = 4 * N * channels
+    if size > IN_MEMORY:
+        store.flush()
+        # the file has no name; it lives as long as the map
+        return np.memmap(store, np.dtype("<f4"), "r+", shape=(N, channels)).T  # type: ignore[call-overload]
+    store.seek(0)
+    return np.frombuffer(bytearray(store.read(size)), "<f4").reshape(N, channels).T
+
+
+def _noted(recording: Recording, note: str) -> Recording:
+    return Recording(**{**vars(recording), "notes": (*recording.notes, note)})
+
+
+def _reason(error: Exception) -> str:
+    """What libsndfile says, without the name of a Python object."""
+    return " ".join(str(getattr(error, "error_string", error)).split()) or type(error).__name__
+
+
+# ---------------------------------------------------------------- loudness
+
+
+def active_rms_db(samples: np.ndarray, rate_hz: int = 16_000) -> float:
+    """Loudness of samples float [N] in dB of full scale: RMS over the blocks of 20 ms within 40 dB of the loudest.
+
+    -100 for silence, and never below or beyond 100. A memory map is read in parts.
+    """
+    width = max(1, rate_hz // 50)
+    powers: list[np.ndarray] = []
+    for at in range(0, len(samples), width * 1000):
+        part = np.asarray(samples[at : at + width * 1000], np.float64) ** 2
+        whole = len(part) // width * width
+        powers.append(part[:whole].reshape(-1, width).mean(1))
+        if whole < len(part):
+            powers.append(part[whole:].mean(keepdims=True))
+    power = np.concatenate(powers) if powers else np.zeros(1)
+    mean = float(power[power >= power.max() * 1e-4].mean())
+    return float(np.clip(10 * np.log10(mean), SILENCE_DB, -SILENCE_DB)) if mean > 0 else SILENCE_DB
+
+
+# ---------------------------------------------------------------- arrays -> files
+
+
+class _Format(NamedTuple):
+    name: str
+    subtype: str
+    channels: int
+    rates_hz: tuple[int, ...] = ()  # () is any
+
+
+_OPUS_HZ = (8000, 12_000, 16_000, 24_000, 48_000)
+_MP3_HZ = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_WRITTEN = {
+    ".wav": _Format("WAV", "PCM_16", MAX_CHANNELS),
+    ".flac": _Format("FLAC", "PCM_16", 8),
+    ".ogg": _Format("OGG", "VORBIS", MAX_CHANNELS),
+    ".opus": _Format("OGG", "OPUS", MAX_CHANNELS, _OPUS_HZ),
+    ".mp3": _Format("MP3", "MPEG_LAYER_III", 2, _MP3_HZ),
+    ".aiff": _Format("AIFF", "PCM_16", MAX_CHANNELS),
+    ".aif": _Format("AIFF", "PCM_16", MAX_CHANNELS),
+}
+WRITES = tuple(_WRITTEN)
+KNEE = 0.95  # where the soft limit begins in a block that would clip
+
+
+def write(
+    target: Path | BinaryIO,
+    samples: np.ndarray | Iterable[np.ndarray],
+    rate_hz: int,
+    *,
+    format: str | None = None,
+    force: bool = False,
+) -> None:
+    """Write float samples [channels, N], or blocks [channels, n] one after the other, to a new file or to a stream.
+
+    `format` is a suffix such as "flac", by default that of `target`; with `force` an old file is replaced. Blocks with
+    peaks above full scale are bent softly from 0.95 on. Opus and MP3 know some rates only: others are resampled to the
+    next. Raises UsageError for an unknown format or an existing file, OutputError if the format cannot hold the sound
+    or the file cannot be written; the errors of a stream are its own.
+    """
+    form = format_of(target, format)
+    if isinstance(target, Path):
+        refuse_existing(target, force)  # before the work, not after it
+    blocks = iter([samples] if isinstance(samples, np.ndarray) else samples)
+    first = next(blocks, np.zeros((1, 0), np.float32))
+    channels = len(first)
+    if channels > form.channels:
+        raise OutputError(
+            f"{form.name} holds {form.channels} channels at most, not {channels}",
+            f"try {'.wav' if channels > 8 else '.flac'}",
+        )
+    to_hz = next((rate for rate in form.rates_hz if rate >= rate_hz), form.rates_hz[-1]) if form.rates_hz else rate_hz
+    blocks = itertools.chain([first], blocks)
+    if to_hz != rate_hz:
+        blocks = _resampled(blocks, rate_hz, to_hz, channels)
+    if isinstance(target, Path):
+        with replacing(target, force=force) as stream:
+            _write(stream, blocks, to_hz, channels, form)
+    else:
+        with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as copy:  # headers are filled in at the end
+            _write(copy, blocks, to_hz, channels, form)
+            copy.seek(0)
+            shutil.copyfileobj(copy, target)
+
+
+def format_of(target: Path | BinaryIO, format: str | None = None) -> _Format:
+    """How a file of that name is written. Raises UsageError for an unknown suffix."""
+    suffix = "." + format.lower().lstrip(".") if format else target.suffix.lower() if isinstance(target, Path) else ""
+    if suffix not in _WRITTEN:
+        raise UsageError(f"unknown kind of sound to write: {suffix or 'no suffix'}", f"known: {', '.join(_WRITTEN)}")
+    return _WRITTEN[suffix]
+
+
+def _write(stream: object, blocks: Iterable[np.ndarray], rate_hz: int, channels: int, form: _Format) -> None:
+    written = 0
+    try:
+        with soundfile.SoundFile(stream, "w", rate_hz, channels, subtype=form.subtype, format=form.name) as file:
+            for block in blocks:
+                for at in range(0, block.shape[1], BLOCK):
+                    part = limited(block[:, at : at + BLOCK])
+                    written += 2 * part.size
+                    if form.name == "WAV" and written > 2**32 - 2**10:
+                        raise OutputError(
+                            "a WAV file holds 4 GB at most", "write .flac, or parts with --start and --end"
+                        )
+                    file.write(np.ascontiguousarray(part.T))
+    except soundfile.SoundFileError as error:
+        raise OutputError(
+            f"{form.name} cannot hold {channels} channels at {rate_hz} Hz: {_reason(error)}", "try .wav"
+        ) from error
+
+
+def limited(block: np.ndarray) -> np.ndarray:
+    """The block, or if a peak of it is above full scale the block with all beyond the knee bent below 1."""
+    if not block.size or np.abs(block).max() <= 1:
+        return block
+    beyond = np.maximum(np.abs(block) - KNEE, 0) / (1 - KNEE)
+    return np.where(beyond > 0, np.sign(block) * (KNEE + (1 - KNEE) * np.tanh(beyond)), block).astype(block.dtype)
+
+
+def restore(
+    blocks: Iterable[np.ndarray], rate_hz: int, source_rate_hz: int, source_samples: int, channels: int, skip: int = 0
+) -> Iterator[np.ndarray]:
+    """Blocks float32 [1 or channels, n] at a model's rate as blocks [channels, m] of the original: exactly
+    `source_samples` at `source_rate_hz` after the first `skip` of them. One channel goes to all; silence fills up.
+    """
+    left = source_samples
+    for block in _resampled(blocks, rate_hz, source_rate_hz):
+        start = min(skip, block.shape[1])
+        skip -= start
+        part = block[:, start : start + left]
+        left -= part.shape[1]
+        if part.shape[1]:
+            yield np.repeat(part, channels, axis=0) if len(part) == 1 < channels else part
+        if not left:
+            return
+    for at in range(0, left, BLOCK):
+        yield np.zeros((channels, min(BLOCK, left - at)), np.float32)
+
+
+def _resampled(
+    blocks: Iterable[np.ndarray], from_hz: int, to_hz: int, channels: int | None = None
+) -> Iterator[np.ndarray]:
+    """Blocks [channels, n] at another rate; the same whatever the blocks."""
+    resampler = None
+    for block in blocks:
+        if from_hz == to_hz:
+            yield block
+            continue
+        resampler = resampler or soxr.ResampleStream(from_hz, to_hz, len(block), dtype="float32", quality="HQ")
+        for at in range(0, block.shape[1], BLOCK):
+            yield resampler.resample_chunk(np.ascontiguousarray(block[:, at : at + BLOCK].T, np.float32)).T
+        channels = len(block)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.empty((0, channels or 1), np.float32), last=True).T

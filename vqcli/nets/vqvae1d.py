@@ -1,0 +1,268 @@
+"""VQ-VAEs for sound.
+
+`SpeechVQVAE`  log-mel spectra in, a harmonic-plus-noise decoder out: for use. Codes for the words, the pitch as a code
+               group of its own, residual levels for likeness, and a voice for each recording.
+`WaveVQVAE`    the paper's net (section 4.3): strided convolutions on the waveform, a WaveNet decoder.
+
+Both hear and make float [B, N] at RATE_HZ, N a multiple of `stride`, scaled to -26 dB RMS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqcli.media import mel, pitch, voice
+from vqcli.nets.convnext import Blocks
+from vqcli.nets.harmonic import HarmonicDecoder, frame_phases, pitch_frames, short_time_spectra
+from vqcli.nets.mulaw import compress_tensor
+from vqcli.nets.quantizer import Quantized, VectorQuantizer, straight_through
+from vqcli.nets.wavenet import WaveNetDecoder
+
+RATE_HZ = mel.RATE_HZ
+VOICE_STEPS = 15  # a dimension of a voice takes 4 bits in a file
+
+
+def jitter(z_q: Tensor, share: float) -> Tensor:
+    """Latents [B, D, P] where a share of the positions takes the code before or after (Chorowski et al. 2019).
+
+    Codes that cannot count on their neighbours say what is there for longer than one position: phones.
+    """
+    if not share or z_q.shape[2] < 2:
+        return z_q
+    B, _, P = z_q.shape
+    step = torch.rand(B, P, device=z_q.device)
+    shift = (step < share / 2).long() - (step > 1 - share / 2).long()
+    place = (torch.arange(P, device=z_q.device) + shift).clamp(0, P - 1)
+    return z_q.gather(2, place[:, None].expand_as(z_q))
+
+
+class MelEncoder(nn.Module):
+    """Normalised log-mel spectra [B, bands, P * frames] -> latents z_e [B, dim, P]."""
+
+    def __init__(self, frames: int, width: int, blocks: Sequence[int], dim: int) -> None:
+        super().__init__()
+        before, after = blocks
+        self.inp = nn.Conv1d(mel.BANDS, width, 5, padding=2)
+        self.before = Blocks(before, width)
+        # two neighbouring positions overlap by half of their frames
+        self.down = nn.Conv1d(width, width, 2 * frames, stride=frames, padding=frames // 2)
+        self.after = Blocks(after, width)
+        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, dim)
+        self.reach = self.after.reach + -(-(2 + self.before.reach + frames // 2 + 2) // frames)  # positions
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.after(self.down(self.before(self.inp(x))))
+        h = self.norm(h.transpose(1, 2))
+        with torch.autocast(x.device.type, enabled=False):  # the last step sets the precision of the codes
+            return self.out(h.float()).transpose(1, 2)
+
+
+class SpeechVQVAE(nn.Module):
+    """Speech to codes [B, groups, P] and back.
+
+    Level 0 has the codes of the words, `K` of them, and the pitch (media/pitch.py) at each 20 ms of the position; each
+    further level has as many residual groups, which bring likeness and quality. See `groups_of_level`.
+
+    frames      10 ms frames for each position: 2 for 50 Hz, 4 for 25 Hz
+    levels      levels in all
+    speakers    voices in the table, offered as targets of conversion
+    voice_dim   dimensions of a voice
+    jitter      share of the positions that take a neighbour's code in training
+    """
+
+    window: Tensor
+    filters: Tensor
+    unwarp: Tensor
+    registers: Tensor
+
+    WARPS = tuple(1 + 0.02 * step for step in range(-7, 8))  # of the vocal tract, in training
+
+    def __init__(
+        self,
+        K: int = 512,
+        dim: int = 64,
+        frames: int = 2,
+        levels: int = 3,
+        width: int = 192,
+        blocks: Sequence[int] = (2, 3),
+        decoder_width: int = 192,
+        decoder_blocks: int = 8,
+        speakers: int = 1,
+        voice_dim: int = 32,
+        jitter: float = 0.1,
+        beta: float = 0.25,
+    ) -> None:
+        super().__init__()
+        if frames % 2 or frames < 2 or levels < 1:
+            raise ValueError("an even number of frames for each position, and at least one level")
+        self.rate_hz, self.stride, self.frames = RATE_HZ, frames * mel.HOP, frames
+        self.levels, self.speakers, self.jitter = levels, speakers, jitter
+        self.pitch_groups = frames // 2
+        self.groups_of_level = 1 + self.pitch_groups
+        books = 1 + (levels - 1) * self.groups_of_level
+        self.quantizer = VectorQuantizer(dim, K, levels=books, beta=beta)
+        first = (K, *(pitch.PITCHES,) * self.pitch_groups)
+        self.codebook_sizes = first + (K,) * (books - 1)
+        self.encoder = MelEncoder(frames, width, blocks, dim)
+        self.decoder = HarmonicDecoder(dim, voice_dim, frames, decoder_width, decoder_blocks)
+        # says in training what the codes should tell, before the decoder has learned to listen
+        self.spectra = nn.Sequential(
+            nn.Conv1d(dim, width, 3, padding=1), Blocks(1, width), nn.Conv1d(width, frames * mel.BANDS, 1)
+        )
+        self.voices = nn.Embedding(speakers, voice_dim)
+        nn.init.normal_(self.voices.weight, std=0.3)
+        self.guess = nn.Sequential(nn.Linear(voice.SIZE, 128), nn.GELU(), nn.Linear(128, voice_dim))
+        self.register_buffer("registers", torch.full((speakers,), voice.USUAL_LOG_HZ))  # mean log Hz of each voice
+        self.register_buffer("window", torch.hann_window(mel.WINDOW), persistent=False)
+        banks = torch.stack([torch.from_numpy(mel.filters(warp=warp)) for warp in self.WARPS])
+        self.register_buffer("filters", banks, persistent=False)  # (warps, bands, bins)
+        self.encoder_margin = self.encoder.reach + 2
+        self.decoder_margin = -(-self.decoder.reach // frames) + 1
+
+    # what the nets hear
+
+    def log_mel(self, wave: Tensor, warps: Tensor | None = None) -> Tensor:
+        """Log-mel spectra [B, bands, N / HOP] of waveforms [B, N], each with the filters of its warp [B] if given."""
+        with torch.autocast(wave.device.type, enabled=False):
+            magnitudes = short_time_spectra(wave.float(), self.window).abs()
+            plain = len(self.WARPS) // 2
+            filters = self.filters[plain] if warps is None else self.filters[warps]
+            return torch.log((filters @ magnitudes).clamp(min=mel.FLOOR))
+
+    def latents(self, wave: Tensor, profile: Tensor, warps: Tensor | None = None) -> Tensor:
+        """z_e [B, dim, P] of waveforms [B, P * stride], normalised by the profile [B, SIZE] of each recording."""
+        mean, spread = profile[:, : mel.BANDS, None], profile[:, mel.BANDS : 2 * mel.BANDS, None]
+        x = self.log_mel(wave, warps)
+        if warps is not None:  # other filters have other means: those of the crop have to do
+            mean = mean + (x - self.log_mel(wave)).mean(2, keepdim=True)
+        return self.encoder((x - mean) / spread)
+
+    # voices
+
+    def voice_of_profile(self, profile: Tensor) -> tuple[Tensor, Tensor]:
+        """Voice [B, voice_dim] in -1 .. 1, as files hold it, and register [B] (mean log Hz) of profiles [B, SIZE]."""
+        means = torch.tensor([*[-3.0] * mel.BANDS, *[0.0] * mel.BANDS, voice.USUAL_LOG_HZ, 0, 0], device=profile.device)
+        raw = torch.tanh(self.guess(profile - means))
+        steps = torch.round((raw + 1) / 2 * VOICE_STEPS) / VOICE_STEPS * 2 - 1
+        return straight_through(raw, steps), profile[:, 2 * mel.BANDS]
+
+    def voice_of_speaker(self, speaker: Tensor) -> tuple[Tensor, Tensor]:
+        """Voice [B, voice_dim] and register [B] of speakers [B] int64 of the table."""
+        return torch.tanh(self.voices(speaker)), self.registers[speaker]
+
+    # codes
+
+    def encode(self, wave: Tensor, profile: Tensor, pitch_codes: Tensor) -> Tensor:
+        """Codes int64 [B, groups, P] of waveforms [B, P * stride] and their pitch codes [B, P * pitch_groups]."""
+        codes = self.quantizer.codes(self.latents(wave, profile))
+        tones = pitch_codes.long().unflatten(1, (-1, self.pitch_groups)).transpose(1, 2)  # (B, pitch_groups, P)
+        return torch.cat([codes[:, :1], tones, codes[:, 1:]], 1)
+
+    def split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents z_q [B, dim, P] and pitch codes [B, P * pitch_groups] of codes of whole levels, the first or more."""
+        tones = codes[:, 1 : 1 + self.pitch_groups].transpose(1, 2).flatten(1)
+        books = torch.cat([codes[:, :1], codes[:, 1 + self.pitch_groups :]], 1)
+        return self.quantizer.lookup(books), tones
+
+    def books(self, levels: int) -> int:
+        """Number of codebooks that so many levels use."""
+        return 1 + (levels - 1) * self.groups_of_level
+
+    def forward(
+        self,
+        wave: Tensor,
+        profile: Tensor,
+        f0: Tensor,
+        warps: Tensor | None,
+        levels: int,
+        voices: tuple[Tensor, Tensor],
+    ) -> tuple[tuple[Tensor, Tensor], Tensor, Quantized]:
+        """Envelopes for the decoder's frames f0 [B, T] Hz, predicted spectra [B, bands, T], and what was quantized."""
+        quantized = self.quantizer(self.latents(wave, profile, warps), levels=self.books(levels))
+        z_q = jitter(quantized.z_q, self.jitter) if self.training else quantized.z_q
+        B, _, P = z_q.shape
+        spectra = self.spectra(z_q).float().view(B, self.frames, mel.BANDS, P).permute(0, 2, 3, 1).flatten(2)
+        return self.decoder.envelopes(z_q, f0, *voices), spectra, quantized
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, phases: Tensor, f0: Tensor, noise: Tensor, voices: tuple[Tensor, Tensor]) -> Tensor:
+        """Waveform [B, P * stride] of codes [B, groups of whole levels, P]; f0, phases [B, P * frames], noise as long
+        as the result (nets/harmonic.py)."""
+        z_q, _ = self.split(codes)
+        return self.decoder(z_q, f0, phases, noise, *voices)
+
+
+def hertz(pitch_codes: Tensor) -> Tensor:
+    """Pitch in Hz [B, P], 0 where unvoiced, of pitch codes [B, P]."""
+    table = torch.from_numpy(pitch.from_codes(torch.arange(pitch.PITCHES).numpy())).float()
+    return table.to(pitch_codes.device)[pitch_codes.long()]
+
+
+def excitation(pitch_codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Pitch of frames [B, 2 P] in Hz and their phases (float64) for pitch codes [B, P]."""
+    f0 = pitch_frames(hertz(pitch_codes))
+    return f0, frame_phases(f0)
+
+
+class WaveEncoder(nn.Module):
+    """Strided convolutions with a window of twice the stride, ReLU between (section 4.3): wave [B, 1, N] -> z_e."""
+
+    def __init__(self, strides: Sequence[int], width: int, dim: int) -> None:
+        super().__init__()
+        widths = [1, *[width] * len(strides)]
+        self.convs = nn.ModuleList(
+            nn.Conv1d(into, width, 2 * stride, stride=stride) for into, stride in zip(widths, strides, strict=False)
+        )
+        self.strides = tuple(strides)
+        self.out = nn.Conv1d(width, dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stride, conv in zip(self.strides, self.convs, strict=True):
+            x = F.relu(conv(F.pad(x, (stride // 2, stride - stride // 2))))
+        with torch.autocast(x.device.type, enabled=False):  # the last step sets the precision of the codes
+            return F.conv1d(x.float(), self.out.weight, self.out.bias, padding=1)
+
+
+class WaveVQVAE(nn.Module):
+    """The paper's speech model: waveform to codes [B, 1, P], and a WaveNet that draws the waveform from them.
+
+    strides   of the encoder's convolutions; their product is the samples for each code: six of 2 make 64
+    speakers  rows of the WaveNet's speaker table
+    wavenet   arguments of its decoder (nets/wavenet.py)
+    """
+
+    def __init__(
+        self,
+        K: int = 512,
+        dim: int = 64,
+        strides: Sequence[int] = (2,) * 6,
+        width: int = 128,
+        speakers: int = 1,
+        jitter: float = 0.0,
+        beta: float = 0.25,
+        wavenet: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.rate_hz, self.stride, self.jitter = RATE_HZ, math.prod(strides), jitter
+        self.levels, self.speakers, self.codebook_sizes = 1, speakers, (K,)
+        self.quantizer = VectorQuantizer(dim, K, beta=beta)
+        self.encoder = WaveEncoder(strides, width, dim)
+        self.decoder = WaveNetDecoder(dim, speakers, stride=self.stride, **(wavenet or {}))
+        self.encoder_margin, self.decoder_margin = 3, WaveNetDecoder.MARGIN
+
+    def forward(self, wave: Tensor, speaker: Tensor) -> tuple[Tensor, Quantized]:
+        """Nats for each sample of waveforms [B, P * stride] under the decoder, and what was quantized."""
+        quantized = self.quantizer(self.encoder(wave[:, None]))
+        z_q = jitter(quantized.z_q, self.jitter) if self.training else quantized.z_q
+        return self.decoder.loss(z_q, speaker, compress_tensor(wave)), quantized
+
+    @torch.no_grad()
+    def encode(self, wave: Tensor) -> Tensor:
+        """Codes int64 [B, 1, P] of waveforms [B, P * stride]."""
+        return self.quantizer.codes(self.encoder(wave[:, None]))

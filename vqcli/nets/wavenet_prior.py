@@ -1,0 +1,237 @@
+"""A WaveNet over codes in time: a distribution to draw speech from, and its sampler.
+
+The trunk is causal over positions; the groups of a position follow one another in small heads of their own, each of
+which knows the groups before it. A step of the sampler costs what one position costs, whatever came before: each layer
+keeps as many of its inputs as its dilation reaches back, in a ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqcli.nets.sampling import AS_LEARNED, Sampling, check_request, draw
+from vqcli.nets.wavenet import GatedStack
+
+
+class WaveNetPrior(nn.Module):
+    """A distribution over codes [B, G, T], position by position, group by group at a position.
+
+    codebook_sizes            K of each group; groups may differ
+    residual, skip            channels of the stack (nets/wavenet.py)
+    cycles, layers_per_cycle  dilations 1, 2, 4 .. 2^(layers_per_cycle - 1) are gone through so many times
+    hidden                    channels of each head
+    labels                    number of labels, as of speakers; 0 for none
+    unlabelled                also learn to do without the label: it is left out at random in training, and may be None
+    dropout                   share of channels left out in training, before the stack and before the heads
+    """
+
+    UNLABELLED_SHARE = 0.1  # of the items in training
+
+    def __init__(
+        self,
+        codebook_sizes: Sequence[int],
+        residual: int = 96,
+        skip: int = 192,
+        cycles: int = 2,
+        layers_per_cycle: int = 6,
+        hidden: int = 192,
+        labels: int = 0,
+        label_dim: int = 32,
+        dropout: float = 0.0,
+        unlabelled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.codebook_sizes = list(codebook_sizes)
+        self.labels, self.unlabelled = labels, unlabelled and labels > 0
+        # One table for all groups: the rows of group g begin at offsets[g].
+        self.offsets = [0, *accumulate(self.codebook_sizes)]
+        self.embedding = nn.Embedding(self.offsets[-1], residual)
+        self.within = nn.Embedding(self.offsets[-2], hidden)  # what later groups at the same position see
+        rows = labels + self.unlabelled  # the last stands for no label
+        self.label_embedding = nn.Embedding(rows, label_dim) if labels else None
+        dilations = [2**n for _ in range(cycles) for n in range(layers_per_cycle)]
+        self.stack = GatedStack(residual, skip, dilations, globals_=label_dim if labels else 0)
+        groups = len(self.codebook_sizes)
+        self.inner = nn.Linear(skip, groups * hidden)  # of all heads at once
+        outer = [nn.Linear(hidden, K) for K in codebook_sizes]
+        self.outer: Sequence[nn.Linear] = nn.ModuleList(outer)  # type: ignore[assignment]
+        self.dropout = nn.Dropout(dropout)
+        for table in (self.embedding, self.within):  # these begin as small additions to sums of many terms
+            nn.init.normal_(table.weight, std=0.3)
+
+    def forward(self, codes: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits [B, G, K, T] float32 of codes [B, G, T] int64, given label [B] int64.
+
+        K is the largest of the groups; codes that a smaller group does not have get -inf.
+        """
+        logits = [
+            F.pad(part.transpose(1, 2), (0, 0, 0, max(self.codebook_sizes) - part.shape[2]), value=-torch.inf)
+            for part in self.logits(codes, label)
+        ]
+        return torch.stack(logits, 1)
+
+    def logits(self, codes: Tensor, label: Tensor | None = None) -> list[Tensor]:
+        """Logits [B, T, K] float32 for each group."""
+        rows = self.rows(codes)
+        seen = F.pad(self.embed(rows).transpose(1, 2), (1, -1))  # (B, R, T), of the position before each
+        skips = self.stack(self.dropout(seen), global_=self.condition(label, len(codes), codes.device))
+        inner = self.inner(self.dropout(F.relu(skips.transpose(1, 2))))  # (B, T, G hidden)
+        told = torch.zeros((), device=codes.device)
+        found = []
+        for g, x in enumerate(inner.chunk(len(self.outer), 2)):
+            if g > 0:
+                told = told + self.within(rows[:, g - 1]).to(x.dtype)
+            found.append(self.outer[g](self.dropout(F.relu(x + told))).float())
+        return found
+
+    def rows(self, codes: Tensor) -> Tensor:
+        """Codes [B, G, ...] -> their rows in the table of embeddings."""
+        offsets = torch.tensor(self.offsets[:-1], device=codes.device)
+        return codes + offsets.view(-1, *(1,) * (codes.dim() - 2))
+
+    def embed(self, rows: Tensor) -> Tensor:
+        """The sum of the embeddings of all groups: rows [B, G, ...] -> [B, ..., R]."""
+        return self.embedding(rows).sum(1)
+
+    def condition(self, label: Tensor | None, batch: int, device: torch.device) -> Tensor | None:
+        """What the stack knows throughout: [B, label_dim], None for a net without labels."""
+        if self.label_embedding is None:
+            return None
+        if label is None:
+            if not self.unlabelled:
+                raise ValueError("this net needs a label")
+            label = torch.full((batch,), self.labels, device=device)
+        elif self.training and self.unlabelled:
+            left_out = torch.rand(batch, device=device) < self.UNLABELLED_SHARE
+            label = label.masked_fill(left_out, self.labels)
+        return self.label_embedding(label)
+
+    def loss(self, codes: Tensor, label: Tensor | None = None) -> Tensor:
+        """Nats for each code, on average."""
+        nats = [
+            F.cross_entropy(part.flatten(0, 1), codes[:, g].flatten())
+            for g, part in enumerate(self.logits(codes, label))
+        ]
+        return torch.stack(nats).mean()
+
+
+class Steps:
+    """The net position by position, for B samples with a condition each."""
+
+    def __init__(self, net: WaveNetPrior, condition: Tensor | None, batch: int) -> None:
+        stack = net.stack
+        self.net = net
+        self.t = 0
+        zeros = net.embedding.weight.new_zeros
+        self.input = zeros(batch, stack.residual)
+        self.rings = [zeros(dilation, batch, stack.residual) for dilation in stack.dilations]
+        # products start slowly: past and present are two of one matrix, and the condition is part of the bias
+        conditions = stack.conditions(None, condition)
+        self.biases = [
+            layer.taps.bias if conditions is None else layer.taps.bias + conditions[:, 0, n]
+            for n, layer in enumerate(stack.layers)
+        ]
+        self.taps = [layer.taps.weight.T.contiguous() for layer in stack.layers]
+
+    def inner(self) -> tuple[Tensor, ...]:
+        """Inputs of the heads, [B, hidden] each, of the next position."""
+        h, gates = self.input, []
+        for ring, bias, taps, layer in zip(self.rings, self.biases, self.taps, self.net.stack.layers, strict=True):
+            place = self.t % len(ring)
+            x = torch.addmm(bias, torch.cat([ring[place], h], 1), taps)
+            ring[place] = h
+            a, b = x.chunk(2, 1)
+            gated = torch.tanh(a) * torch.sigmoid(b)
+            gates.append(gated)
+            if layer.mix is not None:
+                h = h + layer.mix(gated)
+        self.t += 1
+        inner = self.net.inner(F.relu(self.net.stack.to_skip(torch.cat(gates, 1))))
+        return inner.chunk(len(self.net.outer), 1)
+
+    def see(self, rows: Tensor) -> None:
+        """Take in the codes at this position: rows [B, G] of the table."""
+        self.input = self.net.embed(rows)
+
+
+@torch.no_grad()
+def sample(
+    net: WaveNetPrior,
+    codes: np.ndarray,
+    keep: np.ndarray,
+    uniforms: np.ndarray,
+    label: np.ndarray | None = None,
+    sampling: Sampling = AS_LEARNED,
+    report: Callable[[float], None] | None = None,
+) -> np.ndarray:
+    """Codes [B, G, T] int64: those of `codes` where `keep` is true, drawn given all earlier ones elsewhere.
+
+    uniforms  float64 [B, G, T] in 0 .. 1 (excluded); equal ones give equal codes on the same device
+    label     int64 [B] or None
+    report    is told the share that is done, 0 .. 1
+    """
+    check_request(net, codes, keep, uniforms, label, sampling.guidance, "T")
+    if codes.size == 0:
+        return codes.copy()
+    drawn, _ = _run(net, codes, keep, uniforms, label, sampling, report, record=False)
+    return drawn
+
+
+@torch.no_grad()
+def logits_of(net: WaveNetPrior, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+    """Logits float32 [B, G, K, T] of given codes, by the steps of `sample`; equal to those of the net."""
+    keep, uniforms = np.ones(codes.shape, bool), np.zeros(codes.shape)
+    check_request(net, codes, keep, uniforms, label, 1, "T")
+    _, logits = _run(net, codes, keep, uniforms, label, AS_LEARNED, None, record=True)
+    return logits
+
+
+def _run(
+    net: WaveNetPrior,
+    codes: np.ndarray,
+    keep: np.ndarray,
+    uniforms: np.ndarray,
+    label: np.ndarray | None,
+    sampling: Sampling,
+    report: Callable[[float], None] | None,
+    record: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    device = net.embedding.weight.device
+    exact = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+    drawn = torch.tensor(codes, dtype=torch.int64, device=device)
+    wanted = torch.tensor(~keep, device=device)
+    some_wanted = np.any(~keep, axis=0)
+    u = torch.tensor(uniforms, dtype=torch.float64, device=exact)
+    B, G, T = codes.shape
+    guided = sampling.guidance != 1
+    free = torch.full((B,), net.labels)
+    labels = free if label is None else torch.tensor(label, dtype=torch.int64)
+    labels = (torch.cat([labels, free]) if guided else labels).to(device)  # once more without the label
+    condition = net.condition(labels, len(labels), device) if net.labels else None
+    steps = Steps(net, condition, len(labels))
+    recorded = torch.full((B, G, max(net.codebook_sizes), T) if record else (0,), -torch.inf)
+    for t in range(T):
+        told = torch.zeros((), device=device)
+        for g, x in enumerate(steps.inner()):
+            if record or some_wanted[g, t]:
+                logits = net.outer[g](F.relu(x + told)).float()
+                if guided:
+                    given, free = logits.chunk(2)
+                    logits = free + sampling.guidance * (given - free)
+                if record:
+                    recorded[:, g, : logits.shape[1], t] = logits
+                code = draw(logits.to(exact), u[:, g, t], sampling).to(device)
+                drawn[:, g, t] = torch.where(wanted[:, g, t], code, drawn[:, g, t])
+            if g + 1 < G:
+                row = drawn[:, g, t] + net.offsets[g]
+                told = told + net.within(row).repeat(1 + guided, 1)
+        steps.see(net.rows(drawn[:, :, t]).repeat(1 + guided, 1))
+        if report and (t % 10 == 9 or t + 1 == T):
+            report((t + 1) / T)
+    return drawn.cpu().numpy(), recorded.numpy()

@@ -1,0 +1,184 @@
+"""Another voice for speech: the words and the melody stay, the speaker changes (the paper, section 4.3).
+
+codes = convert(audio.read(Path("in.wav"), 16_000, mono=True), "p225", model)
+audio.write(Path("out.wav"), sound(model, codes), codes.rate_hz)
+
+The codes of level 0 carry the words; the decoder is told another voice, and the pitch moves to its register.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vqcli import windows, zoo
+from vqcli.errors import ModelError, UnknownLabel, UsageError, near_matches
+from vqcli.files import replacing
+from vqcli.media import audio
+from vqcli.media import pitch as tones
+from vqcli.media.audio import Recording
+from vqcli.nets.vqvae1d import SpeechVQVAE
+from vqcli.packing import AudioCodes
+from vqcli.tiles import Report, silent
+from vqcli.zoo import LoadedModel, ModelInfo
+
+PITCHES = ("target", "keep")
+VOICES = "voices"  # folder beside a model
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A voice that a model can speak with.
+
+    row       of the model's table; -1 for a voice that was fitted later and lies in a file of its own
+    seconds   of speech that it was learned from
+    pitch_hz  its mean pitch
+    sex       'f', 'm' or '' where nobody said
+    source    the data it comes from
+    """
+
+    name: str
+    row: int
+    seconds: float
+    pitch_hz: float
+    sex: str = ""
+    source: str = ""
+
+
+def speakers(info: ModelInfo) -> list[Speaker]:
+    """All voices of a model, those with the most speech first. Raises ModelError if it has none."""
+    known = info.description.get("speakers")
+    if not isinstance(known, list) or not known:
+        raise ModelError(f"model {info.name} knows no speakers", "--model speech does")
+    try:
+        found = [Speaker(row=row, **entry) for row, entry in enumerate(known)]
+    except TypeError as error:
+        raise ModelError(f"{info.path} does not describe its speakers: {error}") from None
+    return sorted([*found, *_fitted(info)], key=lambda speaker: -speaker.seconds)
+
+
+def find(info: ModelInfo, name: str) -> Speaker:
+    """The voice of that name. Raises UnknownLabel with near matches."""
+    known = {speaker.name: speaker for speaker in speakers(info)}
+    if name not in known:
+        raise UnknownLabel(
+            f"model {info.name} knows no speaker {name}",
+            near_matches(name, known) or f"vq models show {info.name} lists them",
+        )
+    return known[name]
+
+
+def convert(
+    source: Recording | AudioCodes,
+    to: str,
+    model: str | LoadedModel = zoo.DEFAULTS["audio"],
+    *,
+    pitch: str = "target",
+    semitones: float = 0.0,
+    levels: int = 1,
+    device: str = "auto",
+    report: Report = silent,
+) -> AudioCodes:
+    """The codes of a recording, or codes of one, in another voice; `windows.decode_audio` makes them sound.
+
+    pitch      'target' moves the melody to the register of the voice, 'keep' leaves it where it is
+    semitones  by which the melody is moved besides, -24 .. 24
+    levels     residual levels kept: more than one bring the likeness of the source back
+
+    Raises UnknownLabel, ModelError, UsageError.
+    """
+    if pitch not in PITCHES:
+        raise UsageError(f"no pitch {pitch}", near_matches(pitch, PITCHES) or "target or keep")
+    if not -24 <= semitones <= 24:
+        raise UsageError(f"{semitones:g} semitones are not within -24 to 24")
+    loaded = zoo.load(model, device) if isinstance(model, str) else model
+    speaker = find(loaded.info, to)
+    codes = source if isinstance(source, AudioCodes) else listen(loaded, source, report)
+    net = loaded.net
+    if not isinstance(net, SpeechVQVAE):
+        return replace(codes, voice=tuple(windows.row_bytes(speaker.row) for _ in codes.voice))
+    stored = voice_of(loaded, speaker)
+    moved = codes.codes[:, : net.groups_of_level * levels].copy()
+    for channel, before in zip(moved, codes.voice, strict=True):
+        shift = semitones
+        if pitch == "target":
+            shift += 12 / np.log(2) * (_register(stored) - _register(before))
+        channel[1 : 1 + net.pitch_groups] = transposed(channel[1 : 1 + net.pitch_groups], shift)
+    return replace(codes, codes=moved, voice=tuple(stored for _ in codes.voice))
+
+
+def listen(model: LoadedModel, recording: Recording, report: Report = silent) -> AudioCodes:
+    """The codes of a recording, for several conversions."""
+    return windows.encode_audio(model, recording, report)
+
+
+def store(info: ModelInfo, speaker: Speaker, values: np.ndarray, *, force: bool = False) -> Path:
+    """Write a voice, float32 [voice_dim] in -1 .. 1, beside its model; `speakers` finds it there."""
+    from safetensors.numpy import save
+
+    if not NAME.fullmatch(speaker.name):
+        raise UsageError(f"{speaker.name!r} cannot name a speaker", "letters, digits, . _ and -")
+    facts = {"seconds": speaker.seconds, "pitch_hz": speaker.pitch_hz, "sex": speaker.sex, "source": speaker.source}
+    folder = info.folder / VOICES
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{speaker.name}.safetensors"
+    metadata = {"vq": json.dumps({**facts, "model": info.digest.hex()}, sort_keys=True)}
+    with replacing(path, force=force) as stream:
+        stream.write(save({"voice": values.astype(np.float32)}, metadata))
+    return path
+
+
+def _fitted(info: ModelInfo) -> list[Speaker]:
+    """The voices that were fitted later; those of another version of the model, and broken ones, are left out."""
+    found = []
+    for path in sorted((info.folder / VOICES).glob("*.safetensors")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            facts = zoo.read_description(path)
+            if facts.pop("model") == info.digest.hex():
+                found.append(Speaker(path.stem, -1, **facts))
+    return found
+
+
+def voice_of(model: LoadedModel, speaker: Speaker) -> bytes:
+    """A speaker's voice as files hold it. Raises ModelError if the file of a fitted one is broken."""
+    if speaker.row < 0:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = model.info.folder / VOICES / f"{speaker.name}.safetensors"
+        try:
+            own = load_file(path)["voice"]
+            if own.shape != (model.net.voices.embedding_dim,) or not np.isfinite(own).all():
+                raise ValueError("it has another size")
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise ModelError(f"{path} does not hold a voice: {error}") from None
+        return windows.voice_bytes(own, float(np.log(speaker.pitch_hz)))
+    values, register = model.net.voice_of_speaker(torch.tensor([speaker.row], device=model.device))
+    return windows.voice_bytes(values[0].cpu().numpy(), float(register[0]))
+
+
+def sound(model: LoadedModel, codes: AudioCodes, *, report: Report = silent) -> Iterator[np.ndarray]:
+    """What converted codes sound like, in blocks float32 [channels, n] with the rate and length of the original."""
+    made = windows.decode_audio(model, codes, report=report)
+    return audio.restore(made, model.net.rate_hz, codes.rate_hz, codes.samples, codes.channels)
+
+
+def transposed(codes: np.ndarray, semitones: float) -> np.ndarray:
+    """Pitch codes of the same melody so many semitones higher; what leaves their range moves by an octave."""
+    hz = tones.from_codes(codes) * 2 ** (semitones / 12)
+    hz = np.where(hz > 1.01 * tones.HIGHEST_HZ, hz / 2, hz)
+    hz = np.where((hz > 0) & (hz < 0.99 * tones.LOWEST_HZ), hz * 2, hz)
+    return tones.to_codes(hz)
+
+
+def _register(stored: bytes) -> float:
+    """Mean log Hz of a voice in a file."""
+    return float(np.log(tones.from_codes(np.array([stored[-1]]))[0]))

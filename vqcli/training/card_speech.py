@@ -1,0 +1,57 @@
+"""The card of a speech model, filled in by measurement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vqcli.files import replacing
+from vqcli.training.card import CARD
+
+PICTURE = "spectrograms.webp"
+OFFERED_S = 60.0  # of speech that a speaker needs to be a good target
+
+
+def write(folder: Path, facts: dict[str, Any]) -> None:
+    """Write README.md of a model folder from its description."""
+    recipe, minutes = facts["recipe"], facts["trained_seconds"] / 60
+    lines = [f"# {folder.name}", "", recipe["description"] + ".", ""]
+    if (folder / PICTURE).exists():
+        lines += [f"![Spectrograms of a held-out clip and of what the codes give back]({PICTURE})", ""]
+    lines += [
+        "## Trained",
+        "",
+        f"{facts['steps']:,} steps of {recipe['data']['batch'] * facts['processes']} crops of "
+        f"{recipe['data']['seconds']:g} s, from {facts['clips']:,} clips of {len(facts['speakers'])} speakers, in "
+        f"{minutes:.1f} minutes on {facts['machine']}. The recipe is in [recipe.toml](recipe.toml), the whole course "
+        f"in log.jsonl (`vq report {facts['name']}`).",
+        "",
+    ]
+    if measured := facts.get("measured"):
+        rows = [
+            f"| {level} | {rate:.3f} | {correlation:.3f} | {distance:.2f} |"
+            for level, rate, correlation, distance in (point.values() for point in measured["points"])
+        ]
+        lines += [
+            "## Measured",
+            "",
+            f"Means over {measured['on']}, rates of whole files.",
+            "",
+            "| levels | kbit/s | log-mel correlation | log-mel distance dB |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    offered = [each for each in facts["speakers"] if each["seconds"] >= OFFERED_S]
+    if offered:
+        lines += [
+            "## Speakers with a minute of speech or more",
+            "",
+            "| speaker | minutes | mean pitch Hz |",
+            "|---|---|---|",
+        ]
+        order = sorted(offered, key=lambda each: -each["seconds"])
+        lines += [f"| {each['name']} | {each['seconds'] / 60:.1f} | {each['pitch_hz']:.0f} |" for each in order]
+        lines += [""]
+    with replacing(folder / CARD, force=True) as stream:
+        stream.write("\n".join(lines).encode())

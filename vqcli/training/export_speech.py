@@ -1,0 +1,94 @@
+"""The end of a run on clips: the net becomes a model folder, measured, with its speakers and counts of its codes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqcli import hearing, packing, spectrograms, windows, zoo
+from vqcli.coders import statistics
+from vqcli.data.clips import FULL_SCALE, RATE_HZ, Clips
+from vqcli.files import replacing
+from vqcli.media import image
+from vqcli.media.audio import Recording
+from vqcli.training.finish import FinishTask
+from vqcli.training.speech import SpeechTask, WaveTask
+from vqcli.zoo import LoadedModel
+
+SAMPLES = 400  # clips whose codes are counted
+MEASURED = 12  # held-out clips
+LONGEST_S = 6.0  # of a clip that is measured: a WaveNet takes its time
+PICTURE = "spectrograms.webp"
+
+
+def export(
+    task: SpeechTask | WaveTask | FinishTask,
+    clips: Clips,
+    held_out: Clips | None,
+    folder: Path,
+    description: dict[str, Any],
+) -> zoo.ModelInfo:
+    """Write the model file, with figures of held-out clips and a picture of one of them beside it."""
+    description |= {"arguments": task.arguments, "speakers": [dataclasses.asdict(each) for each in task.speakers]}
+    # the codes to be counted come from the weights as they are shipped, in float16
+    info = zoo.save(folder, task.model, None, description)
+    model = zoo.load(info, "cpu")
+    counted = statistics.fit(sample_codes(model, clips), model.net.codebook_sizes)
+    info = zoo.save(folder, task.model, counted, description)
+    if held_out is None:
+        return info
+    measured, sounds = measure(zoo.load(info, "cpu"), held_out)
+    with replacing(folder / PICTURE, force=True) as stream:
+        stream.write(image.encode_bytes(spectrograms.stacked(list(sounds.items())), "webp", quality=90))
+    return zoo.save(folder, task.model, counted, description | {"measured": measured})
+
+
+def sample_codes(model: LoadedModel, clips: Clips) -> Iterator[np.ndarray]:
+    """Codes [groups, 1, T] of some clips, as coders see one channel."""
+    for index in range(0, len(clips), max(1, len(clips) // SAMPLES)):
+        recording = recording_of(clips, index)
+        if recording is not None:
+            codes = windows.encode_audio(model, recording).codes
+            yield codes.swapaxes(0, 1).astype(np.int32)
+
+
+def measure(model: LoadedModel, held_out: Clips) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Means over held-out clips for each number of levels, and the sounds of one of the clips by title."""
+    levels = model.net.levels
+    rows: dict[int, list[tuple[float, float, float]]] = {level: [] for level in range(1, levels + 1)}
+    shown: dict[str, np.ndarray] = {}
+    chosen = [index for index in range(len(held_out)) if held_out.clip(index)][:MEASURED]
+    for index in chosen:
+        recording = recording_of(held_out, index, LONGEST_S)
+        assert recording is not None
+        source = recording.samples[0]
+        codes = windows.encode_audio(model, recording)
+        sounds = {"source": source}
+        for level in rows:
+            kept = packing.keep_levels(model, codes, level)
+            made = np.concatenate([block[0] for block in windows.decode_audio(model, kept)])[: len(source)]
+            size = packing.file_size(model, kept)
+            near = hearing.log_mel_correlation(source, made)
+            rows[level].append((hearing.kbit_per_s(size, len(source)), near, hearing.log_mel_distance(source, made)))
+            sounds[f"{level} of {levels} levels" if levels > 1 else "decoded"] = made
+        shown = shown or sounds
+    return {
+        "on": f"{len(chosen)} held-out clips",
+        "points": [
+            dict(zip(("levels", "kbit_per_s", "log_mel_correlation", "log_mel_distance_db"), row, strict=True))
+            for row in [(level, *np.round(np.mean(points, 0), 3).tolist()) for level, points in rows.items()]
+        ],
+    }, shown
+
+
+def recording_of(clips: Clips, index: int, longest_s: float = 60.0) -> Recording | None:
+    """A clip as a recording; None if it could not be used."""
+    clip = clips.clip(index)
+    if clip is None:
+        return None
+    samples = clip.samples[: round(longest_s * RATE_HZ)].astype(np.float32)[None] / FULL_SCALE
+    return Recording(samples, RATE_HZ, RATE_HZ, samples.shape[1], 1)

@@ -1,0 +1,84 @@
+"""The finish of a speech model: its decoder and voices learn on, against an adversary. Its codes stay as they are."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcli import zoo
+from vqcli.data.clips import Clips
+from vqcli.errors import UsageError
+from vqcli.nets import ranks
+from vqcli.nets.harmonic import frame_phases, pitch_frames
+from vqcli.nets.vqvae1d import SpeechVQVAE, excitation, hertz
+from vqcli.recipe import Recipe
+from vqcli.training.adversary import Adversary, fooling_loss, matching_loss, own_loss
+from vqcli.training.losses import Loss
+from vqcli.training.spectral import SpectralDistance
+from vqcli.training.speech import energy_distance, pictures, voices
+from vqcli.training.task import Task
+
+
+class FinishTask(Task):
+    """Distance to the original, and to speech as such; converted speech is judged by the latter alone."""
+
+    model: SpeechVQVAE
+
+    def __init__(self, recipe: Recipe, clips: Clips, codec: zoo.LoadedModel) -> None:
+        super().__init__(recipe)
+        assert recipe.adversary is not None
+        if [speaker["name"] for speaker in codec.info.description["speakers"]] != list(clips.classes):
+            raise UsageError(f"the speakers of these clips are not those of {codec.info.name}", "give the same data")
+        self.arguments, self.speakers = codec.info.description["arguments"], clips.speakers()
+        self.model = copy.deepcopy(codec.net)
+        for part in (self.model.decoder, self.model.voices, self.model.guess):
+            part.requires_grad_(True)
+        self.distance = SpectralDistance()
+        self.adversary = Adversary(len(clips.classes), recipe.adversary.width)
+
+    def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
+        """The loss of crops [B, N] with pitch codes [B, N / 320], profiles [B, SIZE] and speakers [B]."""
+        model, options, weights = self.model, self.recipe.speech, self.recipe.adversary
+        assert weights is not None
+        B, device = len(samples), samples.device
+        with torch.no_grad():
+            books = model.quantizer.codes(model.latents(samples, profile))
+        alone = model.levels == 1 or float(torch.rand(())) < options.first_level
+        levels = 1 if alone else int(torch.randint(2, model.levels + 1, ()))
+        named = ranks.rand(B, device=device) < options.table
+        f0, phases = excitation(pitch)
+        z_q = model.quantizer.lookup(books[:, : model.books(levels)])
+        envelopes = model.decoder.envelopes(z_q, f0, *voices(model, profile, labels, named))
+        with torch.autocast(device.type, enabled=False):
+            sound, made = energy_distance(model, self.distance, samples, envelopes, f0, phases)
+        converted, targets = self._converted(books, pitch, profile, labels, round(weights.converted * B))
+        every, whose = torch.cat([made, converted]), torch.cat([labels, targets])
+        real = self.adversary(samples, labels)
+        own = own_loss(real, self.adversary(every.detach(), whose))
+        judged = self.adversary.without_learning(every, whose)
+        fooling = fooling_loss(judged)
+        matching = matching_loss(real, [(score[:B], [h[:B] for h in inner]) for score, inner in judged])
+        value = options.sound * sound + weights.fooling * fooling + weights.matching * matching + own
+        return Loss(value, {"sound": sound, "fooling": fooling, "matching": matching, "adversary": own})
+
+    def _converted(
+        self, books: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor, count: int
+    ) -> tuple[Tensor, Tensor]:
+        """The first `count` items in the voices of others, by level 0: sounds [count, N] and whose they are [count]."""
+        model, targets = self.model, labels.roll(1)[:count]
+        voice, register = model.voice_of_speaker(targets)
+        ratio = torch.exp(register - profile[:count, -3])
+        f0 = pitch_frames(hertz(pitch[:count]) * ratio[:, None])
+        envelopes = model.decoder.envelopes(model.quantizer.lookup(books[:count, :1]), f0, voice, register)
+        noise = torch.randn(count, f0.shape[1] * model.stride // model.frames, device=f0.device)
+        with torch.autocast(f0.device.type, enabled=False):
+            return model.decoder.render(*envelopes, f0, frame_phases(f0), noise), targets
+
+    def show(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Spectrograms of crops, and of the words of each in the voice of the next."""
+        books = self.model.quantizer.codes(self.model.latents(samples, profile))
+        converted, _ = self._converted(books, pitch, profile, labels, len(samples))
+        return pictures(samples), pictures(converted)

@@ -1,0 +1,57 @@
+"""How far apart two sounds are to the ear, as a loss: spectra at several resolutions.
+
+Sounds with noise in them are judged by the energy distance (Gritsenko et al. 2020): two renderings y, y' with noise
+of their own, 2 d(x, y) - d(y, y'). Its minimum is the distribution of x, where d alone would make noise too weak.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqcli.media import mel
+
+SIZES = (128, 256, 512, 1024, 2048)
+FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Of one batch of sounds, for each resolution: magnitudes [B, bins, T] and log-mel spectra [B, bands, T]."""
+
+    magnitudes: list[Tensor]
+    log_mels: list[Tensor]
+
+
+class SpectralDistance(nn.Module):
+    """Mean over windows of 128 to 2,048 samples of |S(x) - S(y)| and the frames' Euclidean distance of log-mel."""
+
+    def __init__(self, sizes: tuple[int, ...] = SIZES) -> None:
+        super().__init__()
+        self.sizes = sizes
+        for n in sizes:
+            self.register_buffer(f"window{n}", torch.hann_window(n), persistent=False)
+            bands = min(mel.BANDS, n // 8)
+            self.register_buffer(f"filters{n}", torch.from_numpy(mel.filters(bands, n)), persistent=False)
+
+    def spectra(self, x: Tensor) -> Spectra:
+        """Of sounds x [B, N]."""
+        magnitudes, log_mels = [], []
+        for n in self.sizes:
+            window, filters = getattr(self, f"window{n}"), getattr(self, f"filters{n}")
+            spectrum = torch.stft(x, n, n // 4, window=window, center=False, return_complex=True)
+            power = torch.view_as_real(spectrum).square().sum(-1)
+            magnitude = (power + 1e-10).sqrt() / n**0.5  # so that noise has the same at all sizes
+            magnitudes.append(magnitude)
+            log_mels.append(torch.log((filters @ magnitude).clamp(min=FLOOR)))
+        return Spectra(magnitudes, log_mels)
+
+    def forward(self, a: Spectra, b: Spectra) -> Tensor:
+        total = a.magnitudes[0].new_zeros(())
+        for size_a, size_b, mel_a, mel_b in zip(a.magnitudes, b.magnitudes, a.log_mels, b.log_mels, strict=True):
+            total = total + 20 * F.l1_loss(size_a, size_b)
+            total = total + ((mel_a - mel_b).square().mean(1) + 1e-4).sqrt().mean()
+        return total / len(self.sizes)

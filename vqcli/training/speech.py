@@ -1,0 +1,133 @@
+"""What a run of a speech net trains: its loss on crops of clips, and what to look at."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqcli import zoo
+from vqcli.data.clips import ClipBatch, Clips
+from vqcli.media import mel
+from vqcli.nets import ranks
+from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE, excitation
+from vqcli.recipe import Recipe
+from vqcli.training.losses import Loss
+from vqcli.training.spectral import SpectralDistance
+from vqcli.training.task import Task
+
+
+class SpeechTask(Task):
+    """Codes, voices and the harmonic decoder, trained together."""
+
+    model: SpeechVQVAE
+
+    def __init__(self, recipe: Recipe, clips: Clips) -> None:
+        self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
+        model = zoo.build(recipe.model.family, self.arguments)
+        super().__init__(recipe, model.quantizer.codebook_sizes[:1])
+        self.model, self.speakers = model, clips.speakers()
+        model.registers.copy_(torch.log(torch.tensor([speaker.pitch_hz for speaker in self.speakers])))
+        self.distance = SpectralDistance()
+
+    def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
+        """The loss of crops [B, N] with pitch codes [B, N / 320], profiles [B, SIZE] and speakers [B]."""
+        if self.training:
+            options, device = self.recipe.speech, samples.device
+            alone = self.model.levels == 1 or float(torch.rand(())) < options.first_level
+            levels = 1 if alone else int(torch.randint(2, self.model.levels + 1, ()))
+            warps = (ranks.rand(len(samples), device=device) * len(self.model.WARPS)).long() if options.warp else None
+            named = ranks.rand(len(samples), device=device) < options.table
+            return self._loss(samples, pitch, profile, labels, levels, warps, named)
+        total = samples.new_zeros(())
+        terms: dict[str, Tensor] = {}
+        named = torch.zeros_like(labels, dtype=torch.bool)
+        for levels in sorted({1, self.model.levels}):
+            loss = self._loss(samples, pitch, profile, labels, levels, None, named)
+            total = total + loss.value
+            terms |= {f"{name}_{levels}": term for name, term in loss.terms.items()}
+        return Loss(total, terms)
+
+    def _loss(
+        self,
+        samples: Tensor,
+        pitch: Tensor,
+        profile: Tensor,
+        labels: Tensor,
+        levels: int,
+        warps: Tensor | None,
+        named: Tensor,
+    ) -> Loss:
+        model, options = self.model, self.recipe.speech
+        f0, phases = excitation(pitch)
+        speaking = voices(model, profile, labels, named)
+        envelopes, predicted, quantized = model(samples, profile, f0, warps, levels, speaking)
+        with torch.autocast(samples.device.type, enabled=False):
+            sound, _ = energy_distance(model, self.distance, samples, envelopes, f0, phases)
+            mean, spread = profile[:, : mel.BANDS, None], profile[:, mel.BANDS : 2 * mel.BANDS, None]
+            features = F.mse_loss(predicted, (model.log_mel(samples) - mean) / spread)
+        value = options.sound * sound + options.features * features + sum(quantized.losses.values())
+        terms = {"sound": sound, "features": features, **quantized.losses}
+        return Loss(value, terms, quantized.codes[:, :1] if self.training else None)
+
+    def show(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Spectrograms of crops and of what the codes of all levels make of them."""
+        f0, phases = excitation(pitch)
+        guessed = self.model.voice_of_profile(profile)
+        (harmonic, noisy), *_ = self.model(samples, profile, f0, None, self.model.levels, guessed)
+        made = self.model.decoder.render(harmonic, noisy, f0, phases, torch.randn_like(samples))
+        return pictures(samples), pictures(made)
+
+
+def voices(model: SpeechVQVAE, profile: Tensor, labels: Tensor, named: Tensor) -> tuple[Tensor, Tensor]:
+    """Voices and registers of items: rows of the table for those that are `named`, else what their profiles suggest."""
+    (row, own), (guess, heard) = model.voice_of_speaker(labels), model.voice_of_profile(profile)
+    return torch.where(named[:, None], row, guess), torch.where(named, own, heard)
+
+
+def energy_distance(
+    model: SpeechVQVAE,
+    distance: SpectralDistance,
+    samples: Tensor,
+    envelopes: tuple[Tensor, Tensor],
+    f0: Tensor,
+    phases: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """How far renderings of envelopes lie from samples [B, N], and one of the two whose noise differs (spectral.py)."""
+    one, two = (model.decoder.render(*envelopes, f0, phases, torch.randn_like(samples)) for _ in range(2))
+    wanted, first, second = distance.spectra(samples), distance.spectra(one), distance.spectra(two)
+    return distance(wanted, first) + distance(wanted, second) - distance(first, second), one
+
+
+class WaveTask(Task):
+    """The paper's speech net: codes by strided convolutions, sound by a WaveNet."""
+
+    model: WaveVQVAE
+
+    def __init__(self, recipe: Recipe, clips: Clips) -> None:
+        self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
+        model = zoo.build(recipe.model.family, self.arguments)
+        super().__init__(recipe, model.codebook_sizes)
+        self.model, self.speakers = model, clips.speakers()
+
+    def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
+        """Eq. 3 with a WaveNet decoder: nats for each sample and the quantizer's terms."""
+        samples = samples.clamp(-1, 1)
+        nats, quantized = self.model(samples, labels)
+        value = nats + sum(quantized.losses.values())
+        return Loss(value, {"nats": nats, **quantized.losses}, quantized.codes if self.training else None)
+
+
+def as_input(batch: ClipBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Samples, pitch codes, profiles and speakers of a batch, on the device."""
+    arrays = (batch.samples, batch.pitch, batch.profile, batch.labels)
+    samples, pitch, profile, labels = (torch.from_numpy(array).to(device) for array in arrays)
+    return samples, pitch.long(), profile, labels
+
+
+def pictures(samples: Tensor) -> np.ndarray:
+    """Spectrograms uint8 [B, bands * 2, T, 3] of sounds [B, N]: dark is quiet, low notes are at the bottom."""
+    spectra = np.stack([mel.log_mel(sound) for sound in samples.cpu().numpy()])
+    grey = np.clip((spectra + 7) / 8 * 255, 0, 255).astype(np.uint8)[:, ::-1]
+    return np.repeat(grey, 2, axis=1)[..., None].repeat(3, axis=3)
