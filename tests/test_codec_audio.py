@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import vqcli
-from vqcli import chunks, coders, packing, vqz, windows, zoo
+from vqcli import chunks, coders, packing, priors, vqz, windows, zoo
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio
+from vqcli.nets import rounding
 
 RATE = 16_000
 
@@ -197,8 +198,8 @@ def test_damage_is_silent_and_stays_local(model, small_chunks):
 
 
 def test_an_endless_recording_needs_no_more_memory(model, monkeypatch):
-    """Blocks are made one by one: ten hours of sound, of which the first seconds are taken."""
-    T = 10 * 3600 * 50
+    """Blocks are made one by one: an hour of sound, of which the first seconds are taken."""
+    T = 3600 * 50
     recording = packing.AudioCodes(np.zeros((1, 2, T), np.uint16), RATE, T * 320, 1, (-26.0,), (bytes(16) + b"\1",))
     encoded = vqz.unpack(vqz.pack(*packing.pack_audio(model, recording, coder="packed")))
     blocks = vqcli.decode(encoded, model, start_s=100).blocks()
@@ -370,3 +371,40 @@ def test_modalities_are_not_mixed_up(model, vector_model, picture):
         packing.unpack_audio(model, image)
     with pytest.raises(BadFile, match="audio, not a picture"):
         packing.unpack_image(vector_model, lying(model))
+
+
+# ---------------------------------------------------------------- the exact prior
+
+
+@pytest.fixture(scope="module")
+def prior_model(model, tmp_path_factory):
+    """The same model with a random exact prior beside it."""
+    folder = tmp_path_factory.mktemp("prior") / "tiny-speech"
+    folder.mkdir()
+    (folder / zoo.FILE).write_bytes(model.info.path.read_bytes())
+    arguments = {"codebook_sizes": model.net.codebook_sizes, "hidden": 8, "embedding": 4}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = rounding.rounded_sequence(zoo.build("exact1d", arguments))
+    tensors = {name: torch.from_numpy(array) for name, array in net.arrays().items()}
+    priors.save(folder, tensors, {"family": "exact1d", "arguments": arguments, "codec": model.info.digest.hex()})
+    return zoo.load(zoo.describe(folder), "cpu")
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_exact_prior_predicts_levels_from_those_below(prior_model, small_chunks, channels):
+    samples = talk(3.5, channels=channels)
+    encoded = encode(samples, prior_model, coder="prior", mono=False)
+    assert encoded.header.coder == coders.IDS["prior"] and encoded.header.joint
+    for level in (1, 2, 3):
+        decoded = vqcli.decode(encoded, prior_model, levels=level)
+        assert np.array_equal(decoded.audio.codes, encoded.codes[:, : 2 * level])
+    fewer = encode(samples, prior_model, coder="prior", mono=False, levels=2)
+    assert fewer.payloads == encoded.payloads[:8]
+    data = bytearray(encoded.data)
+    data[len(data) - sum(map(len, encoded.payloads[5:]))] ^= 1  # chunk 1 of level 1
+    decoded = vqcli.decode(bytes(data), prior_model, salvage=True)
+    assert decoded.lost.sum() == 50 and decoded.lost[50:100].all()
+    assert np.array_equal(decoded.audio.codes[..., ~decoded.lost], encoded.codes[..., ~decoded.lost])
+    part = vqcli.decode(encoded, prior_model, start_s=3.2).samples
+    assert np.abs(part - vqcli.decode(encoded, prior_model).samples[:, round(3.2 * RATE) :]).max() < 1e-4

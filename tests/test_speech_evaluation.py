@@ -132,14 +132,17 @@ def test_conversions_to_all_but_the_speaker(model, clips):
         assert one.like_target is one.word_error is None
 
 
-def test_likeness_leaves_the_clip_itself_out(model, clips, judges):
+def test_likeness_leaves_the_clip_itself_out(model, clips, judges, monkeypatch):
     references = {"ann": clips[:2], "bob": clips[2:]}
     asked = []
-    spoken = evaluators.mean_voice
-    evaluators_mean = lambda voices: asked.append(list(voices)) or spoken(asked[-1])  # noqa: E731
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluators, "mean_voice", evaluators_mean)
-        [one] = conversion_evaluation.evaluate(model, {clips[0]: "ann"}, ["bob"], references, judges=True)
+    mean = evaluators.mean_voice
+
+    def mean_voice(voices):
+        asked.append(list(voices))
+        return mean(asked[-1])
+
+    monkeypatch.setattr(evaluators, "mean_voice", mean_voice)
+    [one] = conversion_evaluation.evaluate(model, {clips[0]: "ann"}, ["bob"], references, judges=True)
     assert [len(voices) for voices in asked] == [2, 1]
     assert (one.word_error, one.source_word_error, one.quality, one.source_quality) == (0.25, 0.25, 3.0, 3.0)
     assert 0 <= one.like_target <= 1.001 and 0 <= one.like_speaker <= 1.001

@@ -130,8 +130,9 @@ def voice(samples: np.ndarray) -> np.ndarray:
     with _quiet("likeness of voices"):
         from resemblyzer import preprocess_wav
 
-        cut = preprocess_wav(np.where(np.abs(samples).max(initial=0) > 0, samples, 1e-5).astype(np.float32))
-        embedding: np.ndarray = encoder.embed_utterance(cut if len(cut) >= SHORTEST else samples)
+        heard = np.asarray(samples, np.float32)
+        spoken = preprocess_wav(heard) if heard.any() else heard  # it cannot raise the volume of silence
+        embedding: np.ndarray = encoder.embed_utterance(spoken if len(spoken) >= SHORTEST else heard)
     return embedding
 
 

@@ -79,7 +79,7 @@ def decode_audio(
     as context: CONTEXT positions suffice. `seed` decides the noise of the voice, or what a WaveNet draws.
     """
     stop = codes.codes.shape[2] if stop is None else stop
-    gains = np.array([1 / voice.gain(db) for db in codes.loudness_db], np.float32)[:, None]
+    gains = np.array([10 ** ((db - voice.LEVEL_DB) / 20) for db in codes.loudness_db], np.float32)[:, None]
     if isinstance(model.net, WaveVQVAE):
         blocks = _drawn(model, codes, start, stop, seed, report)
     else:

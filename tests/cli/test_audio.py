@@ -1,6 +1,8 @@
 import io
 import json
+import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,18 @@ def test_pipes(vq, talk):
     flac = vq("decode", "-", "--format", "flac", "--start", "0:01", input=encoded.stdout_bytes)
     assert flac.stdout_bytes.startswith(b"fLaC")
     assert audio.read(io.BytesIO(flac.stdout_bytes), 22_050, mono=False).source_samples == 22_050
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("options", [(), ("--model", "speech")])
+def test_a_named_pipe(vq, talk, options):
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_bytes(talk.read_bytes()))
+    writer.start()
+    result = vq("encode", "pipe", "-o", "a.vqz", *options, *SPEECH)
+    writer.join()
+    assert result.exit_code == 0, result.stderr
+    assert vqz.read_header(Path("a.vqz"))[0].size == (44_100, 22_050, 2)
 
 
 def test_a_part(vq, talk):

@@ -82,7 +82,8 @@ def test_going_on_from_a_clip(vq):
         (["--model", "speech", "--prior", "wave"], 2, "did you mean wavenet"),
         (["--model", "speech", "--from", "nowhere.wav"], 3, "nowhere.wav"),
         (["--model", "speech", "--seconds", "-1"], 2, "too few"),
-        (["--model", "speech", "-o", "sound.png", "--seconds", "0.1"], 2, "sound.png"),
+        (["--model", "speech", "-o", "sound.png", "--seconds", "0.1"], 2, ".png"),
+        (["--model", "speech", "--seconds", "0"], 2, "too few"),
     ],
 )
 def test_what_cannot_be(vq, arguments, code, says):

@@ -105,7 +105,8 @@ def test_pitch_codes_move_by_semitones_and_stay_in_range():
 
 def test_a_finish_teaches_the_decoder_and_leaves_the_codes(trained, clips_folder, tmp_path):
     text = (
-        SPEECH.decode().split("[model.arguments]")[0] + "[data]\nbatch = 4\nseconds = 0.64\n[optimization]\nsteps = 3\nwarmup = 1\n"
+        SPEECH.decode().split("[model.arguments]")[0]
+        + "[data]\nbatch = 4\nseconds = 0.64\n[optimization]\nsteps = 3\nwarmup = 1\n"
     )
     finish = recipe.parse((text + "[adversary]\nwidth = 16\n").encode(), "test")
     finish = recipe.override(finish, [f"codec={trained.folder}"])

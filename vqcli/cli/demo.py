@@ -19,7 +19,7 @@ def demo(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Encode a photograph that ships with vq, decode it, and show what it cost: the first thing to try.
+    """Encode a photograph and a spoken sentence that ship with vq, and show what they cost: the first thing to try.
 
     \b
     vq demo
@@ -27,7 +27,8 @@ def demo(
     """
     from dataclasses import asdict
 
-    from vqcli import baselines, codec, zoo
+    from vqcli import baselines, codec_image, vqz, zoo
+    from vqcli.cli.demo_speech import speak
     from vqcli.errors import UsageError
     from vqcli.evaluation import Point, measure
     from vqcli.media import drawing, image
@@ -46,10 +47,10 @@ def demo(
     with ui.progress("encoding and decoding") as report:
         for done, (name, quality) in enumerate(SETTINGS):
             stem = f"{name}-q{quality:g}" if quality else name
-            encoded = codec.encode(original, models[name], quality=quality)
+            encoded = codec_image.encode_image(original, models[name], quality=quality)
             encoded.save(output / f"{stem}.vqz", force=True)
             # from the file, as anyone would who receives it
-            decoded = codec.decode(output / f"{stem}.vqz", models[name])
+            decoded = codec_image.decode_image(vqz.read(output / f"{stem}.vqz"), models[name])
             decoded.save(output / f"{stem}.png", force=True)
             points.append(measure(name, quality or 0, "parrots", original, decoded.pixels, len(encoded.data)))
             jpeg = baselines.at_bytes(original, "JPEG", len(encoded.data))
@@ -64,8 +65,9 @@ def demo(
     crop = (slice(40, 360), slice(180, 500))  # at full scale: five whole pictures in a row show nothing
     row = drawing.side_by_side([picture[crop] for picture in pictures], labels)
     image.write(output / "side-by-side.png", row, force=True)
+    spoken = speak(output, device)
     if as_json:
-        ui.emit_json([asdict(point) for point in points])
+        ui.emit_json([*map(asdict, points), *map(asdict, spoken)])
         return
     ui.emit_table(
         ("codec", "quality", "file", "bits/pixel", "PSNR dB", "MS-SSIM"),
@@ -82,4 +84,20 @@ def demo(
         ],
         title=f"parrots, {original.shape[1]} x {original.shape[0]}, {ui.size(original.size)} of pixels",
     )
-    ui.say(f"Look at {output / 'side-by-side.png'}; the .vqz files and decoded pictures lie beside it.")
+    ui.emit_table(
+        ("sound", "file", "kbit/s", "log-mel correlation", "x real time"),
+        [
+            (
+                row.name,
+                ui.size(row.size_bytes),
+                f"{row.kbit_per_s:.2f}",
+                f"{row.log_mel_correlation:.3f}" if row.log_mel_correlation is not None else "–",
+                f"{row.times_real_time:.0f}",
+            )
+            for row in spoken
+        ],
+        title="a spoken sentence, one level of codes, all of them, and another voice",
+    )
+    ui.say(
+        f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them."
+    )

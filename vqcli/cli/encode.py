@@ -75,9 +75,7 @@ def encode(
     from vqcli.media import audio, image
 
     models: dict[str, Any] = {}  # by modality: a folder of files loads each model once
-    if model is not None:
-        chosen = zoo.load(model, device)
-        models = dict.fromkeys(zoo.DEFAULTS, chosen)
+    chosen = None if model is None else zoo.load(model, device)
     options: dict[str, Any] = {
         "quality": quality, "bits_per_pixel": bpp, "levels": levels, "coder": coder, "background": background,
         "mono": mono,
@@ -85,13 +83,13 @@ def encode(
 
     def encoded(source: Path) -> tuple[Encoded, float]:
         """What became of a file, and the seconds it took."""
-        if source != STREAM:
+        if model is None and source.is_file():  # what is no file can be looked at only once
             modality = codec.modality_of(source)
             if modality not in models:
                 models[modality] = zoo.load(zoo.DEFAULTS[modality], device)
             loaded = models[modality]
         else:
-            loaded = next(iter(models.values()), None)
+            loaded = chosen
         begun = time.perf_counter()
         with ui.progress(f"encoding {source.name}") as report:
             opened: Any = sys.stdin.buffer if source == STREAM else source
@@ -119,7 +117,7 @@ def encode(
     rows: list[dict[str, Any]] = []
     failed = skipped = 0
     suffixes = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
-    taken = suffixes[chosen.info.modality] if model is not None else image.SUFFIXES + audio.SUFFIXES
+    taken = suffixes[chosen.info.modality] if chosen else image.SUFFIXES + audio.SUFFIXES
     jobs = batch.plan(inputs, output, taken, ".vqz")
     if shard is not None:
         everything, jobs = len(jobs), batch.shard(jobs, shard)
@@ -135,7 +133,7 @@ def encode(
             ui.say(_line(str(job.source), str(job.target), result, took_s, job.source.stat().st_size))
             row = _facts(job, result, took_s)
             if verify:
-                row |= _verify(job.target, result, models[result.header.modality])
+                row |= _verify(job.target, result, chosen or models.get(result.header.modality))
             rows.append(row)
     if skipped:
         ui.say(f"{ui.plural(skipped, 'file')} skipped, already there (--force encodes again)")

@@ -94,13 +94,13 @@ def conversion(
         return
     table(
         (
-            *("to", "clip", "pitch Hz", "target's", "melody", "log-mel", "words wrong", "source's", "like target"),
-            *("like speaker", "DNSMOS", "source's"),
+            *("to", "clip", "Hz", "target's", "melody", "log-mel", "words wrong", "source's", "like target"),
+            *("like source", "DNSMOS", "source's"),
         ),
         [
             (
                 one.to,
-                one.clip,
+                one.clip if all_clips else "–",
                 figure(one.pitch_hz, ".0f"),
                 figure(one.target_hz, ".0f"),
                 figure(one.melody, ".3f"),
@@ -115,7 +115,8 @@ def conversion(
             for one in shown
         ],
     )
-    ui.say("melody, log-mel: correlation of log Hz and of log-mel spectra with the clip's")
-    ui.say(f"{means[-1].seconds:.0f} s of speech converted at {means[-1].speed:.0f} times real time")
+    ui.say("Hz: mean pitch; melody, log-mel: correlation of log Hz and of log-mel spectra with the source's")
+    took_s = means[-1].seconds / means[-1].speed
+    ui.say(f"{ui.plural(len(conversions), 'conversion')}: {ui.speed(means[-1].seconds, took_s)}")
     if not judging and judges is None:
         ui.say("words, likeness and quality need: pip install 'vqcli[evaluators]'")

@@ -72,14 +72,14 @@ def speech(
     if as_json:
         ui.emit_json([asdict(point) for point in shown])
         return
-    columns = ("codec", "levels", "clip", "kbit/s", "log-mel dB", "correlation", "pitch", "voicing wrong", "STOI")
+    columns = ("codec", "levels", "clip", "kbit/s", "log-mel dB", "correlation", "pitch", "voicing", "STOI")
     table(
         (*columns, "words wrong", "DNSMOS"),
         [
             (
                 point.codec,
                 str(point.levels or "–"),
-                point.clip,
+                point.clip if each else "–",
                 f"{point.kbit_per_s:.2f}",
                 figure(point.log_mel_distance_db, ".2f"),
                 figure(point.log_mel_correlation, ".3f"),
@@ -92,21 +92,34 @@ def speech(
             for point in shown
         ],
     )
-    words = sum(point.words or 0 for point in points if point.codec == speech_evaluation.SOURCE)
-    ui.say("correlation: of log-mel spectra with those of the source; pitch: of log Hz where both are voiced")
+    sources = [point for point in points if point.codec == speech_evaluation.SOURCE]
+    ui.say(
+        f"{ui.plural(len(sources), 'clip')}; correlation: of log-mel spectra with the source's; "
+        "pitch: of log Hz where both are voiced; voicing: where only one is"
+    )
     if judging:
+        words = sum(point.words or 0 for point in sources)
         ui.say(f"words wrong: of {words:,} in transcripts, as pocketsphinx hears them")
     if not hearing.has_stoi():
         ui.say("STOI, words wrong and DNSMOS need: pip install 'vqcli[evaluators]'")
 
 
 def asked(judges: bool | None) -> bool:
-    """Whether to ask the judges: as said, else where they are installed. Raises UsageError if said and they are not."""
+    """Whether to ask the judges: as said, else if they are there. Raises UsageError if said and they are not."""
     from vqcli import evaluators
+    from vqcli.errors import UsageError
 
-    if judges:
+    if judges is False:
+        return False
+    try:
         evaluators.require()
-    return evaluators.available() if judges is None else judges
+    except UsageError as error:
+        if judges:
+            raise
+        if evaluators.available():  # installed, but something that they need is not
+            ui.complain(error)
+        return False
+    return True
 
 
 def picture_of_first(plot: Path | None, force: bool) -> Callable[[dict[str, np.ndarray]], None]:
@@ -116,7 +129,7 @@ def picture_of_first(plot: Path | None, force: bool) -> Callable[[dict[str, np.n
     """
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
-    from vqcli.media import image
+    from vqcli.media import image, mel
 
     if plot and plot.suffix.lower() not in image.SUFFIXES:
         raise UsageError(f"spectrograms are pictures, and {plot} is none by its name", "try .png or .webp")
@@ -127,7 +140,7 @@ def picture_of_first(plot: Path | None, force: bool) -> Callable[[dict[str, np.n
     def look(sounds: dict[str, np.ndarray]) -> None:
         from vqcli import spectrograms
 
-        if plot and not drawn:
+        if plot and not drawn and min(map(len, sounds.values())) >= mel.HOP:
             image.write(plot, spectrograms.stacked(list(sounds.items())), force=force)
             drawn.append(plot)
             ui.say(f"drawn to {plot}")

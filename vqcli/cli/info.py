@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -112,10 +113,10 @@ def _codebooks(header: Header) -> str:
     from vqcli.errors import ModelError
 
     kinds = [f"K = {K}" for K in header.codebook_sizes]
-    try:
-        named = zoo.find_for_file(header.model, header.digest, header.joint).description.get("groups")
-    except ModelError:  # the file tells enough without it
-        named = None
+    named = None
+    if header.modality == "audio":
+        with suppress(ModelError):  # the file tells enough without it
+            named = zoo.find_for_file(header.model, header.digest, header.joint).description.get("groups")
     channels = header.metadata.get("loudness_db", "").count(",") + 1  # that are coded
     if isinstance(named, list) and len(named) * channels >= header.groups:
         n = header.groups_per_level // channels

@@ -78,6 +78,7 @@ def sample(
     from vqcli import generate, generate_speech, zoo
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
+    from vqcli.media import audio
     from vqcli.nets.sampling import Sampling
 
     sampling = Sampling(temperature, top_k, top_p, guidance)
@@ -97,11 +98,15 @@ def sample(
         {"--speaker": speakers, "--seconds": seconds},
     )
     target = output or Path("sample.wav" if speech else "sample.png")
-    if target.suffix and target.suffix != ".vqz":
-        refuse_existing(target, force)  # before the work, not after it
+    if target.suffix and target.suffix != ".vqz":  # before the work, not after it
+        refuse_existing(target, force)
+        if speech:
+            audio.format_of(target)
     loaded = zoo.load(info, device)
     if speech:
-        spoken = _speak(loaded, prior, speakers or (), count or 1, seconds or 4.0, chosen, sampling, start)
+        spoken = _speak(
+            loaded, prior, speakers or (), count or 1, 4.0 if seconds is None else seconds, chosen, sampling, start
+        )
         written = _write_speech(spoken, loaded, target, prior or "wavenet", force)
         facts = [
             {"file": str(path), "speaker": name, "seconds": round(len(sound) / spoken.rate_hz, 2), "seed": chosen}

@@ -26,6 +26,7 @@ from vqcli.recipe import Data
 
 RATE_HZ = 16_000
 SHORTEST = RATE_HZ // 4  # samples; what is shorter says nothing about a voice
+WELL_KNOWN_S = 60.0  # of speech, by which a voice is known well enough to speak with
 FULL_SCALE = 2**13  # int16 for 1.0: clips lie at -26 dB, so peaks up to 4 fit
 
 
@@ -129,21 +130,23 @@ class Clips:
         for label, name in enumerate(self.classes):
             mine = self._by_speaker.get(label, [])
             pitches = [self._clips[i].profile[-3] for i in mine] or [voice.USUAL_LOG_HZ]
-            seconds = sum(len(self._clips[i].samples) for i in mine) / RATE_HZ
             source = self._sources[mine[0]] if mine else ""
-            found.append(Speaker(name, round(seconds, 1), round(float(np.exp(np.mean(pitches))), 1), source))
+            found.append(
+                Speaker(name, round(self._seconds(mine), 1), round(float(np.exp(np.mean(pitches))), 1), source)
+            )
         return found
 
     def batch(self, data: Data, seed: int, first: int, count: int) -> ClipBatch:
         """Draws first .. first + count. A speaker is drawn by the `balance`-th power of the seconds there are."""
-        weights = [
-            sum(len(self._clips[i].samples) for i in clips) ** data.balance for clips in self._by_speaker.values()
-        ]
-        ends = list(itertools.accumulate(weights))
+        every = list(self._by_speaker.values())
+        ends = list(itertools.accumulate(self._seconds(clips) ** data.balance for clips in every))
+        known = [clips for clips in every if self._seconds(clips) >= WELL_KNOWN_S]
         items = []
         for n in range(first, first + count):
             draw = random.Random(f"{seed} {n}")
-            mine = list(self._by_speaker.values())[bisect(ends, draw.random() * ends[-1])]
+            mine = every[bisect(ends, draw.random() * ends[-1])]
+            if known and draw.random() < data.focus:
+                mine = draw.choice(known)
             index = draw.choices(mine, [len(self._clips[i].samples) for i in mine])[0]
             items.append(self._crop(index, data, draw.random()))
         return _stack(items)
@@ -170,6 +173,9 @@ class Clips:
         """The middles of `count` clips, or as many times around as it takes: always the same."""
         order = sorted(self._clips)
         return _stack([self._crop(order[i % len(order)], data, (1 + i // len(order)) / 3 % 1) for i in range(count)])
+
+    def _seconds(self, clips: Sequence[int]) -> float:
+        return sum(len(self._clips[i].samples) for i in clips) / RATE_HZ
 
     def _listen(self, index: int) -> None:
         name = self.names[index]

@@ -141,25 +141,21 @@ def _state(packed: Packed, labels: np.ndarray) -> State:
     )
 
 
-# Rows are copied and added in loops of their own: numba vectorises these, but not arithmetic on slices.
+# Rows are copied and added in loops of their own: numba vectorises these, but not arithmetic on slices. They come
+# whole, since a part of a row is another type, for which all would be compiled once more.
 
 
 @compiled
-def _set(target: np.ndarray, row: np.ndarray) -> None:
-    for c in range(len(target)):
-        target[c] = row[c]
+def _set(target: np.ndarray, begin: int, row: np.ndarray, count: int) -> None:
+    for c in range(count):
+        target[begin + c] = row[c]
 
 
 @compiled
 def _add(target: np.ndarray, row: np.ndarray) -> None:
-    for c in range(len(target)):
+    """Add row to the first of target."""
+    for c in range(len(row)):
         target[c] += row[c]
-
-
-@compiled
-def _rectified(target: np.ndarray, row: np.ndarray) -> None:
-    for c in range(len(target)):
-        target[c] = max(row[c], np.float32(0))
 
 
 @compiled
@@ -169,24 +165,27 @@ def _stack_step(net: Weights, state: State, t: int) -> None:
     for n in range(L):
         place = net.begins[n] + t % (net.begins[n + 1] - net.begins[n])
         for b in range(B):
-            _set(state.pair[b, :R], state.rings[place, b])
-            _set(state.pair[b, R:], state.h[b])
-            _set(state.rings[place, b], state.h[b])
-            _set(state.conv[b], state.bias[n, b])
+            past, h = state.rings[place, b], state.h[b]
+            _set(state.pair[b], 0, past, R)
+            _set(state.pair[b], R, h, R)
+            _set(past, 0, h, R)
+            _set(state.conv[b], 0, state.bias[n, b], state.conv.shape[1])
         add_product(state.conv, state.pair, net.taps[n])
         for b in range(B):
-            gate(state.gated[b], state.conv[b, : 2 * R])
-            _set(state.gates[b, n * R : (n + 1) * R], state.gated[b])
+            gate(state.gated[b], state.conv[b])
+            _set(state.gates[b], n * R, state.gated[b], R)
         if n + 1 < L:
             for b in range(B):
                 _add(state.h[b], net.mix_bias[n])
             add_product(state.h, state.gated, net.mix[n])
     for b in range(B):
-        _set(state.skips[b], net.skip_bias)
-        _set(state.inner[b], net.inner_bias)
+        _set(state.skips[b], 0, net.skip_bias, len(net.skip_bias))
+        _set(state.inner[b], 0, net.inner_bias, len(net.inner_bias))
     add_product(state.skips, state.gates, net.skip)
     for b in range(B):
-        _rectified(state.skips[b], state.skips[b])
+        skips = state.skips[b]
+        for c in range(len(skips)):
+            skips[c] = max(skips[c], np.float32(0))
     add_product(state.inner, state.skips, net.inner)
 
 
@@ -198,7 +197,7 @@ def _head(net: Weights, state: State, g: int) -> None:
         hidden, inner, told = state.hidden[b], state.inner[b], state.told[b]
         for c in range(M):
             hidden[c] = max(inner[g * M + c] + told[c], np.float32(0))
-        _set(state.logits[b], net.outer_bias[g])
+        _set(state.logits[b], 0, net.outer_bias[g], state.logits.shape[1])
     add_product(state.logits, state.hidden, net.outer[g])
 
 
@@ -242,7 +241,7 @@ def _positions(
                         codes[b, g, t] = draw(logits, uniforms[b, g, t], temperature, top_k, top_p, state.p)
             for b in range(len(state.h)):
                 row = net.offsets[g] + codes[b % B, g, t]
-                _add(state.h[b, : state.gated.shape[1]], net.embedding[row])
+                _add(state.h[b], net.embedding[row])
                 if g + 1 < G:
                     _add(state.told[b], net.within[row])
 

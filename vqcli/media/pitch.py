@@ -17,7 +17,7 @@ RATE_HZ = 16_000
 STEP = 320  # samples for each code
 PITCHES = 64
 LOWEST_HZ, HIGHEST_HZ = 55.0, 500.0
-_WINDOW = 60 * RATE_HZ  # analysed at a time; a multiple of both hops
+_WINDOW = 20 * RATE_HZ  # analysed at a time; a multiple of both hops
 _MARGIN = 4 * 1280  # samples beyond which the detector does not look
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vqcli.data.clips import WELL_KNOWN_S
 from vqcli.files import replacing
 from vqcli.training.card import CARD
 
 PICTURE = "spectrograms.webp"
-OFFERED_S = 60.0  # of speech that a speaker needs to be a good target
 
 
 def write(folder: Path, facts: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ def write(folder: Path, facts: dict[str, Any]) -> None:
             *rows,
             "",
         ]
-    offered = [each for each in facts["speakers"] if each["seconds"] >= OFFERED_S]
+    offered = [each for each in facts["speakers"] if each["seconds"] >= WELL_KNOWN_S]
     if offered:
         lines += [
             "## Speakers with a minute of speech or more",

@@ -15,6 +15,7 @@ from vqcli.data.clips import FULL_SCALE, RATE_HZ, Clips
 from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.media.audio import Recording
+from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
 from vqcli.training.finish import FinishTask
 from vqcli.training.speech import SpeechTask, WaveTask
 from vqcli.zoo import LoadedModel
@@ -33,7 +34,11 @@ def export(
     description: dict[str, Any],
 ) -> zoo.ModelInfo:
     """Write the model file, with figures of held-out clips and a picture of one of them beside it."""
-    description |= {"arguments": task.arguments, "speakers": [dataclasses.asdict(each) for each in task.speakers]}
+    description |= {
+        "arguments": task.arguments,
+        "groups": group_names(task.model),
+        "speakers": [dataclasses.asdict(each) for each in task.speakers],
+    }
     # the codes to be counted come from the weights as they are shipped, in float16
     info = zoo.save(folder, task.model, None, description)
     model = zoo.load(info, "cpu")
@@ -45,6 +50,14 @@ def export(
     with replacing(folder / PICTURE, force=True) as stream:
         stream.write(image.encode_bytes(spectrograms.stacked(list(sounds.items())), "webp", quality=90))
     return zoo.save(folder, task.model, counted, description | {"measured": measured})
+
+
+def group_names(net: SpeechVQVAE | WaveVQVAE) -> list[str]:
+    """What each group of codes is called."""
+    if isinstance(net, WaveVQVAE):
+        return ["sound"]
+    first = ["words", *["pitch"] * net.pitch_groups]
+    return first + ["residual"] * (len(net.codebook_sizes) - len(first))
 
 
 def sample_codes(model: LoadedModel, clips: Clips) -> Iterator[np.ndarray]:
@@ -78,11 +91,13 @@ def measure(model: LoadedModel, held_out: Clips) -> tuple[dict[str, Any], dict[s
         shown = shown or sounds
     return {
         "on": f"{len(chosen)} held-out clips",
-        "points": [
-            dict(zip(("levels", "kbit_per_s", "log_mel_correlation", "log_mel_distance_db"), row, strict=True))
-            for row in [(level, *np.round(np.mean(points, 0), 3).tolist()) for level, points in rows.items()]
-        ],
+        "points": [_point(level, np.mean(points, 0)) for level, points in rows.items()],
     }, shown
+
+
+def _point(level: int, means: np.ndarray) -> dict[str, float]:
+    rate, near, distance = means.round(3).tolist()
+    return {"levels": level, "kbit_per_s": rate, "log_mel_correlation": near, "log_mel_distance_db": distance}
 
 
 def recording_of(clips: Clips, index: int, longest_s: float = 60.0) -> Recording | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqcli import zoo
-from vqcli.data.clips import Clips
+from vqcli.data.clips import WELL_KNOWN_S, Clips
 from vqcli.errors import UsageError
 from vqcli.nets import ranks
 from vqcli.nets.harmonic import frame_phases, pitch_frames
@@ -26,6 +26,7 @@ class FinishTask(Task):
     """Distance to the original, and to speech as such; converted speech is judged by the latter alone."""
 
     model: SpeechVQVAE
+    _targets: Tensor
 
     def __init__(self, recipe: Recipe, clips: Clips, codec: zoo.LoadedModel) -> None:
         super().__init__(recipe)
@@ -36,6 +37,9 @@ class FinishTask(Task):
         self.model = copy.deepcopy(codec.net)
         for part in (self.model.decoder, self.model.voices, self.model.guess):
             part.requires_grad_(True)
+        seconds = [speaker.seconds for speaker in self.speakers]
+        known = [row for row, length in enumerate(seconds) if length >= WELL_KNOWN_S] or range(len(seconds))
+        self.register_buffer("_targets", torch.tensor(list(known)), persistent=False)  # of conversion
         self.distance = SpectralDistance()
         self.adversary = Adversary(len(clips.classes), recipe.adversary.width)
 
@@ -67,8 +71,9 @@ class FinishTask(Task):
     def _converted(
         self, books: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor, count: int
     ) -> tuple[Tensor, Tensor]:
-        """The first `count` items in the voices of others, by level 0: sounds [count, N] and whose they are [count]."""
-        model, targets = self.model, labels.roll(1)[:count]
+        """The first `count` items in well-known voices, by level 0: sounds [count, N] and whose they are [count]."""
+        model = self.model
+        targets = self._targets[(ranks.rand(count, device=labels.device) * len(self._targets)).long()]
         voice, register = model.voice_of_speaker(targets)
         ratio = torch.exp(register - profile[:count, -3])
         f0 = pitch_frames(hertz(pitch[:count]) * ratio[:, None])
@@ -78,7 +83,7 @@ class FinishTask(Task):
             return model.decoder.render(*envelopes, f0, frame_phases(f0), noise), targets
 
     def show(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Spectrograms of crops, and of the words of each in the voice of the next."""
+        """Spectrograms of crops, and of the words of each in another voice."""
         books = self.model.quantizer.codes(self.model.latents(samples, profile))
         converted, _ = self._converted(books, pitch, profile, labels, len(samples))
         return pictures(samples), pictures(converted)
