@@ -31,7 +31,7 @@ def test_codec2(codec):
     if not shutil.which("c2enc"):
         pytest.skip("the commands of Codec2 are not installed")
     nominal = int(speech_baselines.CODEC2[codec].rstrip("C")) / 1000
-    check(codec, nominal, nominal * 1.1, 0.5)
+    check(codec, 0.99 * nominal, 1.01 * nominal, 0.5)
 
 
 def test_codec2_without_its_commands(monkeypatch):

@@ -72,6 +72,15 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
     balance: Share = 0.25
 
 
+class Clusters(Struct, frozen=True, forbid_unknown_fields=True):
+    """Clusters of what is heard as a further target, so that codes tell of phonemes (training/clusters.py)."""
+
+    sizes: tuple[Positive, ...] = (64, 128, 256)  # of several clusterings
+    begin: tuple[Positive, ...] = (100, 2000, 6000)  # steps at which they are made: of cepstra, then of own latents
+    masked: Share = 0.3  # of the frames are hidden from the encoder
+    weight: float = 1.0
+
+
 class Speech(Struct, frozen=True, forbid_unknown_fields=True):
     """What else decides how `speech` nets learn: loss = spectral distance + features + the quantizer's own terms."""
 
@@ -80,6 +89,8 @@ class Speech(Struct, frozen=True, forbid_unknown_fields=True):
     warp: bool = True  # hear each item through vocal tracts of other lengths, so that codes forget the speaker
     features: float = 1.0  # weight of the spectra predicted from the codes
     sound: float = 1.0  # weight of the decoder's spectral distance
+    sound_share: Share = 1.0  # of the steps make sound at all, which costs most of a step
+    clusters: Clusters | None = None
 
 
 class Adversary(Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ LATE = {"3200": 280, "700C": 480}  # samples at 16 kHz by which its decoder is l
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """samples float32 [N] at 16 kHz, as many as went in; size_bytes of the whole file or, of Codec2, of its frames."""
+    """Mono float32 [N] at 16 kHz, as many samples as went in, and the size of the file.
+
+    Codec2 has no file: its size is what its bit rate comes to, since c2enc leaves some bits of each frame unused.
+    """
 
     samples: np.ndarray
     size_bytes: int
@@ -63,7 +67,8 @@ def _codec2(samples: np.ndarray, mode: str) -> Result:
     frames = _pipe(["c2enc", mode, "-", "-"], pcm)
     decoded = np.frombuffer(_pipe(["c2dec", mode, "-", "-"], frames), "<i2").astype(np.float32) / 32768
     wide = soxr.resample(decoded, 8000, RATE_HZ)[LATE.get(mode, 320) :]
-    return Result(_of_length(wide, len(samples)), len(frames))
+    bits = int(mode.rstrip("C")) * len(samples) / RATE_HZ
+    return Result(_of_length(wide, len(samples)), math.ceil(bits / 8))
 
 
 def _pipe(command: list[str], data: bytes) -> bytes:

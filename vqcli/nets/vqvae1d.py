@@ -135,13 +135,17 @@ class SpeechVQVAE(nn.Module):
             filters = self.filters[plain] if warps is None else self.filters[warps]
             return torch.log((filters @ magnitudes).clamp(min=mel.FLOOR))
 
-    def latents(self, wave: Tensor, profile: Tensor, warps: Tensor | None = None) -> Tensor:
-        """z_e [B, dim, P] of waveforms [B, P * stride], normalised by the profile [B, SIZE] of each recording."""
+    def spectra_of(self, wave: Tensor, profile: Tensor, warps: Tensor | None = None) -> Tensor:
+        """Log-mel spectra [B, bands, T] of waveforms, normalised by the profile [B, SIZE] of each recording."""
         mean, spread = profile[:, : mel.BANDS, None], profile[:, mel.BANDS : 2 * mel.BANDS, None]
         x = self.log_mel(wave, warps)
         if warps is not None:  # other filters have other means: those of the crop have to do
             mean = mean + (x - self.log_mel(wave)).mean(2, keepdim=True)
-        return self.encoder((x - mean) / spread)
+        return (x - mean) / spread
+
+    def latents(self, wave: Tensor, profile: Tensor) -> Tensor:
+        """z_e [B, dim, P] of waveforms [B, P * stride]."""
+        return self.encoder(self.spectra_of(wave, profile))
 
     # voices
 
@@ -175,20 +179,15 @@ class SpeechVQVAE(nn.Module):
         return 1 + (levels - 1) * self.groups_of_level
 
     def forward(
-        self,
-        wave: Tensor,
-        profile: Tensor,
-        f0: Tensor,
-        warps: Tensor | None,
-        levels: int,
-        voices: tuple[Tensor, Tensor],
-    ) -> tuple[tuple[Tensor, Tensor], Tensor, Quantized]:
-        """Envelopes for the decoder's frames f0 [B, T] Hz, predicted spectra [B, bands, T], and what was quantized."""
-        quantized = self.quantizer(self.latents(wave, profile, warps), levels=self.books(levels))
+        self, z_e: Tensor, f0: Tensor | None, levels: int, voices: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[Tensor, Tensor] | None, Tensor, Quantized]:
+        """Envelopes for the decoder's frames f0 [B, T] Hz (None without), predicted spectra [B, bands, T], and what was
+        quantized."""
+        quantized = self.quantizer(z_e, levels=self.books(levels))
         z_q = jitter(quantized.z_q, self.jitter) if self.training else quantized.z_q
         B, _, P = z_q.shape
         spectra = self.spectra(z_q).float().view(B, self.frames, mel.BANDS, P).permute(0, 2, 3, 1).flatten(2)
-        return self.decoder.envelopes(z_q, f0, *voices), spectra, quantized
+        return None if f0 is None else self.decoder.envelopes(z_q, f0, *voices), spectra, quantized
 
     @torch.no_grad()
     def decode(self, codes: Tensor, phases: Tensor, f0: Tensor, noise: Tensor, voices: tuple[Tensor, Tensor]) -> Tensor:

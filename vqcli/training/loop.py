@@ -116,7 +116,7 @@ def train(
                     task.count(loss.codes)
             ranks.average_gradients(learned)
             norm = nn.utils.clip_grad_norm_(learned, options.clip or math.inf)
-            meter.add({"gradient_norm": norm * options.accumulate})
+            meter.add({"gradient_norm": norm})
             optimizer.step()
             state.step += 1
             average.update(state.step)
@@ -228,12 +228,13 @@ class Meter:
 
     def restart(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.parts, self.items, self.begun = 0, 0, time.monotonic()
+        self.counts: dict[str, int] = {}
+        self.items, self.begun = 0, time.monotonic()
 
     def add(self, terms: dict[str, Tensor], items: int = 0) -> None:
         for name, term in terms.items():
             self.sums[name] = self.sums.get(name, 0) + term.detach().float()
-        self.parts += items > 0
+            self.counts[name] = self.counts.get(name, 0) + 1
         self.items += items
 
     @property
@@ -243,8 +244,8 @@ class Meter:
 
     def close(self) -> tuple[dict[str, float], float]:
         """Means of the terms, and items per second, over all ranks; begins anew."""
-        sums = ranks.summed(torch.stack(list(self.sums.values()))) / (self.parts * ranks.world())
-        means = dict(zip(self.sums, sums.tolist(), strict=True))
+        sums = ranks.summed(torch.stack(list(self.sums.values()))).tolist()
+        means = {name: total / (self.counts[name] * ranks.world()) for name, total in zip(self.sums, sums, strict=True)}
         speed = self.items * ranks.world() / max(time.monotonic() - self.begun, 1e-9)
         self.restart()
         return means, speed

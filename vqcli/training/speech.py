@@ -13,6 +13,7 @@ from vqcli.media import mel
 from vqcli.nets import ranks
 from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE, excitation
 from vqcli.recipe import Recipe
+from vqcli.training.clusters import Clusters, masked
 from vqcli.training.losses import Loss
 from vqcli.training.spectral import SpectralDistance
 from vqcli.training.task import Task
@@ -30,6 +31,11 @@ class SpeechTask(Task):
         self.model, self.speakers = model, clips.speakers()
         model.registers.copy_(torch.log(torch.tensor([speaker.pitch_hz for speaker in self.speakers])))
         self.distance = SpectralDistance()
+        told = recipe.speech.clusters
+        self.clusters = None
+        if told is not None:
+            dim = model.quantizer.dim
+            self.clusters = Clusters(model.encoder, dim, model.frames, told.sizes, told.begin)
 
     def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
         """The loss of crops [B, N] with pitch codes [B, N / 320], profiles [B, SIZE] and speakers [B]."""
@@ -62,21 +68,33 @@ class SpeechTask(Task):
         model, options = self.model, self.recipe.speech
         f0, phases = excitation(pitch)
         speaking = voices(model, profile, labels, named)
-        envelopes, predicted, quantized = model(samples, profile, f0, warps, levels, speaking)
-        with torch.autocast(samples.device.type, enabled=False):
-            sound, _ = energy_distance(model, self.distance, samples, envelopes, f0, phases)
-            mean, spread = profile[:, : mel.BANDS, None], profile[:, mel.BANDS : 2 * mel.BANDS, None]
-            features = F.mse_loss(predicted, (model.log_mel(samples) - mean) / spread)
-        value = options.sound * sound + options.features * features + sum(quantized.losses.values())
-        terms = {"sound": sound, "features": features, **quantized.losses}
+        clean = model.spectra_of(samples, profile)
+        heard = clean if warps is None else model.spectra_of(samples, profile, warps)
+        share = options.clusters.masked if options.clusters is not None and self.training else 0.0
+        z_e = model.encoder(masked(heard, share))
+        # what is not rendered costs a third: the encoder learns from clusters and spectra too
+        silent = self.training and float(torch.rand(())) >= options.sound_share
+        envelopes, predicted, quantized = model(z_e, None if silent else f0, levels, speaking)
+        features = F.mse_loss(predicted, clean)
+        value = options.features * features + sum(quantized.losses.values())
+        terms = {"features": features, **quantized.losses}
+        if envelopes is not None:
+            with torch.autocast(samples.device.type, enabled=False):
+                terms["sound"], _ = energy_distance(model, self.distance, samples, envelopes, f0, phases)
+            value = value + options.sound * terms["sound"]
+        if self.clusters is not None and options.clusters is not None and self.training:
+            named_clusters = self.clusters.listen(clean, model.encoder)
+            if named_clusters is not None:
+                terms["clusters"] = self.clusters.loss(z_e, quantized.z_q, named_clusters)
+                value = value + options.clusters.weight * terms["clusters"]
         return Loss(value, terms, quantized.codes[:, :1] if self.training else None)
 
     def show(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Spectrograms of crops and of what the codes of all levels make of them."""
         f0, phases = excitation(pitch)
         guessed = self.model.voice_of_profile(profile)
-        (harmonic, noisy), *_ = self.model(samples, profile, f0, None, self.model.levels, guessed)
-        made = self.model.decoder.render(harmonic, noisy, f0, phases, torch.randn_like(samples))
+        envelopes, *_ = self.model(self.model.latents(samples, profile), f0, self.model.levels, guessed)
+        made = self.model.decoder.render(*envelopes, f0, phases, torch.randn_like(samples))
         return pictures(samples), pictures(made)
 
 
