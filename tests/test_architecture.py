@@ -25,6 +25,7 @@ LAYERS = (
         "codec",
         "codec_audio",
         "codec_image",
+        "conversion_evaluation",
         "evaluation",
         "evaluators",
         "generate",
@@ -49,6 +50,7 @@ LAYERS = (
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 WITHOUT_TORCH = ("errors", "files", "recipe", "vqz", "vqz_header", "media", "coders", "metrics", "baselines", "batch")
+WITHOUT_TORCH += ("hearing", "speech_baselines", "spectrograms", "evaluators")
 
 
 def imported_modules(path: Path) -> set[str]:
