@@ -39,8 +39,8 @@ class SpeechTask(Task):
 
     def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
         """The loss of crops [B, N] with pitch codes [B, N / 320], profiles [B, SIZE] and speakers [B]."""
+        options, device = self.recipe.speech, samples.device
         if self.training:
-            options, device = self.recipe.speech, samples.device
             alone = self.model.levels == 1 or float(torch.rand(())) < options.first_level
             levels = 1 if alone else int(torch.randint(2, self.model.levels + 1, ()))
             warps = (ranks.rand(len(samples), device=device) * len(self.model.WARPS)).long() if options.warp else None
@@ -51,7 +51,8 @@ class SpeechTask(Task):
         named = torch.zeros_like(labels, dtype=torch.bool)
         for levels in sorted({1, self.model.levels}):
             loss = self._loss(samples, pitch, profile, labels, levels, None, named)
-            total = total + loss.value
+            # not by the commitment, which grows as latents become distinct
+            total = total + options.sound * loss.terms["sound"] + options.features * loss.terms["features"]
             terms |= {f"{name}_{levels}": term for name, term in loss.terms.items()}
         return Loss(total, terms)
 
