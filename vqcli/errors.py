@@ -59,7 +59,11 @@ class OutputError(VqError):
 def near_matches(name: str, known: Iterable[str]) -> str:
     """A hint that lists the known names most like `name`, or all of them if none is."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    begun = [other for other in names if name and other.startswith(name)]
+    close = [
+        *begun,
+        *(other for other in difflib.get_close_matches(name, names, n=3, cutoff=0.5) if other not in begun),
+    ][:3]
     if close:
         return f"did you mean {' or '.join(close)}?"
     return f"known: {', '.join(names)}" if names else ""
