@@ -165,3 +165,19 @@ def test_the_model_that_has_a_prior_is_found(model, monkeypatch):
     monkeypatch.setattr(zoo, "search_path", list)
     with pytest.raises(ModelError, match="no model has a prior"):
         generate_speech.find_model()
+
+
+def test_a_model_of_one_group_speaks_by_its_wavenet(tmp_path):
+    wavenet = {"residual": 4, "skip": 8, "cycles": 1, "layers_per_cycle": 2, "speaker_dim": 2}
+    arguments = {"K": 8, "dim": 4, "width": 8, "speakers": 3, "wavenet": wavenet}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = zoo.build("vqvae1d", arguments)
+    names = [{"name": name, "seconds": 60.0, "pitch_hz": 150.0} for name in SPEAKERS]
+    description = {"family": "vqvae1d", "arguments": arguments, "modality": "audio", "speakers": names}
+    made = zoo.load(zoo.save(tmp_path / "paper", net, None, description), "cpu")
+    add_prior(made, classes=SPEAKERS)
+    drawn = generate_speech.sample(made, speakers=["p227"], seconds=0.1, seed=1)
+    assert drawn.audio[0].codes.shape == (1, 1, 25) and drawn.sounds.shape == (1, 1600)
+    again = generate_speech.sample(made, speakers=["p227"], seconds=0.1, seed=1)
+    assert np.array_equal(drawn.sounds, again.sounds)

@@ -91,6 +91,7 @@ class Speech(Struct, frozen=True, forbid_unknown_fields=True):
     sound: float = 1.0  # weight of the decoder's spectral distance
     sound_share: Share = 1.0  # of the steps make sound at all, which costs most of a step
     clusters: Clusters | None = None
+    settle: bool = False  # begin a finish with a codebook made of the latents as they came to be (training/settle.py)
 
 
 class Adversary(Struct, frozen=True, forbid_unknown_fields=True):

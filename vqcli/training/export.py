@@ -13,12 +13,15 @@ import torch
 from vqcli import priors, tiles, zoo
 from vqcli.coders import prior, statistics
 from vqcli.coders.prior_net import Net
+from vqcli.coders.sequence_net import SequenceNet
 from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
 from vqcli.errors import BadFile
 from vqcli.nets import rounding
 from vqcli.nets.exact import ExactPrior
-from vqcli.training import card, card_speech, export_speech
+from vqcli.nets.exact1d import SequencePrior
+from vqcli.training import card, card_speech, export_codes, export_speech
+from vqcli.training.code_clips import CodeClips
 from vqcli.training.finish import FinishTask
 from vqcli.training.speech import SpeechTask, WaveTask
 from vqcli.training.task import Task
@@ -33,8 +36,8 @@ LIMITS = (15, 31, 63, 127)  # few sizes, so that a header tells the codebooks of
 
 def export(
     task: Task,
-    dataset: Dataset | Clips,
-    held_out: Dataset | Clips | None,
+    dataset: Dataset | Clips | CodeClips,
+    held_out: Dataset | Clips | CodeClips | None,
     validation: Validation | None,
     folder: Path,
     facts: dict[str, Any],
@@ -49,18 +52,21 @@ def export(
         **facts,
     }
     if isinstance(task, SpeechTask | WaveTask | FinishTask):
-        assert isinstance(dataset, Clips) and not isinstance(held_out, Dataset)
+        assert isinstance(dataset, Clips) and isinstance(held_out, Clips | None)
         info = export_speech.export(task, dataset, held_out, folder, description)
         card_speech.write(folder, info.description)
         return info
-    assert isinstance(dataset, Dataset) and not isinstance(held_out, Clips)
     if isinstance(task, PriorTask):
-        info = _export_prior(task, dataset, validation, folder, description)
+        assert not isinstance(dataset, Clips)
+        info = _export_prior(task, dataset, held_out, validation, folder, description)
         description["measured"] = priors.describe(priors.path_of(folder, task.recipe.model.family)).description[
             "measured"
         ]
+        if isinstance(dataset, CodeClips):
+            export_codes.write_card(folder, description)
+            return info
     else:
-        assert isinstance(task, CodecTask)
+        assert isinstance(task, CodecTask) and isinstance(dataset, Dataset) and isinstance(held_out, Dataset | None)
         info = _export_codec(task, dataset, folder, description)
         if held_out is not None:
             # measured as it is shipped; then the figures join the header
@@ -93,7 +99,12 @@ def _export_codec(task: CodecTask, dataset: Dataset, folder: Path, description: 
 
 
 def _export_prior(
-    task: PriorTask, dataset: Dataset, validation: Validation | None, folder: Path, description: dict[str, Any]
+    task: PriorTask,
+    dataset: Dataset | CodeClips,
+    held_out: Dataset | Clips | CodeClips | None,
+    validation: Validation | None,
+    folder: Path,
+    description: dict[str, Any],
 ) -> zoo.ModelInfo:
     """Write the prior beside a copy of its codec, so that the folder is a model of its own."""
     source = task.codec.info
@@ -105,8 +116,19 @@ def _export_prior(
         "recipe": description["recipe"] | {"codec": source.name},  # by name: its folder is nobody's business
         "classes": list(task.classes),
     }
-    net = rounding.rounded(task.prior) if isinstance(task.prior, ExactPrior) else None
-    description["measured"] = _bits_per_code(task, dataset, validation, net) if validation else {}
+    net: Net | SequenceNet | None = None
+    if isinstance(task.prior, ExactPrior):
+        net = rounding.rounded(task.prior)
+    elif isinstance(task.prior, SequencePrior):
+        net = rounding.rounded_sequence(task.prior)
+    if validation is None:
+        description["measured"] = {}
+    elif isinstance(dataset, CodeClips):
+        assert isinstance(held_out, CodeClips) and not isinstance(net, Net)
+        description["measured"] = export_codes.measure(task, dataset, held_out, validation, net)
+    else:
+        assert not isinstance(net, SequenceNet)
+        description["measured"] = _bits_per_code(task, dataset, validation, net)
     if net is None:
         tensors = priors.half(task.prior.state_dict().items())
     else:

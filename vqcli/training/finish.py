@@ -1,4 +1,5 @@
-"""The finish of a speech model: its decoder and voices learn on, against an adversary. Its codes stay as they are."""
+"""The finish of a speech model: its decoder and voices learn on, against an adversary. Its codes stay as they are,
+unless a settled codebook is asked for."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from vqcli.nets.vqvae1d import SpeechVQVAE, excitation, hertz
 from vqcli.recipe import Recipe
 from vqcli.training.adversary import Adversary, fooling_loss, matching_loss, own_loss
 from vqcli.training.losses import Loss
+from vqcli.training.settle import settle
 from vqcli.training.spectral import SpectralDistance
 from vqcli.training.speech import energy_distance, pictures, voices
 from vqcli.training.task import Task
@@ -35,6 +37,8 @@ class FinishTask(Task):
             raise UsageError(f"the speakers of these clips are not those of {codec.info.name}", "give the same data")
         self.arguments, self.speakers = codec.info.description["arguments"], clips.speakers()
         self.model = copy.deepcopy(codec.net)
+        if recipe.speech.settle:
+            settle(self.model, clips)
         for part in (self.model.decoder, self.model.voices, self.model.guess):
             part.requires_grad_(True)
         seconds = [speaker.seconds for speaker in self.speakers]

@@ -17,6 +17,7 @@ from vqcli.errors import VqError
 from vqcli.nets import ranks
 from vqcli.training import checkpoint
 from vqcli.training.average import Average
+from vqcli.training.code_clips import CodeClips
 from vqcli.training.journal import Journal
 from vqcli.training.task import Task
 from vqcli.training.tasks import as_input
@@ -55,7 +56,7 @@ class State:
 
 def train(
     task: Task,
-    dataset: Dataset | Clips,
+    dataset: Dataset | Clips | CodeClips,
     validation: Validation | None,
     folder: Path,
     state: State,

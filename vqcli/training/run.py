@@ -25,6 +25,7 @@ from vqcli.files import replacing
 from vqcli.nets import ranks
 from vqcli.recipe import Recipe
 from vqcli.training import checkpoint, codes, journal, tasks
+from vqcli.training.code_clips import CodeClips
 from vqcli.training.export import export
 from vqcli.training.journal import Journal
 from vqcli.training.loop import Progress, State, train
@@ -82,10 +83,10 @@ def _run(
 ) -> zoo.ModelInfo | None:
     first = ranks.rank() == 0
     source, codec = _source(recipe, data, device)
-    dataset = _opened(recipe, source, held_out=False)
+    dataset = _opened(recipe, codec, source, held_out=False)
     held_out = validation = None
     with suppress(UsageError):  # too few for any to be held out
-        held_out = _opened(recipe, source, held_out=True)
+        held_out = _opened(recipe, codec, source, held_out=True)
         validation = Validation(held_out, recipe.data, device)
     torch.manual_seed(recipe.optimization.seed)
     task = tasks.make(recipe, codec, dataset, device)
@@ -153,12 +154,15 @@ def _source(
     return data, codec
 
 
-def _opened(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Dataset | Clips:
+def _opened(
+    recipe: Recipe, codec: zoo.LoadedModel | None, source: Source | list[Path], held_out: bool
+) -> Dataset | Clips | CodeClips:
     if recipe.modality == "image":
         return Dataset(source, held_out=held_out)
     if not isinstance(source, list) or not all(path.is_dir() for path in source):
         raise UsageError("speech is learned from folders of clips", "name folders with a folder for each speaker")
-    return Clips(source, held_out=held_out)
+    clips = Clips(source, held_out=held_out)
+    return CodeClips(clips, codec) if codec and recipe.model.family in tasks.OF_TIME else clips
 
 
 def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:
@@ -199,7 +203,7 @@ def join(device: str) -> torch.device:
     return place
 
 
-def pick_threads(task: Task, dataset: Dataset | Clips) -> int:
+def pick_threads(task: Task, dataset: Dataset | Clips | CodeClips) -> int:
     """One thread or two, whichever takes fewer seconds for a few steps: small nets and busy cores do better with one.
 
     Under torchrun, which gives each process its own threads, the number is left alone.

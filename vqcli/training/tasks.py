@@ -12,19 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcli import zoo
+from vqcli import packing, zoo
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import ModelError, UsageError
+from vqcli.nets.exact1d import SequencePrior
 from vqcli.nets.pixelcnn import PixelCNN
 from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.nets.rate import ScalarRate
 from vqcli.nets.vqvae2d import from_pixels, to_pixels
+from vqcli.nets.wavenet_prior import WaveNetPrior
 from vqcli.recipe import Recipe
 from vqcli.training import speech
+from vqcli.training.code_clips import CodeClips
 from vqcli.training.finish import FinishTask
 from vqcli.training.losses import Loss, rate_distortion_loss, reconstruction_loss
 from vqcli.training.task import Task
+
+OF_TIME = ("wavenet", "exact1d")  # families of priors over codes in time
 
 
 class CodecTask(Task):
@@ -54,13 +59,14 @@ class PriorTask(Task):
     def __init__(self, recipe: Recipe, codec: zoo.LoadedModel, classes: tuple[str, ...]) -> None:
         super().__init__(recipe)
         arguments = dict(recipe.model.arguments)
-        if recipe.model.family == "pixelcnn":
+        if recipe.model.family in ("pixelcnn", "wavenet"):
             arguments["labels"] = len(classes)
         if recipe.model.family == "exact":
             if codec.net.quantizer.levels > 1:
                 raise ModelError(f"model {codec.info.name} has residual levels, which an exact prior cannot tell apart")
             arguments["qualities"] = codec.net.quantizer.qualities
-        self.arguments, self.classes = {"codebook_sizes": codec.net.quantizer.codebook_sizes, **arguments}, classes
+        sizes, _ = packing.books(codec)
+        self.arguments, self.classes = {"codebook_sizes": sizes, **arguments}, classes
         self.prior = zoo.build(recipe.model.family, self.arguments)
         self._codec = (codec,)  # in a tuple, so that its weights are not those of the task
 
@@ -70,8 +76,10 @@ class PriorTask(Task):
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
         codes, quality = self.codes(pixels)
-        if isinstance(self.prior, PixelCNN):
+        if isinstance(self.prior, PixelCNN | WaveNetPrior):
             bits = self.prior.loss(codes, labels if self.classes else None) / math.log(2)
+        elif isinstance(self.prior, SequencePrior):
+            bits = self.prior.loss(codes)
         else:
             bits = self.prior.loss(codes, quality)
         return Loss(bits, {"bits_per_code": bits})
@@ -93,8 +101,17 @@ class PriorTask(Task):
         return quantizer.codes(z_e, quality), quality
 
 
-def make(recipe: Recipe, codec: zoo.LoadedModel | None, dataset: Dataset | Clips, device: torch.device) -> Task:
+def make(
+    recipe: Recipe, codec: zoo.LoadedModel | None, dataset: Dataset | Clips | CodeClips, device: torch.device
+) -> Task:
     """The task of a recipe, on its device. Raises UsageError if a prior by class misses the class of some picture."""
+    if isinstance(dataset, CodeClips):
+        assert codec is not None
+        if recipe.model.family not in OF_TIME:
+            raise UsageError(
+                f"{recipe.model.family} does not learn from codes of clips", f"{' or '.join(OF_TIME)} does"
+            )
+        return PriorTask(recipe, codec, dataset.classes if recipe.model.family == "wavenet" else ()).to(device)
     if isinstance(dataset, Clips):
         return _of_clips(recipe, codec, dataset).to(device)
     if codec is None:

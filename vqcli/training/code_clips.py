@@ -1,0 +1,88 @@
+"""Codes of clips as batches, for priors over codes in time: what a codec makes of each clip, once."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from bisect import bisect
+from collections.abc import Generator
+
+import numpy as np
+
+from vqcli import windows, zoo
+from vqcli.data.ahead import in_order
+from vqcli.data.clips import Clips
+from vqcli.data.dataset import Batch
+from vqcli.recipe import Data
+from vqcli.training.export_speech import recording_of
+
+
+class CodeClips:
+    """Clips (data/clips.py) as codes. The clips of a speaker follow one another, and a crop may lie over a joint: many
+    are shorter than what a prior should see.
+
+    sequences  uint16 [groups, T] of each clip that could be used, by its index
+    """
+
+    def __init__(self, clips: Clips, codec: zoo.LoadedModel) -> None:
+        self.classes, self.names, self.labels = clips.classes, clips.names, clips.labels
+        self.skipped, self.too_small = clips.skipped, clips.too_small
+        self.rate_hz = codec.net.rate_hz / codec.net.stride  # positions in a second
+        recordings = ((index, recording_of(clips, index)) for index in range(len(clips)))
+        self.sequences = {
+            index: windows.encode_audio(codec, recording).codes[0]
+            for index, recording in recordings
+            if recording is not None
+        }
+        self._joined = {
+            int(label): np.concatenate([codes for i, codes in self.sequences.items() if self.labels[i] == label], 1)
+            for label in np.unique(self.labels[sorted(self.sequences)])
+        }
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def batch(self, data: Data, seed: int, first: int, count: int) -> Batch:
+        """Draws first .. first + count. A speaker is drawn by the `balance`-th power of the time there is."""
+        ends = list(itertools.accumulate(codes.shape[1] ** data.balance for codes in self._joined.values()))
+        items = []
+        for n in range(first, first + count):
+            draw = random.Random(f"{seed} {n}")
+            label = list(self._joined)[bisect(ends, draw.random() * ends[-1])]
+            items.append((self._crop(label, data, draw.random()), label))
+        return _stack(items)
+
+    def batches(
+        self,
+        data: Data,
+        seed: int,
+        first_step: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        workers: int | None = None,
+        ahead: int = 4,
+    ) -> Generator[Batch, None, None]:
+        """The batches of one rank from `first_step` on, without end: as Dataset.batches."""
+
+        def make(step: int) -> Batch:
+            return self.batch(data, seed, (step * world + rank) * data.batch, data.batch)
+
+        return in_order(make, itertools.count(first_step), workers=1, ahead=ahead)
+
+    def held_out_batch(self, data: Data, count: int) -> Batch:
+        """Crops of all speakers in turn, always the same."""
+        labels = list(self._joined)
+        return _stack([(self._crop(labels[i % len(labels)], data, (i * 0.618) % 1), labels[i % len(labels)])
+                       for i in range(count)])  # fmt: skip
+
+    def _crop(self, label: int, data: Data, place: float) -> np.ndarray:
+        """Codes [T, groups] at a place 0 .. 1; a speaker who says less comes around again."""
+        codes, T = self._joined[label], max(1, round(data.seconds * self.rate_hz))
+        start = int(place * max(1, codes.shape[1] - T + 1))
+        return codes[:, np.arange(start, start + T) % codes.shape[1]].T
+
+
+def _stack(items: list[tuple[np.ndarray, int]]) -> Batch:
+    codes, labels = zip(*items, strict=True)
+    return Batch(np.stack(codes), np.array(labels, np.int64))
