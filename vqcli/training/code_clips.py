@@ -8,13 +8,14 @@ from bisect import bisect
 from collections.abc import Generator
 
 import numpy as np
+import torch
 
-from vqcli import windows, zoo
+from vqcli import zoo
 from vqcli.data.ahead import in_order
-from vqcli.data.clips import Clips
+from vqcli.data.clips import FULL_SCALE, Clip, Clips
 from vqcli.data.dataset import Batch
+from vqcli.nets.vqvae1d import SpeechVQVAE
 from vqcli.recipe import Data
-from vqcli.training.export_speech import recording_of
 
 
 class CodeClips:
@@ -28,12 +29,8 @@ class CodeClips:
         self.classes, self.names, self.labels = clips.classes, clips.names, clips.labels
         self.skipped, self.too_small = clips.skipped, clips.too_small
         self.rate_hz = codec.net.rate_hz / codec.net.stride  # positions in a second
-        recordings = ((index, recording_of(clips, index)) for index in range(len(clips)))
-        self.sequences = {
-            index: windows.encode_audio(codec, recording).codes[0]
-            for index, recording in recordings
-            if recording is not None
-        }
+        known = ((index, clips.clip(index)) for index in range(len(clips)))
+        self.sequences = {index: codes_of(codec, clip) for index, clip in known if clip is not None}
         self._joined = {
             int(label): np.concatenate([codes for i, codes in self.sequences.items() if self.labels[i] == label], 1)
             for label in np.unique(self.labels[sorted(self.sequences)])
@@ -81,6 +78,20 @@ class CodeClips:
         codes, T = self._joined[label], max(1, round(data.seconds * self.rate_hz))
         start = int(place * max(1, codes.shape[1] - T + 1))
         return codes[:, np.arange(start, start + T) % codes.shape[1]].T
+
+
+@torch.inference_mode()
+def codes_of(codec: zoo.LoadedModel, clip: Clip) -> np.ndarray:
+    """Codes uint16 [groups, T] of a clip, which has been listened to already: those of windows.encode_audio."""
+    net = codec.net
+    P = -(-len(clip.samples) // net.stride)
+    samples = np.pad(clip.samples, (0, P * net.stride - len(clip.samples))).astype(np.float32) / FULL_SCALE
+    wave = torch.from_numpy(samples)[None].to(codec.device)
+    if not isinstance(net, SpeechVQVAE):
+        return net.encode(wave)[0].cpu().numpy().astype(np.uint16)
+    tones = np.pad(clip.pitch, (0, P * net.pitch_groups - len(clip.pitch)))
+    profile, pitch = (torch.from_numpy(part)[None].to(codec.device) for part in (clip.profile, tones))
+    return net.encode(wave, profile, pitch)[0].cpu().numpy().astype(np.uint16)
 
 
 def _stack(items: list[tuple[np.ndarray, int]]) -> Batch:
