@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 import vqcli
-from vqcli import baselines, metrics, priors, zoo
+from vqcli import priors, zoo
 from vqcli.cli.main import app
 from vqcli.coders import packed
+from vqcli.evaluation import metrics, picture_codecs
 from vqcli.media import image
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -47,7 +48,7 @@ def test_photo_is_better_than_jpeg_at_equal_bytes(photo, quality):
     original = image.read(PARROTS).pixels
     encoded = vqcli.encode(original, photo, quality=quality)
     decoded = vqcli.decode(encoded, photo).pixels
-    jpeg = baselines.at_bytes(original, "JPEG", len(encoded.data)).pixels
+    jpeg = picture_codecs.at_bytes(original, "JPEG", len(encoded.data)).pixels
     assert metrics.psnr(original, decoded) > metrics.psnr(original, jpeg)
     assert metrics.ms_ssim(original, decoded) > metrics.ms_ssim(original, jpeg)
 

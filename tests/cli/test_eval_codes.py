@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.cli.test_eval_samples import shapes, with_prior  # noqa: F401
-from vqcli import evaluation, generate, priors, tiles, zoo
+from vqcli import generate, priors, tiles, zoo
 from vqcli.data.dataset import Dataset
+from vqcli.evaluation import rate_distortion
 from vqcli.media import image
 
 
@@ -49,14 +50,14 @@ def test_each_quality(vq, folder):
 
 
 def test_order_0_is_the_entropy_of_the_codes(vq, folder, vector_model):
-    pictures = evaluation.to_measure(Path(folder))
+    pictures = rate_distortion.to_measure(Path(folder))
     codes = np.concatenate(
         [tiles.encode_image(vector_model, pictures.pixels(i)).codes.reshape(6, -1) for i in (0, 1)], 1
     )
     shares = [np.bincount(group, minlength=8) / group.size for group in codes]
     entropy = np.mean([-sum(p * np.log2(p) for p in share if p) for share in shares])
-    found = evaluation.code_costs(vector_model, pictures.names, pictures.pixels, [None])
-    assert found[1].under == evaluation.ORDER_0 and found[1].bits_per_code == pytest.approx(entropy)
+    found = rate_distortion.code_costs(vector_model, pictures.names, pictures.pixels, [None])
+    assert found[1].under == rate_distortion.ORDER_0 and found[1].bits_per_code == pytest.approx(entropy)
     area = (40 + 48) * 56
     assert found[1].bits_per_pixel == pytest.approx(entropy * codes.size / area)
 
@@ -64,8 +65,8 @@ def test_order_0_is_the_entropy_of_the_codes(vq, folder, vector_model):
 def test_a_coder_without_tables_is_left_out(vq, folder, vector_model):
     from dataclasses import replace
 
-    pictures, bare = evaluation.to_measure(Path(folder)), replace(vector_model, statistics=None)
-    found = evaluation.code_costs(bare, pictures.names, pictures.pixels, [None])
+    pictures, bare = rate_distortion.to_measure(Path(folder)), replace(vector_model, statistics=None)
+    found = rate_distortion.code_costs(bare, pictures.names, pictures.pixels, [None])
     assert [cost.under for cost in found] == ["packed", "order 0", "adaptive"]
 
 
@@ -77,11 +78,11 @@ def test_a_pixelcnn_is_measured_given_the_class(vq, with_prior, shapes):  # noqa
     model = zoo.load("tokens", "cpu")
     info = priors.find(model.info, "pixelcnn")
     net = priors.load_pixelcnn(info, model.device)
-    pictures = evaluation.to_measure(Path("shapes/train"))
+    pictures = rate_distortion.to_measure(Path("shapes/train"))
     assert isinstance(pictures, Dataset) and len(pictures) == 18
     batch = pictures.held_out_batch(generate.data_of(info), 18)
     label = torch.tensor([{"triangle": 0, "disc": 1, "square": 2}[pictures.classes[n]] for n in batch.labels])
-    nats = net.loss(evaluation.codes_of(model, batch.pixels), label)
+    nats = net.loss(rate_distortion.codes_of(model, batch.pixels), label)
     assert rows[-1]["bits_per_code"] == pytest.approx(float(nats) / np.log(2), rel=1e-5)
     assert rows[-1]["bits_per_pixel"] == pytest.approx(rows[-1]["bits_per_code"] / 16)
 
@@ -101,7 +102,7 @@ def test_train_is_left_out_where_there_is_a_val(vq, shapes):  # noqa: F811
 )
 def test_loss_of_integers(measured, loss):
     info = priors.PriorInfo(Path(), {"measured": measured})
-    assert evaluation.loss_of_integers(info) == (loss and pytest.approx(loss))
+    assert rate_distortion.loss_of_integers(info) == (loss and pytest.approx(loss))
 
 
 def test_bad_input(vq, folder):

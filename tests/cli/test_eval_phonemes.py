@@ -6,7 +6,8 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import phonemes, windows, zoo
+from vqcli import windows, zoo
+from vqcli.evaluation import phonemes
 from vqcli.media import audio, image
 
 K, SPEAKERS, RATE_HZ = 8, ("ann", "bob", "cat"), 16_000

@@ -27,10 +27,10 @@ def demo(
     """
     from dataclasses import asdict
 
-    from vqcli import baselines, codec_image, vqz, zoo
+    from vqcli import codec_image, vqz, zoo
     from vqcli.cli.demo_speech import speak
     from vqcli.errors import UsageError
-    from vqcli.evaluation import Point, measure
+    from vqcli.evaluation.rate_distortion import Point, measure, picture_codecs
     from vqcli.media import drawing, image
 
     if output.exists() and not force and (not output.is_dir() or any(output.iterdir())):
@@ -53,7 +53,7 @@ def demo(
             decoded = codec_image.decode_image(vqz.read(output / f"{stem}.vqz"), models[name])
             decoded.save(output / f"{stem}.png", force=True)
             points.append(measure(name, quality or 0, "parrots", original, decoded.pixels, len(encoded.data)))
-            jpeg = baselines.at_bytes(original, "JPEG", len(encoded.data))
+            jpeg = picture_codecs.at_bytes(original, "JPEG", len(encoded.data))
             points.append(measure("JPEG", quality or 0, "parrots", original, jpeg.pixels, jpeg.size_bytes))
             pictures.append(decoded.pixels)
             if name == "tokens":

@@ -26,7 +26,8 @@ def speak(output: Path, device: str) -> list[Spoken]:
     """Encode a clip, decode it with one level and with all, and give it another voice; results go into a folder."""
     import numpy as np
 
-    from vqcli import codec_audio, hearing, packing, speaker, spectrograms, vqz, windows, zoo
+    from vqcli import codec_audio, packing, speaker, vqz, windows, zoo
+    from vqcli.evaluation import hearing, spectrograms
     from vqcli.media import audio, image
 
     clip = Path(__file__).parent.parent / "demo" / "talk.opus"

@@ -184,7 +184,8 @@ def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
 
 def _verify(path: Path, result: Encoded, model: Any) -> dict[str, Any]:
     """Decode what was written, and say how it compares."""
-    from vqcli import codec, metrics
+    from vqcli import codec
+    from vqcli.evaluation import metrics
 
     decoded = codec.decode(path, model)
     if isinstance(decoded, codec.DecodedAudio):

@@ -134,8 +134,9 @@ def pictures(
 
     import numpy as np
 
-    from vqcli import evaluation, metrics, plots, tiles, zoo
+    from vqcli import tiles, zoo
     from vqcli.errors import UsageError
+    from vqcli.evaluation import metrics, plots, rate_distortion
     from vqcli.files import refuse_existing
     from vqcli.media import image
 
@@ -147,11 +148,11 @@ def pictures(
     sizes = loaded.net.quantizer.codebook_sizes
     counts = metrics.CodeCounts(sizes)
     with ui.progress(f"measuring {ui.plural(len(paths), 'picture')}") as shown:
-        measured = evaluation.evaluate(
+        measured = rate_distortion.evaluate(
             loaded,
             [path.name for path in paths],
             lambda index: image.read(paths[index]).pixels,
-            qualities or evaluation.spread(loaded),
+            qualities or rate_distortion.spread(loaded),
             beside=codecs,
             coder=coder,
             report=shown,
@@ -161,7 +162,7 @@ def pictures(
         points = list(measured)
     if not points:
         raise UsageError("none of the pictures could be read")
-    means = evaluation.means(points)
+    means = rate_distortion.means(points)
     if plot:
         title = f"{loaded.info.name}: mean of {ui.plural(len({p.picture for p in points}), 'picture')}"
         plots.rate_distortion_plot(means, plot, title, force=force)
@@ -185,7 +186,7 @@ def pictures(
             for point in shown_points
         ],
     )
-    for codec, (psnr_db, ms_ssim) in evaluation.margins(means).items():
+    for codec, (psnr_db, ms_ssim) in rate_distortion.margins(means).items():
         ui.say(f"{means[0].codec} above {codec}: {_span(psnr_db, '.2f')} dB, {_span(ms_ssim, '.4f')} MS-SSIM")
     if not tiles.qualities(loaded):
         used, perplexity = np.mean(counts.usages(), axis=0)

@@ -34,30 +34,31 @@ def codes(
     """
     from dataclasses import asdict
 
-    from vqcli import evaluation, priors, zoo
+    from vqcli import priors, zoo
     from vqcli.cli.eval import numbers
     from vqcli.errors import UsageError
+    from vqcli.evaluation import rate_distortion
 
     given = numbers(qualities)
     loaded = zoo.load(model, device)
-    pictures = evaluation.to_measure(data)
+    pictures = rate_distortion.to_measure(data)
     sampling, exact = priors.find(loaded.info, "pixelcnn"), priors.find(loaded.info, "exact")
     with ui.progress(f"coding {ui.plural(len(pictures), 'picture')}") as report:
-        costs = evaluation.code_costs(
+        costs = rate_distortion.code_costs(
             loaded,
             pictures.names,
             pictures.pixels,
-            given or evaluation.spread(loaded),
+            given or rate_distortion.spread(loaded),
             report=report,
             complain=ui.complain,
         )
     if sampling is not None:
         try:
             with ui.progress("predicting codes") as report:
-                costs.append(evaluation.pixelcnn_cost(loaded, sampling, pictures, report))
+                costs.append(rate_distortion.pixelcnn_cost(loaded, sampling, pictures, report))
         except UsageError as error:  # these pictures are not for this prior; the coders' figures stand
             ui.complain(error)
-    loss = evaluation.loss_of_integers(exact) if exact else None
+    loss = rate_distortion.loss_of_integers(exact) if exact else None
     if as_json:
         ui.emit_json({"costs": [asdict(cost) for cost in costs], "loss_of_integers": loss})
         return

@@ -54,10 +54,11 @@ def conversion(
     """
     from dataclasses import asdict
 
-    from vqcli import batch, conversion_evaluation, zoo
-    from vqcli.conversion_evaluation import speaker_of
+    from vqcli import batch, zoo
     from vqcli.data.split import is_held_out
     from vqcli.errors import UsageError
+    from vqcli.evaluation import speech_conversion
+    from vqcli.evaluation.speech_conversion import speaker_of
     from vqcli.media import audio
 
     look = picture_of_first(plot, force)
@@ -72,7 +73,7 @@ def conversion(
     loaded = zoo.load(model, device)
     with ui.progress(f"converting {ui.plural(len(clips), 'clip')}") as report:
         conversions = list(
-            conversion_evaluation.evaluate(
+            speech_conversion.evaluate(
                 loaded,
                 clips,
                 list(dict.fromkeys(to)),
@@ -87,7 +88,7 @@ def conversion(
         )
     if not conversions:
         raise UsageError("there is nothing to convert", "the clips cannot be read, or are of the target itself")
-    means = conversion_evaluation.means(conversions)
+    means = speech_conversion.means(conversions)
     shown = conversions if all_clips else means
     if as_json:
         ui.emit_json([asdict(one) for one in shown])

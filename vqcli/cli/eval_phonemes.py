@@ -41,8 +41,9 @@ def phonemes(
     vq eval phonemes speech timit/ --train clips/ -o codes.png
     vq eval phonemes speech-25hz vctk/ --top 128 --json
     """
-    from vqcli import phonemes, zoo
+    from vqcli import zoo
     from vqcli.errors import UsageError
+    from vqcli.evaluation import phonemes
     from vqcli.files import refuse_existing
     from vqcli.media import image
 

@@ -47,8 +47,9 @@ def samples(
     """
     from dataclasses import asdict
 
-    from vqcli import evaluation, generate, judge, priors, zoo
+    from vqcli import generate, priors, zoo
     from vqcli.data.dataset import Dataset
+    from vqcli.evaluation import judge, rate_distortion
     from vqcli.files import refuse_existing
     from vqcli.media import drawing, image
     from vqcli.nets.sampling import Sampling
@@ -57,7 +58,7 @@ def samples(
     if output:
         refuse_existing(output, force)
     loaded = zoo.load(model if model is not None else generate.find_model(), device)
-    source = evaluation.open_pictures(data)
+    source = rate_distortion.open_pictures(data)
     real, held_out = Dataset(source, held_out=False), Dataset(source, held_out=True)
     piece = generate.data_of(priors.find(loaded.info, "pixelcnn"))
 

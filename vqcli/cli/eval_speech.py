@@ -43,19 +43,20 @@ def speech(
     """Measure a model on clips: a row for the clips themselves, each number of levels and each codec beside."""
     from dataclasses import asdict
 
-    from vqcli import hearing, speech_baselines, speech_evaluation, zoo
+    from vqcli import zoo
     from vqcli.errors import UsageError
+    from vqcli.evaluation import hearing, speech_codecs, speech_coding
 
     judging = asked(judges)
     codecs = [name for name in beside.split(",") if name]
-    absent = [name for name in codecs if not speech_baselines.available(name)]
+    absent = [name for name in codecs if not speech_codecs.available(name)]
     if absent:
         ui.say(f"left out: {', '.join(absent)} (the commands c2enc and c2dec are not installed)")
     look = picture_of_first(plot, force)
     loaded = zoo.load(model, device)
     with ui.progress(f"measuring {ui.plural(len(clips), 'clip')}") as report:
         points = list(
-            speech_evaluation.evaluate(
+            speech_coding.evaluate(
                 loaded,
                 clips,
                 beside=[name for name in codecs if name not in absent],
@@ -68,7 +69,7 @@ def speech(
         )
     if not points:
         raise UsageError("none of the clips could be read")
-    shown = points if each else speech_evaluation.means(points)
+    shown = points if each else speech_coding.means(points)
     if as_json:
         ui.emit_json([asdict(point) for point in shown])
         return
@@ -92,7 +93,7 @@ def speech(
             for point in shown
         ],
     )
-    sources = [point for point in points if point.codec == speech_evaluation.SOURCE]
+    sources = [point for point in points if point.codec == speech_coding.SOURCE]
     ui.say(
         f"{ui.plural(len(sources), 'clip')}; correlation: of log-mel spectra with the source's; "
         "pitch: of log Hz where both are voiced; voicing: where only one is"
@@ -106,8 +107,8 @@ def speech(
 
 def asked(judges: bool | None) -> bool:
     """Whether to ask the judges: as said, else if they are there. Raises UsageError if said and they are not."""
-    from vqcli import evaluators
     from vqcli.errors import UsageError
+    from vqcli.evaluation import evaluators
 
     if judges is False:
         return False
@@ -138,7 +139,7 @@ def picture_of_first(plot: Path | None, force: bool) -> Callable[[dict[str, np.n
     drawn: list[Path] = []
 
     def look(sounds: dict[str, np.ndarray]) -> None:
-        from vqcli import spectrograms
+        from vqcli.evaluation import spectrograms
 
         if plot and not drawn and min(map(len, sounds.values())) >= mel.HOP:
             image.write(plot, spectrograms.stacked(list(sounds.items())), force=force)

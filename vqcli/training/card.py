@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from vqcli import evaluation, metrics, zoo
+from vqcli import zoo
 from vqcli.data.dataset import Dataset
-from vqcli.evaluation import Point
+from vqcli.evaluation import metrics, rate_distortion
+from vqcli.evaluation.rate_distortion import Point
 from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.training.journal import compare
@@ -24,12 +25,12 @@ def measure(model: zoo.LoadedModel, held_out: Dataset) -> dict[str, Any]:
     """Rate and distortion on whole held-out pictures, usual codecs at equal bytes beside, and the use of the codes."""
     names = held_out.names[:MEASURED]
     counts = metrics.CodeCounts(model.net.quantizer.codebook_sizes)
-    qualities = evaluation.spread(model, 3)
-    points = list(evaluation.evaluate(model, names, held_out.pixels, qualities, beside=BESIDE, look=counts.add))
+    qualities = rate_distortion.spread(model, 3)
+    points = list(rate_distortion.evaluate(model, names, held_out.pixels, qualities, beside=BESIDE, look=counts.add))
     used, perplexity = np.mean(counts.usages(), axis=0)
     return {
         "on": f"{len(names)} held-out pictures",
-        "points": [_as_dict(point) for point in _comparable(evaluation.means(points))],
+        "points": [_as_dict(point) for point in _comparable(rate_distortion.means(points))],
         "codes_used": round(float(used), 4),
         "perplexity": round(float(perplexity), 1),
     }

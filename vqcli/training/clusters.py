@@ -47,7 +47,8 @@ class Clusters(nn.Module):
             raise ValueError(f"clusters are made from step {GATHER} on, and again after {GATHER} steps or more")
         self.frames, self.sizes, self.begin = frames, tuple(sizes), tuple(begin)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
-        self.guesses = nn.ModuleList(nn.Conv1d(dim, sum(sizes), 1) for _ in range(2))  # from z_e, from z_q
+        guesses = [nn.Conv1d(dim, sum(sizes), 1) for _ in range(2)]  # from z_e, from z_q
+        self.guesses: Sequence[nn.Conv1d] = nn.ModuleList(guesses)  # type: ignore[assignment]
         width = max(dim, CEPSTRA * len(AROUND))
         self.register_buffer("heard", torch.tensor(0))  # steps
         self.register_buffer("rows", torch.zeros(ROWS, width))

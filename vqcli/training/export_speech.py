@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from vqcli import hearing, packing, spectrograms, windows, zoo
+from vqcli import packing, windows, zoo
 from vqcli.coders import statistics
 from vqcli.data.clips import FULL_SCALE, RATE_HZ, Clips
+from vqcli.evaluation import hearing, spectrograms
 from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.media.audio import Recording

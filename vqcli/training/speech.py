@@ -94,8 +94,8 @@ class SpeechTask(Task):
         """Spectrograms of crops and of what the codes of all levels make of them."""
         f0, phases = excitation(pitch)
         guessed = self.model.voice_of_profile(profile)
-        envelopes, *_ = self.model(self.model.latents(samples, profile), f0, self.model.levels, guessed)
-        made = self.model.decoder.render(*envelopes, f0, phases, torch.randn_like(samples))
+        (harmonic, noisy), *_ = self.model(self.model.latents(samples, profile), f0, self.model.levels, guessed)
+        made = self.model.decoder.render(harmonic, noisy, f0, phases, torch.randn_like(samples))
         return pictures(samples), pictures(made)
 
 

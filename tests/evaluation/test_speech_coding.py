@@ -7,11 +7,12 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import conversion_evaluation, evaluators, hearing, packing, speech_evaluation, windows, zoo
-from vqcli.conversion_evaluation import Conversion, speaker_of
+from vqcli import packing, windows, zoo
 from vqcli.errors import UnknownLabel, UsageError
+from vqcli.evaluation import evaluators, hearing, speech_coding, speech_conversion
+from vqcli.evaluation.speech_coding import Point
+from vqcli.evaluation.speech_conversion import Conversion, speaker_of
 from vqcli.media import audio
-from vqcli.speech_evaluation import Point
 
 SPEAKERS = [
     {"name": "ann", "seconds": 60.0, "pitch_hz": 210.0, "source": "made"},
@@ -63,7 +64,7 @@ def judges(monkeypatch):
 
 def test_a_row_for_source_levels_and_codecs(model, clips):
     seen = []
-    points = list(speech_evaluation.evaluate(model, clips[:2], beside=["Opus"], look=seen.append))
+    points = list(speech_coding.evaluate(model, clips[:2], beside=["Opus"], look=seen.append))
     assert [(point.codec, point.levels) for point in points] == [
         ("source", 0),
         ("tiny", 1),
@@ -81,19 +82,19 @@ def test_a_row_for_source_levels_and_codecs(model, clips):
 
 
 def test_rates_are_those_of_files(model, clips):
-    [_, one, two] = speech_evaluation.evaluate(model, clips[:1], beside=[])
+    [_, one, two] = speech_coding.evaluate(model, clips[:1], beside=[])
     recording = audio.read(clips[0], 16_000, mono=True)
     codes = windows.encode_audio(model, recording)
     for level, point in ((1, one), (2, two)):
         kept = packing.keep_levels(model, codes, level)
         assert point.size_bytes == packing.file_size(model, kept)
         assert point.kbit_per_s == pytest.approx(8 * point.size_bytes / 0.6 / 1000)
-        sound = speech_evaluation.decoded(model, kept, 9600)
+        sound = speech_coding.decoded(model, kept, 9600)
         assert point.log_mel_correlation == hearing.log_mel_correlation(recording.samples[0], sound)
 
 
 def test_words_and_quality(model, clips, judges):
-    points = list(speech_evaluation.evaluate(model, clips[:2], beside=[], judges=True))
+    points = list(speech_coding.evaluate(model, clips[:2], beside=[], judges=True))
     with_text, without = points[:3], points[3:]
     assert {(point.words, point.word_error, point.quality) for point in with_text} == {(4, 0.25, 3.0)}
     assert {(point.words, point.word_error, point.quality) for point in without} == {(None, None, 3.0)}
@@ -103,7 +104,7 @@ def test_broken_files_are_told_and_left_out(model, clips):
     clips[0].write_bytes(b"RIFF....WAVE")
     clips[1].with_suffix(".txt").write_bytes(b"\xff")
     told = []
-    assert list(speech_evaluation.evaluate(model, clips[:2], complain=told.append)) == []
+    assert list(speech_coding.evaluate(model, clips[:2], complain=told.append)) == []
     assert [str(clips[0]) in str(told[0]), "no text" in str(told[1])] == [True, True]
 
 
@@ -113,7 +114,7 @@ def test_means():
         Point("tiny", 1, "b", 3.0, 500, 4 / 3, 7.0, 0.7, 0.9, 0.3, words=9, word_error=0.0),
         Point("Opus", 0, "a", 1.0, 900, 7.2),
     ]
-    tiny, opus = speech_evaluation.means(points)
+    tiny, opus = speech_coding.means(points)
     assert (tiny.clip, tiny.seconds, tiny.size_bytes) == ("mean of 2", 4.0, 300)
     assert tiny.kbit_per_s == pytest.approx(8 * 600 / 4 / 1000)  # all bits over all seconds
     assert (tiny.words, tiny.word_error) == (10, 0.1)
@@ -123,7 +124,7 @@ def test_means():
 
 def test_conversions_to_all_but_the_speaker(model, clips):
     named = {path: path.parent.name for path in clips}
-    found = list(conversion_evaluation.evaluate(model, named, ["ann", "bob"], {}))
+    found = list(speech_conversion.evaluate(model, named, ["ann", "bob"], {}))
     assert [(one.speaker, one.to) for one in found] == [("ann", "bob")] * 2 + [("bob", "ann")] * 2
     for one in found:
         assert one.target_hz == {"ann": 210, "bob": 110}[one.to] and one.speed > 0
@@ -142,7 +143,7 @@ def test_likeness_leaves_the_clip_itself_out(model, clips, judges, monkeypatch):
         return mean(asked[-1])
 
     monkeypatch.setattr(evaluators, "mean_voice", mean_voice)
-    [one] = conversion_evaluation.evaluate(model, {clips[0]: "ann"}, ["bob"], references, judges=True)
+    [one] = speech_conversion.evaluate(model, {clips[0]: "ann"}, ["bob"], references, judges=True)
     assert [len(voices) for voices in asked] == [2, 1]
     assert (one.word_error, one.source_word_error, one.quality, one.source_quality) == (0.25, 0.25, 3.0, 3.0)
     assert 0 <= one.like_target <= 1.001 and 0 <= one.like_speaker <= 1.001
@@ -150,9 +151,9 @@ def test_likeness_leaves_the_clip_itself_out(model, clips, judges, monkeypatch):
 
 def test_conversion_needs_targets_that_are_known(model, clips):
     with pytest.raises(UnknownLabel, match="ban"):
-        list(conversion_evaluation.evaluate(model, {clips[0]: "ann"}, ["ban"], {}))
+        list(speech_conversion.evaluate(model, {clips[0]: "ann"}, ["ban"], {}))
     with pytest.raises(UsageError, match="no clips of bob"):
-        list(conversion_evaluation.evaluate(model, {clips[0]: "ann"}, ["bob"], {"ann": clips[:2]}, judges=True))
+        list(speech_conversion.evaluate(model, {clips[0]: "ann"}, ["bob"], {"ann": clips[:2]}, judges=True))
 
 
 def test_means_of_conversions():
@@ -160,7 +161,7 @@ def test_means_of_conversions():
         rest = {"words": words, "word_error": error, "source_word_error": error, "like_target": like}
         return Conversion(to, "ann", "a", seconds, speed, 110.0, 200.0, 120.0, None, 0.5, **rest)
 
-    one, other, everything = conversion_evaluation.means(
+    one, other, everything = speech_conversion.means(
         [
             conversion("bob", 1, 1, 1, 1.0, 0.6),
             conversion("bob", 3, 3, 3, 0.0, 0.8),
@@ -171,7 +172,7 @@ def test_means_of_conversions():
     assert (one.words, one.word_error, one.like_target, one.melody) == (4, 0.25, pytest.approx(0.7), None)
     assert one.speed == 2  # 4 s in 2 s
     assert (everything.clip, everything.words, everything.word_error) == ("mean of 3", 8, 0.375)
-    assert len(conversion_evaluation.means([one])) == 1
+    assert len(speech_conversion.means([one])) == 1
 
 
 def test_speakers_by_name():

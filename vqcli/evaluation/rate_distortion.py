@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vqcli import baselines, coders, generate, metrics, packing, priors, tiles, vqz
+from vqcli import coders, generate, packing, priors, tiles, vqz
 from vqcli.data.dataset import Dataset
 from vqcli.data.sources import Source, open_sources
 from vqcli.errors import BadFile, UsageError
+from vqcli.evaluation import metrics, picture_codecs
 from vqcli.nets.vqvae2d import from_pixels
 from vqcli.priors import PriorInfo
 from vqcli.zoo import LoadedModel
@@ -75,7 +76,7 @@ def evaluate(
             size = packing.file_size(model, codes, coder=coder)
             yield measure(model.info.name, tenths / 10, name, pixels, tiles.decode_image(model, codes), size)
             for codec in beside:
-                other = baselines.at_bytes(pixels, codec, size)
+                other = picture_codecs.at_bytes(pixels, codec, size)
                 yield measure(codec, tenths / 10, name, pixels, other.pixels, other.size_bytes)
         report((index + 1) / len(names))
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from vqcli import evaluators, hearing, packing, speech_baselines, windows
+from vqcli import packing, windows
 from vqcli.errors import BadFile
+from vqcli.evaluation import evaluators, hearing, speech_codecs
 from vqcli.media import audio
 from vqcli.media.audio import Recording
 from vqcli.packing import AudioCodes
@@ -85,7 +86,7 @@ def evaluate(
     model: LoadedModel,
     clips: Sequence[Path],
     *,
-    beside: Iterable[str] = (speech_baselines.OPUS,),
+    beside: Iterable[str] = (speech_codecs.OPUS,),
     coder: str = "auto",
     judges: bool = False,
     report: Report = silent,
@@ -116,7 +117,7 @@ def evaluate(
             sounds[f"{name}, {level} of {levels} levels"] = sound
             yield measure(name, level, clip, sound, packing.file_size(model, kept, coder=coder), judges)
         for codec in beside:
-            other = speech_baselines.through(clip.samples, codec)
+            other = speech_codecs.through(clip.samples, codec)
             sounds[codec] = other.samples
             yield measure(codec, 0, clip, other.samples, other.size_bytes, judges)
         look(sounds)

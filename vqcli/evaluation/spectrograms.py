@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vqcli import hearing
 from vqcli.charts import round_ticks
 from vqcli.errors import UsageError
+from vqcli.evaluation import hearing
 from vqcli.media import mel
 
 LOUDEST_DB, QUIETEST_DB = 15.0, -55.0  # of `hearing.log_mel`; speech reaches up to the one, rooms down to the other

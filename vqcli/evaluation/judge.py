@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from vqcli import generate, priors
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
-from vqcli.evaluation import codes_of
+from vqcli.evaluation.rate_distortion import codes_of
 from vqcli.generate import Samples
 from vqcli.nets.sampling import AS_LEARNED, Sampling
 from vqcli.nets.vqvae2d import to_pixels

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from vqcli import phonemes
 from vqcli.errors import BadFile, UsageError
-from vqcli.phonemes import CLASSES, NOWHERE, Labels
+from vqcli.evaluation import phonemes
+from vqcli.evaluation.phonemes import CLASSES, NOWHERE, Labels
 
 
 def test_the_usual_classes():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import judge
 from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
 from vqcli.errors import UsageError
+from vqcli.evaluation import judge
 from vqcli.recipe import Data
 
 PIECE = Data(size=32, crop=32, batch=16)

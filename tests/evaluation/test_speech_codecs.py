@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
-from vqcli import hearing, speech_baselines
 from vqcli.errors import UsageError
+from vqcli.evaluation import hearing, speech_codecs
 
-RATE_HZ = speech_baselines.RATE_HZ
+RATE_HZ = speech_codecs.RATE_HZ
 SECONDS = np.arange(3 * RATE_HZ + 77) / RATE_HZ
 # syllables of a buzzing voice, four a second
 PHASE = np.cumsum(120 + 20 * np.sin(2 * np.pi * SECONDS)) * 2 * np.pi / RATE_HZ
@@ -15,7 +15,7 @@ SPEECH = SPEECH.astype(np.float32)
 
 
 def check(codec: str, least: float, most: float, nearness: float) -> None:
-    result = speech_baselines.through(SPEECH, codec)
+    result = speech_codecs.through(SPEECH, codec)
     assert result.samples.shape == SPEECH.shape and result.samples.dtype == np.float32
     assert least < hearing.kbit_per_s(result.size_bytes, len(SPEECH)) < most
     # not late either: 20 ms would cost more than this leaves
@@ -26,27 +26,27 @@ def test_opus_at_its_lowest_rate():
     check("Opus", 5, 9, 0.9)
 
 
-@pytest.mark.parametrize("codec", speech_baselines.CODEC2)
+@pytest.mark.parametrize("codec", speech_codecs.CODEC2)
 def test_codec2(codec):
     if not shutil.which("c2enc"):
         pytest.skip("the commands of Codec2 are not installed")
-    nominal = int(speech_baselines.CODEC2[codec].rstrip("C")) / 1000
+    nominal = int(speech_codecs.CODEC2[codec].rstrip("C")) / 1000
     check(codec, 0.99 * nominal, 1.01 * nominal, 0.5)
 
 
 def test_codec2_without_its_commands(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert speech_baselines.available("Opus") and not speech_baselines.available("Codec2-1300")
+    assert speech_codecs.available("Opus") and not speech_codecs.available("Codec2-1300")
     with pytest.raises(UsageError, match="c2enc"):
-        speech_baselines.through(SPEECH, "Codec2-1300")
+        speech_codecs.through(SPEECH, "Codec2-1300")
 
 
 def test_unknown_codec():
     with pytest.raises(UsageError, match="no codec opus") as caught:
-        speech_baselines.through(SPEECH, "opus")
+        speech_codecs.through(SPEECH, "opus")
     assert "Opus" in caught.value.hint
 
 
 def test_short_and_silent():
     for samples in (np.zeros(1, np.float32), np.zeros(800, np.float32)):
-        assert speech_baselines.through(samples, "Opus").samples.shape == samples.shape
+        assert speech_codecs.through(samples, "Opus").samples.shape == samples.shape

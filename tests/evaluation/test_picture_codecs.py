@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from vqcli import baselines, metrics
 from vqcli.errors import UsageError
+from vqcli.evaluation import metrics, picture_codecs
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +19,13 @@ def photo() -> np.ndarray:
 
 def curve(pixels, codec, qualities):
     """(bytes of the file, decoded pixels) for each quality."""
-    files = [baselines._encode(pixels, codec, quality) for quality in qualities]
-    return [(len(data), baselines._decode(data, pixels)) for data in files]
+    files = [picture_codecs._encode(pixels, codec, quality) for quality in qualities]
+    return [(len(data), picture_codecs._decode(data, pixels)) for data in files]
 
 
-@pytest.mark.parametrize("codec", baselines.CODECS)
+@pytest.mark.parametrize("codec", picture_codecs.CODECS)
 def test_at_bytes_is_the_best_that_fits(photo, codec):
-    result = baselines.at_bytes(photo, codec, 3000)
+    result = picture_codecs.at_bytes(photo, codec, 3000)
     assert result.fits and result.size_bytes <= 3000
     assert result.pixels.shape == photo.shape
     (same, decoded), (above, _) = curve(photo, codec, [result.quality, result.quality + 1])
@@ -34,18 +34,18 @@ def test_at_bytes_is_the_best_that_fits(photo, codec):
     assert above > 3000
 
 
-@pytest.mark.parametrize("codec", baselines.CODECS)
+@pytest.mark.parametrize("codec", picture_codecs.CODECS)
 def test_at_bytes_ends(photo, codec):
-    lowest = baselines.at_bytes(photo, codec, 10)
+    lowest = picture_codecs.at_bytes(photo, codec, 10)
     assert not lowest.fits
-    assert lowest.quality == baselines.CODECS[codec].qualities[0] and lowest.size_bytes > 10
-    highest = baselines.at_bytes(photo, codec, 10**9)
+    assert lowest.quality == picture_codecs.CODECS[codec].qualities[0] and lowest.size_bytes > 10
+    highest = picture_codecs.at_bytes(photo, codec, 10**9)
     assert highest.fits
-    assert highest.quality == baselines.CODECS[codec].qualities[-1]
+    assert highest.quality == picture_codecs.CODECS[codec].qualities[-1]
     assert metrics.psnr(photo, highest.pixels) > metrics.psnr(photo, lowest.pixels) + 3
 
 
-@pytest.mark.parametrize("codec", baselines.CODECS)
+@pytest.mark.parametrize("codec", picture_codecs.CODECS)
 def test_grey_comes_back_grey(photo, codec):
     grey = photo[..., :1]
     [(_, decoded)] = curve(grey, codec, [90])
@@ -54,7 +54,7 @@ def test_grey_comes_back_grey(photo, codec):
 
 
 def test_more_bytes_are_nearer(photo):
-    for codec in baselines.CODECS:
+    for codec in picture_codecs.CODECS:
         sizes, decoded = zip(*curve(photo, codec, [10, 40, 70]), strict=True)
         quality = [metrics.psnr(photo, pixels) for pixels in decoded]
         assert list(sizes) == sorted(sizes) and quality == sorted(quality)
@@ -62,5 +62,5 @@ def test_more_bytes_are_nearer(photo):
 
 def test_unknown_codec(photo):
     with pytest.raises(UsageError, match="no codec webp") as caught:
-        baselines.at_bytes(photo, "webp", 1000)
+        picture_codecs.at_bytes(photo, "webp", 1000)
     assert "WebP" in caught.value.hint

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from vqcli import evaluators
 from vqcli.errors import BadFile, UsageError
+from vqcli.evaluation import evaluators
 
 NOISE = (0.01 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
 
@@ -64,7 +64,7 @@ def test_a_missing_extra_is_named(module):
 
 
 def test_importing_loads_no_judge():
-    code = "import sys; from vqcli import evaluators; evaluators.available(); print(*sys.modules)"
+    code = "import sys; from vqcli.evaluation import evaluators; evaluators.available(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {*evaluators.EXTRA, "torch", "librosa"} & set(loaded)
 

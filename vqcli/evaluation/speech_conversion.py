@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vqcli import evaluators, hearing, speaker, speech_evaluation, windows
+from vqcli import speaker, windows
 from vqcli.errors import BadFile, UsageError
+from vqcli.evaluation import evaluators, hearing, speech_coding
+from vqcli.evaluation.speech_coding import SOURCE, Complain, Look, averaged, decoded, judged, known, word_error
 from vqcli.media import audio
-from vqcli.speech_evaluation import SOURCE, Complain, Look, averaged, decoded, judged, known, word_error
 from vqcli.tiles import Report, silent
 from vqcli.zoo import LoadedModel
 
@@ -92,7 +93,7 @@ def evaluate(
 
     for index, (path, who) in enumerate(clips.items()):
         try:
-            clip = speech_evaluation.read(path)
+            clip = speech_coding.read(path)
         except BadFile as error:
             complain(error)
             continue

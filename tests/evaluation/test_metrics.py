@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from vqcli import metrics
 from vqcli.errors import UsageError
+from vqcli.evaluation import metrics
 
 
 def noisy_pair(height: int, width: int, channels: int = 3, noise: float = 20) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from vqcli import hearing
 from vqcli.errors import UsageError
+from vqcli.evaluation import hearing
 from vqcli.media import mel
 
 N = 2 * hearing.RATE_HZ

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from vqcli import spectrograms
 from vqcli.errors import UsageError
+from vqcli.evaluation import spectrograms
 
 TONE = (0.1 * np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000)).astype(np.float32)
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(8000)).astype(np.float32)
