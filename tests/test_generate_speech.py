@@ -56,29 +56,31 @@ def clip(model):
 
 
 def test_shapes_speakers_and_seeds(model):
-    drawn = generate_speech.sample(model, speakers=["p226", "p225"], count=2, seconds=0.5, seed=5)
+    drawn = generate_speech.sample_speech(model, speakers=["p226", "p225"], count=2, seconds=0.5, seed=5)
     assert drawn.speakers == ("p226", "p226", "p225", "p225") and drawn.rate_hz == 16_000
     assert drawn.sounds.shape == (4, 8000) and drawn.sounds.dtype == np.float32
     assert [item.codes.shape for item in drawn.audio] == [(1, 4, 25)] * 4
-    again = generate_speech.sample(model, speakers=["p226", "p225"], count=2, seconds=0.5, seed=5)
+    again = generate_speech.sample_speech(model, speakers=["p226", "p225"], count=2, seconds=0.5, seed=5)
     assert np.array_equal(drawn.sounds, again.sounds)
-    other = generate_speech.sample(model, speakers=["p226"], seconds=0.5, seed=6)
+    other = generate_speech.sample_speech(model, speakers=["p226"], seconds=0.5, seed=6)
     assert not np.array_equal(other.audio[0].codes, drawn.audio[0].codes)
     # a sample is the same however many are drawn with it, and its beginning however long it is
-    alone = generate_speech.sample(model, speakers=["p226"], seconds=0.5, seed=5)
+    alone = generate_speech.sample_speech(model, speakers=["p226"], seconds=0.5, seed=5)
     assert np.array_equal(alone.audio[0].codes, drawn.audio[0].codes)
 
 
 def test_voices_differ_and_any_is_drawn_where_none_is_named(model):
-    drawn = generate_speech.sample(model, count=12, seconds=0.1, seed=1)
+    drawn = generate_speech.sample_speech(model, count=12, seconds=0.1, seed=1)
     assert set(drawn.speakers) == {"p225", "p226"}  # the prior does not know p227
-    one, two = (generate_speech.sample(model, prior="uniform", speakers=[name], seconds=0.2) for name in SPEAKERS[:2])
+    one, two = (
+        generate_speech.sample_speech(model, prior="uniform", speakers=[name], seconds=0.2) for name in SPEAKERS[:2]
+    )
     assert np.array_equal(one.audio[0].codes, two.audio[0].codes)
     assert not np.array_equal(one.sounds, two.sounds)
 
 
 def test_samples_fit_into_files(model):
-    drawn = generate_speech.sample(model, speakers=["p225"], seconds=0.3, seed=2)
+    drawn = generate_speech.sample_speech(model, speakers=["p225"], seconds=0.3, seed=2)
     data = vqz.pack(*packing.pack_audio(model, drawn.audio[0], metadata={"speaker": "p225"}))
     codes, lost = packing.unpack_audio(model, vqz.unpack(data))
     assert np.array_equal(codes.codes, drawn.audio[0].codes) and not lost.any()
@@ -87,7 +89,7 @@ def test_samples_fit_into_files(model):
 
 def test_going_on_from_a_clip(model, clip):
     heard = windows.encode_audio(model, clip)
-    own = generate_speech.sample(model, start=clip, seconds=0.4, count=2, seed=3)
+    own = generate_speech.sample_speech(model, start=clip, seconds=0.4, count=2, seed=3)
     assert own.speakers == (None, None)
     for item in own.audio:
         assert item.codes.shape[2] == heard.codes.shape[2] + 20
@@ -95,7 +97,7 @@ def test_going_on_from_a_clip(model, clip):
         assert replace(item, codes=heard.codes, rate_hz=16_000, samples=20_800) == replace(heard, codes=heard.codes)
     assert not np.array_equal(own.audio[0].codes, own.audio[1].codes)
     assert own.sounds.shape == (2, 85 * 320)
-    other = generate_speech.sample(model, start=clip, speakers=["p225"], seconds=0.4, seed=3)
+    other = generate_speech.sample_speech(model, start=clip, speakers=["p225"], seconds=0.4, seed=3)
     words = [0, 2, 3]  # the pitch moves with the voice
     assert np.array_equal(other.audio[0].codes[:, words, :65], heard.codes[:, words])
     assert not np.array_equal(other.sounds[0], own.sounds[0])
@@ -103,7 +105,7 @@ def test_going_on_from_a_clip(model, clip):
 
 def test_settings_change_the_draw(model):
     def codes(**options):
-        return generate_speech.sample(model, speakers=["p225"], seconds=0.5, seed=0, **options).audio[0].codes
+        return generate_speech.sample_speech(model, speakers=["p225"], seconds=0.5, seed=0, **options).audio[0].codes
 
     for other in (Sampling(temperature=0.1), Sampling(top_k=1), Sampling(top_p=0.3), Sampling(guidance=4.0)):
         assert not np.array_equal(codes(), codes(sampling=other))
@@ -112,7 +114,7 @@ def test_settings_change_the_draw(model):
 def test_a_prior_without_speakers_serves_them_all(tmp_path):
     made = make_model(tmp_path)
     add_prior(made, classes=())
-    one, two = (generate_speech.sample(made, speakers=[name], seconds=0.2, seed=1) for name in ("p225", "p227"))
+    one, two = (generate_speech.sample_speech(made, speakers=[name], seconds=0.2, seed=1) for name in ("p225", "p227"))
     assert np.array_equal(one.audio[0].codes, two.audio[0].codes)
     assert not np.array_equal(one.sounds, two.sounds)
 
@@ -131,32 +133,32 @@ def test_a_prior_without_speakers_serves_them_all(tmp_path):
 )
 def test_what_cannot_be_drawn(model, options, error, says):
     with pytest.raises(error, match=says):
-        generate_speech.sample(model, **{"seconds": 0.1} | options)
+        generate_speech.sample_speech(model, **{"seconds": 0.1} | options)
 
 
 def test_what_needs_a_speaker(tmp_path, clip):
     made = make_model(tmp_path)
     add_prior(made)
     with pytest.raises(UsageError, match="without a speaker"):
-        generate_speech.sample(made, start=clip, seconds=0.1)
+        generate_speech.sample_speech(made, start=clip, seconds=0.1)
     with pytest.raises(UsageError, match="guidance"):
-        generate_speech.sample(made, speakers=["p225"], seconds=0.1, sampling=Sampling(guidance=2))
+        generate_speech.sample_speech(made, speakers=["p225"], seconds=0.1, sampling=Sampling(guidance=2))
 
 
 def test_models_that_do_not_speak(model, vector_model, tmp_path):
     with pytest.raises(UsageError, match="does not speak"):
-        generate_speech.sample(vector_model)
+        generate_speech.sample_speech(vector_model)
     with pytest.raises(UsageError, match="draws no pictures"):
         generate.sample(model)
     with pytest.raises(ModelError, match="has no prior wavenet"):
-        generate_speech.sample(make_model(tmp_path))
+        generate_speech.sample_speech(make_model(tmp_path))
 
 
 def test_a_prior_over_other_codes_is_refused(tmp_path):
     made = make_model(tmp_path)
     add_prior(made, codebook_sizes=[16, 64])
     with pytest.raises(ModelError, match="other codes"):
-        generate_speech.sample(made, speakers=["p225"], seconds=0.1)
+        generate_speech.sample_speech(made, speakers=["p225"], seconds=0.1)
 
 
 def test_the_model_that_has_a_prior_is_found(model, monkeypatch):
@@ -177,7 +179,7 @@ def test_a_model_of_one_group_speaks_by_its_wavenet(tmp_path):
     description = {"family": "vqvae1d", "arguments": arguments, "modality": "audio", "speakers": names}
     made = zoo.load(zoo.save(tmp_path / "paper", net, None, description), "cpu")
     add_prior(made, classes=SPEAKERS)
-    drawn = generate_speech.sample(made, speakers=["p227"], seconds=0.1, seed=1)
+    drawn = generate_speech.sample_speech(made, speakers=["p227"], seconds=0.1, seed=1)
     assert drawn.audio[0].codes.shape == (1, 1, 25) and drawn.sounds.shape == (1, 1600)
-    again = generate_speech.sample(made, speakers=["p227"], seconds=0.1, seed=1)
+    again = generate_speech.sample_speech(made, speakers=["p227"], seconds=0.1, seed=1)
     assert np.array_equal(drawn.sounds, again.sounds)

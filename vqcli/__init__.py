@@ -9,6 +9,7 @@
     samples = vqcli.decode("talk.vqz").samples        # float32 [channels, N]
     model = vqcli.load("tokens")                      # pass it as `model` to load only once
     drawn = vqcli.sample(model, labels=["fox"])       # new codes and pixels from its prior
+    vqcli.convert_speaker("talk.wav", "p225").save("p225.wav")
 
 Names are resolved on first use, so that importing the package costs nothing.
 """
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     )
     from vqcli.errors import BadFile, DamagedChunks, ModelError, OutputError, UnknownLabel, UsageError, VqError
     from vqcli.generate import Samples, sample
+    from vqcli.generate_speech import SpeechSamples, sample_speech
+    from vqcli.speaker import Converted, convert_speaker
     from vqcli.zoo import load
 
 __all__ = [
     "BadFile",
+    "Converted",
     "DamagedChunks",
     "Decoded",
     "DecodedAudio",
@@ -43,13 +47,16 @@ __all__ = [
     "ModelError",
     "OutputError",
     "Samples",
+    "SpeechSamples",
     "UnknownLabel",
     "UsageError",
     "VqError",
+    "convert_speaker",
     "decode",
     "encode",
     "load",
     "sample",
+    "sample_speech",
 ]
 
 __version__ = "0.1.0"
@@ -61,6 +68,8 @@ _HOMES = {
     ),
     "vqcli.errors": ("BadFile", "DamagedChunks", "ModelError", "OutputError", "UnknownLabel", "UsageError", "VqError"),
     "vqcli.generate": ("Samples", "sample"),
+    "vqcli.generate_speech": ("SpeechSamples", "sample_speech"),
+    "vqcli.speaker": ("Converted", "convert_speaker"),
     "vqcli.zoo": ("load",),
 }
 

@@ -105,7 +105,7 @@ def sample(
     if isinstance(model, str):
         model = zoo.load(model, device)
     if model.info.modality != "image":
-        raise UsageError(f"model {model.info.name} draws no pictures", "generate_speech.sample makes it speak")
+        raise UsageError(f"model {model.info.name} draws no pictures", "generate_speech.sample_speech makes it speak")
     if model.net.quantizer.qualities:
         raise UsageError(f"model {model.info.name} has no prior to sample from", "--model tokens has one")
     info = priors.find(model.info, prior) if prior != "uniform" else None

@@ -1,6 +1,6 @@
 """Speech from a prior over codes instead of a recording: what `vq sample` does with a model of speech.
 
-samples = sample("speech", speakers=["p225"], seconds=4, seed=1)      samples.sounds, samples.rate_hz
+samples = sample_speech("speech", speakers=["p225"], seconds=4, seed=1)      samples.sounds, samples.rate_hz
 
 A prior knows sounds and their order, not words: what it says is babble in the voice of its speaker.
 """
@@ -55,7 +55,7 @@ def find_model(family: str = "wavenet") -> zoo.ModelInfo:
     return next((info for info in known if info.name == PREFERRED), known[0])
 
 
-def sample(
+def sample_speech(
     model: str | LoadedModel = PREFERRED,
     *,
     prior: str = "wavenet",

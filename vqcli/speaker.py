@@ -1,7 +1,6 @@
 """Another voice for speech: the words and the melody stay, the speaker changes (the paper, section 4.3).
 
-codes = convert(audio.read(Path("in.wav"), 16_000, mono=True), "p225", model)
-audio.write(Path("out.wav"), sound(model, codes), codes.rate_hz)
+converted = convert_speaker("in.wav", "p225")        converted.save("out.wav")
 
 The codes of level 0 carry the words; the decoder is told another voice, and the pitch moves to its register.
 """
@@ -13,7 +12,9 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -76,6 +77,59 @@ def find(info: ModelInfo, name: str) -> Speaker:
     return known[name]
 
 
+@dataclass(frozen=True)
+class Converted:
+    """Speech in another voice; it sounds when it is asked for: whole, in blocks, or into a file."""
+
+    codes: AudioCodes
+    speaker: Speaker
+    _model: LoadedModel
+
+    @property
+    def rate_hz(self) -> int:
+        return self.codes.rate_hz
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """All of it, float32 [channels, N], with the rate, length and loudness of the original."""
+        return np.concatenate(list(self.blocks()), axis=1)
+
+    def blocks(self, report: Report = silent) -> Iterator[np.ndarray]:
+        """The sound in blocks float32 [channels, n] of some seconds."""
+        made = windows.decode_audio(self._model, self.codes, report=report)
+        return audio.restore(made, self._model.net.rate_hz, self.rate_hz, self.codes.samples, self.codes.channels)
+
+    def save(
+        self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False, report: Report = silent
+    ) -> None:
+        """Write the sound as it is made; the suffix chooses the format."""
+        place = Path(target) if isinstance(target, str) else target
+        audio.write(place, self.blocks(report), self.rate_hz, format=format, force=force)
+
+
+def convert_speaker(
+    source: str | Path | np.ndarray | Recording | AudioCodes,
+    to: str,
+    model: str | LoadedModel = zoo.DEFAULTS["audio"],
+    *,
+    rate_hz: int | None = None,
+    pitch: str = "target",
+    semitones: float = 0.0,
+    levels: int = 1,
+    device: str = "auto",
+) -> Converted:
+    """Speech in another voice: a file, samples float [N] or [channels, N] at `rate_hz`, or what `convert` takes."""
+    loaded = zoo.load(model, device) if isinstance(model, str) else model
+    if isinstance(source, str | Path):
+        source = audio.read(Path(source), loaded.net.rate_hz, mono=True)
+    elif isinstance(source, np.ndarray):
+        if rate_hz is None:
+            raise UsageError("samples have no rate of their own", "say it: convert_speaker(samples, to, rate_hz=16000)")
+        source = audio.from_samples(source, rate_hz, loaded.net.rate_hz, mono=True)
+    codes = convert(source, to, loaded, pitch=pitch, semitones=semitones, levels=levels)
+    return Converted(codes, find(loaded.info, to), loaded)
+
+
 def convert(
     source: Recording | AudioCodes,
     to: str,
@@ -87,7 +141,7 @@ def convert(
     device: str = "auto",
     report: Report = silent,
 ) -> AudioCodes:
-    """The codes of a recording, or codes of one, in another voice; `windows.decode_audio` makes them sound.
+    """The codes of a recording, or codes of one, in another voice.
 
     pitch      'target' moves the melody to the register of the voice, 'keep' leaves it where it is
     semitones  by which the melody is moved besides, -24 .. 24
@@ -163,12 +217,6 @@ def voice_of(model: LoadedModel, speaker: Speaker) -> bytes:
         return windows.voice_bytes(own, float(np.log(speaker.pitch_hz)))
     values, register = model.net.voice_of_speaker(torch.tensor([speaker.row], device=model.device))
     return windows.voice_bytes(values[0].cpu().numpy(), float(register[0]))
-
-
-def sound(model: LoadedModel, codes: AudioCodes, *, report: Report = silent) -> Iterator[np.ndarray]:
-    """What converted codes sound like, in blocks float32 [channels, n] with the rate and length of the original."""
-    made = windows.decode_audio(model, codes, report=report)
-    return audio.restore(made, model.net.rate_hz, codes.rate_hz, codes.samples, codes.channels)
 
 
 def transposed(codes: np.ndarray, semitones: float) -> np.ndarray:

@@ -53,7 +53,7 @@ def test_the_mean_of_voices_has_length_1():
 def test_a_missing_extra_is_named(module):
     code = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from vqcli import evaluators\n"
+        "from vqcli.evaluation import evaluators\n"
         "from vqcli.errors import UsageError\n"
         "judge = {'pocketsphinx': evaluators._recogniser, 'resemblyzer': evaluators._voice_encoder,\n"
         f"         'speechmos': evaluators._quality_judge}}[{module!r}]\n"

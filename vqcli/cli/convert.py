@@ -85,11 +85,10 @@ def convert_speaker(
         for _, name, target in (job for job in jobs if job[0] == source):
             begun = time.perf_counter()
             with ui.progress(f"{source.name} as {name}") as report:
-                codes = speaker.convert(read, name, loaded, pitch=pitch, semitones=semitones, levels=levels)
-                blocks = speaker.sound(loaded, codes, report=report)
-                place = sys.stdout.buffer if target == STREAM else target
-                audio.write(place, blocks, codes.rate_hz, force=force)
-            ui.say(f"{source} -> {target} as {name}, {ui.speed(codes.length_s, time.perf_counter() - begun)}")
+                converted = speaker.convert_speaker(read, name, loaded, pitch=pitch, semitones=semitones, levels=levels)
+                converted.save(sys.stdout.buffer if target == STREAM else target, force=force, report=report)
+            took = ui.speed(converted.codes.length_s, time.perf_counter() - begun)
+            ui.say(f"{source} -> {target} as {name}, {took}")
 
 
 def _sources(inputs: list[Path]) -> list[Path]:

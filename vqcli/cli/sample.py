@@ -187,7 +187,7 @@ def _speak(
         ui.say(f"{start}: {note}")
     begun = time.perf_counter()
     with ui.progress(f"speaking with {model.info.name}") as report:
-        spoken = generate_speech.sample(
+        spoken = generate_speech.sample_speech(
             model,
             prior=prior or "wavenet",
             speakers=speakers,
