@@ -11,7 +11,7 @@ import os
 import random
 import threading
 from bisect import bisect
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from vqcli.data import split
-from vqcli.data.ahead import in_order
+from vqcli.data.ahead import Batches
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import audio, pitch, voice
 from vqcli.recipe import Data
@@ -76,7 +76,7 @@ def is_clip(name: str) -> bool:
     return name.lower().endswith(audio.SUFFIXES) and not name.startswith(".") and "/." not in name
 
 
-class Clips:
+class Clips(Batches[ClipBatch]):
     """The clips below some folders that are held out, those that are not, or (None) all; their folders are speakers.
 
     `classes` are the sorted names of all speakers, the same for both halves. Clips that cannot be used are listed with
@@ -150,24 +150,6 @@ class Clips:
             index = draw.choices(mine, [len(self._clips[i].samples) for i in mine])[0]
             items.append(self._crop(index, data, draw.random()))
         return _stack(items)
-
-    def batches(
-        self,
-        data: Data,
-        seed: int,
-        first_step: int,
-        *,
-        rank: int = 0,
-        world: int = 1,
-        workers: int | None = None,
-        ahead: int = 4,
-    ) -> Generator[ClipBatch, None, None]:
-        """The batches of one rank from `first_step` on, without end: as Dataset.batches."""
-
-        def make(step: int) -> ClipBatch:
-            return self.batch(data, seed, (step * world + rank) * data.batch, data.batch)
-
-        return in_order(make, itertools.count(first_step), workers=1, ahead=ahead)
 
     def held_out_batch(self, data: Data, count: int) -> ClipBatch:
         """The middles of `count` clips, or as many times around as it takes: always the same."""

@@ -7,11 +7,9 @@ make any item, and a run that is resumed at a step sees what it would have seen,
 
 from __future__ import annotations
 
-import itertools
-import os
 import random
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vqcli.data import crops
-from vqcli.data.ahead import in_order
+from vqcli.data.ahead import Batches
 from vqcli.data.sources import Source, open_sources
 from vqcli.errors import BadFile, UsageError
 from vqcli.recipe import Data
@@ -44,7 +42,7 @@ class Batch:
         return Batch(self.pixels[start:stop], self.labels[start:stop])
 
 
-class Dataset:
+class Dataset(Batches[Batch]):
     """The pictures of a source (or of all that lies at some paths) that are held out, or those that are not.
 
     Decoded pictures are kept in memory up to `cache_bytes` and decoded again beyond. `classes` are the sorted names of
@@ -109,29 +107,6 @@ class Dataset:
         """Draws first .. first + count."""
         _check(data)
         return _stack([self.item(data, seed, n) for n in range(first, first + count)])
-
-    def batches(
-        self,
-        data: Data,
-        seed: int,
-        first_step: int,
-        *,
-        rank: int = 0,
-        world: int = 1,
-        workers: int | None = None,
-        ahead: int = 4,
-    ) -> Generator[Batch, None, None]:
-        """The batches of one rank from `first_step` on, without end, made by `workers` threads.
-
-        Step s of rank r holds `data.batch` draws from (s * world + r) * data.batch on.
-        """
-        _check(data)
-        workers = workers or max(1, min(8, (os.cpu_count() or 1) // (2 * world)))
-
-        def make(step: int) -> Batch:
-            return self.batch(data, seed, (step * world + rank) * data.batch, data.batch)
-
-        return in_order(make, itertools.count(first_step), workers=workers, ahead=max(ahead, workers))
 
     def held_out_batch(self, data: Data, count: int) -> Batch:
         """Undistorted middles of the first usable pictures in a fixed mixed order: always the same, `count` at most.

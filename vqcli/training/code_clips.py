@@ -5,20 +5,19 @@ from __future__ import annotations
 import itertools
 import random
 from bisect import bisect
-from collections.abc import Generator
 
 import numpy as np
 import torch
 
 from vqcli import zoo
-from vqcli.data.ahead import in_order
+from vqcli.data.ahead import Batches
 from vqcli.data.clips import FULL_SCALE, Clip, Clips
 from vqcli.data.dataset import Batch
 from vqcli.nets.vqvae1d import SpeechVQVAE
 from vqcli.recipe import Data
 
 
-class CodeClips:
+class CodeClips(Batches[Batch]):
     """Clips (data/clips.py) as codes. The clips of a speaker follow one another, and a crop may lie over a joint: many
     are shorter than what a prior should see.
 
@@ -48,24 +47,6 @@ class CodeClips:
             label = list(self._joined)[bisect(ends, draw.random() * ends[-1])]
             items.append((self._crop(label, data, draw.random()), label))
         return _stack(items)
-
-    def batches(
-        self,
-        data: Data,
-        seed: int,
-        first_step: int,
-        *,
-        rank: int = 0,
-        world: int = 1,
-        workers: int | None = None,
-        ahead: int = 4,
-    ) -> Generator[Batch, None, None]:
-        """The batches of one rank from `first_step` on, without end: as Dataset.batches."""
-
-        def make(step: int) -> Batch:
-            return self.batch(data, seed, (step * world + rank) * data.batch, data.batch)
-
-        return in_order(make, itertools.count(first_step), workers=1, ahead=ahead)
 
     def held_out_batch(self, data: Data, count: int) -> Batch:
         """Crops of all speakers in turn, always the same."""
