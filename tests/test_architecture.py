@@ -16,7 +16,7 @@ LAYERS = (
     ("recipe", "vqz", "vqz_header"),
     ("media", "coders"),
     ("nets", "kernels"),
-    ("zoo", "priors", "data"),
+    ("zoo", "priors", "weights", "data"),
     (
         "batch",
         "charts",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from vqcli import priors, tiles, zoo
 from vqcli.data.crops import rgb
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.media.image import MAX_PIXELS
-from vqcli.nets.sampling import AS_LEARNED, Sampling
+from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
 from vqcli.packing import ImageCodes
 from vqcli.priors import PriorInfo
 from vqcli.recipe import Data
@@ -27,7 +28,6 @@ from vqcli.zoo import LoadedModel
 PREFERRED = "tokens"
 PRIORS = ("pixelcnn", "uniform")
 KEPT = ("top", "left", "box")
-BATCH = 16  # samples drawn side by side: more gain nothing on a CPU, and keep the progress from moving
 LARGEST = 4096  # samples at once
 AGREED_SIZE = 64  # pixels each way, where neither a prior nor the user says more
 
@@ -188,14 +188,6 @@ def _draw(
     net = priors.load_pixelcnn(info, model.device)
     if sampling.guidance != 1 and not net.unlabelled:
         raise UsageError("this prior has not learned to do without a class", "leave --guidance out")
-    packed = compiled.pack(net) if model.device.type == "cpu" else None
-    parts = []
-    for first in range(0, len(codes), BATCH):
-        part = slice(first, first + BATCH)
-
-        def done(share: float, first: int = first, of: int = len(codes)) -> None:
-            report((first + share * min(BATCH, of - first)) / of)
-
-        arguments = (codes[part], kept[part], uniforms[part], None if labels is None else labels[part], sampling, done)
-        parts.append(compiled.sample(packed, *arguments) if packed else in_torch.sample(net, *arguments))
-    return np.concatenate(parts)
+    on_cpu = model.device.type == "cpu"
+    sampler = partial(compiled.sample, compiled.pack(net)) if on_cpu else partial(in_torch.sample, net)
+    return in_batches(sampler, codes, kept, uniforms, labels, sampling, report)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from vqcli import priors, speaker, windows, zoo
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.media import voice
 from vqcli.media.audio import Recording
-from vqcli.nets.sampling import AS_LEARNED, Sampling
+from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
 from vqcli.nets.vqvae1d import SpeechVQVAE
 from vqcli.packing import AudioCodes
 from vqcli.priors import PriorInfo
@@ -25,7 +26,6 @@ from vqcli.zoo import LoadedModel
 
 PREFERRED = "speech"
 PRIORS = ("wavenet", "uniform")
-BATCH = 16  # samples drawn side by side
 LARGEST = 1024  # samples at once
 LONGEST_S = 3600.0  # of all samples together
 
@@ -176,15 +176,6 @@ def _draw(
         raise UsageError("this prior has not learned to do without a speaker", "name one: --speaker")
     if sampling.guidance != 1 and (labels is None or not net.unlabelled):
         raise UsageError("guidance needs a speaker, and a prior that has learned to do without", "leave it out")
-    packed = compiled.pack(net) if model.device.type == "cpu" else None
-    parts = []
-    for first in range(0, len(codes), BATCH):
-        part = slice(first, first + BATCH)
-
-        def done(share: float, first: int = first, of: int = len(codes)) -> None:
-            report((first + share * min(BATCH, of - first)) / of)
-
-        label = labels if labels is None else labels[part]
-        rest = (codes[part], kept[part], uniforms[part], label, sampling, done)
-        parts.append(compiled.sample(packed, *rest) if packed else in_torch.sample(net, *rest))
-    return np.concatenate(parts)
+    on_cpu = model.device.type == "cpu"
+    sampler = partial(compiled.sample, compiled.pack(net)) if on_cpu else partial(in_torch.sample, net)
+    return in_batches(sampler, codes, kept, uniforms, labels, sampling, report)

@@ -12,7 +12,7 @@ speech are its speakers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -154,10 +154,12 @@ def _load(info: PriorInfo, device: torch.device) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from vqcli import weights
+
     net = zoo.build(info.family, info.description["arguments"])
     try:
-        net.load_state_dict({name: tensor.float() for name, tensor in load_file(info.path).items()})
-    except (SafetensorError, RuntimeError, OSError) as error:
+        net.load_state_dict(weights.unpacked(load_file(info.path)))
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
     return net.eval().requires_grad_(False).to(device)
 
@@ -174,8 +176,3 @@ def load_exact(info: PriorInfo, codebook_sizes: Sequence[int]) -> Net | Sequence
         return kind.from_arrays(load_file(info.path), codebook_sizes)
     except (SafetensorError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold a sound exact prior: {error}") from None
-
-
-def half(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Weights as files hold them."""
-    return {name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors}

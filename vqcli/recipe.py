@@ -28,6 +28,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
 
     family: str
     arguments: dict[str, Any] = {}
+    eight_bits: tuple[str, ...] = ()  # parts whose matrices are stored with 8 bits a weight: half the file (weights.py)
 
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +101,7 @@ class Adversary(Struct, frozen=True, forbid_unknown_fields=True):
     width: Positive = 192  # channels of the discriminators
     fooling: float = 0.5  # weights beside the spectral distance
     matching: float = 0.5
+    words: float = 0.5  # of what the encoder hears in converted speech, beside what it heard in the original
     converted: Share = 0.5  # so many of the items speak a second time with the voice of another item
 
 

@@ -233,6 +233,7 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from vqcli import weights
     from vqcli.coders.statistics import Statistics
 
     info = find(model) if isinstance(model, str) else model
@@ -241,7 +242,7 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
     try:
         tensors = load_file(info.path)
         tables = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(STATISTICS)}
-        net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        net.load_state_dict(weights.unpacked(tensors))
         statistics = (
             Statistics(**{name.removeprefix(STATISTICS): table for name, table in tables.items()}) if tables else None
         )
@@ -255,14 +256,17 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
 def save(
     folder: Path, net: torch.nn.Module, statistics: Statistics | None, description: Mapping[str, Any]
 ) -> ModelInfo:
-    """Write the model file of `folder`: weights as float16, statistics as integers, the description in the header.
+    """Write the model file of `folder`: weights (weights.py), statistics as integers, the description in the header.
 
-    `description` holds at least family, arguments and modality.
+    `description` holds at least family, arguments and modality; its recipe tells which weights take 8 bits.
     """
     import torch
     from safetensors.torch import save as to_bytes
 
-    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in net.state_dict().items()}
+    from vqcli import weights
+
+    eight_bits = description.get("recipe", {}).get("model", {}).get("eight_bits", ())
+    tensors = weights.packed(net.state_dict(), eight_bits)
     for name, table in (statistics.arrays() if statistics else {}).items():
         tensors[STATISTICS + name] = torch.tensor(table)
     metadata = {"vq": json.dumps({"format": FORMAT, **description}, sort_keys=True)}

@@ -20,7 +20,8 @@ def net():
     made = SpeechVQVAE(**TINY)
     made.train()
     f0, _ = excitation(torch.zeros(4, 20, dtype=torch.int64))
-    made(torch.randn(4, 6400) * 0.05, profile(4), f0, None, made.levels, made.voice_of_profile(profile(4)))
+    z_e = made.latents(torch.randn(4, 6400) * 0.05, profile(4))
+    made(z_e, f0, made.levels, made.voice_of_profile(profile(4)))
     return made.eval()
 
 
@@ -76,11 +77,10 @@ def test_every_part_learns(net):
     speaker = torch.tensor([0, 1, 2, 0])
     guess, _ = net.voice_of_profile(profile(4))
     row, register = net.voice_of_speaker(speaker)
-    envelopes, spectra, quantized = net(
-        torch.randn(4, 6400) * 0.05, profile(4), f0, torch.tensor([0, 7, 14, 3]), 3, (guess + row, register)
-    )
+    heard = net.spectra_of(torch.randn(4, 6400) * 0.05, profile(4), torch.tensor([0, 7, 14, 3]))
+    envelopes, z_q, quantized = net(net.encoder(heard), f0, 3, (guess + row, register))
     wave = net.decoder.render(*envelopes, f0, phases, torch.randn(4, 6400))
-    (wave.square().mean() + spectra.square().mean() + quantized.losses["commitment"]).backward()
+    (wave.square().mean() + z_q.square().mean() + quantized.losses["commitment"]).backward()
     silent = [name for name, weight in net.named_parameters() if weight.requires_grad and weight.grad is None]
     assert silent == []
 

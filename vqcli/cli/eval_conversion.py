@@ -8,8 +8,23 @@ from typing import Annotated
 import typer
 
 from vqcli.cli import ui
-from vqcli.cli.eval_speech import HeldOut, Judges, asked, figure, picture_of_first, table
+from vqcli.cli.eval_speech import HeldOut, Judges, asked, picture_of_first, table
 from vqcli.cli.options import AsJson, Device, Force
+
+COLUMNS = (  # title, attribute, format
+    ("to", "to", ""),
+    ("clip", "clip", ""),
+    ("Hz", "pitch_hz", ".0f"),
+    ("target's", "target_hz", ".0f"),
+    ("melody", "melody", ".3f"),
+    ("log-mel", "log_mel_correlation", ".3f"),
+    ("words wrong", "word_error", ".3f"),
+    ("source's", "source_word_error", ".3f"),
+    ("like target", "like_target", ".3f"),
+    ("like source", "like_speaker", ".3f"),
+    ("DNSMOS", "quality", ".2f"),
+    ("source's", "source_quality", ".2f"),
+)
 
 
 def conversion(
@@ -93,29 +108,7 @@ def conversion(
     if as_json:
         ui.emit_json([asdict(one) for one in shown])
         return
-    table(
-        (
-            *("to", "clip", "Hz", "target's", "melody", "log-mel", "words wrong", "source's", "like target"),
-            *("like source", "DNSMOS", "source's"),
-        ),
-        [
-            (
-                one.to,
-                one.clip if all_clips else "–",
-                figure(one.pitch_hz, ".0f"),
-                figure(one.target_hz, ".0f"),
-                figure(one.melody, ".3f"),
-                figure(one.log_mel_correlation, ".3f"),
-                figure(one.word_error, ".3f"),
-                figure(one.source_word_error, ".3f"),
-                figure(one.like_target, ".3f"),
-                figure(one.like_speaker, ".3f"),
-                figure(one.quality, ".2f"),
-                figure(one.source_quality, ".2f"),
-            )
-            for one in shown
-        ],
-    )
+    table(shown, COLUMNS, all_clips)
     ui.say("Hz: mean pitch; melody, log-mel: correlation of log Hz and of log-mel spectra with the source's")
     took_s = means[-1].seconds / means[-1].speed
     ui.say(f"{ui.plural(len(conversions), 'conversion')}: {ui.speed(means[-1].seconds, took_s)}")

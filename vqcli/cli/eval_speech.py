@@ -24,6 +24,19 @@ Judges = Annotated[
         show_default="if the extra evaluators is installed",
     ),
 ]
+COLUMNS = (  # title, attribute, format
+    ("codec", "codec", ""),
+    ("levels", "levels", "d"),
+    ("clip", "clip", ""),
+    ("kbit/s", "kbit_per_s", ".2f"),
+    ("log-mel dB", "log_mel_distance_db", ".2f"),
+    ("correlation", "log_mel_correlation", ".3f"),
+    ("pitch", "pitch_correlation", ".3f"),
+    ("voicing", "voicing_error", ".1%"),
+    ("STOI", "stoi", ".3f"),
+    ("words wrong", "word_error", ".3f"),
+    ("DNSMOS", "quality", ".2f"),
+)
 HeldOut = Annotated[bool, typer.Option("--held-out", help="Only what training keeps apart, by names in the folders.")]
 
 
@@ -73,26 +86,7 @@ def speech(
     if as_json:
         ui.emit_json([asdict(point) for point in shown])
         return
-    columns = ("codec", "levels", "clip", "kbit/s", "log-mel dB", "correlation", "pitch", "voicing", "STOI")
-    table(
-        (*columns, "words wrong", "DNSMOS"),
-        [
-            (
-                point.codec,
-                str(point.levels or "–"),
-                point.clip if each else "–",
-                f"{point.kbit_per_s:.2f}",
-                figure(point.log_mel_distance_db, ".2f"),
-                figure(point.log_mel_correlation, ".3f"),
-                figure(point.pitch_correlation, ".3f"),
-                figure(point.voicing_error, ".1%"),
-                figure(point.stoi, ".3f"),
-                figure(point.word_error, ".3f"),
-                figure(point.quality, ".2f"),
-            )
-            for point in shown
-        ],
-    )
+    table(shown, COLUMNS, each)
     sources = [point for point in points if point.codec == speech_coding.SOURCE]
     ui.say(
         f"{ui.plural(len(sources), 'clip')}; correlation: of log-mel spectra with the source's; "
@@ -149,11 +143,16 @@ def picture_of_first(plot: Path | None, force: bool) -> Callable[[dict[str, np.n
     return look
 
 
-def figure(value: float | None, digits: str) -> str:
-    return "–" if value is None else format(value, digits)
+def table(points: Sequence[Any], columns: Sequence[tuple[str, str, str]], each: bool) -> None:
+    """A row for each point, a column for each title, attribute and format; the clip's only if there are rows for each.
+
+    What is unknown shows as a dash, as do no levels; columns that hold nothing are left out.
+    """
+    shown = [column for column in columns if each or column[1] != "clip"]
+    rows = [[_figure(getattr(point, name), digits) for _, name, digits in shown] for point in points]
+    kept = [index for index in range(len(shown)) if any(row[index] != "–" for row in rows)]
+    ui.emit_table([shown[index][0] for index in kept], [[row[index] for index in kept] for row in rows])
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table without the columns that hold nothing."""
-    kept = [index for index in range(len(columns)) if any(row[index] != "–" for row in rows)]
-    ui.emit_table([columns[index] for index in kept], [[row[index] for index in kept] for row in rows])
+def _figure(value: Any, digits: str) -> str:
+    return "–" if value is None or (digits == "d" and value == 0) else format(value, digits)

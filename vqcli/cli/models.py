@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqcli.cli import ui
 from vqcli.cli.info import model_facts, show
 from vqcli.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from vqcli.zoo import ModelInfo
+
+WELL_KNOWN_S = 60.0  # of speech, by which a voice is a good target
 
 models = typer.Typer(help="List the models that are here, show one, or say where it lies.", invoke_without_command=True)
 
@@ -51,19 +56,54 @@ def list_models(as_json: AsJson = False) -> None:
 
 
 @models.command("show")
-def show_model(name: Name, as_json: AsJson = False) -> None:
-    """Show what a model says about itself, and its card.
+def show_model(
+    name: Name,
+    every_speaker: Annotated[bool, typer.Option("--speakers", help="List all speakers, not the best known.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model says about itself, its speakers if it has some, and its card.
 
     \b
     vq models show photo
+    vq models show speech --speakers
     """
     from vqcli import zoo
 
     model = zoo.find(name)
-    show(model_facts(model), as_json)
+    facts = model_facts(model)
+    if "speakers" in facts and not as_json:  # hundreds of names are a table of their own
+        facts["speakers"] = len(facts["speakers"])
+        for prior in facts.get("priors", []):
+            prior["classes"] = len(prior.get("classes", ()))
+    show(facts, as_json)
+    if "speakers" in model.description and not as_json:
+        _show_speakers(model, every_speaker)
     card = model.folder / "README.md"
     if card.is_file() and not as_json:
         print("\n" + card.read_text(encoding="utf-8"))
+
+
+def _show_speakers(model: ModelInfo, every: bool) -> None:
+    from vqcli import speaker
+    from vqcli.data.split import printable
+
+    known = speaker.speakers(model)
+    shown = [one for one in known if every or one.row < 0 or one.seconds >= WELL_KNOWN_S] or known
+    ui.emit_table(
+        ("speaker", "minutes", "sex", "mean pitch Hz", "source"),
+        [
+            (
+                printable(one.name),
+                f"{one.seconds / 60:.1f}",
+                printable(one.sex) or "–",
+                f"{one.pitch_hz:.0f}",
+                printable(one.source),
+            )
+            for one in shown
+        ],
+    )
+    if len(shown) < len(known):
+        ui.say(f"and {len(known) - len(shown)} with less than a minute of speech (--speakers lists them)")
 
 
 @models.command("path")

@@ -19,6 +19,7 @@ from vqcli.data.dataset import Dataset
 from vqcli.data.sources import Source, open_sources
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation import metrics, picture_codecs
+from vqcli.nets.sampling import BATCH
 from vqcli.nets.vqvae2d import from_pixels
 from vqcli.priors import PriorInfo
 from vqcli.zoo import LoadedModel
@@ -236,7 +237,7 @@ def pixelcnn_cost(
     if not len(kept):
         raise UsageError("the pixelcnn prior knows none of these classes", f"known: {', '.join(info.classes)}")
     nats, codes_each = 0.0, 0
-    for part in np.array_split(kept, -(-len(kept) // generate.BATCH)):
+    for part in np.array_split(kept, -(-len(kept) // BATCH)):
         codes = codes_of(model, batch.pixels[part])
         label = torch.from_numpy(numbers[part]).to(model.device) if net.labels else None
         nats += float(net.loss(codes, label)) * len(part)

@@ -7,19 +7,20 @@ remain. Convolutions are products of windows by matrices that stream from the ca
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vqcli.kernels import batches
+from vqcli.kernels.batches import Request, Steps, settle, wanted
 from vqcli.kernels.compiled import compiled
-from vqcli.kernels.drawing import draw
 from vqcli.kernels.gate import gate
 from vqcli.kernels.product import add_product, aligned, padded, panels
 from vqcli.nets.pixelcnn import REACH, PixelCNN
-from vqcli.nets.sampling import AS_LEARNED, Sampling, check_request
+from vqcli.nets.sampling import AS_LEARNED, Sampling
 
 
 class Weights(NamedTuple):
@@ -231,50 +232,26 @@ def _head(net: Weights, state: State, g: int) -> None:
 
 
 @compiled
-def _row(
-    net: Weights,
-    state: State,
-    label: np.ndarray,
-    i: int,
-    codes: np.ndarray,
-    keep: np.ndarray,
-    uniforms: np.ndarray,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    guidance: float,
-    recorded: np.ndarray,
-) -> None:
-    """Draw row i into codes [B, G, H, W]; under guidance, states B .. 2 B - 1 are the same without their labels.
-
-    recorded [B, G, K, H, W], or of size 0, takes the logits.
-    """
-    B, G, _, W = codes.shape
-    record = recorded.size > 0
-    _vertical(net, state, label, i)
-    for j in range(W):
-        _horizontal(net, state, j)
-        for g in range(G):
-            if record or not keep[:, g, i, j].all():
-                _head(net, state, g)
-                for b in range(B):
-                    logits = state.logits[b, : net.sizes[g]]
-                    if guidance != 1:
-                        free = state.logits[B + b]
-                        for k in range(len(logits)):
-                            logits[k] = free[k] + guidance * (logits[k] - free[k])
-                    if record:
-                        recorded[b, g, : len(logits), i, j] = logits
-                    if not keep[b, g, i, j]:
-                        codes[b, g, i, j] = draw(logits, uniforms[b, g, i, j], temperature, top_k, top_p, state.p)
-            for b in range(len(state.gated)):
-                row = net.offsets[g] + codes[b % B, g, i, j]
-                seen = state.embedded[b, REACH, j + REACH]
-                if g == 0:
-                    seen[:] = np.float32(0)
-                _add(seen, net.embedding[row])
-                if g + 1 < G:
-                    _add(state.features[b], net.within[row])
+def _rows(net: Weights, state: State, request: Request, begin: int, end: int) -> None:
+    """Draw rows begin .. end - 1; under guidance, states B .. 2 B - 1 are the same without their labels."""
+    (B, G, _), W = request.codes.shape, state.across.shape[2]
+    for i in range(begin, end):
+        _vertical(net, state, request.label, i)
+        for j in range(W):
+            _horizontal(net, state, j)
+            p = i * W + j
+            for g in range(G):
+                if wanted(request, g, p):
+                    _head(net, state, g)
+                    settle(request, g, p, state.logits, net.sizes[g], state.p)
+                for b in range(len(state.gated)):
+                    row = net.offsets[g] + request.codes[b % B, g, p]
+                    seen = state.embedded[b, REACH, j + REACH]
+                    if g == 0:
+                        seen[:] = np.float32(0)
+                    _add(seen, net.embedding[row])
+                    if g + 1 < G:
+                        _add(state.features[b], net.within[row])
 
 
 def sample(
@@ -290,55 +267,14 @@ def sample(
 
     What a sample becomes does not depend on the others in its batch.
     """
-    check_request(packed.net, codes, keep, uniforms, label, sampling.guidance)
-    return _run(packed, codes, keep, uniforms, label, sampling, report, np.zeros((0,) * 5, np.float32))
+    start = partial(_start, packed.weights, codes.shape[-1])
+    return batches.sample(packed.net, start, 1, codes, keep, uniforms, label, sampling, report)
 
 
 def logits_of(packed: Packed, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Logits float32 [B, G, K, H, W] of given codes, by the steps of `sample`; equal to those of the net."""
-    B, G, H, W = codes.shape
-    keep, uniforms = np.ones(codes.shape, bool), np.zeros(codes.shape)
-    check_request(packed.net, codes, keep, uniforms, label, guidance=1)
-    recorded = np.full((B, G, max(packed.net.codebook_sizes), H, W), -np.inf, np.float32)
-    _run(packed, codes, keep, uniforms, label, AS_LEARNED, None, recorded)
-    return recorded
+    return batches.logits_of(packed.net, partial(_start, packed.weights, codes.shape[-1]), 1, codes, label)
 
 
-def _run(
-    packed: Packed,
-    codes: np.ndarray,
-    keep: np.ndarray,
-    uniforms: np.ndarray,
-    label: np.ndarray | None,
-    sampling: Sampling,
-    report: Callable[[float], None] | None,
-    recorded: np.ndarray,
-) -> np.ndarray:
-    net, weights = packed
-    codes = np.array(codes, np.int64, order="C")  # a copy, to be drawn into
-    keep, uniforms = np.ascontiguousarray(keep), np.ascontiguousarray(uniforms, np.float64)
-    B, _, H, W = codes.shape
-    if codes.size == 0:
-        return codes
-    no_label = np.full(B, net.labels if net.unlabelled else 0, np.int64)
-    label = no_label if label is None else label.astype(np.int64)
-    settings = (float(sampling.temperature), int(sampling.top_k), float(sampling.top_p), float(sampling.guidance))
-    count = min(B, torch.get_num_threads())
-    parts = [slice(B * n // count, B * (n + 1) // count) for n in range(count)]
-    guided = sampling.guidance != 1
-    labels = [np.concatenate([label[part], no_label[part]]) if guided else label[part] for part in parts]
-    states = [_state(weights, len(part_labels), W) for part_labels in labels]
-
-    def draw_row(n: int, i: int) -> None:
-        part = (codes[parts[n]], keep[parts[n]], uniforms[parts[n]])
-        _row(weights, states[n], labels[n], i, *part, *settings, recorded[parts[n]])
-
-    with ThreadPoolExecutor(count) as pool:
-        for i in range(H):
-            if count == 1:
-                draw_row(0, i)
-            else:
-                list(pool.map(draw_row, range(count), [i] * count))
-            if report:
-                report((i + 1) / H)
-    return codes
+def _start(weights: Weights, W: int, request: Request) -> Steps:
+    return partial(_rows, weights, _state(weights, len(request.label), W), request)

@@ -8,7 +8,7 @@ layer with a dilation of 8 or more looks back at is known so long before.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcli.kernels.batches import parts_of, threads
 from vqcli.kernels.compiled import compiled
 from vqcli.kernels.drawing import draw
 from vqcli.kernels.gate import gate
@@ -293,24 +294,20 @@ def _run(
         codes[:, :given] = forced
     if codes.size == 0:
         return codes
-    count = min(B, torch.get_num_threads())
-    parts = [slice(B * n // count, B * (n + 1) // count) for n in range(count)]
+    parts = parts_of(B)
     states = [_state(net, part.stop - part.start) for part in parts]
     steps = block_steps(net.stride)
 
-    def draw_block(n: int, first: int, table: np.ndarray) -> None:
+    def draw_block(first: int, table: np.ndarray, n: int) -> None:
         part = parts[n]
         arguments = (weights, states[n], np.ascontiguousarray(table[:, :, part]), net.stride, first)
         _block(*arguments, codes[part], given, uniforms[part], temperature, recorded[part])
 
-    with ThreadPoolExecutor(count) as pool:
+    with threads(len(parts)) as each:
         for step in range(0, local.shape[2], steps):
             table = _table(net, local[:, :, step : step + steps], speaker)
             first = step * net.stride
-            if count == 1:
-                draw_block(0, first, table)
-            else:
-                list(pool.map(draw_block, range(count), [first] * count, [table] * count))
+            each(partial(draw_block, first, table))
             if report:
                 report((first + len(table) * net.stride) / T)
     return codes

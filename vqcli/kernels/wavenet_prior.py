@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vqcli.kernels import batches
+from vqcli.kernels.batches import Request, Steps, settle, wanted
 from vqcli.kernels.compiled import compiled
-from vqcli.kernels.drawing import draw
 from vqcli.kernels.gate import gate
 from vqcli.kernels.product import add_product, aligned, padded, panels
-from vqcli.nets.sampling import AS_LEARNED, Sampling, check_request
+from vqcli.nets.sampling import AS_LEARNED, Sampling
 from vqcli.nets.wavenet_prior import WaveNetPrior
 
 REPORT = 20  # positions between reports
@@ -202,45 +203,19 @@ def _head(net: Weights, state: State, g: int) -> None:
 
 
 @compiled
-def _positions(
-    net: Weights,
-    state: State,
-    begin: int,
-    end: int,
-    codes: np.ndarray,
-    keep: np.ndarray,
-    uniforms: np.ndarray,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    guidance: float,
-    recorded: np.ndarray,
-) -> None:
-    """Draw positions begin .. end - 1 of codes [B, G, T]; under guidance, states B .. 2 B - 1 have no label.
-
-    recorded [B, G, K, T], or of size 0, takes the logits.
-    """
-    B, G, _ = codes.shape
-    record = recorded.size > 0
+def _positions(net: Weights, state: State, request: Request, begin: int, end: int) -> None:
+    """Draw positions begin .. end - 1; under guidance, states B .. 2 B - 1 have no label."""
+    B, G, _ = request.codes.shape
     for t in range(begin, end):
         _stack_step(net, state, t)
         state.told[:] = np.float32(0)
         state.h[:] = np.float32(0)
         for g in range(G):
-            if record or not keep[:, g, t].all():
+            if wanted(request, g, t):
                 _head(net, state, g)
-                for b in range(B):
-                    logits = state.logits[b, : net.sizes[g]]
-                    if guidance != 1:
-                        free = state.logits[B + b]
-                        for k in range(len(logits)):
-                            logits[k] = free[k] + guidance * (logits[k] - free[k])
-                    if record:
-                        recorded[b, g, : len(logits), t] = logits
-                    if not keep[b, g, t]:
-                        codes[b, g, t] = draw(logits, uniforms[b, g, t], temperature, top_k, top_p, state.p)
+                settle(request, g, t, state.logits, net.sizes[g], state.p)
             for b in range(len(state.h)):
-                row = net.offsets[g] + codes[b % B, g, t]
+                row = net.offsets[g] + request.codes[b % B, g, t]
                 _add(state.h[b], net.embedding[row])
                 if g + 1 < G:
                     _add(state.told[b], net.within[row])
@@ -259,55 +234,14 @@ def sample(
 
     What a sample becomes does not depend on the others in its batch.
     """
-    check_request(packed.net, codes, keep, uniforms, label, sampling.guidance, "T")
-    return _run(packed, codes, keep, uniforms, label, sampling, report, np.zeros((0,) * 4, np.float32))
+    start = partial(_start, packed)
+    return batches.sample(packed.net, start, REPORT, codes, keep, uniforms, label, sampling, report)
 
 
 def logits_of(packed: Packed, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Logits float32 [B, G, K, T] of given codes, by the steps of `sample`; equal to those of the net."""
-    B, G, T = codes.shape
-    keep, uniforms = np.ones(codes.shape, bool), np.zeros(codes.shape)
-    check_request(packed.net, codes, keep, uniforms, label, 1, "T")
-    recorded = np.full((B, G, max(packed.net.codebook_sizes), T), -np.inf, np.float32)
-    _run(packed, codes, keep, uniforms, label, AS_LEARNED, None, recorded)
-    return recorded
+    return batches.logits_of(packed.net, partial(_start, packed), REPORT, codes, label)
 
 
-def _run(
-    packed: Packed,
-    codes: np.ndarray,
-    keep: np.ndarray,
-    uniforms: np.ndarray,
-    label: np.ndarray | None,
-    sampling: Sampling,
-    report: Callable[[float], None] | None,
-    recorded: np.ndarray,
-) -> np.ndarray:
-    net, weights = packed
-    codes = np.array(codes, np.int64, order="C")  # a copy, to be drawn into
-    keep, uniforms = np.ascontiguousarray(keep), np.ascontiguousarray(uniforms, np.float64)
-    B, _, T = codes.shape
-    if codes.size == 0:
-        return codes
-    no_label = np.full(B, net.labels, np.int64)
-    label = no_label if label is None else label.astype(np.int64)
-    settings = (float(sampling.temperature), int(sampling.top_k), float(sampling.top_p), float(sampling.guidance))
-    count = min(B, torch.get_num_threads())
-    parts = [slice(B * n // count, B * (n + 1) // count) for n in range(count)]
-    guided = sampling.guidance != 1
-    labels = [np.concatenate([label[part], no_label[part]]) if guided else label[part] for part in parts]
-    states = [_state(packed, part_labels) for part_labels in labels]
-
-    def draw_positions(n: int, begin: int) -> None:
-        part = (codes[parts[n]], keep[parts[n]], uniforms[parts[n]])
-        _positions(weights, states[n], begin, min(begin + REPORT, T), *part, *settings, recorded[parts[n]])
-
-    with ThreadPoolExecutor(count) as pool:
-        for begin in range(0, T, REPORT):
-            if count == 1:
-                draw_positions(0, begin)
-            else:
-                list(pool.map(draw_positions, range(count), [begin] * count))
-            if report:
-                report(min(begin + REPORT, T) / T)
-    return codes
+def _start(packed: Packed, request: Request) -> Steps:
+    return partial(_positions, packed.weights, _state(packed, request.label), request)

@@ -66,6 +66,7 @@ class PixelCNN(nn.Module):
     unlabelled      also learn to do without the label: it is left out at random in training, and may be None
     """
 
+    GRID = ("H", "W")  # of the codes, after batch and groups
     UNLABELLED_SHARE = 0.1  # of the items in training
 
     def __init__(

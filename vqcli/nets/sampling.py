@@ -2,13 +2,16 @@
 
 The vertical stack does not see its own row, so it runs once a row, for the whole row. What the horizontal stack saw
 further left is kept. `vqcli.kernels.pixelcnn.sample` is the same for a CPU, compiled.
+
+What does not depend on the net comes first, and serves vqcli.nets.wavenet_prior too: the settings, the check of a
+request, one draw, and the codes while they are drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +23,10 @@ from vqcli.nets.pixelcnn import REACH, PixelCNN, gate
 
 if TYPE_CHECKING:
     from vqcli.nets.wavenet_prior import WaveNetPrior
+
+    Prior: TypeAlias = PixelCNN | WaveNetPrior
+
+BATCH = 16  # samples drawn side by side: more gain nothing on a CPU, and keep the progress from moving
 
 # A draw below 1 by no less than this stays below the total of the probabilities when multiplied by it.
 LARGEST_DRAW = 1 - 2.0**-52
@@ -56,16 +63,16 @@ AS_LEARNED = Sampling()
 
 
 def check_request(
-    net: PixelCNN | WaveNetPrior,
+    net: Prior,
     codes: np.ndarray,
     keep: np.ndarray,
     uniforms: np.ndarray,
     label: np.ndarray | None,
     guidance: float,
-    grid: str = "H, W",
 ) -> None:
-    """Raise ValueError unless these are arguments of `sample` for codes on such a grid."""
-    G, dims = len(net.codebook_sizes), 2 + len(grid.split(","))
+    """Raise ValueError unless these are arguments of `sample`."""
+    G, grid = len(net.codebook_sizes), ", ".join(net.GRID)
+    dims = 2 + len(net.GRID)
     if codes.ndim != dims or codes.shape[1] != G or not codes.shape == keep.shape == uniforms.shape:
         raise ValueError(
             f"codes {codes.shape}, keep {keep.shape} and uniforms {uniforms.shape} are not [B, {G}, {grid}]"
@@ -83,6 +90,28 @@ def check_request(
         raise ValueError(f"label is not [{B}] of 0 .. {net.labels - 1}")
     if guidance != 1 and (label is None or not net.unlabelled):
         raise ValueError("guidance needs a label, and a net that has learned to do without")
+
+
+def in_batches(
+    sampler: Callable[..., np.ndarray],
+    codes: np.ndarray,
+    keep: np.ndarray,
+    uniforms: np.ndarray,
+    label: np.ndarray | None,
+    sampling: Sampling,
+    report: Callable[[float], None],
+) -> np.ndarray:
+    """As `sample` of all codes, by such a function without its net, BATCH after BATCH."""
+    parts, count = [], len(codes)
+    for first in range(0, count, BATCH):
+        part = slice(first, first + BATCH)
+
+        def done(share: float, first: int = first) -> None:
+            report((first + share * min(BATCH, count - first)) / count)
+
+        labels = None if label is None else label[part]
+        parts.append(sampler(codes[part], keep[part], uniforms[part], labels, sampling, done))
+    return np.concatenate(parts)
 
 
 def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
@@ -106,6 +135,70 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     return torch.searchsorted(share, mark, right=True)[:, 0]
 
 
+class Drawing:
+    """Codes while they are drawn, position by position, group by group: what the samplers in torch share.
+
+    The arguments are those of `sample`, checked; `recording` keeps all logits. A place is i, j on a grid, t in time.
+
+    codes     int64 [B, G, *grid] on the device of the net, drawn as far as `settle` came
+    labels    int64 [B]; under guidance [2 B], all once more without the label
+    recorded  float32 [B, G, K, *grid], or of size 0
+    """
+
+    def __init__(
+        self,
+        net: Prior,
+        codes: np.ndarray,
+        keep: np.ndarray,
+        uniforms: np.ndarray,
+        label: np.ndarray | None,
+        sampling: Sampling,
+        recording: bool = False,
+    ) -> None:
+        check_request(net, codes, keep, uniforms, label, sampling.guidance)
+        device = net.embedding.weight.device
+        self.exact = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+        self.codes = torch.tensor(codes, dtype=torch.int64, device=device)
+        self.open = torch.tensor(~keep, device=device)
+        self.some_open = np.any(~keep, axis=0)
+        self.uniforms = torch.tensor(uniforms, dtype=torch.float64, device=self.exact)
+        self.sampling, self.recording = sampling, recording
+        self.times = 1 if sampling.guidance == 1 else 2
+        (B, G, *grid), K = codes.shape, max(net.codebook_sizes)
+        free = torch.full((B,), net.labels)
+        labels = free if label is None else torch.tensor(label, dtype=torch.int64)
+        self.labels = torch.cat([labels, free][: self.times]).to(device)
+        self.offsets = torch.tensor(net.offsets[:-1], device=device)
+        self.recorded = torch.full((B, G, K, *grid) if recording else (0,), -torch.inf)
+
+    @classmethod
+    def of_given(cls, net: Prior, codes: np.ndarray, label: np.ndarray | None) -> Drawing:
+        """All codes stay as they are, and their logits are recorded."""
+        return cls(net, codes, np.ones(codes.shape, bool), np.zeros(codes.shape), label, AS_LEARNED, recording=True)
+
+    def wants(self, g: int, *place: int) -> bool:
+        """Whether logits of group g at a place are of use."""
+        return self.recording or bool(self.some_open[g, *place])
+
+    def settle(self, logits: Tensor, g: int, *place: int) -> None:
+        """Draw the codes of group g at a place from logits [B, K], twice B under guidance."""
+        at: tuple[slice | int, ...] = (slice(None), g, *place)
+        logits = logits.float()
+        if self.times == 2:
+            given, free = logits.chunk(2)
+            logits = free + self.sampling.guidance * (given - free)
+        if self.recording:
+            codes: tuple[slice | int, ...] = (slice(None), g, slice(logits.shape[1]), *place)
+            self.recorded[codes] = logits
+        code = draw(logits.to(self.exact), self.uniforms[at], self.sampling).to(self.codes.device)
+        self.codes[at] = torch.where(self.open[at], code, self.codes[at])
+
+    def rows(self, *place: int) -> Tensor:
+        """Rows of all groups' codes at a place in the net's table: [B, G], twice B under guidance."""
+        at: tuple[slice | int, ...] = (slice(None), slice(None), *place)
+        return (self.codes[at] + self.offsets).repeat(self.times, 1)
+
+
 @torch.no_grad()
 def sample(
     net: PixelCNN,
@@ -122,68 +215,39 @@ def sample(
     label     int64 [B] or None
     report    is told the share that is done, 0 .. 1, after each row
     """
-    check_request(net, codes, keep, uniforms, label, sampling.guidance)
-    if codes.size == 0:
-        return codes.copy()
-    drawn, _ = _run(net, codes, keep, uniforms, label, sampling, report, record=False)
-    return drawn
+    drawing = Drawing(net, codes, keep, uniforms, label, sampling)
+    _run(net, drawing, report)
+    return drawing.codes.cpu().numpy()
 
 
 @torch.no_grad()
 def logits_of(net: PixelCNN, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Logits float32 [B, G, K, H, W] of given codes, by the steps of `sample`; equal to those of the net."""
-    keep, uniforms = np.ones(codes.shape, bool), np.zeros(codes.shape)
-    check_request(net, codes, keep, uniforms, label, guidance=1)
-    _, logits = _run(net, codes, keep, uniforms, label, AS_LEARNED, None, record=True)
-    return logits
+    drawing = Drawing.of_given(net, codes, label)
+    _run(net, drawing, None)
+    return drawing.recorded.numpy()
 
 
-def _run(
-    net: PixelCNN,
-    codes: np.ndarray,
-    keep: np.ndarray,
-    uniforms: np.ndarray,
-    label: np.ndarray | None,
-    sampling: Sampling,
-    report: Callable[[float], None] | None,
-    record: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    device = net.embedding.weight.device
-    exact = torch.device("cpu") if device.type == "mps" else device  # which has no float64
-    drawn = torch.tensor(codes, dtype=torch.int64, device=device)
-    wanted = torch.tensor(~keep, device=device)
-    some_wanted = np.any(~keep, axis=0)
-    u = torch.tensor(uniforms, dtype=torch.float64, device=exact)
-    B, _, H, W = codes.shape
-    guided = sampling.guidance != 1
-    free = torch.full((B,), net.labels)
-    labels = free if label is None else torch.tensor(label, dtype=torch.int64)
-    labels = torch.cat([labels, free]) if guided else labels  # once more without the label
-    steps = Steps(net, labels.to(device), W)
-    recorded = torch.full((*codes.shape[:2], max(net.codebook_sizes), H, W) if record else (0,), -torch.inf)
+def _run(net: PixelCNN, drawing: Drawing, report: Callable[[float], None] | None) -> None:
+    *_, H, W = drawing.codes.shape
+    if not drawing.codes.numel():
+        return
+    steps = Steps(net, drawing.labels, W)
     for i in range(H):
         steps.begin_row()
         for j in range(W):
             x = steps.features(j)  # (B, C), twice B under guidance
             seen = torch.zeros_like(x)
             for g, head in enumerate(net.heads):
-                if record or some_wanted[g, i, j]:
-                    logits = _at_one_place(head[2], F.relu(_at_one_place(head[0], x))).float()
-                    if guided:
-                        given, free = logits.chunk(2)
-                        logits = free + sampling.guidance * (given - free)
-                    if record:
-                        recorded[:, g, : logits.shape[1], i, j] = logits
-                    code = draw(logits.to(exact), u[:, g, i, j], sampling).to(device)
-                    drawn[:, g, i, j] = torch.where(wanted[:, g, i, j], code, drawn[:, g, i, j])
-                row = (drawn[:, g, i, j] + net.offsets[g]).repeat(1 + guided)
+                if drawing.wants(g, i, j):
+                    drawing.settle(_at_one_place(head[2], F.relu(_at_one_place(head[0], x))), g, i, j)
+                row = drawing.rows(i, j)[:, g]
                 seen += net.embedding(row)
                 if g + 1 < len(net.heads):
                     x = x + net.within(row)
             steps.see(j, seen)
         if report:
             report((i + 1) / H)
-    return drawn.cpu().numpy(), recorded.numpy()
 
 
 def _at_one_place(conv: Any, x: Tensor) -> Tensor:

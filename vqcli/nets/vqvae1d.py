@@ -111,10 +111,6 @@ class SpeechVQVAE(nn.Module):
         self.codebook_sizes = first + (K,) * (books - 1)
         self.encoder = MelEncoder(frames, width, blocks, dim)
         self.decoder = HarmonicDecoder(dim, voice_dim, frames, decoder_width, decoder_blocks)
-        # says in training what the codes should tell, before the decoder has learned to listen
-        self.spectra = nn.Sequential(
-            nn.Conv1d(dim, width, 3, padding=1), Blocks(1, width), nn.Conv1d(width, frames * mel.BANDS, 1)
-        )
         self.voices = nn.Embedding(speakers, voice_dim)
         nn.init.normal_(self.voices.weight, std=0.3)
         self.guess = nn.Sequential(nn.Linear(voice.SIZE, 128), nn.GELU(), nn.Linear(128, voice_dim))
@@ -181,13 +177,11 @@ class SpeechVQVAE(nn.Module):
     def forward(
         self, z_e: Tensor, f0: Tensor | None, levels: int, voices: tuple[Tensor, Tensor]
     ) -> tuple[tuple[Tensor, Tensor] | None, Tensor, Quantized]:
-        """Envelopes for the decoder's frames f0 [B, T] Hz (None without), predicted spectra [B, bands, T], and what was
-        quantized."""
+        """Envelopes for the decoder's frames f0 [B, T] Hz (None without), z_q [B, dim, P] as the decoder has it, and
+        what was quantized."""
         quantized = self.quantizer(z_e, levels=self.books(levels))
         z_q = jitter(quantized.z_q, self.jitter) if self.training else quantized.z_q
-        B, _, P = z_q.shape
-        spectra = self.spectra(z_q).float().view(B, self.frames, mel.BANDS, P).permute(0, 2, 3, 1).flatten(2)
-        return None if f0 is None else self.decoder.envelopes(z_q, f0, *voices), spectra, quantized
+        return None if f0 is None else self.decoder.envelopes(z_q, f0, *voices), z_q, quantized
 
     @torch.no_grad()
     def decode(self, codes: Tensor, phases: Tensor, f0: Tensor, noise: Tensor, voices: tuple[Tensor, Tensor]) -> Tensor:
@@ -210,7 +204,10 @@ def excitation(pitch_codes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class WaveEncoder(nn.Module):
-    """Strided convolutions with a window of twice the stride, ReLU between (section 4.3): wave [B, 1, N] -> z_e."""
+    """Strided convolutions with a window of twice the stride, ReLU between (section 4.3): wave [B, 1, N] -> z_e.
+
+    The latents are normalised over the batch (as the report does on MNIST).
+    """
 
     def __init__(self, strides: Sequence[int], width: int, dim: int) -> None:
         super().__init__()
@@ -220,12 +217,14 @@ class WaveEncoder(nn.Module):
         )
         self.strides = tuple(strides)
         self.out = nn.Conv1d(width, dim, 3, padding=1)
+        # a WaveNet does well without codes for long, and the latents that no one asks for shrink to a point
+        self.norm = nn.BatchNorm1d(dim, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         for stride, conv in zip(self.strides, self.convs, strict=True):
             x = F.relu(conv(F.pad(x, (stride // 2, stride - stride // 2))))
         with torch.autocast(x.device.type, enabled=False):  # the last step sets the precision of the codes
-            return F.conv1d(x.float(), self.out.weight, self.out.bias, padding=1)
+            return self.norm(F.conv1d(x.float(), self.out.weight, self.out.bias, padding=1))
 
 
 class WaveVQVAE(nn.Module):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.nets.sampling import AS_LEARNED, Sampling, check_request, draw
+from vqcli.nets.sampling import AS_LEARNED, Drawing, Sampling
 from vqcli.nets.wavenet import GatedStack
 
 
@@ -31,6 +31,7 @@ class WaveNetPrior(nn.Module):
     dropout                   share of channels left out in training, before the stack and before the heads
     """
 
+    GRID = ("T",)  # of the codes, after batch and groups
     UNLABELLED_SHARE = 0.1  # of the items in training
 
     def __init__(
@@ -176,62 +177,32 @@ def sample(
     label     int64 [B] or None
     report    is told the share that is done, 0 .. 1
     """
-    check_request(net, codes, keep, uniforms, label, sampling.guidance, "T")
-    if codes.size == 0:
-        return codes.copy()
-    drawn, _ = _run(net, codes, keep, uniforms, label, sampling, report, record=False)
-    return drawn
+    drawing = Drawing(net, codes, keep, uniforms, label, sampling)
+    _run(net, drawing, report)
+    return drawing.codes.cpu().numpy()
 
 
 @torch.no_grad()
 def logits_of(net: WaveNetPrior, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Logits float32 [B, G, K, T] of given codes, by the steps of `sample`; equal to those of the net."""
-    keep, uniforms = np.ones(codes.shape, bool), np.zeros(codes.shape)
-    check_request(net, codes, keep, uniforms, label, 1, "T")
-    _, logits = _run(net, codes, keep, uniforms, label, AS_LEARNED, None, record=True)
-    return logits
+    drawing = Drawing.of_given(net, codes, label)
+    _run(net, drawing, None)
+    return drawing.recorded.numpy()
 
 
-def _run(
-    net: WaveNetPrior,
-    codes: np.ndarray,
-    keep: np.ndarray,
-    uniforms: np.ndarray,
-    label: np.ndarray | None,
-    sampling: Sampling,
-    report: Callable[[float], None] | None,
-    record: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    device = net.embedding.weight.device
-    exact = torch.device("cpu") if device.type == "mps" else device  # which has no float64
-    drawn = torch.tensor(codes, dtype=torch.int64, device=device)
-    wanted = torch.tensor(~keep, device=device)
-    some_wanted = np.any(~keep, axis=0)
-    u = torch.tensor(uniforms, dtype=torch.float64, device=exact)
-    B, G, T = codes.shape
-    guided = sampling.guidance != 1
-    free = torch.full((B,), net.labels)
-    labels = free if label is None else torch.tensor(label, dtype=torch.int64)
-    labels = (torch.cat([labels, free]) if guided else labels).to(device)  # once more without the label
-    condition = net.condition(labels, len(labels), device) if net.labels else None
-    steps = Steps(net, condition, len(labels))
-    recorded = torch.full((B, G, max(net.codebook_sizes), T) if record else (0,), -torch.inf)
+def _run(net: WaveNetPrior, drawing: Drawing, report: Callable[[float], None] | None) -> None:
+    _, G, T = drawing.codes.shape
+    if not drawing.codes.numel():
+        return
+    labels = drawing.labels
+    steps = Steps(net, net.condition(labels, len(labels), labels.device), len(labels))
     for t in range(T):
-        told = torch.zeros((), device=device)
+        told = torch.zeros((), device=labels.device)
         for g, x in enumerate(steps.inner()):
-            if record or some_wanted[g, t]:
-                logits = net.outer[g](F.relu(x + told)).float()
-                if guided:
-                    given, free = logits.chunk(2)
-                    logits = free + sampling.guidance * (given - free)
-                if record:
-                    recorded[:, g, : logits.shape[1], t] = logits
-                code = draw(logits.to(exact), u[:, g, t], sampling).to(device)
-                drawn[:, g, t] = torch.where(wanted[:, g, t], code, drawn[:, g, t])
+            if drawing.wants(g, t):
+                drawing.settle(net.outer[g](F.relu(x + told)), g, t)
             if g + 1 < G:
-                row = drawn[:, g, t] + net.offsets[g]
-                told = told + net.within(row).repeat(1 + guided, 1)
-        steps.see(net.rows(drawn[:, :, t]).repeat(1 + guided, 1))
+                told = told + net.within(drawing.rows(t)[:, g])
+        steps.see(drawing.rows(t))
         if report and (t % 10 == 9 or t + 1 == T):
             report((t + 1) / T)
-    return drawn.cpu().numpy(), recorded.numpy()

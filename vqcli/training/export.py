@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vqcli import priors, tiles, zoo
+from vqcli import priors, tiles, weights, zoo
 from vqcli.coders import prior, statistics
 from vqcli.coders.prior_net import Net
 from vqcli.coders.sequence_net import SequenceNet
@@ -130,7 +130,7 @@ def _export_prior(
         assert not isinstance(net, SequenceNet)
         description["measured"] = _bits_per_code(task, dataset, validation, net)
     if net is None:
-        tensors = priors.half(task.prior.state_dict().items())
+        tensors = weights.packed(task.prior.state_dict(), task.recipe.model.eight_bits)
     else:
         tensors = {name: torch.from_numpy(array) for name, array in net.arrays().items()}
     priors.save(folder, tensors, description)

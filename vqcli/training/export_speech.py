@@ -40,6 +40,8 @@ def export(
         "groups": group_names(task.model),
         "speakers": [dataclasses.asdict(each) for each in task.speakers],
     }
+    if isinstance(task, FinishTask):  # the whole way of these weights
+        description |= {key: description[key] + value for key, value in task.before.items()}
     # the codes to be counted come from the weights as they are shipped, in float16
     info = zoo.save(folder, task.model, None, description)
     model = zoo.load(info, "cpu")

@@ -7,6 +7,7 @@ import copy
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vqcli import zoo
@@ -36,6 +37,7 @@ class FinishTask(Task):
         if [speaker["name"] for speaker in codec.info.description["speakers"]] != list(clips.classes):
             raise UsageError(f"the speakers of these clips are not those of {codec.info.name}", "give the same data")
         self.arguments, self.speakers = codec.info.description["arguments"], clips.speakers()
+        self.before = {key: codec.info.description.get(key, 0) for key in ("steps", "trained_seconds")}
         self.model = copy.deepcopy(codec.net)
         if recipe.speech.settle:
             settle(self.model, clips)
@@ -69,8 +71,19 @@ class FinishTask(Task):
         judged = self.adversary.without_learning(every, whose)
         fooling = fooling_loss(judged)
         matching = matching_loss(real, [(score[:B], [h[:B] for h in inner]) for score, inner in judged])
+        words = self._lost_words(samples[: len(converted)], converted)
         value = options.sound * sound + weights.fooling * fooling + weights.matching * matching + own
-        return Loss(value, {"sound": sound, "fooling": fooling, "matching": matching, "adversary": own})
+        terms = {"sound": sound, "fooling": fooling, "matching": matching, "words": words, "adversary": own}
+        return Loss(value + weights.words * words, terms)
+
+    def _lost_words(self, samples: Tensor, converted: Tensor) -> Tensor:
+        """How far the latents of converted sounds [B, N] lie from those of the originals, beside their spread.
+
+        Both are normalised by what the crop itself sounds like: no one knows the profile of the converted clip.
+        """
+        wanted, found = (self.model.latents(x, crop_profile(self.model.log_mel(x))) for x in (samples, converted))
+        wanted = wanted.detach()
+        return F.mse_loss(found, wanted) / wanted.var().clamp(min=1e-4)
 
     def _converted(
         self, books: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor, count: int
@@ -91,3 +104,9 @@ class FinishTask(Task):
         books = self.model.quantizer.codes(self.model.latents(samples, profile))
         converted, _ = self._converted(books, pitch, profile, labels, len(samples))
         return pictures(samples), pictures(converted)
+
+
+def crop_profile(spectra: Tensor) -> Tensor:
+    """What a profile (media/voice.py) says of spectra, [B, SIZE], for log-mel spectra [B, bands, T] of a crop alone."""
+    spread = spectra.var(2).clamp(min=0.05).sqrt()
+    return F.pad(torch.cat([spectra.mean(2), spread], 1), (0, 3))

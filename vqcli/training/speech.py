@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqcli import zoo
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.media import mel
 from vqcli.nets import ranks
+from vqcli.nets.convnext import Blocks
 from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE, excitation
 from vqcli.recipe import Recipe
 from vqcli.training.clusters import Clusters, masked
@@ -30,6 +31,11 @@ class SpeechTask(Task):
         super().__init__(recipe, model.quantizer.codebook_sizes[:1])
         self.model, self.speakers = model, clips.speakers()
         model.registers.copy_(torch.log(torch.tensor([speaker.pitch_hz for speaker in self.speakers])))
+        # says what the codes should tell, before the decoder has learned to listen
+        width, bands = recipe.model.arguments.get("width", 192), model.frames * mel.BANDS
+        self.spectra = nn.Sequential(
+            nn.Conv1d(model.quantizer.dim, width, 3, padding=1), Blocks(1, width), nn.Conv1d(width, bands, 1)
+        )
         self.distance = SpectralDistance()
         told = recipe.speech.clusters
         self.clusters = None
@@ -75,8 +81,8 @@ class SpeechTask(Task):
         z_e = model.encoder(masked(heard, share))
         # what is not rendered costs a third: the encoder learns from clusters and spectra too
         silent = self.training and float(torch.rand(())) >= options.sound_share
-        envelopes, predicted, quantized = model(z_e, None if silent else f0, levels, speaking)
-        features = F.mse_loss(predicted, clean)
+        envelopes, z_q, quantized = model(z_e, None if silent else f0, levels, speaking)
+        features = F.mse_loss(self._spectra(z_q), clean)
         value = options.features * features + sum(quantized.losses.values())
         terms = {"features": features, **quantized.losses}
         if envelopes is not None:
@@ -89,6 +95,11 @@ class SpeechTask(Task):
                 terms["clusters"] = self.clusters.loss(z_e, quantized.z_q, named_clusters)
                 value = value + options.clusters.weight * terms["clusters"]
         return Loss(value, terms, quantized.codes[:, :1] if self.training else None)
+
+    def _spectra(self, z_q: Tensor) -> Tensor:
+        """Normalised log-mel spectra [B, bands, P * frames] predicted from latents [B, dim, P]."""
+        B, _, P = z_q.shape
+        return self.spectra(z_q).float().view(B, -1, mel.BANDS, P).permute(0, 2, 3, 1).flatten(2)
 
     def show(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Spectrograms of crops and of what the codes of all levels make of them."""
