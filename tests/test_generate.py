@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import generate, priors, zoo
+from vqcli import generate, priors, weights, zoo
 from vqcli.errors import ModelError, UnknownLabel, UsageError
 from vqcli.nets.pixelcnn import PixelCNN
 from vqcli.nets.sampling import Sampling
@@ -24,7 +24,7 @@ def add_prior(model, **more):
         "recipe": {"data": {"crop": 32}},
         **more,
     }
-    return priors.save(model.info.folder, priors.half(PixelCNN(**arguments).state_dict().items()), description)
+    return priors.save(model.info.folder, weights.packed(PixelCNN(**arguments).state_dict()), description)
 
 
 @pytest.fixture(scope="module")

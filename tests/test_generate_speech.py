@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import generate, generate_speech, packing, priors, vqz, windows, zoo
+from vqcli import generate, generate_speech, packing, priors, vqz, weights, windows, zoo
 from vqcli.errors import ModelError, UnknownLabel, UsageError
 from vqcli.media import audio
 from vqcli.nets.sampling import Sampling
@@ -37,7 +37,7 @@ def add_prior(model, classes=SPEAKERS[:2], **arguments):
         "codec": model.info.digest.hex(),
         "classes": list(classes),
     }
-    return priors.save(model.info.folder, priors.half(net.state_dict().items()), description)
+    return priors.save(model.info.folder, weights.packed(net.state_dict()), description)
 
 
 @pytest.fixture(scope="module")

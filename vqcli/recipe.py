@@ -28,7 +28,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
 
     family: str
     arguments: dict[str, Any] = {}
-    eight_bits: tuple[str, ...] = ()  # parts whose matrices are stored with 8 bits a weight: half the file (weights.py)
+    eight_bits: list[str] = []  # parts whose matrices are stored with 8 bits a weight: half the file (weights.py)
 
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True):

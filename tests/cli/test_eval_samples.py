@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqcli import priors, zoo
+from vqcli import priors, weights, zoo
 from vqcli.data.shapes import Shapes
 from vqcli.media import image
 
@@ -24,7 +24,7 @@ def with_prior(make_model, tmp_path, monkeypatch):
         told = {"family": "pixelcnn", "arguments": arguments | {"unlabelled": True}, "classes": list(classes)}
         data = {"size": 16, "crop": 16, "batch": 8}
         told |= {"codec": made.info.digest.hex(), "recipe": {"data": data}}
-        priors.save(made.info.folder, priors.half(net.state_dict().items()), told)
+        priors.save(made.info.folder, weights.packed(net.state_dict()), told)
         monkeypatch.setenv("VQ_MODELS", str(tmp_path / "models"))
 
     return make
