@@ -42,6 +42,7 @@ def export(
     }
     if isinstance(task, FinishTask):  # the whole way of these weights
         description |= {key: description[key] + value for key, value in task.before.items()}
+        description["recipe"] |= {"description": task.what}  # it is still what it was before
     # the codes to be counted come from the weights as they are shipped, in float16
     info = zoo.save(folder, task.model, None, description)
     model = zoo.load(info, "cpu")

@@ -38,6 +38,7 @@ class FinishTask(Task):
             raise UsageError(f"the speakers of these clips are not those of {codec.info.name}", "give the same data")
         self.arguments, self.speakers = codec.info.description["arguments"], clips.speakers()
         self.before = {key: codec.info.description.get(key, 0) for key in ("steps", "trained_seconds")}
+        self.what = codec.info.description.get("recipe", {}).get("description", recipe.description)
         self.model = copy.deepcopy(codec.net)
         if recipe.speech.settle:
             settle(self.model, clips)
