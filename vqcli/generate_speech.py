@@ -18,7 +18,6 @@ from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.media import voice
 from vqcli.media.audio import Recording
 from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
-from vqcli.nets.vqvae1d import SpeechVQVAE
 from vqcli.packing import AudioCodes
 from vqcli.priors import PriorInfo
 from vqcli.tiles import Report, silent
@@ -139,7 +138,7 @@ def _begun(model: LoadedModel, names: Sequence[str | None], start: Recording | N
     if start is None:
         nothing = np.zeros((1, len(model.net.codebook_sizes), 0), np.uint16)
         level = (voice.LEVEL_DB,)
-        voices = {name: _voice(model, name) for name in names if name}
+        voices = {name: speaker.voice_of(model, speaker.find(model.info, name)) for name in names if name}
         return [AudioCodes(nothing, model.net.rate_hz, 0, 1, level, (voices[name],)) for name in names if name]
     if start.length_s > LONGEST_S:
         raise UsageError(f"a recording of {start.length_s:.0f} s is too long to go on from")
@@ -147,12 +146,6 @@ def _begun(model: LoadedModel, names: Sequence[str | None], start: Recording | N
     levels = model.net.levels
     begun = {name: speaker.convert(heard, name, model, levels=levels) if name else heard for name in set(names)}
     return [begun[name] for name in names]
-
-
-def _voice(model: LoadedModel, name: str) -> bytes:
-    """The voice of a speaker as files hold it."""
-    found = speaker.find(model.info, name)
-    return speaker.voice_of(model, found) if isinstance(model.net, SpeechVQVAE) else windows.row_bytes(found.row)
 
 
 def _draw(

@@ -69,8 +69,7 @@ Codes = TypeVar("Codes", ImageCodes, AudioCodes)
 
 def books(model: LoadedModel) -> tuple[tuple[int, ...], int]:
     """Codebook sizes of all groups (of one channel), and the number of levels that they part into."""
-    own: Any = model.net if model.info.modality == "audio" else model.net.quantizer
-    return own.codebook_sizes, own.levels
+    return model.net.codebook_sizes, model.net.levels
 
 
 def keep_levels(model: LoadedModel, codes: Codes, levels: int) -> Codes:

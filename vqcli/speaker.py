@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from vqcli import windows, zoo
+from vqcli import packing, windows, zoo
 from vqcli.errors import ModelError, UnknownLabel, UsageError, near_matches
 from vqcli.files import replacing
 from vqcli.media import audio
@@ -147,7 +147,7 @@ def convert(
     semitones  by which the melody is moved besides, -24 .. 24
     levels     residual levels kept: more than one bring the likeness of the source back
 
-    Raises UnknownLabel, ModelError, UsageError.
+    Raises UnknownLabel, ModelError, UsageError, BadFile for codes whose voice does not belong to the model.
     """
     if pitch not in PITCHES:
         raise UsageError(f"no pitch {pitch}", near_matches(pitch, PITCHES) or "target or keep")
@@ -155,23 +155,18 @@ def convert(
         raise UsageError(f"{semitones:g} semitones are not within -24 to 24")
     loaded = zoo.load(model, device) if isinstance(model, str) else model
     speaker = find(loaded.info, to)
-    codes = source if isinstance(source, AudioCodes) else listen(loaded, source, report)
-    net = loaded.net
-    if not isinstance(net, SpeechVQVAE):
-        return replace(codes, voice=tuple(windows.row_bytes(speaker.row) for _ in codes.voice))
-    stored = voice_of(loaded, speaker)
-    moved = codes.codes[:, : net.groups_of_level * levels].copy()
-    for channel, before in zip(moved, codes.voice, strict=True):
-        shift = semitones
-        if pitch == "target":
-            shift += 12 / np.log(2) * (_register(stored) - _register(before))
-        channel[1 : 1 + net.pitch_groups] = transposed(channel[1 : 1 + net.pitch_groups], shift)
+    codes = source if isinstance(source, AudioCodes) else windows.encode_audio(loaded, source, report)
+    codes = packing.keep_levels(loaded, codes, levels)
+    net, stored = loaded.net, voice_of(loaded, speaker)
+    moved = codes.codes.copy()
+    if isinstance(net, SpeechVQVAE):
+        target = windows.voice_of(loaded, stored)
+        for channel, before in zip(moved, codes.voice, strict=True):
+            shift = semitones
+            if pitch == "target":
+                shift += 12 / np.log(2) * (target.register - windows.voice_of(loaded, before).register)
+            channel[1 : 1 + net.pitch_groups] = transposed(channel[1 : 1 + net.pitch_groups], shift)
     return replace(codes, codes=moved, voice=tuple(stored for _ in codes.voice))
-
-
-def listen(model: LoadedModel, recording: Recording, report: Report = silent) -> AudioCodes:
-    """The codes of a recording, for several conversions."""
-    return windows.encode_audio(model, recording, report)
 
 
 def store(info: ModelInfo, speaker: Speaker, values: np.ndarray, *, force: bool = False) -> Path:
@@ -203,6 +198,8 @@ def _fitted(info: ModelInfo) -> list[Speaker]:
 
 def voice_of(model: LoadedModel, speaker: Speaker) -> bytes:
     """A speaker's voice as files hold it. Raises ModelError if the file of a fitted one is broken."""
+    if not isinstance(model.net, SpeechVQVAE):
+        return windows.row_bytes(speaker.row)
     if speaker.row < 0:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -225,8 +222,3 @@ def transposed(codes: np.ndarray, semitones: float) -> np.ndarray:
     hz = np.where(hz > 1.01 * tones.HIGHEST_HZ, hz / 2, hz)
     hz = np.where((hz > 0) & (hz < 0.99 * tones.LOWEST_HZ), hz * 2, hz)
     return tones.to_codes(hz)
-
-
-def _register(stored: bytes) -> float:
-    """Mean log Hz of a voice in a file."""
-    return float(np.log(tones.from_codes(np.array([stored[-1]]))[0]))

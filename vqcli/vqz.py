@@ -38,6 +38,11 @@ set on all but the last byte, at most 6 bytes, no needless trailing zero group. 
 
 A header has exactly one spelling: a reader writes what it has read and refuses the file if the bytes
 differ. The index stands in front, so that a damaged payload never costs more than itself.
+
+A file of sound codes one channel for all or each of them: a level holds the groups of the first coded channel, then
+those of the second, and so on, as many groups for each; a payload holds them group by group, each with a row for
+every coded channel. Its metadata tell `loudness_db` (of each coded channel, dB of full scale with one decimal, joined
+by commas) and may tell `voice` (bytes of equal length for each coded channel, base64), by which the model speaks.
 """
 
 from __future__ import annotations

@@ -78,11 +78,10 @@ class LoadedModel:
         """
         from vqcli import priors
 
-        net = self.net if self.info.modality == "audio" else self.net.quantizer
-        if self.info.modality == "image" and net.levels > 1:
+        if self.info.modality == "image" and self.net.levels > 1:
             return None
         info = priors.find(self.info, "exact")
-        return None if info is None else (priors.load_exact(info, net.codebook_sizes), info.digest)
+        return None if info is None else (priors.load_exact(info, self.net.codebook_sizes), info.digest)
 
 
 def digest_of(path: Path) -> bytes:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from vqcli import recipe, speaker, windows, zoo
 from vqcli.data.clips import Clips
-from vqcli.errors import UnknownLabel, UsageError
+from vqcli.errors import BadFile, UnknownLabel, UsageError
 from vqcli.media import audio
 from vqcli.nets.vqvae1d import SpeechVQVAE
 from vqcli.training import new_speaker, tasks
@@ -182,3 +183,16 @@ def test_the_paper_s_model_trains_and_converts(clips_folder, tmp_path):
 def test_clips_need_folders_and_a_net_for_sound(clips_folder, tmp_path):
     with pytest.raises(UsageError, match="folders of clips"):
         run(recipe.parse(SPEECH, "test"), [clips_folder / "low" / "0.wav"], tmp_path / "x", device="cpu")
+
+
+@pytest.mark.parametrize("voice", [b"", b"\0" * 5, b"\1" * 4, b"\xff" * 5])
+def test_codes_with_a_voice_of_another_kind_are_refused(trained, clips_folder, voice):
+    model = zoo.load(trained)
+    codes = windows.encode_audio(model, recording(clips_folder))
+    with pytest.raises(BadFile, match="voice"):
+        speaker.convert(replace(codes, voice=(voice,)), "high", model)
+
+
+def test_more_levels_than_there_are_is_one_clear_line(trained, clips_folder):
+    with pytest.raises(UsageError, match="levels"):
+        speaker.convert(recording(clips_folder), "high", zoo.load(trained), levels=3)

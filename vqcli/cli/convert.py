@@ -46,7 +46,7 @@ def convert_speaker(
     vq convert-speaker in.wav --to p225 --model speech-wavenet
     vq models show speech
     """
-    from vqcli import codec, packing, speaker, vqz, zoo
+    from vqcli import codec, packing, speaker, vqz, windows, zoo
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import audio
@@ -81,7 +81,7 @@ def convert_speaker(
             for note in recording.notes:
                 ui.say(f"{source}: {note}")
             with ui.progress(f"listening to {source.name}") as report:
-                read = speaker.listen(loaded, recording, report)
+                read = windows.encode_audio(loaded, recording, report)
         for _, name, target in (job for job in jobs if job[0] == source):
             begun = time.perf_counter()
             with ui.progress(f"{source.name} as {name}") as report:

@@ -13,8 +13,6 @@ from vqcli.cli.options import AsJson
 if TYPE_CHECKING:
     from vqcli.zoo import ModelInfo
 
-WELL_KNOWN_S = 60.0  # of speech, by which a voice is a good target
-
 models = typer.Typer(help="List the models that are here, show one, or say where it lies.", invoke_without_command=True)
 
 Name = Annotated[str, typer.Argument(help="Name or folder of a model.", show_default=False)]
@@ -85,6 +83,7 @@ def show_model(
 
 def _show_speakers(model: ModelInfo, every: bool) -> None:
     from vqcli import speaker
+    from vqcli.data.clips import WELL_KNOWN_S
     from vqcli.data.split import printable
 
     known = speaker.speakers(model)

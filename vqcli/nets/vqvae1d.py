@@ -134,9 +134,10 @@ class SpeechVQVAE(nn.Module):
     def spectra_of(self, wave: Tensor, profile: Tensor, warps: Tensor | None = None) -> Tensor:
         """Log-mel spectra [B, bands, T] of waveforms, normalised by the profile [B, SIZE] of each recording."""
         mean, spread = profile[:, : mel.BANDS, None], profile[:, mel.BANDS : 2 * mel.BANDS, None]
-        x = self.log_mel(wave, warps)
+        x = self.log_mel(wave)
         if warps is not None:  # other filters have other means: those of the crop have to do
-            mean = mean + (x - self.log_mel(wave)).mean(2, keepdim=True)
+            plain, x = x, self.log_mel(wave, warps)
+            mean = mean + (x - plain).mean(2, keepdim=True)
         return (x - mean) / spread
 
     def latents(self, wave: Tensor, profile: Tensor) -> Tensor:

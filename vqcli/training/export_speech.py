@@ -17,6 +17,8 @@ from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.media.audio import Recording
 from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
+from vqcli.training.card_speech import PICTURE
+from vqcli.training.code_clips import codes_of
 from vqcli.training.finish import FinishTask
 from vqcli.training.speech import SpeechTask, WaveTask
 from vqcli.zoo import LoadedModel
@@ -24,7 +26,6 @@ from vqcli.zoo import LoadedModel
 SAMPLES = 400  # clips whose codes are counted
 MEASURED = 12  # held-out clips
 LONGEST_S = 6.0  # of a clip that is measured: a WaveNet takes its time
-PICTURE = "spectrograms.webp"
 
 
 def export(
@@ -67,10 +68,9 @@ def group_names(net: SpeechVQVAE | WaveVQVAE) -> list[str]:
 def sample_codes(model: LoadedModel, clips: Clips) -> Iterator[np.ndarray]:
     """Codes [groups, 1, T] of some clips, as coders see one channel."""
     for index in range(0, len(clips), max(1, len(clips) // SAMPLES)):
-        recording = recording_of(clips, index)
-        if recording is not None:
-            codes = windows.encode_audio(model, recording).codes
-            yield codes.swapaxes(0, 1).astype(np.int32)
+        clip = clips.clip(index)
+        if clip is not None:
+            yield codes_of(model, clip)[:, None].astype(np.int32)
 
 
 def measure(model: LoadedModel, held_out: Clips) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
