@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqcli import packing, vqz, windows
+from vqcli import packing, windows
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio
 from vqcli.packing import AudioCodes
@@ -23,7 +23,7 @@ SLACK = 3  # positions that are decoded before and after a part, and dropped: re
 
 
 @dataclass(frozen=True)
-class EncodedAudio:
+class EncodedAudio(packing.File):
     """A recording as codes and as the bytes of its .vqz file.
 
     notes  what the user should know: what was found or changed on reading the recording
@@ -34,11 +34,6 @@ class EncodedAudio:
     payloads: tuple[bytes, ...]
     notes: tuple[str, ...] = ()
 
-    @cached_property
-    def data(self) -> bytes:
-        """The whole file."""
-        return vqz.pack(self.header, self.payloads)
-
     @property
     def codes(self) -> np.ndarray:
         """uint16 [coded channels, groups, T]."""
@@ -48,10 +43,6 @@ class EncodedAudio:
     def kbit_per_s(self) -> float:
         """Of the whole file, header included; 1000 bits a second."""
         return 8 * len(self.data) / self.audio.length_s / 1000
-
-    def save(self, path: str | Path, *, force: bool = False) -> int:
-        """Write the .vqz file and return its size in bytes."""
-        return vqz.write(Path(path), self.header, self.payloads, force=force)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from vqcli import packing, tiles, vqz
+from vqcli import packing, tiles
 from vqcli.errors import UsageError
 from vqcli.media import image
 from vqcli.packing import ImageCodes
@@ -21,7 +20,7 @@ GREY = 128  # what salvaged pictures show where chunks are lost
 
 
 @dataclass(frozen=True)
-class EncodedImage:
+class EncodedImage(packing.File):
     """A picture as codes and as the bytes of its .vqz file.
 
     notes  what the user should know: what was changed on reading the picture, a rate that could not be met
@@ -33,11 +32,6 @@ class EncodedImage:
     pixels: np.ndarray
     notes: tuple[str, ...] = ()
 
-    @cached_property
-    def data(self) -> bytes:
-        """The whole file."""
-        return vqz.pack(self.header, self.payloads)
-
     @property
     def codes(self) -> np.ndarray:
         """uint16 [groups, rows, columns]."""
@@ -47,10 +41,6 @@ class EncodedImage:
     def bits_per_pixel(self) -> float:
         """Of the whole file, header included."""
         return 8 * len(self.data) / (self.image.size[0] * self.image.size[1])
-
-    def save(self, path: str | Path, *, force: bool = False) -> int:
-        """Write the .vqz file and return its size in bytes."""
-        return vqz.write(Path(path), self.header, self.payloads, force=force)
 
 
 @dataclass(frozen=True)

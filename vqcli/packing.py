@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +24,22 @@ CHUNK_SECONDS = 10  # of sound, at least
 CHUNK_BYTES = 1200  # of a level's chunk when packed, at least: so its 6 bytes of index stay below 1 % when coded well
 MAX_CODES = 2**27  # of a recording: 256 MiB
 LOUDNESS, VOICE = "loudness_db", "voice"  # keys of the metadata that are vq's own
+
+
+class File:
+    """The bytes of a .vqz file, of what has its header and payloads."""
+
+    header: Header
+    payloads: tuple[bytes, ...]
+
+    @cached_property
+    def data(self) -> bytes:
+        """The whole file."""
+        return vqz.pack(self.header, self.payloads)
+
+    def save(self, path: str | Path, *, force: bool = False) -> int:
+        """Write the .vqz file and return its size in bytes."""
+        return vqz.write(Path(path), self.header, self.payloads, force=force)
 
 
 @dataclass(frozen=True)

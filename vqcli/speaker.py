@@ -165,7 +165,7 @@ def convert(
             shift = semitones
             if pitch == "target":
                 shift += 12 / np.log(2) * (target.register - windows.voice_of(loaded, before).register)
-            channel[1 : 1 + net.pitch_groups] = transposed(channel[1 : 1 + net.pitch_groups], shift)
+            channel[1 : 1 + net.pitch_groups] = tones.transposed(channel[1 : 1 + net.pitch_groups], shift)
     return replace(codes, codes=moved, voice=tuple(stored for _ in codes.voice))
 
 
@@ -214,11 +214,3 @@ def voice_of(model: LoadedModel, speaker: Speaker) -> bytes:
         return windows.voice_bytes(own, float(np.log(speaker.pitch_hz)))
     values, register = model.net.voice_of_speaker(torch.tensor([speaker.row], device=model.device))
     return windows.voice_bytes(values[0].cpu().numpy(), float(register[0]))
-
-
-def transposed(codes: np.ndarray, semitones: float) -> np.ndarray:
-    """Pitch codes of the same melody so many semitones higher; what leaves their range moves by an octave."""
-    hz = tones.from_codes(codes) * 2 ** (semitones / 12)
-    hz = np.where(hz > 1.01 * tones.HIGHEST_HZ, hz / 2, hz)
-    hz = np.where((hz > 0) & (hz < 0.99 * tones.LOWEST_HZ), hz * 2, hz)
-    return tones.to_codes(hz)

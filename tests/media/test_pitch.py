@@ -41,3 +41,10 @@ def test_windows_give_what_the_whole_gives(monkeypatch):
     whole = pitch.track(samples)
     monkeypatch.setattr(pitch, "_WINDOW", 1280 * 20)
     np.testing.assert_allclose(pitch.track(samples), whole, rtol=1e-6)
+
+
+def test_pitch_codes_move_by_semitones_and_stay_in_range():
+    codes = np.arange(64, dtype=np.uint8)
+    assert np.array_equal(pitch.transposed(codes, 0), codes)
+    up = pitch.transposed(codes, 24)
+    assert up[0] == 0 and up[1:].min() >= 1 and up.max() <= 63

@@ -98,13 +98,6 @@ def test_conversion_refuses_nonsense(trained, clips_folder):
             speaker.convert(source, "high", model, **options)
 
 
-def test_pitch_codes_move_by_semitones_and_stay_in_range():
-    codes = np.arange(64, dtype=np.uint8)
-    assert np.array_equal(speaker.transposed(codes, 0), codes)
-    up = speaker.transposed(codes, 24)
-    assert up[0] == 0 and up[1:].min() >= 1 and up.max() <= 63
-
-
 def test_a_finish_teaches_the_decoder_and_leaves_the_codes(trained, clips_folder, tmp_path):
     text = (
         SPEECH.decode().split("[model.arguments]")[0]

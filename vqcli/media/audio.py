@@ -281,7 +281,6 @@ _WRITTEN = {
     ".aiff": _Format("AIFF", "PCM_16", MAX_CHANNELS),
     ".aif": _Format("AIFF", "PCM_16", MAX_CHANNELS),
 }
-WRITES = tuple(_WRITTEN)
 KNEE = 0.95  # where the soft limit begins in a block that would clip
 
 

@@ -54,8 +54,11 @@ def from_codes(codes: np.ndarray) -> np.ndarray:
 
 
 def transposed(codes: np.ndarray, semitones: float) -> np.ndarray:
-    """The codes of the same melody so many semitones higher."""
-    return to_codes(from_codes(codes) * 2 ** (semitones / 12))
+    """The codes of the same melody so many semitones higher; what leaves their range moves by an octave."""
+    hz = from_codes(codes) * 2 ** (semitones / 12)
+    hz = np.where(hz > 1.01 * HIGHEST_HZ, hz / 2, hz)
+    hz = np.where((hz > 0) & (hz < 0.99 * LOWEST_HZ), hz * 2, hz)
+    return to_codes(hz)
 
 
 _STEP_LOG = np.log(HIGHEST_HZ / LOWEST_HZ) / (PITCHES - 2)
