@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save as to_bytes
 
 from vqcli import zoo
+from vqcli.coders.statistics import Statistics
 from vqcli.errors import ModelError, VqError
 
 ARGUMENTS = {"widths": [4], "dim": 2, "blocks": 0, "quantizer": {"kind": "scalar", "limits": 3}}
@@ -59,6 +61,27 @@ def test_weights_ship_as_float16(tmp_path):
         assert torch.equal(loaded.net.state_dict()[key], tensor.half().float())
     weights = sum(tensor.numel() for tensor in net.state_dict().values())
     assert info.path.stat().st_size < 2 * weights + 4096
+
+
+def test_large_statistics_ship_deflated(tmp_path):
+    arguments = {**ARGUMENTS, "quantizer": {"kind": "scalar", "limits": [255, 100]}}
+    counts = np.zeros((2, 16, 511), np.uint16)
+    counts[0], counts[1, :, :201] = 1, np.arange(1, 202)
+    fitted = Statistics(
+        **{name: np.ones((2, width), np.int32) for name, width in (("mean", 4), ("own", 4), ("earlier", 2))},
+        thresholds=np.arange(30, dtype=np.int32).reshape(2, 15),
+        counts=counts,
+    )
+    net = zoo.build("vqvae2d", arguments)
+    info = zoo.save(tmp_path / "x", net, fitted, {**DESCRIPTION, "arguments": arguments})
+    weights = sum(tensor.numel() for tensor in net.state_dict().values())
+    assert info.path.stat().st_size < 2 * weights + 4096 + counts.nbytes // 4
+    loaded = zoo.load(info, "cpu")
+    for key, table in fitted.arrays().items():
+        assert np.array_equal(loaded.statistics.arrays()[key], table)
+        assert loaded.statistics.arrays()[key].dtype == table.dtype
+    # measured again and saved again, it is the same file
+    assert zoo.save(tmp_path / "y", loaded.net, loaded.statistics, info.description).digest == info.digest
 
 
 def test_the_digest_follows_the_file(scalar_model, tmp_path):
@@ -271,6 +294,47 @@ def test_tensors_that_do_not_belong(scalar_model, tmp_path, tensors):
     folder = rewritten(scalar_model, tmp_path / "x", tensors)
     with pytest.raises(ModelError):
         zoo.load(str(folder), "cpu")
+
+
+def stream(data: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [
+        ((0, 3, 1, 15), b"no stream"),
+        ((0, 3, 1, 15), zlib.compress(bytes(89))),
+        ((0, 3, 1, 15), zlib.compress(bytes(90))),  # no code is possible
+        ((0, 3, 1, 15), zlib.compress(bytes(2**22))),
+        ((0, 3, 15), zlib.compress(bytes(90))),
+        ((0, 2**20, 2**20), zlib.compress(bytes(90))),
+        ((3, 1, 15), zlib.compress(bytes(90))),
+    ],
+)
+def test_deflated_tables_that_do_not_belong(scalar_model, tmp_path, shape, data):
+    tensors = {
+        "statistics.counts": torch.zeros(shape, dtype=torch.uint16),
+        "statistics.counts.deflated": torch.frombuffer(bytearray(data), dtype=torch.uint8),
+    }
+    with pytest.raises(ModelError, match="counts"):
+        zoo.load(str(rewritten(scalar_model, tmp_path / "x", tensors)), "cpu")
+
+
+@pytest.mark.parametrize("shape", [[0, 2**40, 2**40], [0, 2**62, 2**62], [0, 2**63], [0, 2**40, 0]])
+def test_shapes_beyond_all_bounds(scalar_model, tmp_path, shape):
+    counts = {
+        "statistics.counts": torch.zeros(0, dtype=torch.uint16),
+        "statistics.counts.deflated": torch.ones(9).byte(),
+    }
+    path = rewritten(scalar_model, tmp_path / "x", counts) / zoo.FILE
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["statistics.counts"]["shape"] = shape
+    path.write_bytes(sized(json.dumps(header).encode()) + data[end:])
+    with pytest.raises(ModelError, match="does not hold"):
+        zoo.load(str(tmp_path / "x"), "cpu")
 
 
 def test_rewriting_alone_does_no_harm(scalar_model, tmp_path):

@@ -169,10 +169,11 @@ def load_exact(info: PriorInfo, codebook_sizes: Sequence[int]) -> Net | Sequence
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    from vqcli import weights
     from vqcli.coders import prior_net, sequence_net
 
     kind = sequence_net if info.family == "exact1d" else prior_net
     try:
-        return kind.from_arrays(load_file(info.path), codebook_sizes)
+        return kind.from_arrays(weights.inflated(load_file(info.path)), codebook_sizes)
     except (SafetensorError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold a sound exact prior: {error}") from None

@@ -93,12 +93,15 @@ def families() -> dict[str, Any]:
     from vqcli.nets.exact import ExactPrior
     from vqcli.nets.exact1d import SequencePrior
     from vqcli.nets.pixelcnn import PixelCNN
+    from vqcli.nets.vae2d import CategoricalVAE, ContinuousVAE
     from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
     from vqcli.nets.vqvae2d import ImageVQVAE
     from vqcli.nets.wavenet_prior import WaveNetPrior
 
     return {
         "vqvae2d": ImageVQVAE,
+        "vae2d": ContinuousVAE,
+        "vimco2d": CategoricalVAE,
         "vqvae1d": WaveVQVAE,
         "speech": SpeechVQVAE,
         "pixelcnn": PixelCNN,
@@ -242,9 +245,8 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
         tensors = load_file(info.path)
         tables = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(STATISTICS)}
         net.load_state_dict(weights.unpacked(tensors))
-        statistics = (
-            Statistics(**{name.removeprefix(STATISTICS): table for name, table in tables.items()}) if tables else None
-        )
+        tables = {name.removeprefix(STATISTICS): table for name, table in weights.inflated(tables).items()}
+        statistics = Statistics(**tables) if tables else None
         if statistics is not None:
             statistics.check(net.codebook_sizes)
     except (SafetensorError, RuntimeError, TypeError, ValueError, OSError) as error:
@@ -266,7 +268,7 @@ def save(
 
     eight_bits = description.get("recipe", {}).get("model", {}).get("eight_bits", ())
     tensors = weights.packed(net.state_dict(), eight_bits)
-    for name, table in (statistics.arrays() if statistics else {}).items():
+    for name, table in weights.deflated(statistics.arrays() if statistics else {}).items():
         tensors[STATISTICS + name] = torch.tensor(table)
     metadata = {"vq": json.dumps({"format": FORMAT, **description}, sort_keys=True)}
     folder.mkdir(parents=True, exist_ok=True)

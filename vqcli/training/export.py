@@ -25,7 +25,7 @@ from vqcli.training.code_clips import CodeClips
 from vqcli.training.finish import FinishTask
 from vqcli.training.speech import SpeechTask, WaveTask
 from vqcli.training.task import Task
-from vqcli.training.tasks import CodecTask, PriorTask, as_input
+from vqcli.training.tasks import BaselineTask, CodecTask, PriorTask, as_input
 from vqcli.training.validation import Validation
 
 ENERGIES = 16  # classes for scalar codes; codes of a vector quantizer have no order and get one
@@ -65,6 +65,8 @@ def export(
         if isinstance(dataset, CodeClips):
             export_codes.write_card(folder, description)
             return info
+    elif isinstance(task, BaselineTask):
+        info = zoo.save(folder, task.model, None, description)
     else:
         assert isinstance(task, CodecTask) and isinstance(dataset, Dataset) and isinstance(held_out, Dataset | None)
         info = _export_codec(task, dataset, folder, description)
@@ -132,7 +134,7 @@ def _export_prior(
     if net is None:
         tensors = weights.packed(task.prior.state_dict(), task.recipe.model.eight_bits)
     else:
-        tensors = {name: torch.from_numpy(array) for name, array in net.arrays().items()}
+        tensors = {name: torch.from_numpy(array) for name, array in weights.deflated(net.arrays()).items()}
     priors.save(folder, tensors, description)
     return zoo.describe(folder)
 
