@@ -186,6 +186,36 @@ def test_npz_of_something_else(tmp_path, arrays, says):
         open_source(tmp_path / "a.npz")
 
 
+def test_npz_in_two_parts(tmp_path):
+    draw = np.random.default_rng(0)
+    arrays = {"x_train": draw.integers(256, size=(5, 6, 4), dtype=np.uint8), "y_train": np.array([0, 1, 2, 1, 0])}
+    arrays |= {"x_test": draw.integers(256, size=(2, 8, 8, 3), dtype=np.uint8), "y_test": np.array([[2], [0]])}
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays)
+    source = open_source(path)
+    assert source.names == [f"train/{n:06d}" for n in range(5)] + ["val/000000", "val/000001"]
+    assert source.labels == ["0", "1", "2", "1", "0", "2", "0"] and source.held_out == [False] * 5 + [True] * 2
+    assert np.array_equal(source.read(4), np.stack([arrays["x_train"][4]] * 3, -1))
+    assert np.array_equal(source.read(6), arrays["x_test"][1])
+    np.savez(path, classes=np.array(["ape", "bee", "cat"]), **arrays)
+    assert open_source(path).labels == ["ape", "bee", "cat", "bee", "ape", "cat", "ape"]
+    np.savez(path, x_test=arrays["x_test"])
+    source = open_source(path)
+    assert source.names == ["000000", "000001"] and source.labels == [None, None]
+    np.savez(path, images=arrays["x_test"], x_train=arrays["x_train"])
+    assert len(open_source(path).names) == 2
+    for wrong, says in [
+        ({"y_test": arrays["y_test"], "x_train": arrays["x_train"]}, "it has y_test, but no array called x_test"),
+        (arrays | {"y_train": np.zeros(6, int)}, r"5 images, labels \[6\]"),
+        (arrays | {"y_test": np.array([0, 3]), "classes": np.array(["ape", "bee", "cat"])}, "0 to 3, but 3 classes"),
+        (arrays | {"x_test": np.zeros((2, 8, 8), np.float32)}, "x_test has the type float32"),
+    ]:
+        np.savez(path, **wrong)
+        with pytest.raises(BadFile, match=says) as raised:
+            open_source(path)
+        assert "images" in raised.value.hint and "x_train" in raised.value.hint
+
+
 def test_hostile_npz(tmp_path):
     np.savez_compressed(tmp_path / "good.npz", images=np.zeros((2, 4, 4), np.uint8))
     good, path = (tmp_path / "good.npz").read_bytes(), tmp_path / "a.npz"

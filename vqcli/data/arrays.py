@@ -1,7 +1,9 @@
-"""Pictures in an .npz file of numpy arrays: `images`, and perhaps `labels` and `classes`.
+"""Pictures in arrays that are held in memory, and the .npz files of numpy that hold such arrays.
 
-`images` is uint8 [N, H, W] or [N, H, W, 1 or 3], `labels` numbers or strings [N], `classes` the names of the numbers.
-The headers of the arrays are checked before anything is allocated, and nothing is ever unpickled.
+An .npz has `images` and perhaps `labels`; or, parted as Keras has it, `x_train` and `x_test` (one of them will do) and
+perhaps `y_train` and `y_test`. Images are uint8 [N, H, W] or [N, H, W, 1 or 3], labels numbers or strings [N].
+`classes` are the names of the numbers. The headers of the arrays are checked before anything is allocated, and nothing
+is ever unpickled.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,30 +23,81 @@ from vqcli.errors import BadFile
 
 LARGEST = 2**32  # bytes of the images: they are held in memory
 LARGEST_LABELS = 2**28
-HINT = "it holds images uint8 [N, H, W] or [N, H, W, 3], and perhaps labels [N] and classes"
+HINT = (
+    "it holds images uint8 [N, H, W] or [N, H, W, 3], and perhaps labels [N] and classes; "
+    "or x_train, y_train, x_test, y_test in their place"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """`images`: uint8 [N, H, W, 1 or 3], not to be written to. `labels`: the N names of classes, None for none."""
+
+    images: np.ndarray
+    labels: Sequence[str | None]
 
 
 class Arrays:
-    """A source; see sources.Source. Raises BadFile for anything but such arrays."""
+    """A source (sources.Source): pictures to train on, pictures to test on, or both.
+
+    Of both, those to test on are held out: the names lie below `train` and `val`, as in folders. One part alone has
+    plain numbers for names.
+    """
 
     decoded, stride = True, 1
 
-    def __init__(self, path: Path) -> None:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                images = _array(archive, "images", LARGEST)
-                labels, classes = (_array(archive, name, LARGEST_LABELS) for name in ("labels", "classes"))
-            self._images = _images(images)
-            self.labels: Sequence[str | None] = _labels(labels, classes, len(self._images))
-        except Exception as error:  # fed with hostile bytes, the readers raise just anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise BadFile(f"{path} is no .npz file of pictures: {reason}", HINT) from error
-        self.names: Sequence[str] = [f"{index:06d}" for index in range(len(self._images))]
+    def __init__(self, train: Part | None, test: Part | None) -> None:
+        parts = [part for part in (train, test) if part is not None]
+        folders = ("train/", "val/") if len(parts) == 2 else ("",)
+        self._images = [part.images for part in parts]
+        self.names: Sequence[str] = [
+            f"{folder}{index:06d}"
+            for folder, images in zip(folders, self._images, strict=True)
+            for index in range(len(images))
+        ]
+        self.labels: Sequence[str | None] = [label for part in parts for label in part.labels]
         self.held_out: Sequence[bool] = split.held_out(self.names)
 
     def read(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3]."""
-        return rgb(self._images[index])
+        first = self._images[0]
+        return rgb(first[index] if index < len(first) else self._images[1][index - len(first)])
+
+
+def read_npz(path: Path) -> Arrays:
+    """The pictures of an .npz file. Raises BadFile for anything but arrays as above."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if {"x_train.npy", "x_test.npy"} & set(archive.namelist()) and "images.npy" not in archive.namelist():
+                return Arrays(*(_part(archive, f"x_{name}", f"y_{name}") for name in ("train", "test")))
+            whole = _part(archive, "images", "labels")
+            if whole is None:
+                raise ValueError("it has no array called images, x_train or x_test")
+            return Arrays(whole, None)
+    except Exception as error:  # fed with hostile bytes, the readers raise just anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadFile(f"{path} is no .npz file of pictures: {reason}", HINT) from error
+
+
+def named(numbers: np.ndarray, names: Sequence[str | None] | None) -> list[str | None]:
+    """Labels: the names of the numbers [N], or the numbers themselves if nothing is named. Raises ValueError."""
+    if names is None:
+        return [str(number) for number in numbers.tolist()]
+    if numbers.min() < 0 or numbers.max() >= len(names):
+        raise ValueError(f"labels from {numbers.min()} to {numbers.max()}, but {len(names)} classes")
+    return [names[number] for number in numbers.tolist()]
+
+
+def _part(archive: zipfile.ZipFile, name: str, labels_name: str) -> Part | None:
+    images, labels = _array(archive, name, LARGEST), _array(archive, labels_name, LARGEST_LABELS)
+    if images is None:
+        if labels is not None:
+            raise ValueError(f"it has {labels_name}, but no array called {name}")
+        return None
+    shaped = images[..., None] if images.ndim == 3 else images
+    if images.dtype != np.uint8 or shaped.ndim != 4 or shaped.shape[3] not in (1, 3):
+        raise ValueError(f"{name} are {images.dtype} {list(images.shape)}")
+    return Part(shaped, _labels(labels, _array(archive, "classes", LARGEST_LABELS), len(shaped)))
 
 
 def _array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | None:
@@ -67,16 +121,6 @@ def _array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | No
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _images(images: np.ndarray | None) -> np.ndarray:
-    """uint8 [N, H, W, 1 or 3]."""
-    if images is None:
-        raise ValueError("it has no array called images")
-    shaped = images[..., None] if images.ndim == 3 else images
-    if images.dtype != np.uint8 or shaped.ndim != 4 or shaped.shape[3] not in (1, 3):
-        raise ValueError(f"images are {images.dtype} {list(images.shape)}")
-    return shaped
-
-
 def _labels(labels: np.ndarray | None, classes: np.ndarray | None, count: int) -> list[str | None]:
     if labels is None:
         return [None] * count
@@ -85,12 +129,7 @@ def _labels(labels: np.ndarray | None, classes: np.ndarray | None, count: int) -
     labels = labels.reshape(-1)
     if labels.dtype.kind in "US":
         return _strings(labels)
-    if classes is None:
-        return [str(label) for label in labels.tolist()]
-    if labels.min() < 0 or labels.max() >= len(classes):
-        raise ValueError(f"labels from {labels.min()} to {labels.max()}, but {len(classes)} classes")
-    names = _strings(classes)
-    return [names[label] for label in labels.tolist()]
+    return named(labels, None if classes is None else _strings(classes))
 
 
 def _strings(array: np.ndarray) -> list[str | None]:

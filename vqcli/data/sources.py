@@ -1,10 +1,11 @@
-"""Where pictures lie: folders, .tar files, .npz arrays, packs. All look the same from outside.
+"""Where pictures lie: folders, data sets, .tar files, .npz arrays, packs. All look the same from outside.
 
 a folder        pictures anywhere below it; hidden files are left out. If they lie in subfolders, the first of
                 these is their class. Subfolders `train` and `val` are a split, classes are the folders below.
                 LOC_synset_mapping.txt in it, or up to three folders above, turns ImageNet's numbers into names
-.tar            the same in one file, or with labels by the webdataset convention (tars.py)
-.npz            arrays of numpy (arrays.py)
+a data set      a folder with the files of MNIST or Fashion-MNIST (idx) or of CIFAR, in their own split (classical.py)
+.tar            a folder in one file, or with labels by the webdataset convention (tars.py)
+.npz            arrays of numpy, in a split if they are in two parts (arrays.py)
 .safetensors    what `vq pack` writes (packs.py)
 """
 
@@ -19,8 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vqcli.data import split
-from vqcli.data.arrays import Arrays
+from vqcli.data import arrays, classical, split
 from vqcli.data.crops import rgb
 from vqcli.data.packs import Pack
 from vqcli.data.tars import Tar
@@ -28,7 +28,7 @@ from vqcli.errors import UsageError
 from vqcli.media import image
 
 SYNSETS = "LOC_synset_mapping.txt"
-KINDS = "a folder of pictures, a .tar, an .npz or a pack of vq pack"
+KINDS = "a folder of pictures or of MNIST's or CIFAR's files, a .tar, an .npz or a pack of vq pack"
 
 
 class Source(Protocol):
@@ -102,16 +102,17 @@ class Joined:
 def open_source(path: Path) -> Source:
     """The pictures at `path`. Raises UsageError if it is of no known kind or holds none, BadFile if it is damaged."""
     source: Source
+    path = classical.folder_of(path)
     if path.is_dir():
-        source = Folder(path)
+        source = classical.read_folder(path) or Folder(path)
     elif not path.exists():
         raise UsageError(f"no file or folder {path}", f"name {KINDS}")
     elif path.name.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
-        raise UsageError(f"{path} is compressed, so nothing in it can be found", "unpack it to a .tar")
+        raise UsageError(f"{path} is compressed, so nothing in it can be found", "unpack it, to a .tar or a folder")
     elif path.suffix == ".tar":
         source = Tar(path)
     elif path.suffix == ".npz":
-        source = Arrays(path)
+        source = arrays.read_npz(path)
     elif path.suffix == ".safetensors":
         source = Pack(path)
     else:
@@ -125,7 +126,7 @@ def open_sources(paths: Sequence[Path]) -> Source:
     """One source of all that lies at `paths`. Raises as open_source does, and UsageError if one lies in another."""
     if not paths:
         raise UsageError("no data", f"name {KINDS}")
-    whole = [path.resolve() for path in paths]
+    whole = [classical.folder_of(path).resolve() for path in paths]
     for (one, inner), (other, outer) in itertools.permutations(zip(paths, whole, strict=True), 2):
         if inner.is_relative_to(outer):  # a picture could be held out by one name and trained on by the other
             raise UsageError(f"{one} lies in {other}" if inner != outer else f"{one} is named twice", "name it once")
