@@ -26,8 +26,8 @@ from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.evaluation.rate_distortion import codes_of
 from vqcli.generate import Samples
+from vqcli.nets.convnet2d import in_channels, to_pixels
 from vqcli.nets.sampling import AS_LEARNED, Sampling
-from vqcli.nets.vqvae2d import to_pixels
 from vqcli.recipe import Data
 from vqcli.tiles import silent
 from vqcli.zoo import LoadedModel
@@ -265,5 +265,5 @@ def recoded(model: LoadedModel, pixels: np.ndarray) -> np.ndarray:
     made = [pixels[:0]]
     for first in range(0, len(pixels), BATCH // 2):
         codes = codes_of(model, pixels[first : first + BATCH // 2])
-        made.append(to_pixels(model.net.decode(codes))[:, : pixels.shape[1], : pixels.shape[2]])
+        made.append(to_pixels(in_channels(model.net.decode(codes), 3))[:, : pixels.shape[1], : pixels.shape[2]])
     return np.concatenate(made)

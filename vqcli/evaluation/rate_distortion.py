@@ -19,8 +19,8 @@ from vqcli.data.dataset import Dataset
 from vqcli.data.sources import Source, open_sources
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation import metrics, picture_codecs
+from vqcli.nets.convnet2d import from_pixels, in_channels
 from vqcli.nets.sampling import BATCH
-from vqcli.nets.vqvae2d import from_pixels
 from vqcli.priors import PriorInfo
 from vqcli.zoo import LoadedModel
 
@@ -252,7 +252,7 @@ def pixelcnn_cost(
 @torch.inference_mode()
 def codes_of(model: LoadedModel, pixels: np.ndarray) -> torch.Tensor:
     """Codes int64 [N, groups, rows, columns] of small pictures uint8 [N, H, W, 3], side by side; no qualities."""
-    x = from_pixels(pixels, model.device)
+    x = in_channels(from_pixels(pixels, model.device), model.net.channels)
     codes: torch.Tensor = model.net.quantizer.codes(model.net.encoder(x), None)
     return codes
 

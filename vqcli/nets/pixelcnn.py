@@ -130,6 +130,10 @@ class PixelCNN(nn.Module):
             label = label.masked_fill(left_out, self.labels)
         return self.label_embedding(label).unflatten(1, (len(self.layers), -1))
 
+    def nats(self, codes: Tensor, label: Tensor | None = None) -> Tensor:
+        """-log p(codes) of each item, [B], in nats."""
+        return F.cross_entropy(self(codes, label).movedim(2, 1), codes, reduction="none").flatten(1).sum(1)
+
     def loss(self, codes: Tensor, label: Tensor | None = None) -> Tensor:
         """Nats for each code, on average."""
         return F.cross_entropy(self(codes, label).movedim(2, 1), codes)

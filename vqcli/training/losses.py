@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vqcli.nets import ranks
+from vqcli.nets.likelihood import bits_per_dim
 from vqcli.nets.quantizer import ScalarQuantizer
 from vqcli.nets.rate import ScalarRate
+from vqcli.nets.vae2d import Baseline
 from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.recipe import Rate
 
@@ -30,6 +34,34 @@ def reconstruction_loss(model: ImageVQVAE, x: Tensor) -> Loss:
     # the error counts in units of a typical picture's variance (0.06 in -0.5 .. 0.5), beside which beta is stated
     value = error / 0.06 + sum(quantized.losses.values())
     return Loss(value, {"mse": error * 255**2, **quantized.losses}, quantized.codes)
+
+
+def likelihood_loss(model: ImageVQVAE, x: Tensor) -> Loss:
+    """Eq. 3 with a likelihood: bits/dim of log p(x | z_q) plus the quantizer's own terms. x [B, C, H, W].
+
+    The bound that is logged has the uniform prior's bits in it, which are the same for all pictures.
+    """
+    assert model.likelihood is not None
+    made, quantized = model(x)
+    bits = bits_per_dim(-model.likelihood.log_prob(made, x), x).mean()
+    uniform = model.uniform_nats(*x.shape[-2:]) / (math.log(2) * x[0].numel())
+    with torch.no_grad():
+        error = F.mse_loss(model.picture(made), x) * 255**2
+    value = bits + sum(quantized.losses.values())
+    return Loss(value, {"bits_per_dim": bits + uniform, "mse": error, **quantized.losses}, quantized.codes)
+
+
+def bound_loss(model: Baseline, x: Tensor) -> Loss:
+    """The lower bound of a baseline in bits/dim, with the gradient of its surrogate. x [B, C, H, W]."""
+    bound = model.bound(x)
+    bits, surrogate = (bits_per_dim(-nats, x).mean() for nats in (bound.value, bound.surrogate))
+    with torch.no_grad():
+        terms = {
+            "bits_per_dim": bits,
+            "reconstruction": bits_per_dim(-bound.log_likelihood, x).mean(),
+            "mse": F.mse_loss(model.picture(bound.made), x) * 255**2,
+        }
+    return Loss(bits.detach() + surrogate - surrogate.detach(), terms)
 
 
 def rate_distortion_loss(model: ImageVQVAE, rate: ScalarRate, recipe: Rate, x: Tensor) -> Loss:

@@ -16,19 +16,21 @@ from vqcli import packing, zoo
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import ModelError, UsageError
+from vqcli.nets.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.nets.exact1d import SequencePrior
 from vqcli.nets.pixelcnn import PixelCNN
 from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.nets.rate import ScalarRate
-from vqcli.nets.vqvae2d import from_pixels, to_pixels
+from vqcli.nets.vae2d import Baseline
 from vqcli.nets.wavenet_prior import WaveNetPrior
 from vqcli.recipe import Recipe
 from vqcli.training import speech
 from vqcli.training.code_clips import CodeClips
 from vqcli.training.finish import FinishTask
-from vqcli.training.losses import Loss, rate_distortion_loss, reconstruction_loss
+from vqcli.training.losses import Loss, bound_loss, likelihood_loss, rate_distortion_loss, reconstruction_loss
 from vqcli.training.task import Task
 
+BASELINES = ("vae2d", "vimco2d")
 OF_TIME = ("wavenet", "exact1d")  # families of priors over codes in time
 
 
@@ -45,12 +47,30 @@ class CodecTask(Task):
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
         """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5; labels [B] do not matter."""
+        x = in_channels(pixels, self.model.channels)
         if self.rate is not None and self.recipe.rate is not None:
-            return rate_distortion_loss(self.model, self.rate, self.recipe.rate, pixels)
-        return reconstruction_loss(self.model, pixels)
+            return rate_distortion_loss(self.model, self.rate, self.recipe.rate, x)
+        return reconstruction_loss(self.model, x) if self.model.likelihood is None else likelihood_loss(self.model, x)
 
     def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return to_pixels(pixels), to_pixels(self.model(pixels)[0])
+        x = in_channels(pixels, self.model.channels)
+        return to_pixels(pixels), to_pixels(in_channels(self.model.picture(self.model(x)[0]), 3))
+
+
+class BaselineTask(Task):
+    """A baseline without codes, trained on the bound that it gives."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.model: Baseline = zoo.build(recipe.model.family, recipe.model.arguments)
+
+    def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
+        """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5; labels [B] do not matter."""
+        return bound_loss(self.model, in_channels(pixels, self.model.channels))
+
+    def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        made = self.model.bound(in_channels(pixels, self.model.channels)).made
+        return to_pixels(pixels), to_pixels(in_channels(self.model.picture(made), 3))
 
 
 class PriorTask(Task):
@@ -93,7 +113,7 @@ class PriorTask(Task):
         if not pixels.is_floating_point():
             return pixels, None  # codes already
         quantizer = self.codec.net.quantizer
-        z_e, quality = self.codec.net.encoder(pixels), None
+        z_e, quality = self.codec.net.encoder(in_channels(pixels, self.codec.net.channels)), None
         if quantizer.qualities:
             steps = 10 * (quantizer.qualities - 1) + 1  # in tenths, as files have it
             quality = 1 + torch.randint(steps, (2 * len(pixels),), device=pixels.device) / 10
@@ -115,7 +135,7 @@ def make(
     if isinstance(dataset, Clips):
         return _of_clips(recipe, codec, dataset).to(device)
     if codec is None:
-        return CodecTask(recipe).to(device)
+        return (BaselineTask if recipe.model.family in BASELINES else CodecTask)(recipe).to(device)
     without = int((dataset.labels < 0).sum()) if dataset.classes else 0
     if without and recipe.model.family == "pixelcnn":
         raise UsageError(

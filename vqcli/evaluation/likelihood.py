@@ -1,0 +1,191 @@
+"""Bits per dimension: how likely a model finds pictures that it has not seen (the paper, 4.1; the report, 3.4).
+
+    bits/dim = -log2 p(x) / (number of pixels x channels), for x of whole values 0 .. 255
+
+What is printed is an upper bound on it, as no model here gives p(x) itself:
+
+    vqvae2d    log p(x) >= log p(x | z_q) + log p(z_q), of the one z_q that x is encoded to (section 3.2)
+    vae2d      log p(x) >= E_q log p(x | z) - KL(q(z | x) || p(z)), with one sample of z
+    vimco2d    log p(x) >= E log 1/S sum_s p(x, z_s) / q(z_s | x), with S samples
+
+p(x | z) is that of the model's decoder and gives each value its mass (nets/likelihood.py). p(z) is uniform, the
+PixelCNN that lies beside the model, or the lengths of real .vqz files, header included.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcli import packing, priors
+from vqcli.data.dataset import Dataset
+from vqcli.errors import UsageError
+from vqcli.nets.convnet2d import from_pixels, in_channels
+from vqcli.nets.likelihood import bits_per_dim
+from vqcli.nets.vae2d import Baseline
+from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.packing import ImageCodes
+from vqcli.recipe import Data
+from vqcli.tiles import Report, silent
+from vqcli.zoo import LoadedModel
+
+BATCH = 100
+UNIFORM, PIXELCNN, FILES, SUM = "uniform prior", "pixelcnn prior", ".vqz files", "sum over all codes"
+MOST_SUMMED = 2**16  # codes of a picture, whose sum is still done
+DEFINITION = {
+    UNIFORM: "log p(x | z_q) + log p(z_q), every code alike",
+    PIXELCNN: "log p(x | z_q) + log p(z_q) under the learned prior",
+    FILES: "log p(x | z_q), and the bytes of the whole file for z_q",
+    SUM: "log of the sum over all z of p(x | z) p(z), p(z) uniform: p(x) itself",
+    "vae2d": "E_q log p(x | z) - KL(q || p), one sample of z",
+    "vimco2d": "log of the mean over samples of p(x, z) / q(z | x)",
+}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Mean over pictures, in bits/dim: reconstruction + prior = bits_per_dim, where the bound has these parts.
+
+    under           what the latents cost by: `UNIFORM`, `PIXELCNN`, `FILES`, `SUM`, or the family of a baseline
+    reconstruction  -log2 p(x | z); None for a sum
+    prior           -log2 p(z), or KL
+    error           of the mean, one standard deviation: of drawing other pictures
+    """
+
+    under: str
+    pictures: int
+    bits_per_dim: float
+    reconstruction: float | None
+    prior: float | None
+    error: float
+
+    @property
+    def definition(self) -> str:
+        return DEFINITION[self.under]
+
+
+def measure(model: LoadedModel, pictures: Dataset, *, count: int | None = None, report: Report = silent) -> list[Bound]:
+    """Bounds on the first `count` pictures, in a fixed mixed order; all if None.
+
+    Raises UsageError for a model without a likelihood, and for pictures that are not of the size it was trained on.
+    """
+    net = model.net
+    if model.info.modality != "image" or getattr(net, "likelihood", None) is None:
+        raise UsageError(
+            f"model {model.info.name} has no likelihood: its decoder makes a picture, no distribution",
+            "train one with model.arguments.likelihood, as the recipe cifar10-vqvae does",
+        )
+    data = _data_of(model)
+    _check_sizes(pictures, data)
+    batch = pictures.held_out_batch(data, min(count or len(pictures), len(pictures)))
+    numbers = _class_numbers(model, pictures, batch.labels)
+    found: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(batch), BATCH):
+        part = batch.part(start, start + BATCH)
+        x = in_channels(from_pixels(part.pixels, model.device), net.channels)
+        bounds = _baseline(model, x) if isinstance(net, Baseline) else _vqvae(model, x, numbers[start : start + BATCH])
+        for under, nats in bounds.items():
+            found.setdefault(under, []).append(bits_per_dim(nats, x).cpu().numpy())  # (parts, B)
+        report(min(1.0, (start + BATCH) / len(batch)))
+    return [_mean(under, np.concatenate(parts, 1)) for under, parts in found.items()]
+
+
+def _mean(under: str, bits: np.ndarray) -> Bound:
+    """Of [2, N]: reconstruction and prior; or of [1, N], the whole."""
+    total = bits.sum(0)
+    parts = [float(part.mean()) for part in bits] if len(bits) == 2 else [None, None]
+    error = float(total.std() / math.sqrt(len(total)))
+    return Bound(under, len(total), float(total.mean()), parts[0], parts[1], error)
+
+
+@torch.inference_mode()
+def _vqvae(model: LoadedModel, x: Tensor, numbers: np.ndarray) -> dict[str, Tensor]:
+    """Nats by kind of bound: [2, B] of reconstruction and prior, or [1, B]."""
+    net: ImageVQVAE = model.net
+    assert net.likelihood is not None
+    codes = net.encode(x)
+    nats = -net.likelihood.log_prob(net.decoder(net.quantizer.lookup(codes)), x)
+    uniform = torch.full_like(nats, net.uniform_nats(*x.shape[-2:]))
+    found = {UNIFORM: torch.stack([nats, uniform])}
+    info = priors.find(model.info, "pixelcnn")
+    if info is not None and (numbers >= 0).all():
+        prior = priors.load_pixelcnn(info, model.device)
+        label = torch.from_numpy(numbers).to(model.device) if prior.labels else None
+        found[PIXELCNN] = torch.stack([nats, prior.nats(codes, label).to(nats)])
+    H, W = x.shape[-2:]
+    files = [
+        packing.file_size(model, ImageCodes(item.astype(np.uint16), (W, H), net.channels, 0))
+        for item in codes.cpu().numpy()
+    ]
+    found[FILES] = torch.stack([nats, 8 * math.log(2) * torch.tensor(files).to(nats)])
+    if math.prod(net.codebook_sizes) ** math.prod(net.grid(H, W)) <= MOST_SUMMED:
+        found[SUM] = -log_sum(net, x)[None]
+    return found
+
+
+@torch.inference_mode()
+def log_sum(net: ImageVQVAE, x: Tensor) -> Tensor:
+    """log p(x) = log sum_z p(x | z) p(z) in nats, [B], over every z there is, p(z) uniform.
+
+    Of nets so small that they can be counted: "we empirically evaluate this approximation" (section 3.2).
+    """
+    assert net.likelihood is not None
+    H, W = x.shape[-2:]
+    grid, groups = net.grid(H, W), len(net.codebook_sizes)
+    every = itertools.product(*(range(K) for K in net.codebook_sizes for _ in range(math.prod(grid))))
+    total = torch.full((len(x),), -torch.inf)
+    for part in _in_parts(every, BATCH):
+        codes = torch.tensor(part, device=x.device).view(-1, groups, *grid)
+        made = net.decoder(net.quantizer.lookup(codes))
+        for index in range(len(x)):
+            log_p = net.likelihood.log_prob(made, x[index : index + 1].expand(len(made), -1, -1, -1))
+            total[index] = torch.logaddexp(total[index], torch.logsumexp(log_p, 0).cpu())
+    return total - net.uniform_nats(H, W)
+
+
+def _in_parts(items: itertools.product[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:
+    everything = list(items)
+    return [everything[start : start + size] for start in range(0, len(everything), size)]
+
+
+@torch.inference_mode()
+def _baseline(model: LoadedModel, x: Tensor) -> dict[str, Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        bounds = [model.net.bound(part) for part in x.split(10)]  # of VIMCO, many samples of each
+    value, nats = (-torch.cat([getattr(b, name) for b in bounds]) for name in ("value", "log_likelihood"))
+    return {model.info.description["family"]: torch.stack([nats, value - nats])}
+
+
+def _class_numbers(model: LoadedModel, pictures: Dataset, labels: np.ndarray) -> np.ndarray:
+    """The number that the model's prior has for the class of each picture; of an unknown one, that for no class, or -1
+    where it has none.
+    """
+    info = priors.find(model.info, "pixelcnn")
+    if info is None or not info.classes:
+        return np.zeros(len(labels), np.int64)
+    known = np.array([info.number_of(name) for name in pictures.classes] + [-1])[labels]
+    without = len(info.classes) if info.description["arguments"].get("unlabelled") else -1
+    return np.where(known < 0, without, known)
+
+
+def _data_of(model: LoadedModel) -> Data:
+    from vqcli import recipe
+
+    data = recipe.from_dict(model.info.description["recipe"], model.info.name).data
+    return data
+
+
+def _check_sizes(pictures: Dataset, data: Data) -> None:
+    height, width = pictures.pixels(0).shape[:2]
+    if data.size is None and (height, width) != (data.crop, data.crop):
+        raise UsageError(
+            f"the pictures are {width} x {height}, and the model was trained on {data.crop} x {data.crop}",
+            "name the data set that it was made for",
+        )

@@ -1,0 +1,94 @@
+"""What a decoder says of pixels, as the integers that coders/mixture.py takes: the same ones on every machine.
+
+A decoder in float64 makes numbers that differ from machine to machine by far less than 1e-6 of a step of the grids they
+are rounded to. So two machines round differently only where a number lies as near as that to a boundary between two
+integers. The encoder lists these few, with the integer it took, and the list travels with the pixels. Integers that
+stand for a net's whole arithmetic (nets/exact.py) would need a decoder trained for it; this takes any.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcli.coders import mixture
+from vqcli.coders.mixture import Categories, Mixture
+from vqcli.errors import BadFile
+from vqcli.nets.likelihood import VALUES, Categorical, Gaussian, Likelihood, LogisticMixture
+
+GUARD = 1e-6  # of a step: how far two machines may differ
+FARTHEST = 1 << 24  # in steps: numbers beyond are taken for it
+
+Listed = dict[int, bool]  # numbers near a boundary: position in the flat array, and whether it was rounded up
+
+
+def rounded(values: np.ndarray, listed: Mapping[int, bool] | None = None) -> tuple[np.ndarray, Listed]:
+    """Values float64, in steps of their grid, as int32 of the same shape; and what was near a boundary.
+
+    An encoder gives no list and gets one. With it a decoder, whose values differ by less than GUARD, gets the same
+    integers, and the list back. Raises BadFile for positions that there are not.
+    """
+    finite = np.nan_to_num(values, nan=0.0, posinf=FARTHEST, neginf=-FARTHEST).clip(-FARTHEST, FARTHEST).ravel()
+    floor = np.floor(finite)
+    rest = finite - floor
+    up = rest >= 0.5
+    if listed is None:
+        near = np.flatnonzero(np.abs(rest - 0.5) < GUARD)
+        listed = dict(zip(near.tolist(), up[near].tolist(), strict=True))
+    elif listed:
+        if not 0 <= min(listed) <= max(listed) < up.size:
+            raise BadFile(f"a list of roundings goes beyond the {up.size} numbers that were rounded")
+        up[list(listed)] = list(listed.values())
+    return (floor.astype(np.int32) + up).astype(np.int32).reshape(values.shape), dict(listed)
+
+
+def parameters(
+    likelihood: Likelihood, made: Tensor, listed: Mapping[int, bool] | None = None
+) -> tuple[Mixture | Categories, Listed]:
+    """What `made` [numbers, H, W] says of the pixels [C, H, W] of a picture, and the list of `rounded`.
+
+    `made` is what the decoder makes in float64 on the CPU. Positions of the list count through the arrays of
+    coders/mixture.py in their order there. Raises ValueError for a lesser precision, which no list could mend.
+    """
+    if made.dtype != torch.float64:
+        raise ValueError(f"a decoder's numbers are to be float64, not {made.dtype}")
+    arrays = _on_grid(likelihood, made.detach().cpu()[None])
+    whole, listed = rounded(np.concatenate([array.ravel() for array in arrays]), listed)
+    ends = np.cumsum([array.size for array in arrays])
+    parts = [part.reshape(array.shape) for part, array in zip(np.split(whole, ends[:-1]), arrays, strict=True)]
+    if isinstance(likelihood, Categorical):
+        return Categories(*parts), listed
+    if isinstance(likelihood, LogisticMixture):
+        return Mixture("logistic", *parts), listed
+    means, log_scales = parts[0][:, None], parts[1][:, None, None, None]
+    C, _, H, W = means.shape
+    nothing = np.zeros_like(means)  # one component, and channels that know nothing of each other
+    return Mixture("normal", nothing, means, nothing + log_scales, np.zeros((C * (C - 1) // 2, H, W), np.int32)), listed
+
+
+def _on_grid(likelihood: Likelihood, made: Tensor) -> list[np.ndarray]:
+    """The likelihood's parameters at one picture, `made` [1, numbers, H, W], float64 in steps of their grids."""
+    bit = 1 / math.log(2)  # of a nat
+    parts: list[Tensor]
+    if isinstance(likelihood, LogisticMixture):
+        log_weights, means, log_scales, coefficients = (part[0] for part in likelihood.split(made))
+        parts = [
+            log_weights * (bit * mixture.WEIGHT),
+            means * mixture.LEVEL,
+            log_scales * (bit * mixture.OCTAVE),
+            coefficients * mixture.COEFFICIENT,
+        ]
+    elif isinstance(likelihood, Gaussian):
+        means = (likelihood.mean(made)[0] + 0.5) * (VALUES - 1)
+        log_scales = likelihood.log_scale.detach().cpu().double()
+        parts = [means * mixture.LEVEL, log_scales * (bit * mixture.OCTAVE)]
+    elif isinstance(likelihood, Categorical):
+        logits = made[0].unflatten(0, (VALUES, likelihood.channels)).movedim(0, -1)  # (channels, H, W, 256)
+        parts = [logits * (bit * mixture.LOGIT)]
+    else:
+        raise TypeError(f"no integers are known for {type(likelihood).__name__}")
+    return [part.numpy() for part in parts]
