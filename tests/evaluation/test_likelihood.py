@@ -84,7 +84,7 @@ def test_the_sum_is_that_of_numpy():
 def test_training_closes_the_gap_of_the_approximation():
     """Once a net has learned, p(x) is nearly all p(x | z_q) p(z_q): "we empirically evaluate this approximation"."""
     torch.manual_seed(0)
-    begun = TINY | {"widths": [32, 32], "linear_start": True}
+    begun = TINY | {"widths": [32, 32], "linear_start": 16.0}
     net = ImageVQVAE(**begun, quantizer={"kind": "vector", "K": 4, "gamma": 0.9})
     shades = torch.tensor([20.0, 90, 160, 230]).view(4, 1, 1, 1).expand(4, 1, 4, 8)
     noise = torch.Generator().manual_seed(0)

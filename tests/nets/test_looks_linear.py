@@ -7,7 +7,7 @@ from vqcli.nets.looks_linear import cosines
 from vqcli.nets.vae2d import CategoricalVAE, ContinuousVAE
 from vqcli.nets.vqvae2d import ImageVQVAE
 
-BEGUN = {"widths": [96, 96], "blocks": 1, "linear_start": True}
+BEGUN = {"widths": [96, 96], "blocks": 1, "linear_start": 16.0}
 
 
 @pytest.mark.parametrize("channels, dim", [(3, 48), (3, 50), (1, 16)])

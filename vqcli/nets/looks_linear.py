@@ -16,18 +16,23 @@ from vqcli.nets.convnet2d import Float32, ResidualBlock
 from vqcli.nets.likelihood import Likelihood
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
-GAIN = 16.0  # of the latents: a step of a pixel counts in them, and the terms of the quantizer beside the likelihood
 CENTRE = slice(1, 3)  # of a kernel of 4 with padding 1: the two positions that no neighbour has
 
 
 @torch.no_grad()
 def begin_linear(
-    encoder: nn.Sequential, decoder: nn.Sequential, channels: int, likelihood: Likelihood | None, groups: int = 1
+    encoder: nn.Sequential,
+    decoder: nn.Sequential,
+    channels: int,
+    likelihood: Likelihood | None,
+    *,
+    gain: float = 1.0,
+    groups: int = 1,
 ) -> None:
     """Set the weights of an encoder and decoder of convnet2d.Shape (kernel 4, ReLU), which mirror each other.
 
     The first channels of the latents become the coefficients of a patch, dealt out so that each of `groups` groups gets
-    as telling ones as the others. Numbers of the decoder that are no means of a channel begin as 0.
+    as telling ones as the others; `gain` scales them, in pixels from -0.5 to 0.5 it is 1. Numbers of the decoder that are no means of a channel begin as 0.
     """
     *strided, last = _convolutions(encoder)
     first, *upward = _convolutions(decoder)
@@ -57,8 +62,8 @@ def begin_linear(
     transform[_dealt(kept, dim, groups)] = cosines(channels, len(strided))[:kept]
     kernel = (transform @ carry.T)[..., None, None]  # (latents, half, 1, 1)
     both = torch.cat([kernel, -kernel], 1)
-    _set(last, GAIN * both[: last.out_channels], slice(1, 2))
-    _set(first, both[:dim].transpose(0, 1) / GAIN, slice(1, 2))
+    _set(last, gain * both[: last.out_channels], slice(1, 2))
+    _set(first, both[:dim].transpose(0, 1) / gain, slice(1, 2))
 
 
 def cosines(channels: int, halvings: int) -> Tensor:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from vqcli.errors import ModelError
 from vqcli.nets import likelihood as likelihoods
 from vqcli.nets.convnet2d import Shape
 from vqcli.nets.looks_linear import begin_linear
@@ -51,6 +52,11 @@ class Baseline(nn.Module):
         self.encoder = shape.encoder(channels, blocks, out)
         self.decoder = shape.decoder(self.likelihood.numbers, blocks, exact=False)
 
+    @property
+    def quantizer(self) -> NoReturn:
+        """What all that codes pictures asks a model for first."""
+        raise ModelError("the model has no codes: it is a baseline for likelihoods", "vq eval likelihood measures it")
+
     def bound(self, x: Tensor) -> Bound:
         """The bound for pictures x [B, channels, H, W] in -0.5 .. 0.5, with fresh samples from the posterior."""
         raise NotImplementedError
@@ -75,12 +81,12 @@ class ContinuousVAE(Baseline):
         normalised: bool = False,
         channels: int = 3,
         likelihood: dict[str, Any] | None = None,
-        linear_start: bool = False,
+        linear_start: float = 0.0,
     ) -> None:
         shape = Shape(tuple(widths), dim, kernel, activation, normalised)
         super().__init__(shape, blocks, channels, likelihood, 2 * dim)
         if linear_start:
-            begin_linear(self.encoder, self.decoder, channels, self.likelihood)
+            begin_linear(self.encoder, self.decoder, channels, self.likelihood, gain=linear_start)
 
     def bound(self, x: Tensor) -> Bound:
         mean, log_scale = self.encoder(x).float().chunk(2, 1)
@@ -114,14 +120,14 @@ class CategoricalVAE(Baseline):
         K: int = 512,
         groups: int = 1,
         samples: int = 50,
-        linear_start: bool = False,
+        linear_start: float = 0.0,
     ) -> None:
         if dim % groups:
             raise ValueError(f"{dim} channels do not split into {groups} groups")
         shape = Shape(tuple(widths), dim, kernel, activation, normalised)
         super().__init__(shape, blocks, channels, likelihood, groups * K)
         if linear_start:
-            begin_linear(self.encoder, self.decoder, channels, self.likelihood)
+            begin_linear(self.encoder, self.decoder, channels, self.likelihood, gain=linear_start)
         self.K, self.groups, self.samples = K, groups, samples
         self.codebook = nn.Parameter(torch.randn(groups, K, dim // groups) * 0.5)
 

@@ -25,7 +25,7 @@ class ImageVQVAE(nn.Module):
     """Pictures [B, channels, H, W] in -0.5 .. 0.5, H and W multiples of `stride`, to codes [B, groups, h, w] and back.
 
     widths, dim, kernel, activation, normalised: see convnet2d.Shape
-    linear_start  begin as a linear map that keeps all (looks_linear.py); of nets with kernel 4 and ReLU
+    linear_start  begin as a linear map that keeps all, with this gain (looks_linear.py); 0: from random weights
     blocks      residual blocks at the lowest resolution of the encoder; decoder_blocks of the decoder
     quantizer   arguments of the quantizer, with 'kind': 'vector' or 'scalar'
     likelihood  arguments of p(x | z), with 'kind' (likelihood.py); without one the decoder makes the picture itself
@@ -40,7 +40,7 @@ class ImageVQVAE(nn.Module):
         kernel: int = 4,
         activation: str = "relu",
         normalised: bool = False,
-        linear_start: bool = False,
+        linear_start: float = 0.0,
         channels: int = 3,
         quantizer: dict[str, Any] | None = None,
         likelihood: dict[str, Any] | None = None,
@@ -58,7 +58,7 @@ class ImageVQVAE(nn.Module):
         # many numbers for each pixel, of which none is a pixel
         self.decoder = shape.decoder(made, decoder_blocks, exact=self.likelihood is None)
         if linear_start:
-            begin_linear(self.encoder, self.decoder, channels, self.likelihood, len(self.codebook_sizes))
+            begin_linear(self.encoder, self.decoder, channels, self.likelihood, gain=linear_start, groups=len(self.codebook_sizes))
         self.encoder_margin, self.decoder_margin = shape.reach(blocks), shape.reach(decoder_blocks)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:

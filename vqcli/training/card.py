@@ -9,7 +9,7 @@ import numpy as np
 
 from vqcli import zoo
 from vqcli.data.dataset import Dataset
-from vqcli.evaluation import metrics, rate_distortion
+from vqcli.evaluation import likelihood, metrics, rate_distortion
 from vqcli.evaluation.rate_distortion import Point
 from vqcli.files import replacing
 from vqcli.media import image
@@ -17,11 +17,24 @@ from vqcli.training.journal import compare
 
 CARD = "README.md"
 PICTURE = "pictures.webp"
+JUDGED = 1000  # held-out pictures, whose likelihood is measured
 MEASURED = 12  # held-out pictures, measured whole
 BESIDE = ("JPEG", "WebP")
 
 
 def measure(model: zoo.LoadedModel, held_out: Dataset) -> dict[str, Any]:
+    """What a model reaches on held-out pictures: bits/dim if it has a likelihood, rate and distortion if it has codes."""
+    measured: dict[str, Any] = {} if not model.net.codebook_sizes else _coded(model, held_out)
+    if model.net.likelihood is not None:
+        bounds = likelihood.measure(model, held_out, count=JUDGED)
+        measured["bounds"] = [
+            {"under": bound.under, "bits_per_dim": round(bound.bits_per_dim, 4), "pictures": bound.pictures}
+            for bound in bounds
+        ]
+    return measured
+
+
+def _coded(model: zoo.LoadedModel, held_out: Dataset) -> dict[str, Any]:
     """Rate and distortion on whole held-out pictures, usual codecs at equal bytes beside, and the use of the codes."""
     names = held_out.names[:MEASURED]
     counts = metrics.CodeCounts(model.net.quantizer.codebook_sizes)
@@ -63,6 +76,15 @@ def _trained(facts: dict[str, Any]) -> str:
 
 
 def _measured(measured: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    if bounds := measured.get("bounds"):
+        rows = [f"| {bound['under']} | {bound['bits_per_dim']:.3f} |" for bound in bounds]
+        about = f"Bits/dim of {bounds[0]['pictures']:,} held-out pictures, a bound (`vq eval likelihood`)."
+        lines = [about, "", "| latents under | bits/dim |", "|---|---|", *rows, ""]
+    return lines + (_of_codes(measured) if "points" in measured or "bits_per_code" in measured else [])
+
+
+def _of_codes(measured: dict[str, Any]) -> list[str]:
     if "bits_per_code" in measured:
         rows = [("this prior", measured["bits_per_code"])]
         if "float_bits_per_code" in measured:

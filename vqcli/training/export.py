@@ -65,11 +65,13 @@ def export(
         if isinstance(dataset, CodeClips):
             export_codes.write_card(folder, description)
             return info
-    elif isinstance(task, BaselineTask):
-        info = zoo.save(folder, task.model, None, description)
     else:
-        assert isinstance(task, CodecTask) and isinstance(dataset, Dataset) and isinstance(held_out, Dataset | None)
-        info = _export_codec(task, dataset, folder, description)
+        assert isinstance(task, CodecTask | BaselineTask)
+        assert isinstance(dataset, Dataset) and isinstance(held_out, Dataset | None)
+        if isinstance(task, CodecTask):
+            info = _export_codec(task, dataset, folder, description)
+        else:
+            info = zoo.save(folder, task.model, None, description)
         if held_out is not None:
             # measured as it is shipped; then the figures join the header
             description |= info.description | {"measured": card.measure(zoo.load(info, "cpu"), held_out)}
