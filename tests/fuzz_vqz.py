@@ -9,6 +9,7 @@ import argparse
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from zlib import crc32
 
 from vqcli import vqz, vqz_header
@@ -16,7 +17,7 @@ from vqcli.errors import BadFile, DamagedChunks
 
 
 def samples() -> list[tuple[vqz.Header, list[bytes]]]:
-    """One small file for each modality, with and without chunks, levels, runs, prior and metadata."""
+    """One small file for each modality, with and without chunks, levels, runs, prior and metadata; one of version 2."""
     common = {"model": "tiny-1.0", "digest": b"\1\2\3\4\5\6\7\x08", "coder": 1}
     photo = vqz.Header(
         modality="image",
@@ -50,11 +51,13 @@ def samples() -> list[tuple[vqz.Header, list[bytes]]]:
         codes_crcs=(7,),
         **common,
     )
+    lossless = replace(photo, chunk=(2, 2), levels=2, codebook_sizes=(8, 9), codes_crcs=(1, 2))
+    lossless = replace(lossless, remainder=vqz_header.Remainder(0, 0xDEADBEEF))
     source = random.Random(1)
-    sizes = [[4], [60, 61, 0, 20, 130, 9], [200, 200, 100]]
+    sizes = [[4], [60, 61, 0, 20, 130, 9], [200, 200, 100], [4, 5, 6, 0, 70, 80]]
     return [
         (header, [source.randbytes(size) for size in row])
-        for header, row in zip((photo, speech, video), sizes, strict=True)
+        for header, row in zip((photo, speech, video, lossless), sizes, strict=True)
     ]
 
 
@@ -88,7 +91,8 @@ def edit_header(data: bytes, source: random.Random) -> bytes:
     """Damage the header fields, then make the header's length and checksum fit."""
     begin, end = header_span(data)
     change = source.choice((flip, flip, flip, insert, delete, truncate, splice, extreme))
-    return seal(change(data[begin:end], source)) + data[end + 4 :]
+    version = source.choice((data[6], data[6], data[6], 1, 2))
+    return seal(change(data[begin:end], source), version) + data[end + 4 :]
 
 
 def extreme(fields: bytes, source: random.Random) -> bytes:
@@ -112,9 +116,9 @@ def header_span(data: bytes) -> tuple[int, int]:
     return at, at + length
 
 
-def seal(fields: bytes) -> bytes:
-    """Header fields as the front of a file whose length and checksum fit."""
-    front = vqz.MAGIC + bytes([vqz.VERSION]) + vqz_header.varint(len(fields)) + fields
+def seal(fields: bytes, version: int) -> bytes:
+    """Header fields as the front of a file of this version whose length and checksum fit."""
+    front = vqz.MAGIC + bytes([version]) + vqz_header.varint(len(fields)) + fields
     return front + vqz_header.u32(crc32(front))
 
 

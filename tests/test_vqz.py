@@ -12,6 +12,7 @@ import pytest
 
 from vqcli import vqz
 from vqcli.errors import BadFile, DamagedChunks, UsageError
+from vqcli.vqz_header import Remainder
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -69,6 +70,7 @@ def chunked(**changes: object) -> vqz.Header:
     return dataclasses.replace(header, **changes)
 
 
+IMAGE = {"modality": "image", "size": (70000, 16000, 1), "grid": (3, 1), "chunk": ()}
 PAYLOADS = (b"one", b"second", b"", b"fourth payload", b"5", b"six")
 
 
@@ -143,7 +145,8 @@ def test_bytes_after_the_end() -> None:
         (MINIMAL.replace(b"\r\n", b"\n"), "newline"),
         (MINIMAL.replace(b"\n", b"\r\n"), "newline"),
         (MINIMAL.decode("latin-1").encode(), "text conversion"),
-        (MINIMAL[:6] + b"\x02" + MINIMAL[7:], r"made by a newer vq \(format version 2; this one reads 1\)"),
+        (MINIMAL[:6] + b"\x03" + MINIMAL[7:], r"made by a newer vq \(format version 3; this one reads up to 2\)"),
+        (MINIMAL[:6] + b"\x02" + MINIMAL[7:], "header is damaged"),
         (MINIMAL[:6] + b"\x00" + MINIMAL[7:], "version 0"),
         (MINIMAL[:8] + b"\x02" + MINIMAL[9:], "header is damaged"),
         (MINIMAL[:7] + b"\xff" * 5 + b"\x01" + MINIMAL[8:], "length is out of range"),
@@ -245,6 +248,10 @@ def test_headers_that_a_checksum_does_not_catch(data: bytes) -> None:
         {"metadata": {"a": "x" * 4096}},
         {"metadata": {"a": "\ud800"}},
         {"metadata": {"a": 1}},
+        {"remainder": Remainder(0, 0)},  # of sound
+        {**IMAGE, "remainder": Remainder(128, 0)},
+        {**IMAGE, "remainder": Remainder(0, 2**32)},
+        {**IMAGE, "remainder": Remainder(0, 0), "grid": (2**10, 2**9), "chunk": (1, 1)},
     ],
 )
 def test_headers_out_of_range(changes: dict[str, object]) -> None:
@@ -292,6 +299,36 @@ def test_drop_levels() -> None:
             vqz.drop_levels(parsed, keep)
     with pytest.raises(UsageError):
         parsed.payload(2, 0)
+
+
+def test_a_remainder_makes_version_2() -> None:
+    """The same bytes as MINIMAL but for the version, five bytes before the index, and a second record."""
+    header = dataclasses.replace(MINIMAL_HEADER, remainder=Remainder(1, 0xAABBCCDD))
+    fields = MINIMAL[8:-10] + b"\x01\xdd\xcc\xbb\xaa" + MINIMAL[-10:-5]
+    fields += b"\x02" + zlib.crc32(b"no").to_bytes(4, "little")
+    front = MINIMAL[:6] + b"\x02" + bytes([len(fields)]) + fields
+    data = front + zlib.crc32(front).to_bytes(4, "little") + b"\xc0no"
+    assert vqz.pack(header, [b"\xc0", b"no"]) == data
+    parsed = vqz.unpack(data)
+    assert parsed == vqz.Vqz(header, (b"\xc0", b"no"), (1, 2))
+    assert (parsed.header.version, parsed.payload(0, 0), parsed.remainder(0)) == (2, b"\xc0", b"no")
+    fewer = vqz.drop_levels(parsed, 1)
+    assert vqz.pack(fewer.header, fewer.payloads) == MINIMAL
+    for file, chunk in ((parsed, 1), (parsed, -1), (fewer, 0)):
+        with pytest.raises(UsageError, match="no remainder"):
+            file.remainder(chunk)
+    with pytest.raises(BadFile, match="2 payloads are needed, 1 are there"):
+        vqz.pack(header, [b"\xc0"])
+
+
+def test_salvage_keeps_a_file_whose_remainder_is_damaged() -> None:
+    header, payloads = golden_files()["lossless"]
+    data = vqz.pack(header, payloads)
+    with pytest.raises(DamagedChunks, match="chunk 6 of 6 is damaged"):
+        vqz.unpack(data[:-1] + b"?")
+    saved = vqz.unpack(data[:-1] + b"?", salvage=True)
+    assert saved.damaged == (5,)
+    assert (saved.remainder(0), saved.remainder(1)) == (b"the first chunk", None)
 
 
 def test_codes_crc() -> None:
@@ -383,7 +420,18 @@ def golden_files() -> dict[str, tuple[vqz.Header, tuple[bytes, ...]]]:
         coder=3,
         codes_crcs=(2**32 - 1,),
     )
+    lossless = dataclasses.replace(
+        photo,
+        size=(24, 16, 3),
+        grid=(2, 3),
+        chunk=(2, 2),
+        codebook_sizes=(16, 16),
+        levels=2,
+        codes_crcs=(5, 6),
+        remainder=Remainder(0, 0x89ABCDEF),
+    )
     return {
+        "lossless": (lossless, (b"1", b"22", b"", b"4444", b"the first chunk", b"the other")),
         "photo": (photo, (bytes(range(256)),)),
         "speech": (chunked(), PAYLOADS),
         "video": (video, (b"first", b"", b"\0" * 20)),
@@ -393,13 +441,14 @@ def golden_files() -> dict[str, tuple[vqz.Header, tuple[bytes, ...]]]:
 def as_json(parsed: vqz.Vqz) -> dict[str, object]:
     """The content of a file in JSON's types, bytes as hexadecimal digits."""
     content = dataclasses.asdict(parsed.header) | {"payloads": parsed.payloads}
-    if not content["joint"]:  # younger than the first golden files
-        del content["joint"]
+    for younger in ("joint", "remainder"):  # than the first golden files
+        if not content[younger]:
+            del content[younger]
     return json.loads(json.dumps(content, default=bytes.hex))
 
 
 @pytest.mark.parametrize("name", golden_files())
-def test_golden_files_of_version_1_read_the_same_for_ever(name: str, regen: bool) -> None:
+def test_golden_files_read_the_same_for_ever(name: str, regen: bool) -> None:
     path = GOLDEN / f"{name}.vqz"
     if regen:
         vqz.write(path, *golden_files()[name], force=True)

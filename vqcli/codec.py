@@ -34,6 +34,7 @@ def encode(
     *,
     quality: float | None = None,
     bits_per_pixel: float | None = None,
+    lossless: bool = False,
     background: str | None = None,
     rate_hz: int | None = None,
     mono: bool | None = None,
@@ -54,6 +55,7 @@ def encode(
     Of pictures:
     quality         1 .. the model's number of qualities, to a tenth; None is its middle
     bits_per_pixel  instead of a quality: the best one whose file stays within this
+    lossless        the file returns every pixel; quality then only shifts bytes between codes and remainder
     background      what lies behind transparent pixels, a name or #rrggbb; None is white
 
     Of sound:
@@ -76,6 +78,8 @@ def encode(
         if modality == "audio":
             if quality is not None or bits_per_pixel is not None or background is not None:
                 raise UsageError("sound has no quality, rate or background to choose", "--levels 1 is the smallest")
+            if lossless:
+                raise UsageError("sound is not stored without loss", "leave --lossless out, or keep a .flac")
             return encode_audio(
                 source, loaded, rate_hz=rate_hz, mono=mono is not False, levels=levels, coder=coder,
                 metadata=metadata, report=report,
@@ -83,8 +87,8 @@ def encode(
         if mono is not None or rate_hz is not None:
             raise UsageError("a picture has neither channels of sound nor a rate", "leave --mono and --channels out")
         return encode_image(
-            source, loaded, quality=quality, bits_per_pixel=bits_per_pixel, levels=levels, coder=coder,
-            background=background or "white", metadata=metadata, report=report,
+            source, loaded, quality=quality, bits_per_pixel=bits_per_pixel, lossless=lossless, levels=levels,
+            coder=coder, background=background or "white", metadata=metadata, report=report,
         )  # fmt: skip
 
 
@@ -104,7 +108,8 @@ def decode(
     model           None finds the model the file names, by its digest; a model given must have that digest
     levels          decode the first residual levels only
     start_s, end_s  decode a part of a recording only, and read no more of the file than that takes
-    salvage         decode what is whole in a damaged file; lost chunks become grey, or silence
+    salvage         decode what is whole in a damaged file; lost chunks become grey, or silence; where the remainder of
+                    a picture without loss is damaged, what its codes decode to
 
     Raises BadFile, DamagedChunks, ModelError if the model is missing or another, UsageError.
     """
@@ -121,7 +126,7 @@ def decode(
         return decode_audio(
             file, loaded, levels=levels, start_s=start_s, end_s=end_s, salvage=salvage, report=report
         )  # fmt: skip
-    return decode_image(file, loaded, levels=levels, report=report)
+    return decode_image(file, loaded, levels=levels, salvage=salvage, report=report)
 
 
 def load_for(header: Header, model: str | LoadedModel | None, device: str = "auto") -> LoadedModel:

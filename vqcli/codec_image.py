@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqcli import packing, tiles
+from vqcli import packing, remainder, tiles
 from vqcli.errors import UsageError
 from vqcli.media import image
 from vqcli.packing import ImageCodes
@@ -16,6 +16,7 @@ from vqcli.tiles import Report, silent
 from vqcli.vqz import Header, Vqz
 from vqcli.zoo import LoadedModel
 
+LOSSLESS = 0.3  # the quality for pictures without loss, as a share of the model's: codes and remainder are least there
 GREY = 128  # what salvaged pictures show where chunks are lost
 
 
@@ -42,6 +43,11 @@ class EncodedImage(packing.File):
         """Of the whole file, header included."""
         return 8 * len(self.data) / (self.image.size[0] * self.image.size[1])
 
+    @property
+    def lossless(self) -> bool:
+        """Whether the file returns `pixels` as they are."""
+        return self.header.remainder is not None
+
 
 @dataclass(frozen=True)
 class DecodedImage:
@@ -49,12 +55,19 @@ class DecodedImage:
 
     pixels  uint8 [H, W, 1 or 3]
     lost    bool [rows, columns] of the code grid: true where a chunk was damaged; grey in `pixels`
+    exact   bool [rows, columns]: true where the pixels are those of the original, by the file's remainder
     """
 
     pixels: np.ndarray
     image: ImageCodes
     header: Header
     lost: np.ndarray = field(repr=False)
+    exact: np.ndarray = field(repr=False)
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every pixel is that of the original."""
+        return bool(self.exact.all())
 
     def save(self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False) -> None:
         """Write the picture; the suffix chooses the format."""
@@ -67,6 +80,7 @@ def encode_image(
     *,
     quality: float | None = None,
     bits_per_pixel: float | None = None,
+    lossless: bool = False,
     levels: int | None = None,
     coder: str = "auto",
     background: str = "white",
@@ -76,9 +90,13 @@ def encode_image(
     """Encode a picture: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]. See `codec.encode`."""
     if quality is not None and bits_per_pixel is not None:
         raise UsageError("quality and bits per pixel exclude each other", "give one of --quality and --bpp")
+    if lossless and (bits_per_pixel is not None or levels is not None):
+        raise UsageError("without loss a file takes what it takes, and all levels", "leave --bpp and --levels out")
     picture = _read(source, background)
     if bits_per_pixel is not None:
         codes = tiles.search_quality(model, picture.pixels, bits_per_pixel, coder=coder, report=report)
+    elif lossless:
+        return _encode_lossless(picture, model, quality, coder, metadata, report)
     else:
         codes = tiles.encode_image(model, picture.pixels, quality=quality, report=report)
     if levels is not None:
@@ -91,15 +109,38 @@ def encode_image(
     return encoded
 
 
-def decode_image(file: Vqz, model: LoadedModel, *, levels: int | None = None, report: Report = silent) -> DecodedImage:
+def _encode_lossless(
+    picture: image.Picture,
+    model: LoadedModel,
+    quality: float | None,
+    coder: str,
+    metadata: dict[str, str] | None,
+    report: Report,
+) -> EncodedImage:
+    if quality is None and tiles.qualities(model):
+        quality = max(1.0, LOSSLESS * tiles.qualities(model))
+    codes = tiles.encode_image(model, picture.pixels, quality=quality, report=lambda share: report(share / 4))
+    header, payloads = packing.pack_image(model, codes, coder=coder, metadata=metadata)
+    header, rest = remainder.pack(
+        model, header, codes, picture.pixels, report=lambda share: report(0.25 + 0.75 * share)
+    )  # fmt: skip
+    return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, picture.notes)
+
+
+def decode_image(
+    file: Vqz, model: LoadedModel, *, levels: int | None = None, salvage: bool = False, report: Report = silent
+) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `codec.decode`."""
     codes, lost = packing.unpack_image(model, file, levels=levels)
-    pixels = tiles.decode_image(model, codes, report)
+    if file.header.remainder and levels in (None, file.header.levels):
+        pixels, exact = remainder.unpack(model, file, codes, lost, salvage=salvage, report=report)
+    else:
+        pixels, exact = tiles.decode_image(model, codes, report), np.zeros_like(lost)
     if lost.any():
         H, W = pixels.shape[:2]
         stride = model.net.stride
         pixels[lost.repeat(stride, 0).repeat(stride, 1)[:H, :W]] = GREY
-    return DecodedImage(pixels, codes, file.header, lost)
+    return DecodedImage(pixels, codes, file.header, lost, exact)
 
 
 def _read(source: Path | BinaryIO | np.ndarray, background: str) -> image.Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from vqcli.vqz_header import MODEL_NAME
 from vqcli.zoo import LoadedModel
 
 CHUNK = 1024  # pixels: large enough for the counts to settle, small enough that damage stays local
+MAX_CHUNK = 2**22  # pixels of a chunk with a remainder, which takes some tens of bytes for each to decode
 CHUNK_SECONDS = 10  # of sound, at least
 CHUNK_BYTES = 1200  # of a level's chunk when packed, at least: so its 6 bytes of index stay below 1 % when coded well
 MAX_CODES = 2**27  # of a recording: 256 MiB
@@ -185,6 +187,8 @@ def _check_image(model: LoadedModel, header: Header) -> None:
         raise BadFile(
             f"a grid of {' x '.join(map(str, header.grid))} codes does not belong to {width} x {height} pixels"
         )
+    if header.remainder and math.prod(header.chunk or header.grid) * model.net.stride**2 > MAX_CHUNK:
+        raise BadFile(f"a chunk is of more than the {MAX_CHUNK:,} pixels that vq decodes without loss")
     _check_books(model, header, channels=1)
 
 

@@ -8,12 +8,13 @@ codes in a file is the business of packing.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
 from vqcli.errors import BadFile, UsageError
-from vqcli.nets.vqvae2d import from_pixels, to_pixels
+from vqcli.nets.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.packing import ImageCodes, file_size
 from vqcli.zoo import LoadedModel
 
@@ -81,25 +82,36 @@ def quantize(model: LoadedModel, latents: torch.Tensor, pixels: np.ndarray, qual
 @torch.inference_mode()
 def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent) -> np.ndarray:
     """Pixels uint8 [H, W, channels] of codes; fewer groups than the model has stand for its first levels."""
-    net = model.net
-    stride, (W, H) = net.stride, image.size
-    rows, columns = image.codes.shape[1:]
-    if (rows, columns) != net.grid(H, W):
+    (W, H), (rows, columns) = image.size, image.codes.shape[1:]
+    if (rows, columns) != model.net.grid(H, W):
         raise BadFile(f"a grid of {rows} x {columns} codes does not belong to {W} x {H} pixels")
     pixels = np.empty((H, W, image.channels), np.uint8)
-    quality = _quality(model, image.quality)
-    for inner, outer, done in _tiles(rows, columns, TILE // stride, net.decoder_margin):
-        codes = torch.from_numpy(image.codes[(slice(None), *outer)].astype(np.int64)).to(model.device)
-        x = net.decode(codes[None], quality)[0]  # (C, h, w)
+    for part, x, done in decoded_tiles(model.net, image, (slice(0, rows), slice(0, columns)), TILE):
+        pixels[part] = to_pixels(x[None])[0]
+        report(done)
+    return pixels
+
+
+@torch.inference_mode()
+def decoded_tiles(
+    net: Any, image: ImageCodes, window: Window, side: int, *, raw: bool = False
+) -> Iterator[tuple[Window, torch.Tensor, float]]:
+    """What a net makes of a window of the codes, tile by tile of `side` pixels.
+
+    Yields the place in pixels, values [channels, h, w] where black is -0.5 and white 0.5, in the type of the net's
+    weights, and the share of the work done after it; with `raw` the numbers [n, h, w] that the net's likelihood takes.
+    """
+    (W, H), stride = image.size, net.stride
+    weight = next(net.parameters())
+    quality = torch.tensor([image.quality / 10], dtype=weight.dtype, device=weight.device) if image.quality else None
+    for inner, outer, done in _tiles(image.codes.shape[1:], window, max(1, side // stride), net.decoder_margin):
+        codes = torch.from_numpy(image.codes[(slice(None), *outer)].astype(np.int64)).to(weight.device)
+        x = (net.made if raw else net.decode)(codes[None], quality)  # (1, C, h, w)
         top, left = (s.start * stride for s in inner)
         bottom, right = min(inner[0].stop * stride, H), min(inner[1].stop * stride, W)
         dy, dx = (s.start * stride for s in _within(inner, outer))
-        x = x[:, dy : dy + bottom - top, dx : dx + right - left]
-        if image.channels == 1:
-            x = x.mean(0, keepdim=True)
-        pixels[top:bottom, left:right] = to_pixels(x[None])[0]
-        report(done)
-    return pixels
+        x = x[:, :, dy : dy + bottom - top, dx : dx + right - left]
+        yield (slice(top, bottom), slice(left, right)), (x if raw else in_channels(x, image.channels))[0], done
 
 
 def search_quality(
@@ -137,10 +149,11 @@ def _latent_tiles(model: LoadedModel, pixels: np.ndarray, report: Report) -> Ite
     """Windows that part the grid, each with its latents [D, rows, columns] on the model's device."""
     net = model.net
     rows, columns = net.grid(*pixels.shape[:2])
-    for inner, outer, done in _tiles(rows, columns, TILE // net.stride, net.encoder_margin):
+    whole = slice(0, rows), slice(0, columns)
+    for inner, outer, done in _tiles((rows, columns), whole, TILE // net.stride, net.encoder_margin):
         region = _padded(pixels, *(slice(s.start * net.stride, s.stop * net.stride) for s in outer))
         x = from_pixels(region[None], model.device)
-        z_e = net.encoder(x.expand(-1, net.channels, -1, -1))[0]
+        z_e = net.encoder(in_channels(x, net.channels))[0]
         yield inner, z_e[(slice(None), *_within(inner, outer))]
         report(done)
 
@@ -157,15 +170,16 @@ def _empty(model: LoadedModel, pixels: np.ndarray, quality: int) -> ImageCodes:
     return ImageCodes(np.empty(shape, np.uint16), (W, H), channels, quality)
 
 
-def _tiles(rows: int, columns: int, side: int, margin: int) -> Iterator[tuple[Window, Window, float]]:
-    """Windows that part a grid: (inner, outer with its margin, share of the work done after it).
+def _tiles(grid: tuple[int, ...], window: Window, side: int, margin: int) -> Iterator[tuple[Window, Window, float]]:
+    """Windows that part a window of a grid: (inner, outer with its margin, share of the work done after it).
 
     The outer window ends at the border of the grid, where the net pads tile and whole picture alike.
     """
-    tops, lefts = range(0, rows, side), range(0, columns, side)
+    rows, columns = grid
+    tops, lefts = (range(s.start, s.stop, side) for s in window)
     for i, top in enumerate(tops):
         for j, left in enumerate(lefts):
-            bottom, right = min(top + side, rows), min(left + side, columns)
+            bottom, right = min(top + side, window[0].stop), min(left + side, window[1].stop)
             outer = (
                 slice(max(top - margin, 0), min(bottom + margin, rows)),
                 slice(max(left - margin, 0), min(right + margin, columns)),

@@ -1,12 +1,12 @@
 r"""The .vqz file: a checked header, then the codes in independently checked chunks.
 
-This docstring is the specification of format version 1. Numbers are little-endian; `u8` and `u32`
+This docstring is the specification of format versions 1 and 2. Numbers are little-endian; `u8` and `u32`
 have a fixed width. A `varint` is an unsigned LEB128 number: groups of 7 bits, lowest first, bit 7
 set on all but the last byte, at most 6 bytes, no needless trailing zero group. CRC-32 is zlib's.
 
     bytes     field
     6         magic 89 56 51 5A 0D 0A ("\x89VQZ\r\n": copying as text would change it)
-    u8        format version: 1
+    u8        format version: 1; or 2, if the file holds a remainder (below)
     varint    length in bytes, at most 2^24, of the header fields: from the next line to the index
     u8        modality: 1 image, 2 audio, 3 video
     u8        coder of the payloads: an id below 128 (0 packed, 1 histogram, 2 adaptive, 3 prior)
@@ -31,10 +31,16 @@ set on all but the last byte, at most 6 bytes, no needless trailing zero group. 
     varint+n  metadata: the number of bytes 0..4096, then a JSON object of strings to strings in UTF-8, no
               spaces, keys sorted by code point, escapes only where JSON needs them (the short one if
               there is one, else \u00xx in lower case); 0 bytes if there is none
-    each      index: for each level, for each chunk (C order over the grid, chunks at the edge are
-              smaller): varint length in bytes and u32 CRC-32 of its payload; <= 2^20 in all
+    u8        version 2 only: coder of the remainder, an id below 128 of its own table (0 predicted, 1 likelihood)
+    u32       version 2 only: CRC-32 of the original's pixels, u8 in C order [height, width, channels]
+    each      index: for each level (in version 2 then for the remainder too), for each chunk (C order over the grid,
+              chunks at the edge are smaller): varint length in bytes and u32 CRC-32 of its payload; <= 2^20 in all
     u32       CRC-32 of all bytes before it, magic included
     n         the payloads, back to back in index order; the file ends with the last one, <= 2^32 bytes
+
+A picture has a remainder, what its decoded codes lack, if the file returns every pixel (remainder.py says how). It is
+cut into the same chunks as the codes, and stands on all levels of them: dropping levels drops the remainder, which
+makes a file of version 1.
 
 A header has exactly one spelling: a reader writes what it has read and refuses the file if the bytes
 differ. The index stands in front, so that a damaged payload never costs more than itself.
@@ -63,7 +69,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAGIC = b"\x89VQZ\r\n"
-VERSION = 1
+VERSION = 2  # the newest; a file has the lowest that can say what it holds
 
 _START_BYTES = 6 + 1 + 6  # magic, version and the longest varint tell how long the header is; no file is shorter
 _FOREIGN = {
@@ -76,7 +82,8 @@ _FOREIGN = {
 @dataclass(frozen=True)
 class Vqz:
     """A file in memory. Record `level * header.chunk_count + chunk` of `payloads` is None if it is damaged,
-    which only `salvage` lets through; `lengths` are the sizes in bytes that the index gives."""
+    which only `salvage` lets through; `lengths` are the sizes in bytes that the index gives. The remainder's records
+    follow those of the last level."""
 
     header: Header
     payloads: tuple[bytes | None, ...]
@@ -98,14 +105,20 @@ class Vqz:
             raise UsageError(f"no chunk {chunk} in level {level}")
         return self.payloads[level * self.header.chunk_count + chunk]
 
+    def remainder(self, chunk: int) -> bytes | None:
+        """The coded remainder of one chunk, None if damaged. Raises UsageError if the file has no such."""
+        if not (self.header.remainder and 0 <= chunk < self.header.chunk_count):
+            raise UsageError(f"no remainder of chunk {chunk}")
+        return self.payloads[self.header.levels * self.header.chunk_count + chunk]
+
 
 def pack(header: Header, payloads: Sequence[bytes | None]) -> bytes:
-    """The file's bytes. `payloads` go level by level, chunk by chunk.
+    """The file's bytes. `payloads` go level by level, chunk by chunk, then those of the remainder.
 
-    Raises BadFile if their number is not levels * chunk_count, one is None, or the file would pass 2^32 bytes.
+    Raises BadFile if their number is not header.records, one is None, or the file would pass 2^32 bytes.
     """
     whole = [payload for payload in payloads if payload is not None]
-    needed = header.levels * header.chunk_count
+    needed = header.records
     require(len(whole) == len(payloads) == needed, f"{needed} payloads are needed, {len(whole)} are there")
     return b"".join((_front(header, [(len(payload), crc32(payload)) for payload in whole]), *whole))
 
@@ -146,13 +159,16 @@ def write(path: Path, header: Header, payloads: Sequence[bytes | None], *, force
 
 
 def drop_levels(vqz: Vqz, keep: int) -> Vqz:
-    """The same file with only its first `keep` levels, payloads untouched. UsageError unless 1 <= keep <= levels."""
+    """The same file with only its first `keep` levels and no remainder, payloads untouched.
+
+    Raises UsageError unless 1 <= keep <= levels.
+    """
     header = vqz.header
     if not 1 <= keep <= header.levels:
         raise UsageError(f"cannot keep {keep} levels", f"the file has {header.levels}")
     sizes, crcs = header.codebook_sizes[: keep * header.groups_per_level], header.codes_crcs[:keep]
-    fewer, records = replace(header, levels=keep, codebook_sizes=sizes, codes_crcs=crcs), keep * header.chunk_count
-    return Vqz(fewer, vqz.payloads[:records], vqz.lengths[:records])
+    fewer = replace(header, levels=keep, codebook_sizes=sizes, codes_crcs=crcs, remainder=None)
+    return Vqz(fewer, vqz.payloads[: fewer.records], vqz.lengths[: fewer.records])
 
 
 def codes_crc(codes: np.ndarray) -> int:
@@ -167,7 +183,7 @@ def codes_crc(codes: np.ndarray) -> int:
 def _front(header: Header, index: Sequence[tuple[int, int]]) -> bytes:
     """All that precedes the payloads; `index` holds (length in bytes, CRC-32) of each."""
     fields = write_fields(header, index)
-    front = MAGIC + bytes([VERSION]) + varint(len(fields)) + fields
+    front = MAGIC + bytes([header.version]) + varint(len(fields)) + fields
     require(len(front) + 4 + sum(length for length, _ in index) <= 2**32, "larger than 2^32 bytes")
     return front + u32(crc32(front))
 
@@ -185,7 +201,7 @@ def _read_front(stream: BinaryIO) -> tuple[Header, list[tuple[int, int]]]:
     version = rest.u8()
     require(version > 0, "format version 0 does not exist")
     if version > VERSION:
-        raise BadFile(f"made by a newer vq (format version {version}; this one reads {VERSION})", "update vq")
+        raise BadFile(f"made by a newer vq (format version {version}; this one reads up to {VERSION})", "update vq")
     length = rest.varint()
     begin = _START_BYTES - len(rest)
     end = begin + length + 4
@@ -194,7 +210,7 @@ def _read_front(stream: BinaryIO) -> tuple[Header, list[tuple[int, int]]]:
     stream.seek(0)
     front = stream.read(end)
     require(u32(crc32(front[:-4])) == front[-4:], "the header is damaged (its checksum differs)")
-    header, index = read_fields(Reader(front[begin:-4]))
+    header, index = read_fields(Reader(front[begin:-4]), version)
     require(_front(header, index) == front, "the header is not in canonical form")
     return header, index
 

@@ -20,9 +20,18 @@ _SIZE_BOUNDS = {
     "audio": {"samples": 2**36, "rate_hz": 2**20, "channels": 64},
     "video": {"width": 2**20, "height": 2**20, "frames": 2**24, "rate_mhz": 2**20},
 }
+REMAINDERS = {0: "predicted", 1: "likelihood"}  # coders of remainders; numbers are never used again
 _GRID_DIMS = {"image": 2, "audio": 1, "video": 3}
 u32 = struct.Struct("<I").pack
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """What a file without loss says about what its codes lack: how that is coded, and the CRC-32 of the pixels."""
+
+    coder: int
+    pixels_crc: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +41,7 @@ class Header:
     `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, rate_mhz). Each
     group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`. `digest` and `prior` are 8 bytes, no
     prior is b""; with `joint` the digest is that of model and prior together. `chunk` is cut to the grid, () if it
-    covers the grid. A value out of its range is BadFile.
+    covers the grid. With a `remainder` the file holds every pixel of a picture. A value out of its range is BadFile.
     """
 
     modality: str
@@ -49,6 +58,7 @@ class Header:
     joint: bool = False
     codes_crcs: tuple[int, ...]
     metadata: dict[str, str] = field(default_factory=dict)
+    remainder: Remainder | None = None
 
     def __post_init__(self) -> None:
         require(self.modality in _SIZE_BOUNDS, f"unknown modality {self.modality!r}")
@@ -78,8 +88,17 @@ class Header:
             within("the chunk's smallest side", min(self.chunk), 1, 2**33)
             chunk = tuple(map(min, self.chunk, self.grid))
             object.__setattr__(self, "chunk", () if chunk == self.grid else chunk)
-        within("number of chunks", self.levels * self.chunk_count, 1, 2**20)
+        within("number of chunks", self.records, 1, 2**20)
         within("metadata bytes", len(_metadata_bytes(self.metadata)), 0, 4096)
+        if self.remainder:
+            require(self.modality == "image", f"the remainder is that of {self.modality}, not of a picture")
+            within("remainder coder id", self.remainder.coder, 0, 127)
+            within("CRC-32 of the pixels", self.remainder.pixels_crc, 0, 2**32 - 1)
+
+    @property
+    def version(self) -> int:
+        """The format version of a file with this header: the lowest that can say it."""
+        return 2 if self.remainder else 1
 
     @property
     def groups(self) -> int:
@@ -93,6 +112,11 @@ class Header:
     def chunk_count(self) -> int:
         """The number of chunks in one level."""
         return math.prod(-(-side // step) for side, step in zip(self.grid, self.chunk or self.grid, strict=True))
+
+    @property
+    def records(self) -> int:
+        """The number of payloads: of each chunk one for each level, and one for its remainder if there is one."""
+        return (self.levels + bool(self.remainder)) * self.chunk_count
 
     def chunk_windows(self) -> list[tuple[slice, ...]]:
         """Where each chunk of a level lies in the grid, in C order; those at the edge are smaller."""
@@ -112,12 +136,14 @@ def write_fields(header: Header, index: Sequence[tuple[int, int]]) -> bytes:
     fields += b"".join(map(u32, header.codes_crcs))
     metadata = _metadata_bytes(header.metadata)
     fields += varint(len(metadata)) + metadata
+    if header.remainder:
+        fields += bytes([header.remainder.coder]) + u32(header.remainder.pixels_crc)
     fields += b"".join(varint(length) + u32(crc) for length, crc in index)
     return bytes(fields)
 
 
-def read_fields(fields: Reader) -> tuple[Header, list[tuple[int, int]]]:
-    """The mirror of `write_fields`, line by line."""
+def read_fields(fields: Reader, version: int) -> tuple[Header, list[tuple[int, int]]]:
+    """The mirror of `write_fields`, line by line, for a file of this format version."""
     modality_id, coder, quality, levels = fields.take(4)
     within("modality", modality_id, 1, len(MODALITIES))
     modality = MODALITIES[modality_id - 1]
@@ -135,27 +161,27 @@ def read_fields(fields: Reader) -> tuple[Header, list[tuple[int, int]]]:
     metadata: Any = None  # which Header refuses
     with suppress(ValueError, RecursionError):  # the second for thousands of brackets
         metadata = json.loads(text.decode() or "{}")
+    remainder = Remainder(fields.u8(), fields.u32()) if version == 2 else None
     header = Header(
         modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels, model=model,
         digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, joint=kind == 2, codes_crcs=codes_crcs,
-        metadata=metadata,
+        metadata=metadata, remainder=remainder,
     )  # fmt: skip
-    records = header.levels * header.chunk_count
-    require(records * 5 <= len(fields), "the header is too short for its index")  # before a list of that length
-    return header, [(fields.varint(), fields.u32()) for _ in range(records)]
+    require(header.records * 5 <= len(fields), "the header is too short for its index")  # before a list of that length
+    return header, [(fields.varint(), fields.u32()) for _ in range(header.records)]
 
 
 class Reader:
-    """A cursor over bytes; reading past the end is BadFile."""
+    """A cursor over bytes, those of `what`; reading past the end is BadFile."""
 
-    def __init__(self, data: bytes) -> None:
-        self._rest = memoryview(data)
+    def __init__(self, data: bytes, what: str = "the header") -> None:
+        self._rest, self._what = memoryview(data), what
 
     def __len__(self) -> int:
         return len(self._rest)
 
     def take(self, count: int) -> bytes:
-        require(count <= len(self._rest), "the header ends before its last field")
+        require(count <= len(self._rest), f"{self._what} ends before its last field")
         taken, self._rest = self._rest[:count], self._rest[count:]
         return bytes(taken)
 
@@ -172,7 +198,7 @@ class Reader:
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value
-        raise BadFile("a number in the header is too long")
+        raise BadFile(f"a number in {self._what} is too long")
 
 
 def varint(value: int) -> bytes:

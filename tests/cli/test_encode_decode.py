@@ -134,7 +134,7 @@ def test_a_picture_is_no_vqz(vq, photo):
 
 def test_a_newer_version(vq, encoded):
     data = bytearray(encoded.read_bytes())
-    data[6] = 2
+    data[6] = 3
     encoded.write_bytes(data)
     result = vq("decode", encoded)
     assert result.exit_code == 3

@@ -1,4 +1,4 @@
-"""Bits per dimension: parts that add up, a bound that is one, and the sum over all codes on a net that is small enough."""
+"""Bits per dimension: parts that add up, a bound that is one, and the sum over all codes of a net with few."""
 
 import math
 

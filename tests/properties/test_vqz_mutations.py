@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vqcli import vqz
 from vqcli.errors import BadFile
+from vqcli.vqz_header import Remainder
 
 FUZZ = runpy.run_path(str(Path(__file__).parents[1] / "fuzz_vqz.py"))
 SIZES = {
@@ -16,6 +17,7 @@ SIZES = {
     "audio": st.tuples(st.integers(1, 2**36), st.integers(1, 2**20), st.integers(1, 64)),
     "video": st.tuples(st.integers(1, 4096), st.integers(1, 2**20), st.integers(1, 2**24), st.integers(1, 2**20)),
 }
+REMAINDERS = st.builds(Remainder, st.integers(0, 127), st.integers(0, 2**32 - 1))
 DIMS = {"image": 2, "audio": 1, "video": 3}
 
 
@@ -39,10 +41,10 @@ def files(draw: st.DrawFn) -> tuple[vqz.Header, tuple[bytes, ...]]:
         prior=draw(st.just(b"") | st.binary(min_size=8, max_size=8)),
         codes_crcs=tuple(draw(st.lists(st.integers(0, 2**32 - 1), min_size=levels, max_size=levels))),
         metadata=draw(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=4)),
+        remainder=draw(st.none() | REMAINDERS) if modality == "image" else None,
     )
-    records = levels * header.chunk_count
     seeds = draw(st.binary(max_size=200))
-    return header, tuple(seeds[: number % 201] for number in range(records))
+    return header, tuple(seeds[: number % 201] for number in range(header.records))
 
 
 @given(files())
@@ -63,20 +65,21 @@ def test_dropping_levels_leaves_a_valid_file(file: tuple[vqz.Header, tuple[bytes
     fewer = vqz.drop_levels(parsed, keep)
     assert vqz.unpack(vqz.pack(fewer.header, fewer.payloads)) == fewer
     assert fewer.payloads == parsed.payloads[: len(fewer.payloads)]
+    assert fewer.header.version == 1
 
 
-@given(st.binary(max_size=300), st.sampled_from([b"", vqz.MAGIC, vqz.MAGIC + b"\1"]), st.booleans())
+@given(st.binary(max_size=300), st.sampled_from([b"", vqz.MAGIC, vqz.MAGIC + b"\1", vqz.MAGIC + b"\2"]), st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_noise_is_a_bad_file(noise: bytes, prefix: bytes, salvage: bool) -> None:
     with pytest.raises(BadFile):
         vqz.unpack(prefix + noise, salvage=salvage)
 
 
-@given(st.binary(max_size=300), st.booleans())
+@given(st.binary(max_size=300), st.integers(0, 3), st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_noise_behind_a_fitting_checksum_is_a_bad_file(noise: bytes, salvage: bool) -> None:
+def test_noise_behind_a_fitting_checksum_is_a_bad_file(noise: bytes, version: int, salvage: bool) -> None:
     with pytest.raises(BadFile):
-        vqz.unpack(FUZZ["seal"](noise), salvage=salvage)
+        vqz.unpack(FUZZ["seal"](noise, version), salvage=salvage)
 
 
 def test_random_mutations() -> None:

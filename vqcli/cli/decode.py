@@ -15,7 +15,7 @@ from vqcli.cli.options import STREAM, AsJson, Device, Force, Output
 
 if TYPE_CHECKING:
     from vqcli.batch import Job
-    from vqcli.codec import Decoded
+    from vqcli.codec import Decoded, DecodedImage
 
 
 def decode(
@@ -40,7 +40,8 @@ def decode(
         str | None, typer.Option(help="Where that part ends; the rest is not decoded.", show_default=False)
     ] = None,
     salvage: Annotated[
-        bool, typer.Option("--salvage", help="Decode what is whole in a damaged file; the rest is grey, or silent.")
+        bool,
+        typer.Option("--salvage", help="Decode what is whole in a damaged file; the rest is grey, silent, or lossy."),
     ] = False,
     model: Annotated[
         str | None, typer.Option(help="Where the file's model lies, if not on the search path.", show_default=False)
@@ -77,6 +78,8 @@ def decode(
         with ui.progress(f"decoding {label}") as report:
             result = codec.decode(file, models[digest], levels=levels, salvage=salvage, report=report, **part)
             result.save(target, **options)
+        if isinstance(result, codec.DecodedImage):
+            _say_if_not_exact(result, label, salvage, options.get("format") or Path(str(target)).suffix)
         if result.lost.any():
             what = "recording is lost, and silent" if file.header.modality == "audio" else "picture is lost, and grey"
             ui.say(f"{label}: {result.lost.mean():.1%} of the {what} in the result")
@@ -131,6 +134,21 @@ def decode(
 
 
 SUFFIXES = {"image": ".png", "audio": ".wav"}  # of results that have no name of their own
+LOSSY = ("jpg", "jpeg", "webp", "avif")  # pictures that are not written as they are
+
+
+def _say_if_not_exact(result: DecodedImage, label: str, salvage: bool, suffix: str) -> None:
+    """Of a file that holds every pixel: say where the result has not."""
+    if result.header.remainder is None:
+        return
+    kind = suffix.lower().lstrip(".")
+    if result.lossless:
+        if kind in LOSSY:
+            ui.say(f"{label} returns every pixel, and {kind} does not keep them (png does)")
+    elif salvage and len(result.image.codes) == result.header.groups:
+        ui.say(f"{label}: {1 - result.exact.mean():.1%} of the picture without its remainder, so not exact")
+    else:
+        ui.say(f"{label} returns every pixel with all its levels only: this is lossy")
 
 
 def _told(result: Decoded, took_s: float) -> tuple[str, dict[str, Any]]:
@@ -142,7 +160,8 @@ def _told(result: Decoded, took_s: float) -> tuple[str, dict[str, Any]]:
         channels = ui.plural(result.channels, "channel")
         return f"{result.rate_hz} Hz, {channels}, {ui.speed(result.length_s, took_s)}", sound
     H, W, channels = result.pixels.shape
-    return f"{W} x {H}{' grey' * (channels == 1)}", {"width": W, "height": H, "channels": channels}
+    said = f"{W} x {H}{' grey' * (channels == 1)}{', lossless' * result.lossless}"
+    return said, {"width": W, "height": H, "channels": channels, "lossless": result.lossless}
 
 
 def _seconds(option: str, text: str | None) -> float | None:

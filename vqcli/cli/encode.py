@@ -33,6 +33,9 @@ def encode(
     bpp: Annotated[
         float | None, typer.Option(help="Bits per pixel instead: the best quality within.", min=0.0, show_default=False)
     ] = None,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Of pictures: return every pixel. --quality then changes bytes only.")
+    ] = False,
     levels: Annotated[
         int | None, typer.Option(help="Keep the first residual levels only.", min=1, show_default=False)
     ] = None,
@@ -51,7 +54,7 @@ def encode(
         typer.Option(help="One part of many machines: 2/8, or auto (torchrun, Slurm, MPI).", show_default=False),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Decode the written file; of a picture, report its PSNR.")
+        bool, typer.Option("--verify", help="Decode the written file; report a picture's PSNR, or that it is equal.")
     ] = False,
     force: Force = False,
     device: Device = "auto",
@@ -64,6 +67,7 @@ def encode(
     vq encode talk.wav -o talk.vqz
     vq encode photo.png -o small.vqz --bpp 0.3
     vq encode pictures/ -o codes/ --quality 7
+    vq encode photo.png --lossless --verify
     vq encode talk.wav --levels 1 --channels
     vq encode photo.png --model tokens
     vq encode pictures/ -o codes/ --shard 2/8
@@ -77,8 +81,8 @@ def encode(
     models: dict[str, Any] = {}  # by modality: a folder of files loads each model once
     chosen = None if model is None else zoo.load(model, device)
     options: dict[str, Any] = {
-        "quality": quality, "bits_per_pixel": bpp, "levels": levels, "coder": coder, "background": background,
-        "mono": mono,
+        "quality": quality, "bits_per_pixel": bpp, "lossless": lossless, "levels": levels, "coder": coder,
+        "background": background, "mono": mono,
     }  # fmt: skip
 
     def encoded(source: Path) -> tuple[Encoded, float]:
@@ -153,6 +157,8 @@ def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes
     else:
         quality = f", quality {result.header.quality / 10:g}" if result.header.quality else ""
         rate = f"{result.bits_per_pixel:.3f} bpp{quality}"
+        if result.lossless:  # what reading changed does not come back
+            rate += ", lossless as read" if result.notes else ", lossless"
     notes = [*result.notes]
     if source_bytes and source_bytes < len(result.data):
         notes.append("the original was smaller")
@@ -168,7 +174,7 @@ def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
     if isinstance(result, EncodedAudio):
         rate = {"kbit_per_s": result.kbit_per_s, "length_s": result.audio.length_s, "took_s": took_s}
     else:
-        rate = {"bits_per_pixel": result.bits_per_pixel}
+        rate = {"bits_per_pixel": result.bits_per_pixel, "lossless": result.lossless}
     return {
         "source": str(job.source),
         "target": str(job.target),
@@ -184,7 +190,10 @@ def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
 
 def _verify(path: Path, result: Encoded, model: Any) -> dict[str, Any]:
     """Decode what was written, and say how it compares."""
+    import numpy as np
+
     from vqcli import codec
+    from vqcli.errors import VqError
     from vqcli.evaluation import metrics
 
     decoded = codec.decode(path, model)
@@ -193,6 +202,11 @@ def _verify(path: Path, result: Encoded, model: Any) -> dict[str, Any]:
         ui.say(f"  verified: decodes to {seconds:.2f} s")
         return {"decoded_s": seconds}
     assert isinstance(result, codec.EncodedImage)
+    if result.lossless:
+        if not (decoded.lossless and np.array_equal(result.pixels, decoded.pixels)):
+            raise VqError(f"{path} does not return the pixels", "this is a defect of vq: please report it")
+        ui.say("  verified: every pixel is equal")
+        return {"equal": True}
     psnr_db = metrics.psnr(result.pixels, decoded.pixels)
     ui.say(f"  verified: PSNR {psnr_db:.2f} dB")
     return {"psnr_db": psnr_db}

@@ -56,9 +56,10 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
     about = {"image": _image_facts, "audio": _audio_facts}.get(header.modality)
     facts: dict[str, Any] = {
         "file": str(path),
-        "format_version": 1,
+        "format_version": header.version,
         "modality": header.modality,
         "size_bytes": size,
+        **(_remainder_facts(header, lengths) if header.remainder else {}),
         **(about(header, size, lengths) if about else {"size": list(header.size)}),
         "overhead_bytes": size - sum(lengths),
         "packed_bytes": packed.size_bytes((header.groups, *header.grid), header.codebook_sizes),
@@ -82,6 +83,20 @@ def _image_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[st
     width, height, channels = header.size
     bits_per_pixel = round(8 * size / (width * height), 4)
     return {"width": width, "height": height, "channels": channels, "bits_per_pixel": bits_per_pixel}
+
+
+def _remainder_facts(header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
+    from vqcli.vqz_header import REMAINDERS
+
+    assert header.remainder
+    codes = header.records - header.chunk_count
+    return {
+        "lossless": True,
+        "codes_bytes": sum(lengths[:codes]),
+        "remainder_bytes": sum(lengths[codes:]),
+        "remainder_coder": REMAINDERS.get(header.remainder.coder, f"unknown ({header.remainder.coder})"),
+        "pixels_crc32": f"{header.remainder.pixels_crc:08x}",
+    }
 
 
 def _audio_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[str, Any]:

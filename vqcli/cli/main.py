@@ -20,6 +20,7 @@ from vqcli.cli.models import models
 from vqcli.cli.pack import pack
 from vqcli.cli.recipes import recipes
 from vqcli.cli.report import report
+from vqcli.cli.reproduce import reproduce
 from vqcli.cli.sample import sample
 from vqcli.cli.train import train
 from vqcli.errors import VqError
@@ -84,6 +85,7 @@ app.command()(train)
 app.command()(recipes)
 app.command()(pack)
 app.command()(report)
+app.command()(reproduce)
 app.command()(demo)
 
 

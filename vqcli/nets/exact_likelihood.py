@@ -1,10 +1,4 @@
-"""What a decoder says of pixels, as the integers that coders/mixture.py takes: the same ones on every machine.
-
-A decoder in float64 makes numbers that differ from machine to machine by far less than 1e-6 of a step of the grids they
-are rounded to. So two machines round differently only where a number lies as near as that to a boundary between two
-integers. The encoder lists these few, with the integer it took, and the list travels with the pixels. Integers that
-stand for a net's whole arithmetic (nets/exact.py) would need a decoder trained for it; this takes any.
-"""
+"""What a decoder says of pixels, as the integers that coders/mixture.py takes: the same ones on every machine."""
 
 from __future__ import annotations
 
@@ -17,33 +11,8 @@ from torch import Tensor
 
 from vqcli.coders import mixture
 from vqcli.coders.mixture import Categories, Mixture
-from vqcli.errors import BadFile
+from vqcli.nets.guarded import Listed, rounded
 from vqcli.nets.likelihood import VALUES, Categorical, Gaussian, Likelihood, LogisticMixture
-
-GUARD = 1e-6  # of a step: how far two machines may differ
-FARTHEST = 1 << 24  # in steps: numbers beyond are taken for it
-
-Listed = dict[int, bool]  # numbers near a boundary: position in the flat array, and whether it was rounded up
-
-
-def rounded(values: np.ndarray, listed: Mapping[int, bool] | None = None) -> tuple[np.ndarray, Listed]:
-    """Values float64, in steps of their grid, as int32 of the same shape; and what was near a boundary.
-
-    An encoder gives no list and gets one. With it a decoder, whose values differ by less than GUARD, gets the same
-    integers, and the list back. Raises BadFile for positions that there are not.
-    """
-    finite = np.nan_to_num(values, nan=0.0, posinf=FARTHEST, neginf=-FARTHEST).clip(-FARTHEST, FARTHEST).ravel()
-    floor = np.floor(finite)
-    rest = finite - floor
-    up = rest >= 0.5
-    if listed is None:
-        near = np.flatnonzero(np.abs(rest - 0.5) < GUARD)
-        listed = dict(zip(near.tolist(), up[near].tolist(), strict=True))
-    elif listed:
-        if not 0 <= min(listed) <= max(listed) < up.size:
-            raise BadFile(f"a list of roundings goes beyond the {up.size} numbers that were rounded")
-        up[list(listed)] = list(listed.values())
-    return (floor.astype(np.int32) + up).astype(np.int32).reshape(values.shape), dict(listed)
 
 
 def parameters(

@@ -146,7 +146,8 @@ class LogisticMixture(Likelihood):
 
     def mean(self, made: Tensor) -> Tensor:
         log_weights, means, _, _ = self.split(made)
-        return from_levels((log_weights.exp() * means).sum(2))
+        # what lies beyond the first and last value counts as these: so black can be as black as it likes
+        return from_levels((log_weights.exp() * means.clamp(0, VALUES - 1)).sum(2))
 
     def of_means(self, kernel: Tensor) -> Tensor:
         n = kernel.shape[1] * self.components

@@ -32,7 +32,8 @@ def begin_linear(
     """Set the weights of an encoder and decoder of convnet2d.Shape (kernel 4, ReLU), which mirror each other.
 
     The first channels of the latents become the coefficients of a patch, dealt out so that each of `groups` groups gets
-    as telling ones as the others; `gain` scales them, in pixels from -0.5 to 0.5 it is 1. Numbers of the decoder that are no means of a channel begin as 0.
+    as telling ones as the others, and scaled by `gain`: by 1, they are as large as pixels in -0.5 .. 0.5. Numbers of
+    the decoder that are no means of a channel begin as 0.
     """
     *strided, last = _convolutions(encoder)
     first, *upward = _convolutions(decoder)

@@ -58,7 +58,14 @@ class ImageVQVAE(nn.Module):
         # many numbers for each pixel, of which none is a pixel
         self.decoder = shape.decoder(made, decoder_blocks, exact=self.likelihood is None)
         if linear_start:
-            begin_linear(self.encoder, self.decoder, channels, self.likelihood, gain=linear_start, groups=len(self.codebook_sizes))
+            begin_linear(
+                self.encoder,
+                self.decoder,
+                channels,
+                self.likelihood,
+                gain=linear_start,
+                groups=len(self.codebook_sizes),
+            )
         self.encoder_margin, self.decoder_margin = shape.reach(blocks), shape.reach(decoder_blocks)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
@@ -89,4 +96,10 @@ class ImageVQVAE(nn.Module):
     @torch.no_grad()
     def decode(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
         """Pictures of codes [B, groups or fewer whole levels, h, w]; values may leave -0.5 .. 0.5 a little."""
-        return self.picture(self.decoder(self.quantizer.lookup(codes, quality)))
+        return self.picture(self.made(codes, quality))
+
+    @torch.no_grad()
+    def made(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
+        """What the decoder makes of codes, as `forward` returns it."""
+        made: Tensor = self.decoder(self.quantizer.lookup(codes, quality))
+        return made

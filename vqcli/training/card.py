@@ -23,7 +23,7 @@ BESIDE = ("JPEG", "WebP")
 
 
 def measure(model: zoo.LoadedModel, held_out: Dataset) -> dict[str, Any]:
-    """What a model reaches on held-out pictures: bits/dim if it has a likelihood, rate and distortion if it has codes."""
+    """What a model reaches on held-out pictures: bits/dim by its likelihood, rate and distortion by its codes."""
     measured: dict[str, Any] = {} if not model.net.codebook_sizes else _coded(model, held_out)
     if model.net.likelihood is not None:
         bounds = likelihood.measure(model, held_out, count=JUDGED)

@@ -1,0 +1,199 @@
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqcli import experiments, figures
+from vqcli.experiments import EXPERIMENTS, Experiment, Variant
+
+CODEC = """
+description = "tiny"
+modality = "image"
+[model]
+family = "vqvae2d"
+[model.arguments]
+widths = [8, 8]
+dim = 4
+blocks = 1
+quantizer = { kind = "vector", K = 8 }
+likelihood = { kind = "gaussian" }
+[data]
+crop = 28
+batch = 8
+[optimization]
+steps = 4
+validate_every = 4
+average = 0.0
+"""
+PRIOR = """
+description = "tiny"
+modality = "image"
+codec = "tokens"
+[model]
+family = "pixelcnn"
+arguments = { width = 8, layers = 2, hidden = 8 }
+[data]
+crop = 28
+batch = 8
+[optimization]
+steps = 4
+validate_every = 4
+"""
+TINY = (
+    Experiment(
+        "nets", "here", "two tiny nets", "bits/dim", paper="4.67", data="mnist",
+        judges=("likelihood", "reconstruction"),
+        variants=(
+            Variant("beta-0.25", "codec.toml", ("model.arguments.quantizer.beta=0.25",)),
+            Variant("beta-1", "codec.toml", ("model.arguments.quantizer.beta=1.0",)),
+        ),
+    ),
+    Experiment(
+        "drawn", "here", "tiny pictures", "named right", report="pictures", data="mnist", judges=("samples",),
+        variants=(Variant("codec", "codec.toml", prior="prior.toml"),),
+    ),
+    Experiment(
+        "shipped", "here", "a model that ships", "PSNR", paper="good", data="photographs",
+        judges=("reconstruction",), models=("vector",), commands=("vq eval pictures/ --model vector",),
+    ),
+)  # fmt: skip
+
+
+def write_idx(folder, side=28, labels=True):
+    """40 random pictures as MNIST has them, a quarter of them to test on."""
+    folder = Path(folder)
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 30), ("t10k", 10)):
+        arrays = {"images-idx3": draw.integers(256, size=(count, side, side), dtype=np.uint8)}
+        if labels:
+            arrays["labels-idx1"] = (np.arange(count) % 10).astype(np.uint8)
+        for kind, array in arrays.items():
+            head = struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape)
+            (folder / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
+
+
+@pytest.fixture
+def tiny(home, monkeypatch):
+    """The table is TINY, its recipes and data lie in the working folder."""
+    monkeypatch.setattr(experiments, "EXPERIMENTS", TINY)
+    monkeypatch.setattr(figures, "EXPERIMENTS", TINY)
+    Path("codec.toml").write_text(CODEC)
+    Path("prior.toml").write_text(PRIOR)
+    write_idx("digits")
+
+
+def test_the_table(vq):
+    result = vq("reproduce")
+    assert result.exit_code == 0, result.stderr
+    assert all(experiment.name in result.stdout for experiment in EXPERIMENTS)
+    assert "4.67" in result.stdout and "open" in result.stdout and "(speech-25hz)" in result.stdout
+
+
+def test_the_table_for_machines(vq):
+    told = {row["name"]: row for row in json.loads(vq("reproduce", "--json").stdout)}
+    assert list(told) == list(experiments.names())
+    assert told["cifar10-vae"]["paper"] == "4.51" and told["cifar10-vae"]["report"].startswith("5.681")
+    assert told["phonemes"]["shipped"][0]["model"] == "speech-25hz" and not told["phonemes"]["open"]
+    assert told["phonemes"]["command"].startswith("vq eval phonemes")
+
+
+def test_the_table_for_the_readme(vq):
+    assert vq("reproduce", "--markdown").stdout.splitlines() == figures.markdown(figures.rows())
+
+
+def test_commands_in_place_of_a_run(vq):
+    result = vq("reproduce", "phonemes")
+    assert result.exit_code == 0 and "speech-25hz: 29.2 %" in result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(set(lines)) == 3 and all(line.startswith("vq ") for line in lines)
+    assert json.loads(vq("reproduce", "phonemes", "--json").stdout)["name"] == "phonemes"
+
+
+def test_two_nets_from_data_to_the_row(vq, tiny):
+    options = ("--budget", "2s", "-o", "out", "-n", "6", "--device", "cpu")
+    result = vq("reproduce", "nets", "--data", "digits", *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["paper"] == "4.67" and [net["label"] for net in told["results"]] == ["beta-0.25", "beta-1"]
+    for net in told["results"]:
+        assert net["items"] == 30 and 1 <= net["steps"] <= 4 and net["minutes"] < 1 and net["machine"]
+        figures = {figure["what"]: figure for figure in net["figures"]}
+        assert list(figures) == ["bits/dim, uniform prior", "PSNR, dB", "share of codes in use"]
+        # noise of 8 bits, badly told, and 3 bits for each of 49 codes
+        assert 8 < figures["bits/dim, uniform prior"]["value"] < 64
+        assert 3 < figures["PSNR, dB"]["value"] < 15 and 0 < figures["share of codes in use"]["value"] <= 1
+        assert "6 pictures" in figures["PSNR, dB"]["text"]
+    assert (Path("out") / "beta-1" / "README.md").is_file()
+    again = vq("reproduce", "nets", "--data", "digits", *options)
+    assert again.exit_code == 2 and "holds a run already" in again.stderr
+
+
+def test_pictures_by_class_from_data_to_the_row(vq, tiny):
+    options = ("--budget", "3s", "-n", "10", "--device", "cpu")
+    result = vq("reproduce", "drawn", "--data", "digits/t10k-images-idx3-ubyte", *options)
+    assert result.exit_code == 0, result.stderr
+    assert "named right, drawn: " in result.stdout and "of 10" in result.stdout
+    assert "paper" in result.stdout and "report" in result.stdout and "here, codec" in result.stdout
+    assert "trained on 30 pictures" in result.stderr
+    assert {path.name for path in Path("reproduced-drawn").iterdir()} == {"codec", "codec-prior"}
+
+
+def test_what_ships_is_measured(vq, tiny, photo):
+    result = vq("reproduce", "shipped", "--data", "photo.png", "--json")
+    assert result.exit_code == 2  # a single file is no data set
+    Path("pictures").mkdir()
+    photo.rename("pictures/photo.png")
+    result = vq("reproduce", "shipped", "--data", "pictures", "--json")
+    assert result.exit_code == 0, result.stderr
+    (net,) = json.loads(result.stdout)["results"]
+    assert net["label"] == "vector" and net["steps"] == 0 and net["figures"][0]["what"] == "PSNR, dB"
+    assert "vector" in vq("reproduce", "shipped", "--data", "pictures").stdout
+    trained = vq("reproduce", "shipped", "--data", "pictures", "--budget", "1m")
+    assert trained.exit_code == 2 and "trains nothing here" in trained.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "hint"),
+    [
+        (["cifr10"], "no experiment cifr10", "did you mean cifar10"),
+        (["video"], "video is open", ""),
+        (["boxing", "--data", "nowhere"], "boxing is open", ""),
+        (["cifar10"], "cifar10 needs CIFAR-10: --data names it", "cifar.html"),
+        (["mnist", "--data", "nowhere"], "no file or folder nowhere", "idx files"),
+        (["cifar10", "--data", "digits"], "pictures of 28 x 28 pixels, CIFAR-10 has 32 x 32", "binary version"),
+        (["mnist-samples", "--data", "unnamed"], "unnamed names no classes", ""),
+        (["mnist", "--data", "empty"], "no pictures in empty", ""),
+        (["mnist", "--data", "digits", "--budget", "long"], "long is no duration", ""),
+        (["mnist", "--data", "digits", "--device", "abacus"], "device abacus is not available", ""),
+        (["--budget", "10m"], "which experiment", "vq reproduce lists them"),
+        (["mnist", "--markdown"], "--markdown is for the list", ""),
+    ],
+)
+def test_what_cannot_be(vq, arguments, says, hint):
+    write_idx("digits")
+    write_idx("unnamed", labels=False)
+    Path("empty").mkdir()
+    result = vq("reproduce", *arguments)
+    assert result.exit_code in (1, 2) and says in result.stderr and hint in result.stderr
+    assert not result.stdout and not list(Path().glob("reproduced-*/*/model.safetensors"))
+
+
+def test_other_classes_are_another_data_set(vq):
+    write_idx("digits")
+    labels = Path("digits/train-labels-idx1-ubyte")
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\x0b")
+    result = vq("reproduce", "mnist", "--data", "digits")
+    assert result.exit_code == 2 and "has 11 classes, MNIST has 10" in result.stderr
+
+
+def test_the_data_of_the_system(monkeypatch, tmp_path):
+    from dataclasses import replace
+
+    from vqcli import reproduce
+
+    usual = replace(experiments.DATA["fashion-mnist"], usual=tmp_path)
+    monkeypatch.setitem(experiments.DATA, "fashion-mnist", usual)
+    assert reproduce.data_for(experiments.find("fashion-mnist"), None) == tmp_path

@@ -1,0 +1,161 @@
+"""vq reproduce"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.options import AsJson, Device
+
+if TYPE_CHECKING:
+    from vqcli.experiments import Experiment
+    from vqcli.figures import Row
+    from vqcli.reproduce import Result
+
+
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(help="Run this experiment; without one, list them all.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The data set: a folder, or an .npz or pack.", show_default="that of the system, if any"),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Train so long, all nets of the experiment together: 90s, 10m, 2h.",
+            metavar="TIME",
+            show_default="the steps of the recipes",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the models.", show_default="reproduced-NAME"),
+    ] = None,
+    count: Annotated[int, typer.Option("-n", help="Held-out pictures, or clips, to measure, at most.", min=1)] = 1000,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the list as the README has it.")] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """The experiments of the paper and the report: what was printed there, what vq reached, and how to run each.
+
+    With a name, its nets are trained on the data and measured, or where it trains none the shipped models are
+    measured. Of an experiment that takes more than that, the commands are printed. With a budget the learning rate
+    is 1e-3: those of the documents, 2e-4 and 3e-4, want days.
+
+    \b
+    vq reproduce
+    vq reproduce --json
+    vq reproduce fashion-mnist --budget 10m
+    vq reproduce cifar10 --data cifar10/ --budget 2h -o my-cifar10
+    vq reproduce phonemes --data timit/
+    """
+    from vqcli import experiments, figures
+    from vqcli.errors import UsageError
+    from vqcli.experiments import DATA
+
+    if name is None:
+        if data or budget or output:
+            raise UsageError("which experiment?", "vq reproduce lists them")
+        _list(figures.rows(), as_json, markdown)
+        return
+    chosen = experiments.find(name)
+    if markdown:
+        raise UsageError("--markdown is for the list of experiments", "leave the name out")
+    if not chosen.variants and (data is None or not chosen.judges):
+        _tell(next(row for row in figures.rows() if row.experiment == chosen), as_json)
+        return
+
+    from vqcli import reproduce
+    from vqcli.training import run
+
+    place = reproduce.data_for(chosen, data)
+    if chosen.variants:
+        results = reproduce.train(
+            chosen,
+            place,
+            output or Path(f"reproduced-{name}"),
+            budget_s=run.seconds(budget) if budget else None,
+            count=count,
+            device=device,
+            progress=ui.progress,
+            say=ui.say,
+        )
+    else:
+        if budget or output:
+            raise UsageError(f"{name} trains nothing here: it measures what ships with vq", "leave --budget and -o out")
+        results = reproduce.measure_shipped(chosen, place, count=count, device=device, progress=ui.progress)
+    _show(chosen, place, results, as_json)
+    if chosen.variants:
+        ui.say(f"trained on {results[0].items:,} pictures of {place} ({DATA[chosen.data].title}), {results[0].machine}")
+
+
+def _list(table: list[Row], as_json: bool, markdown: bool) -> None:
+    from vqcli import figures
+
+    if as_json:
+        ui.emit_json([row.to_dict() for row in table])
+    elif markdown:
+        sys.stdout.write("\n".join([*figures.markdown(table), ""]))
+    else:
+        ui.emit_table(
+            ("experiment", "what", "paper", "report", "vq"),
+            [
+                (
+                    f"{row.experiment.name}\n{row.experiment.where}",
+                    f"{row.experiment.title}\n{row.experiment.measure}",
+                    row.experiment.paper or "–",
+                    row.experiment.report or "–",
+                    "\n".join(f"{one.measured} ({one.model})" for one in row.figures) or figures.OPEN,
+                )
+                for row in table
+            ],
+        )
+        ui.say("vq reproduce NAME runs one")
+
+
+def _tell(row: Row, as_json: bool) -> None:
+    """The commands that make a row, one a line: those of the shipped figures, then those that begin with data."""
+    from vqcli.errors import UsageError
+
+    name = row.experiment.name
+    if not row.figures and not row.experiment.commands:
+        raise UsageError(f"{name} is open: nothing here runs it yet", row.experiment.title)
+    if as_json:
+        ui.emit_json(row.to_dict())
+        return
+    for figure in row.figures:
+        ui.say(f"{figure.model}: {figure.measured}; by")
+        print(figure.command)
+    if more := [line for line in row.experiment.commands if line not in {one.command for one in row.figures}]:
+        ui.say("from data to a row of your own:")
+        print("\n".join(more))
+    if row.experiment.judges:
+        ui.say(f"vq reproduce {name} --data measures what ships with vq")
+
+
+def _show(experiment: Experiment, data: Path, results: list[Result], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        told = [asdict(result) | {"model": str(result.model)} for result in results]
+        facts = {"experiment": experiment.name, "paper": experiment.paper, "report": experiment.report}
+        ui.emit_json(facts | {"data": str(data), "results": told})
+        return
+    printed = [("paper", experiment.paper or "–", "", ""), ("report", experiment.report or "–", "", "")]
+    here = [
+        (
+            f"here, {result.label}",
+            "\n".join(figure.text for figure in result.figures),
+            f"{result.minutes:.1f}" if result.steps else "–",
+            f"{result.steps:,}" if result.steps else "–",
+        )
+        for result in results
+    ]
+    ui.emit_table((experiment.name, "measured", "minutes", "steps"), [*printed, *here])
+    ui.say(f"{experiment.title}: {experiment.measure}")

@@ -1,0 +1,275 @@
+"""What a decoded picture lacks: codes and remainder together return every pixel, on every machine.
+
+A remainder only helps where the decoded picture is the very one that the encoder saw. So the net is evaluated once more
+in float64 on the CPU, and what it makes is rounded with a guard (nets/guarded.py); should a machine err by more than
+that, the CRC-32 of the pixels tells. There are two coders, and the one that takes fewer bytes is used:
+
+    predicted   0   pixels given the decoded picture (coders/predicted.py), of any model
+    likelihood  1   pixels under the decoder's own distribution p(x | z) (coders/mixture.py), of models that have one:
+                    as many bytes as -log2 p(x | z) says
+
+The payload of a chunk: a varint n, then n varints (each 2 * distance + rounded up, the distance counted from the place
+after the last listed number), then the bytes of the coder. Listed are levels, in C order [rows, columns, channels] of
+the chunk and cut to 0 .. 255 after rounding, or the likelihood's numbers in the order of nets/exact_likelihood.py.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import torch
+
+from vqcli.coders import mixture, predicted
+from vqcli.errors import BadFile, VqError
+from vqcli.nets import guarded
+from vqcli.nets.exact_likelihood import parameters
+from vqcli.nets.guarded import Listed
+from vqcli.packing import ImageCodes
+from vqcli.tiles import Report, Window, decoded_tiles, silent
+from vqcli.vqz import Header, Vqz
+from vqcli.vqz_header import Reader, Remainder, varint
+from vqcli.zoo import LoadedModel
+
+TILE = 256  # pixels: float64 convolutions copy their input many times over
+
+Part = tuple[Any, ImageCodes, Window]  # a net in float64 on the CPU, the codes of a picture, a chunk of their grid
+Encode = Callable[[Part, np.ndarray], Callable[[], bytes]]
+Decode = Callable[[Part, bytes], Callable[[], np.ndarray]]
+
+
+def pack(
+    model: LoadedModel, header: Header, image: ImageCodes, pixels: np.ndarray, report: Report = silent
+) -> tuple[Header, tuple[bytes, ...]]:
+    """The header with a remainder, and its payloads: what is to follow those of the codes.
+
+    Each is decoded again and compared with the pixels, uint8 [H, W, channels]. Raises VqError if they differ.
+    """
+    net = exact_net(model)
+    known = [PREDICTED, LIKELIHOOD] if _has_likelihood(net, image) else [PREDICTED]
+    attempts: list[tuple[int, int, list[bytes]]] = []
+    for number in known:
+        encode, _ = CODERS[number]
+
+        def prepared(window: Window, encode: Encode = encode) -> Callable[[], bytes]:
+            return encode((net, image, window), pixels[_in_pixels(net, image, window)])
+
+        def said(share: float, done: int = len(attempts)) -> None:
+            report((done + share) / len(known))
+
+        payloads = _pipelined(prepared, _windows(header), said)
+        attempts.append((sum(map(len, payloads)), number, payloads))
+    _, number, payloads = min(attempts)
+    remainder = Remainder(number, crc32(np.ascontiguousarray(pixels).data))
+    return replace(header, remainder=remainder), tuple(payloads)
+
+
+def unpack(
+    model: LoadedModel,
+    file: Vqz,
+    image: ImageCodes,
+    lost: np.ndarray,
+    *,
+    salvage: bool = False,
+    report: Report = silent,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 [H, W, channels] of a file with a remainder, and which positions are exact: bool [rows, columns].
+
+    `image` holds the codes of all levels; where they are `lost`, and in chunks without their remainder, which both
+    can only be in salvaged files, the pixels are what the codes decode to. Raises BadFile if the remainder does not
+    fit what this machine decodes, which `salvage` takes for lost too.
+    """
+    assert file.header.remainder is not None
+    _, decode = _coder(file.header.remainder.coder)
+    net, (W, H) = exact_net(model), image.size
+    pixels, exact = np.empty((H, W, image.channels), np.uint8), np.zeros(lost.shape, bool)
+    payloads = iter(map(file.remainder, range(file.header.chunk_count)))
+
+    def prepared(window: Window) -> Callable[[], None]:
+        part, payload = (net, image, window), next(payloads)
+        reach = tuple(slice(max(s.start - net.decoder_margin, 0), s.stop + net.decoder_margin) for s in window)
+        place = _in_pixels(net, image, window)
+        if payload is None or lost[reach].any():
+            pixels[place], _ = rounded(values(part))
+            return lambda: None
+        work = decode(part, payload)
+
+        def finish() -> None:
+            pixels[place] = work()
+            exact[window] = True
+
+        return finish
+
+    try:
+        _pipelined(prepared, _windows(file.header), report)
+        if exact.all() and crc32(pixels.data) != file.header.remainder.pixels_crc:
+            raise BadFile("the pixels fail their checksum")
+    except BadFile as error:
+        if not salvage:
+            hint = "its codes may decode otherwise on this machine; --salvage shows what they decode to"
+            raise BadFile(f"the picture cannot be had without loss: {error}", hint) from error
+        exact[:] = False
+        for place, x, _ in decoded_tiles(net, image, (slice(0, lost.shape[0]), slice(0, lost.shape[1])), TILE):
+            pixels[place], _ = rounded(_levels(x))
+    return pixels, exact
+
+
+def exact_net(model: LoadedModel) -> Any:
+    """The net in float64 on the CPU."""
+    return copy.deepcopy(model.net).cpu().double()
+
+
+def values(part: Part) -> np.ndarray:
+    """What the net decodes a chunk to: levels [h, w, channels], not rounded; black is 0, white 255."""
+    net, image, window = part
+    place = _in_pixels(net, image, window)
+    top, left = (s.start for s in place)
+    levels = None
+    for (y, x), decoded, _ in decoded_tiles(net, image, window, TILE):
+        found = _levels(decoded)
+        if levels is None:
+            levels = np.empty((place[0].stop - top, place[1].stop - left, image.channels), found.dtype)
+        levels[y.start - top : y.stop - top, x.start - left : x.stop - left] = found
+    assert levels is not None  # no chunk is empty
+    return levels
+
+
+def rounded(levels: np.ndarray, listed: Mapping[int, bool] | None = None) -> tuple[np.ndarray, Listed]:
+    """Levels as uint8 of the same shape, and the list of guarded.rounded, places in C order."""
+    whole, listed = guarded.rounded(levels, listed)
+    return whole.clip(0, 255).astype(np.uint8), listed
+
+
+# ---------------------------------------------------------------- coders of the remainder
+# Each is a pair. encode(part, pixels) and decode(part, payload) evaluate the net, and return the work that is left,
+# which other threads do.
+
+
+def _encode_predicted(part: Part, pixels: np.ndarray) -> Callable[[], bytes]:
+    decoded, listed = rounded(values(part))
+
+    def work() -> bytes:
+        coded = predicted.encode(pixels, decoded)
+        if not np.array_equal(predicted.decode(coded, decoded), pixels):
+            raise VqError("the remainder does not return the pixels", "this is a defect of vq: please report it")
+        return _list_to_bytes(listed) + coded
+
+    return work
+
+
+def _decode_predicted(part: Part, payload: bytes) -> Callable[[], np.ndarray]:
+    levels = values(part)
+    listed, coded = _list_of_bytes(payload, levels.size)
+    decoded, _ = rounded(levels, listed)
+    return lambda: predicted.decode(coded, decoded)
+
+
+def _encode_likelihood(part: Part, pixels: np.ndarray) -> Callable[[], bytes]:
+    said, listed = parameters(part[0].likelihood, _numbers(part))
+
+    def work() -> bytes:
+        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        coded = mixture.encode(planes, said)
+        if not np.array_equal(mixture.decode(coded, planes.shape, said), planes):
+            raise VqError("the remainder does not return the pixels", "this is a defect of vq: please report it")
+        return _list_to_bytes(listed) + coded
+
+    return work
+
+
+def _decode_likelihood(part: Part, payload: bytes) -> Callable[[], np.ndarray]:
+    net, image, _ = part
+    if not _has_likelihood(net, image):
+        raise BadFile("its remainder needs a likelihood, which the model does not have")
+    made = _numbers(part)
+    listed, coded = _list_of_bytes(payload, 256 * made.numel())
+    said, _ = parameters(net.likelihood, made, listed)
+    shape = (image.channels, *made.shape[1:])
+    return lambda: np.ascontiguousarray(mixture.decode(coded, shape, said).transpose(1, 2, 0))
+
+
+def _numbers(part: Part) -> torch.Tensor:
+    """What the decoder makes of a chunk for its likelihood: [numbers, h, w] in float64."""
+    net, image, window = part
+    place = _in_pixels(net, image, window)
+    top, left = (s.start for s in place)
+    numbers = torch.empty(net.likelihood.numbers, place[0].stop - top, place[1].stop - left, dtype=torch.float64)
+    for (y, x), made, _ in decoded_tiles(net, image, window, TILE, raw=True):
+        numbers[:, y.start - top : y.stop - top, x.start - left : x.stop - left] = made
+    return numbers
+
+
+def _has_likelihood(net: Any, image: ImageCodes) -> bool:
+    return net.likelihood is not None and net.channels == image.channels
+
+
+PREDICTED, LIKELIHOOD = 0, 1
+CODERS: dict[int, tuple[Encode, Decode]] = {
+    PREDICTED: (_encode_predicted, _decode_predicted),
+    LIKELIHOOD: (_encode_likelihood, _decode_likelihood),
+}
+
+
+def _coder(number: int) -> Any:
+    if number not in CODERS:
+        raise BadFile(f"remainder coder {number} is not known to this vq", "a newer vq may read it")
+    return CODERS[number]
+
+
+def _list_to_bytes(listed: Listed) -> bytes:
+    written, last = varint(len(listed)), -1
+    for place, up in listed.items():
+        written += varint(2 * (place - last - 1) + up)
+        last = place
+    return written
+
+
+def _list_of_bytes(payload: bytes, size: int) -> tuple[Listed, bytes]:
+    """The list at the beginning of a payload, of places below `size`, and the bytes after it. Raises BadFile."""
+    reader = Reader(payload, "a remainder")
+    count = reader.varint()
+    if count > min(size, len(reader)):
+        raise BadFile("a remainder ends within its list of rounded values")
+    listed, last = {}, -1
+    for _ in range(count):
+        distance, up = divmod(reader.varint(), 2)
+        last += distance + 1
+        listed[last] = bool(up)
+    if last >= size:
+        raise BadFile(f"a remainder lists value {last + 1} of {size}")
+    return listed, reader.take(len(reader))
+
+
+# ---------------------------------------------------------------- places
+
+
+def _levels(x: torch.Tensor) -> np.ndarray:
+    """Values [channels, h, w] of a net as levels [h, w, channels]."""
+    return x.movedim(0, -1).numpy() * 255 + 127.5
+
+
+def _windows(header: Header) -> list[Window]:
+    return [(rows, columns) for rows, columns in header.chunk_windows()]
+
+
+def _in_pixels(net: Any, image: ImageCodes, window: Window) -> Window:
+    """A window of the grid in pixels."""
+    (W, H), stride = image.size, net.stride
+    y, x = (slice(s.start * stride, min(s.stop * stride, most)) for s, most in zip(window, (H, W), strict=True))
+    return y, x
+
+
+def _pipelined(prepared: Callable[[Window], Callable[[], Any]], windows: list[Window], report: Report) -> list[Any]:
+    """Results in order. `prepared` runs chunk after chunk, for the net takes all cores itself; its work in threads."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        tasks = []
+        for number, window in enumerate(windows, 1):
+            tasks.append(pool.submit(prepared(window)))
+            report(number / len(windows))
+        return [task.result() for task in tasks]
