@@ -43,7 +43,7 @@ def test_a_vqvae_is_measured_under_both_priors_and_in_files(vq, data, tmp_path):
 
     result = vq("eval", "likelihood", tmp_path / "both", data, "--json")
     bounds = json.loads(result.stdout)
-    assert [bound["under"] for bound in bounds] == ["uniform prior", "pixelcnn prior", ".vqz files"]
+    assert [bound["under"] for bound in bounds] == ["uniform prior", "pixelcnn prior", "lossless .vqz files"]
     assert all(bound["pictures"] == 10 and bound["definition"] for bound in bounds)
     assert bounds[0]["prior"] == pytest.approx(49 * 3 / 784)
     shown = vq("eval", "likelihood", tmp_path / "both", data, "-n", "4")

@@ -42,7 +42,7 @@ def model(tmp_path_factory):
 
 
 def test_the_parts_add_up_and_the_uniform_prior_is_what_it_is(model):
-    uniform, files = likelihood.measure(model, pictures(8))[:2]
+    uniform, _, files = likelihood.measure(model, pictures(8))
     assert (uniform.under, files.under) == (likelihood.UNIFORM, likelihood.FILES)
     assert uniform.prior == pytest.approx(4 * 3 / 64)  # four codes of three bits for 64 values
     for bound in (uniform, files):

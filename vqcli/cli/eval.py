@@ -13,6 +13,7 @@ from vqcli.cli import ui
 from vqcli.cli.eval_codes import codes
 from vqcli.cli.eval_conversion import conversion
 from vqcli.cli.eval_likelihood import likelihood
+from vqcli.cli.eval_lossless import lossless
 from vqcli.cli.eval_phonemes import phonemes
 from vqcli.cli.eval_samples import samples
 from vqcli.cli.eval_speech import BESIDE_SPEECH, HeldOut, Judges, speech
@@ -87,6 +88,7 @@ def evaluate(
     \b
     vq eval samples animals/ --model tokens    how often drawn pictures show their class
     vq eval codes pictures/ --model tokens     bits for each code, under every coder
+    vq eval lossless pictures/                 bytes of pictures that return pixel for pixel
     vq eval likelihood cifar10 cifar10.npz     bits/dim, a bound
     vq eval conversion clips/ --to p225        words, likeness and quality in another voice
     vq eval phonemes speech timit/             what codes of speech tell of phonemes
@@ -215,4 +217,5 @@ evaluations.command()(samples)
 evaluations.command()(codes)
 evaluations.command()(conversion)
 evaluations.command()(likelihood)
+evaluations.command()(lossless)
 evaluations.command()(phonemes)

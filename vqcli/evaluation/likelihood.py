@@ -9,7 +9,7 @@ What is printed is an upper bound on it, as no model here gives p(x) itself:
     vimco2d    log p(x) >= E log 1/S sum_s p(x, z_s) / q(z_s | x), with S samples
 
 p(x | z) is that of the model's decoder and gives each value its mass (nets/likelihood.py). p(z) is uniform, the
-PixelCNN that lies beside the model, or the lengths of real .vqz files, header included.
+PixelCNN that lies beside the model; and files that return every pixel say what is had of it in bytes.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcli import packing, priors
+from vqcli import priors
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
+from vqcli.evaluation import lossless
 from vqcli.nets.convnet2d import from_pixels, in_channels
 from vqcli.nets.likelihood import bits_per_dim
 from vqcli.nets.vae2d import Baseline
 from vqcli.nets.vqvae2d import ImageVQVAE
-from vqcli.packing import ImageCodes
 from vqcli.recipe import Data
 from vqcli.tiles import Report, silent
 from vqcli.zoo import LoadedModel
 
 BATCH = 100
-UNIFORM, PIXELCNN, FILES, SUM = "uniform prior", "pixelcnn prior", ".vqz files", "sum over all codes"
+UNIFORM, PIXELCNN, FILES, SUM = "uniform prior", "pixelcnn prior", "lossless .vqz files", "sum over all codes"
+STORED = 100  # pictures that are stored in files, at most
 MOST_SUMMED = 2**16  # codes of a picture, whose sum is still done
 DEFINITION = {
     UNIFORM: "log p(x | z_q) + log p(z_q), every code alike",
     PIXELCNN: "log p(x | z_q) + log p(z_q) under the learned prior",
-    FILES: "log p(x | z_q), and the bytes of the whole file for z_q",
+    FILES: "8 bits x bytes of whole files that return every pixel, header and all",
     SUM: "log of the sum over all z of p(x | z) p(z), p(z) uniform: p(x) itself",
     "vae2d": "E_q log p(x | z) - KL(q || p), one sample of z",
     "vimco2d": "log of the mean over samples of p(x, z) / q(z | x)",
@@ -92,7 +93,17 @@ def measure(model: LoadedModel, pictures: Dataset, *, count: int | None = None, 
         for under, nats in bounds.items():
             found.setdefault(under, []).append(bits_per_dim(nats, x).cpu().numpy())  # (parts, B)
         report(min(1.0, (start + BATCH) / len(batch)))
-    return [_mean(under, np.concatenate(parts, 1)) for under, parts in found.items()]
+    means = [_mean(under, np.concatenate(parts, 1)) for under, parts in found.items()]
+    return means if isinstance(net, Baseline) else [*means, _stored(model, batch.pixels[:STORED])]
+
+
+def _stored(model: LoadedModel, pixels: np.ndarray) -> Bound:
+    """The bytes of real files, of pictures [N, H, W, 3]."""
+    if model.net.channels == 1:
+        pixels = pixels[..., :1]
+    files = [lossless.of_model(model, np.ascontiguousarray(item)) for item in pixels]
+    parts = np.array([(file.size - file.codes, file.codes) for file in files]).T  # (2, N)
+    return _mean(FILES, 8 * parts / pixels[0].size)
 
 
 def _mean(under: str, bits: np.ndarray) -> Bound:
@@ -118,11 +129,6 @@ def _vqvae(model: LoadedModel, x: Tensor, numbers: np.ndarray) -> dict[str, Tens
         label = torch.from_numpy(numbers).to(model.device) if prior.labels else None
         found[PIXELCNN] = torch.stack([nats, prior.nats(codes, label).to(nats)])
     H, W = x.shape[-2:]
-    files = [
-        packing.file_size(model, ImageCodes(item.astype(np.uint16), (W, H), net.channels, 0))
-        for item in codes.cpu().numpy()
-    ]
-    found[FILES] = torch.stack([nats, 8 * math.log(2) * torch.tensor(files).to(nats)])
     if math.prod(net.codebook_sizes) ** math.prod(net.grid(H, W)) <= MOST_SUMMED:
         found[SUM] = -log_sum(net, x)[None]
     return found

@@ -1,4 +1,4 @@
-"""The usual codecs, to compare with at equal bytes."""
+"""The usual codecs, to compare with at equal bytes, or without loss."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ CODECS = {
     "JPEG": Codec("JPEG", range(1, 96), {"optimize": True, "subsampling": "4:2:0"}),
     "WebP": Codec("WEBP", range(0, 101), {"method": 4}),
     "AVIF": Codec("AVIF", range(0, 101), {"speed": 6, "subsampling": "4:2:0"}),
+}
+
+# Without loss, each as small as it gets.
+LOSSLESS = {
+    "PNG": Codec("PNG", range(1), {"optimize": True}),
+    "WebP": Codec("WEBP", range(100, 101), {"lossless": True, "method": 6}),
 }
 
 
@@ -56,10 +62,18 @@ def at_bytes(pixels: np.ndarray, codec: str, size_bytes: int) -> Result:
     return Result(quality, len(files[quality]), _decode(files[quality], pixels), fits=fitting > 0)
 
 
-def _codec(name: str) -> Codec:
-    if name not in CODECS:
-        raise UsageError(f"no codec {name}", near_matches(name, CODECS))
-    return CODECS[name]
+def without_loss(pixels: np.ndarray, codec: str) -> Result:
+    """What `codec` takes to return pixels uint8 [H, W, 1 or 3] as they are. Raises UsageError for one that cannot."""
+    known = _codec(codec, LOSSLESS)
+    quality = known.qualities[0]
+    data = image.encode_bytes(pixels, known.format, quality=quality, **known.options)
+    return Result(quality, len(data), _decode(data, pixels))
+
+
+def _codec(name: str, codecs: dict[str, Codec] = CODECS) -> Codec:
+    if name not in codecs:
+        raise UsageError(f"no codec {name}", near_matches(name, codecs))
+    return codecs[name]
 
 
 def _encode(pixels: np.ndarray, codec: str, quality: int) -> bytes:

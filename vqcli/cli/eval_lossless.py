@@ -1,0 +1,89 @@
+"""vq eval lossless"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.options import AsJson, Device
+
+
+def lossless(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of pictures, a data set, or a .tar, .npz or .safetensors pack.", show_default=False
+        ),
+    ],
+    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "photo",
+    quality: Annotated[
+        float | None, typer.Option("--quality", "-q", help="Of the codes below.", show_default="3 for photo")
+    ] = None,
+    beside: Annotated[str, typer.Option(help="Usual codecs, with commas; empty for none.")] = "PNG,WebP",
+    count: Annotated[
+        int | None, typer.Option("-n", help="So many pictures only, in a fixed mixed order.", min=1, show_default="all")
+    ] = None,
+    all_files: Annotated[bool, typer.Option("--all", help="A row for each file, not only the means.")] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Bytes of pictures that return pixel for pixel (vq encode --lossless), beside PNG and lossless WebP.
+
+    Every file is decoded again and compared. Of data with a test part, or train and val, that is measured; of any
+    other, all pictures. Bits/dim are bits for each channel of each pixel.
+
+    \b
+    vq eval lossless pictures/
+    vq eval lossless cifar10.npz --model cifar10 -n 100
+    """
+    from dataclasses import asdict
+
+    from vqcli import zoo
+    from vqcli.data.dataset import permutation
+    from vqcli.errors import UsageError
+    from vqcli.evaluation import lossless, rate_distortion
+    from vqcli.vqz_header import REMAINDERS
+
+    loaded = zoo.load(model, device)
+    pictures = rate_distortion.to_measure(data)
+    order = permutation(len(pictures), 0, 0)[:count].tolist()
+    with ui.progress(f"storing {ui.plural(len(order), 'picture')}") as report:
+        stored = list(
+            lossless.evaluate(
+                loaded,
+                [pictures.names[i] for i in order],
+                lambda index: pictures.pixels(order[index]),
+                quality=quality,
+                beside=[name for name in beside.split(",") if name],
+                report=report,
+                complain=ui.complain,
+            )
+        )
+    if not stored:
+        raise UsageError("none of the pictures could be read")
+    codecs = list(dict.fromkeys(file.codec for file in stored))
+    groups = [(name, [file for file in stored if file.codec == name]) for name in codecs]
+    if all_files:
+        groups = [(file.codec, [file]) for file in stored]
+    if as_json:
+        ui.emit_json([asdict(file) | {"bits_per_dim": file.bits_per_dim} for file in stored])
+        return
+    rows = []
+    for name, files in groups:
+        codes = [file.codes_bytes for file in files if file.codes_bytes is not None]
+        rows.append(
+            (
+                name,
+                files[0].picture if all_files else f"mean of {len(files)}",
+                f"{sum(file.size_bytes for file in files) / len(files):,.0f}",
+                f"{sum(codes) / len(codes):,.0f}" if codes else "–",
+                f"{sum(file.bits_per_pixel for file in files) / len(files):.3f}",
+                f"{sum(file.bits_per_dim for file in files) / len(files):.4f}",
+            )
+        )
+    ui.emit_table(("codec", "pictures", "bytes", "of them codes", "bits/pixel", "bits/dim"), rows)
+    used = {REMAINDERS[file.coder] for file in stored if file.coder is not None}
+    ui.say(f"every file returned every pixel; remainders by {' and '.join(sorted(used))}")

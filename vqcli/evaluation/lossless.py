@@ -1,0 +1,97 @@
+"""What pictures take to return pixel for pixel, beside the usual codecs. Bytes are those of whole files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vqcli import codec_image, vqz
+from vqcli.errors import BadFile, VqError
+from vqcli.evaluation import picture_codecs
+from vqcli.tiles import Report, silent
+from vqcli.zoo import LoadedModel
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One picture in one file.
+
+    values           pixels x channels, by which bits/dim are counted
+    codes_bytes      of a model's file without its remainder; None for the usual codecs
+    coder            of the remainder
+    """
+
+    codec: str
+    picture: str
+    pixels: int
+    values: int
+    size_bytes: int
+    codes_bytes: int | None = None
+    coder: int | None = None
+
+    @property
+    def bits_per_pixel(self) -> float:
+        return 8 * self.size_bytes / self.pixels
+
+    @property
+    def bits_per_dim(self) -> float:
+        return 8 * self.size_bytes / self.values
+
+
+def evaluate(
+    model: LoadedModel,
+    names: Sequence[str],
+    read: Callable[[int], np.ndarray],
+    *,
+    quality: float | None = None,
+    beside: Sequence[str] = ("PNG", "WebP"),
+    report: Report = silent,
+    complain: Callable[[BadFile], None] = lambda error: None,
+) -> Iterator[Stored]:
+    """Files of the model and of each codec of `beside`, picture by picture, each decoded again and compared.
+
+    `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`; what it cannot read goes to `complain`.
+    Raises VqError for a file that does not return its picture.
+    """
+    for index, name in enumerate(names):
+        try:
+            pixels = read(index)
+        except BadFile as error:
+            complain(error)
+            continue
+        if pixels.shape[2] == 3 and (pixels == pixels[..., :1]).all():
+            pixels = np.ascontiguousarray(pixels[..., :1])  # grey, as sources hand everything over in colour
+        file = of_model(model, pixels, quality)
+        facts = {"picture": name, "pixels": pixels.shape[0] * pixels.shape[1], "values": pixels.size}
+        yield Stored(model.info.name, **facts, size_bytes=file.size, codes_bytes=file.codes, coder=file.coder)
+        for codec in beside:
+            other = picture_codecs.without_loss(pixels, codec)
+            _check(codec, name, other.pixels, pixels)
+            yield Stored(codec, **facts, size_bytes=other.size_bytes)
+        report((index + 1) / len(names))
+
+
+@dataclass(frozen=True)
+class File:
+    """Bytes of a whole file and of what is not the remainder, whose coder it names."""
+
+    size: int
+    codes: int
+    coder: int
+
+
+def of_model(model: LoadedModel, pixels: np.ndarray, quality: float | None = None) -> File:
+    """The file that returns pixels uint8 [H, W, 1 or 3]. Raises VqError if it does not."""
+    encoded = codec_image.encode_image(pixels, model, quality=quality, lossless=True)
+    decoded = codec_image.decode_image(vqz.unpack(encoded.data), model)
+    _check(model.info.name, "a picture", decoded.pixels, pixels)
+    assert encoded.header.remainder is not None
+    rest = sum(map(len, encoded.payloads[-encoded.header.chunk_count :]))
+    return File(len(encoded.data), len(encoded.data) - rest, encoded.header.remainder.coder)
+
+
+def _check(codec: str, name: str, returned: np.ndarray, pixels: np.ndarray) -> None:
+    if not np.array_equal(returned, pixels):
+        raise VqError(f"{codec} does not return {name} as it was")
