@@ -44,13 +44,28 @@ class Baseline(nn.Module):
     codebook_sizes: tuple[int, ...] = ()
     levels = 1
 
-    def __init__(self, shape: Shape, blocks: int, channels: int, likelihood: dict[str, Any] | None, out: int) -> None:
+    def __init__(
+        self,
+        out: int,
+        widths: Sequence[int] = (256, 256),
+        dim: int = 64,
+        blocks: int = 2,
+        kernel: int = 4,
+        activation: str = "relu",
+        normalised: bool = False,
+        linear_start: float = 0.0,
+        channels: int = 3,
+        likelihood: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         made = likelihoods.make(channels, likelihood or {"kind": "gaussian"})
         assert made is not None
+        shape = Shape(tuple(widths), dim, kernel, activation, normalised)
         self.likelihood, self.channels, self.stride = made, channels, shape.stride
         self.encoder = shape.encoder(channels, blocks, out)
         self.decoder = shape.decoder(self.likelihood.numbers, blocks, exact=False)
+        if linear_start:
+            begin_linear(self.encoder, self.decoder, channels, self.likelihood, gain=linear_start)
 
     @property
     def quantizer(self) -> NoReturn:
@@ -67,26 +82,12 @@ class Baseline(nn.Module):
 
 
 class ContinuousVAE(Baseline):
-    """q(z | x) = N(mean, scale^2) at each position, p(z) = N(0, 1); widths to normalised as in convnet2d.Shape."""
+    """q(z | x) = N(mean, scale^2) of `dim` numbers at each position, p(z) = N(0, 1)."""
 
     LOG_SCALES = (-7.0, 3.0)
 
-    def __init__(
-        self,
-        widths: Sequence[int] = (256, 256),
-        dim: int = 64,
-        blocks: int = 2,
-        kernel: int = 4,
-        activation: str = "relu",
-        normalised: bool = False,
-        channels: int = 3,
-        likelihood: dict[str, Any] | None = None,
-        linear_start: float = 0.0,
-    ) -> None:
-        shape = Shape(tuple(widths), dim, kernel, activation, normalised)
-        super().__init__(shape, blocks, channels, likelihood, 2 * dim)
-        if linear_start:
-            begin_linear(self.encoder, self.decoder, channels, self.likelihood, gain=linear_start)
+    def __init__(self, dim: int = 64, **common: Any) -> None:
+        super().__init__(2 * dim, dim=dim, **common)
 
     def bound(self, x: Tensor) -> Bound:
         mean, log_scale = self.encoder(x).float().chunk(2, 1)
@@ -107,27 +108,10 @@ class CategoricalVAE(Baseline):
     VIMCO's estimate. `dim` channels of the decoder's input are split among the groups.
     """
 
-    def __init__(
-        self,
-        widths: Sequence[int] = (256, 256),
-        dim: int = 64,
-        blocks: int = 2,
-        kernel: int = 4,
-        activation: str = "relu",
-        normalised: bool = False,
-        channels: int = 3,
-        likelihood: dict[str, Any] | None = None,
-        K: int = 512,
-        groups: int = 1,
-        samples: int = 50,
-        linear_start: float = 0.0,
-    ) -> None:
+    def __init__(self, dim: int = 64, K: int = 512, groups: int = 1, samples: int = 50, **common: Any) -> None:
         if dim % groups:
             raise ValueError(f"{dim} channels do not split into {groups} groups")
-        shape = Shape(tuple(widths), dim, kernel, activation, normalised)
-        super().__init__(shape, blocks, channels, likelihood, groups * K)
-        if linear_start:
-            begin_linear(self.encoder, self.decoder, channels, self.likelihood, gain=linear_start)
+        super().__init__(groups * K, dim=dim, **common)
         self.K, self.groups, self.samples = K, groups, samples
         self.codebook = nn.Parameter(torch.randn(groups, K, dim // groups) * 0.5)
 
