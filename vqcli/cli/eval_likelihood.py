@@ -49,7 +49,7 @@ def likelihood(
         ui.emit_json([asdict(bound) | {"definition": bound.definition} for bound in bounds])
         return
     ui.emit_table(
-        ("latents under", "bits/dim", "+-", "reconstruction", "latents", "at most, as a bound: minus"),
+        ("latents under", "bits/dim", "+-", "reconstruction", "latents", "definition"),
         [
             (
                 bound.under,

@@ -39,12 +39,12 @@ UNIFORM, PIXELCNN, FILES, SUM = "uniform prior", "pixelcnn prior", "lossless .vq
 STORED = 100  # pictures that are stored in files, at most
 MOST_SUMMED = 2**16  # codes of a picture, whose sum is still done
 DEFINITION = {
-    UNIFORM: "log p(x | z_q) + log p(z_q), every code alike",
-    PIXELCNN: "log p(x | z_q) + log p(z_q) under the learned prior",
-    FILES: "8 bits x bytes of whole files that return every pixel, header and all",
-    SUM: "log of the sum over all z of p(x | z) p(z), p(z) uniform: p(x) itself",
-    "vae2d": "E_q log p(x | z) - KL(q || p), one sample of z",
-    "vimco2d": "log of the mean over samples of p(x, z) / q(z | x)",
+    UNIFORM: "-log p(x | z_q) - log p(z_q), every code alike",
+    PIXELCNN: "-log p(x | z_q) - log p(z_q) under the learned prior",
+    FILES: "8 bits x bytes of whole files that return every pixel",
+    SUM: "-log of the sum over all z of p(x | z) p(z): p(x) itself",
+    "vae2d": "-E_q log p(x | z) + KL(q || p), one sample of z",
+    "vimco2d": "-log of the mean over samples of p(x, z) / q(z | x)",
 }
 
 
