@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -66,14 +68,21 @@ class Arrays:
 
 def read_npz(path: Path) -> Arrays:
     """The pictures of an .npz file. Raises BadFile for anything but arrays as above."""
+    with opened(path) as archive:
+        if {"x_train.npy", "x_test.npy"} & set(archive.namelist()) and "images.npy" not in archive.namelist():
+            return Arrays(*(_part(archive, f"x_{name}", f"y_{name}") for name in ("train", "test")))
+        whole = _part(archive, "images", "labels")
+        if whole is None:
+            raise ValueError("it has no array called images, x_train or x_test")
+        return Arrays(whole, None)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An .npz to read from. Whatever goes wrong in the block is raised as BadFile."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if {"x_train.npy", "x_test.npy"} & set(archive.namelist()) and "images.npy" not in archive.namelist():
-                return Arrays(*(_part(archive, f"x_{name}", f"y_{name}") for name in ("train", "test")))
-            whole = _part(archive, "images", "labels")
-            if whole is None:
-                raise ValueError("it has no array called images, x_train or x_test")
-            return Arrays(whole, None)
+            yield archive
     except Exception as error:  # fed with hostile bytes, the readers raise just anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadFile(f"{path} is no .npz file of pictures: {reason}", HINT) from error
@@ -89,36 +98,64 @@ def named(numbers: np.ndarray, names: Sequence[str | None] | None) -> list[str |
 
 
 def _part(archive: zipfile.ZipFile, name: str, labels_name: str) -> Part | None:
-    images, labels = _array(archive, name, LARGEST), _array(archive, labels_name, LARGEST_LABELS)
+    images, labels = pictures(archive, name, LARGEST), array(archive, labels_name, LARGEST_LABELS)
     if images is None:
         if labels is not None:
             raise ValueError(f"it has {labels_name}, but no array called {name}")
         return None
-    shaped = images[..., None] if images.ndim == 3 else images
-    if images.dtype != np.uint8 or shaped.ndim != 4 or shaped.shape[3] not in (1, 3):
-        raise ValueError(f"{name} are {images.dtype} {list(images.shape)}")
-    return Part(shaped, _labels(labels, _array(archive, "classes", LARGEST_LABELS), len(shaped)))
+    return Part(images, _labels(labels, array(archive, "classes", LARGEST_LABELS), len(images)))
 
 
-def _array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | None:
+def pictures(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | None:
+    """An array of at most `largest` bytes as uint8 [N, H, W, 1 or 3]; None if it is not there. Raises ValueError."""
+    images = array(archive, name, largest)
+    if images is None:
+        return None
+    _check_pictures(name, images.shape, images.dtype)
+    return images[..., None] if images.ndim == 3 else images
+
+
+def count_pictures(archive: zipfile.ZipFile, largest: int) -> int:
+    """How many `images` it holds, from the header of the array alone. Raises ValueError, also for none."""
+    if "images.npy" not in archive.namelist():
+        raise ValueError("it has no array called images")
+    with archive.open("images.npy") as stream:
+        shape, _, dtype = _header(stream, "images", largest)
+    _check_pictures("images", shape, dtype)
+    return shape[0]
+
+
+def _check_pictures(name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
+        raise ValueError(f"{name} are {dtype} {list(shape)}")
+
+
+def array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | None:
     """An array of the archive, once its header agrees with the number of its bytes; None if it is not there."""
     if f"{name}.npy" not in archive.namelist():
         return None
     with archive.open(f"{name}.npy") as stream:
-        version = npy.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{name} has the unknown version {version}")
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read_header(stream)
-        if dtype.kind not in "uiUS":
-            raise ValueError(f"{name} has the type {dtype}")
+        shape, fortran, dtype = _header(stream, name, largest)
         size_bytes = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or not 0 < size_bytes <= largest:
-            raise ValueError(f"{name} has {size_bytes} bytes; 1 to {largest} are allowed")
         data = stream.read(size_bytes + 1)
     if len(data) != size_bytes:
         raise ValueError(f"{name} is not as long as its shape {list(shape)} says")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: IO[bytes], name: str, largest: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns come first, and type of an array of `largest` bytes at most. Raises ValueError."""
+    version = npy.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"{name} has the unknown version {version}")
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)
+    if dtype.kind not in "uiUS":
+        raise ValueError(f"{name} has the type {dtype}")
+    size_bytes = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or not 0 < size_bytes <= largest:
+        raise ValueError(f"{name} has {size_bytes} bytes; 1 to {largest} are allowed")
+    return shape, fortran, dtype
 
 
 def _labels(labels: np.ndarray | None, classes: np.ndarray | None, count: int) -> list[str | None]:

@@ -4,6 +4,7 @@ a folder        pictures anywhere below it; hidden files are left out. If they l
                 these is their class. Subfolders `train` and `val` are a split, classes are the folders below.
                 LOC_synset_mapping.txt in it, or up to three folders above, turns ImageNet's numbers into names
 a data set      a folder with the files of MNIST or Fashion-MNIST (idx) or of CIFAR, in their own split (classical.py)
+a recording     a folder of .npz arrays, each an episode that is trained on or held out as a whole (recordings.py)
 .tar            a folder in one file, or with labels by the webdataset convention (tars.py)
 .npz            arrays of numpy, in a split if they are in two parts (arrays.py)
 .safetensors    what `vq pack` writes (packs.py)
@@ -23,12 +24,13 @@ import numpy as np
 from vqcli.data import arrays, classical, split
 from vqcli.data.crops import rgb
 from vqcli.data.packs import Pack
+from vqcli.data.recordings import Episodes
 from vqcli.data.tars import Tar
 from vqcli.errors import UsageError
 from vqcli.media import image
 
 SYNSETS = "LOC_synset_mapping.txt"
-KINDS = "a folder of pictures or of MNIST's or CIFAR's files, a .tar, an .npz or a pack of vq pack"
+KINDS = "a folder of pictures, of MNIST's or CIFAR's files or of .npz episodes, a .tar, an .npz or a pack of vq pack"
 
 
 class Source(Protocol):
@@ -105,6 +107,8 @@ def open_source(path: Path) -> Source:
     path = classical.folder_of(path)
     if path.is_dir():
         source = classical.read_folder(path) or Folder(path)
+        if not source.names:
+            source = Episodes(path)
     elif not path.exists():
         raise UsageError(f"no file or folder {path}", f"name {KINDS}")
     elif path.name.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
