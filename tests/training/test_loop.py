@@ -29,6 +29,37 @@ def test_learning(tmp_path, text):
     assert sorted((tmp_path / "run" / "pictures").iterdir())
 
 
+LIKELIHOOD = (
+    "model.arguments.likelihood.kind=logistics",
+    "model.arguments.channels=1",
+    "model.arguments.widths=[64, 64]",
+)
+
+
+@pytest.mark.parametrize("family", ["vqvae2d", "vae2d", "vimco2d"])
+def test_bits_per_dim_fall(tmp_path, family):
+    """A VQ-VAE with a likelihood and the two baselines learn on the same terms, in grey."""
+    text = VECTOR.replace(b"vqvae2d", family.encode())
+    if family != "vqvae2d":
+        extra = b"K = 8\nsamples = 3" if family == "vimco2d" else b""
+        text = text.replace(b'quantizer = { kind = "vector", K = 16 }', extra)
+    _, state = train(
+        of(text, *LIKELIHOOD, "optimization.learning_rate=3e-3", "model.arguments.linear_start=16.0"), tmp_path
+    )
+    judged = [event["bits_per_dim"] for event in events(tmp_path, "validation")]
+    log = [event["bits_per_dim"] for event in events(tmp_path, "train")]
+    assert sum(log[-3:]) / 3 < log[0] - 0.5
+    assert judged[-1] < judged[0] and state.best == pytest.approx(min(judged), rel=1e-4)
+
+
+def test_likelihoods_are_judged_by_what_they_are_for(tmp_path, monkeypatch):
+    """The terms of a quantizer grow with its latents, beside bits/dim that fall."""
+    judged = iter([{"loss": 1.0, "bits_per_dim": 3.0}, {"loss": 2.0, "bits_per_dim": 2.5}])
+    monkeypatch.setattr(loop.Validation, "measure", lambda self, task: next(judged))
+    _, state = train(of(VECTOR, "optimization.steps=4", "optimization.validate_every=2"), tmp_path)
+    assert (state.best, state.best_step) == (2.5, 4)
+
+
 def test_a_batch_in_parts_gives_the_same_gradients(tmp_path):
     """Gradient accumulation: with a loss codebook nothing but gradients moves the weights."""
     settings = (

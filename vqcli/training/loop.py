@@ -48,7 +48,7 @@ class State:
     seconds: float = 0.0
     data: list[str] = field(default_factory=list)  # where the pictures lie
     threads: int = 0  # of torch; another number of them would sum floats in another order
-    best: float = math.inf  # loss of the best validation
+    best: float = math.inf  # loss, or bits/dim, of the best validation
     best_step: int = 0
     worse: int = 0  # validations since then
     usage: float | None = None
@@ -163,9 +163,11 @@ def judge(task: Task, validation: Validation, folder: Path, state: State, journa
     """Validate the weights in place, keep them if they are the best so far, and draw what they make of pictures."""
     if journal is not None:
         terms = validation.measure(task)
-        best = terms["loss"] < state.best
+        # of a likelihood, what it is for: latents that grow make the terms of a quantizer grow beside it
+        judged = terms.get("bits_per_dim", terms["loss"])
+        best = judged < state.best
         if best:
-            state.best, state.best_step, state.worse = terms["loss"], state.step, 0
+            state.best, state.best_step, state.worse = judged, state.step, 0
             checkpoint.write_best(folder, task)
         else:
             state.worse += 1

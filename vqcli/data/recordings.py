@@ -1,0 +1,224 @@
+"""Recordings: a folder of .npz files, each an episode of frames in their order and what was done after each.
+
+    images   uint8 [T, H, W, 3]  the frames; grey ones may be [T, H, W]
+    actions  strings [T]         what was done after each frame, so that the next one came of it; may be missing
+
+Neighbouring frames are nearly alike, so the split is by files: an episode is trained on or held out as a whole. Folders
+`train` and `val` are a split, other folders classes, as with pictures. What `vq record` writes lies in train/00000.npz,
+val/00001.npz, ... beside recording.json, which says what was played.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from vqcli.data import arrays, split
+from vqcli.data.crops import rgb
+from vqcli.errors import BadFile, OutputError, UsageError
+from vqcli.files import replacing
+
+FACTS = "recording.json"
+LARGEST_FACTS = 2**12  # bytes
+LARGEST_EPISODE = 2**30  # bytes of its frames
+HELD = 2**32  # bytes of frames in memory; beyond, the episode that was longest unused gives way
+LEAST_EPISODES = 8  # of a recording, unless a length is asked for
+EVERY = 16  # of the episodes, one is held out: the second, so that a short recording has one
+
+Item = TypeVar("Item")
+# The seed of an episode -> its frames, uint8 [H, W, 3], each with the name of the action taken after it.
+Play = Callable[[int], Iterator[tuple[np.ndarray, str]]]
+
+
+class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What decides the episodes of a recording: the game, the seed, and of how many frames one is at most."""
+
+    game: str
+    seed: int
+    length: int
+    format: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """`images`: uint8 [T, H, W, 1 or 3], not to be written to. `actions`: T names, or none where they are unknown."""
+
+    images: np.ndarray
+    actions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a recording holds; `held_out` of the episodes are not trained on."""
+
+    frames: int
+    episodes: int
+    held_out: int
+    size_bytes: int
+
+
+class Episodes:
+    """A source (sources.Source): the frames in all .npz files below a folder.
+
+    A file is decoded when the first of its frames is read, and kept. Raises BadFile if the header of one is damaged.
+    """
+
+    decoded, stride = True, 1
+
+    def __init__(self, path: Path, held_bytes: int = HELD) -> None:
+        files = episode_files(path)
+        names = list(files)
+        self._files = list(files.values())
+        counts = [count_frames(file) for file in self._files]
+        self._ends = list(itertools.accumulate(counts))
+        self.names: Sequence[str] = [
+            f"{name.removesuffix('.npz')}/{index:06d}"
+            for name, count in zip(names, counts, strict=True)
+            for index in range(count)
+        ]
+        self.labels: Sequence[str | None] = _repeated(split.labels(names), counts)
+        self.held_out: Sequence[bool] = _repeated(split.held_out(names), counts)
+        self._held: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._room, self._lock = held_bytes, threading.Lock()
+
+    def read(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3]."""
+        file = bisect.bisect(self._ends, index)
+        return rgb(self._frames(file)[index - (self._ends[file - 1] if file else 0)])
+
+    def _frames(self, file: int) -> np.ndarray:
+        with self._lock:
+            frames = self._held.pop(file, None)
+            if frames is None:
+                frames = read_episode(self._files[file]).images
+                self._room -= frames.nbytes
+                while self._room < 0 and self._held:
+                    self._room += self._held.popitem(last=False)[1].nbytes
+            self._held[file] = frames  # the last of all: most lately used
+            return frames
+
+
+def _repeated(values: Sequence[Item], counts: Sequence[int]) -> list[Item]:
+    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+
+
+def episode_files(path: Path) -> dict[str, Path]:
+    """Name -> file of every .npz below a folder, sorted; hidden ones are left out, links to folders not followed."""
+    found = {}
+    for folder, _, files in os.walk(path):
+        for file in (Path(folder, file) for file in files):
+            name = file.relative_to(path).as_posix()
+            if name.endswith(".npz") and not name.startswith(".") and "/." not in name:
+                found[split.printable(name)] = file
+    return dict(sorted(found.items()))
+
+
+def read_episode(path: Path) -> Episode:
+    """One file of a recording. Raises BadFile."""
+    with arrays.opened(path) as archive:
+        images = arrays.pictures(archive, "images", LARGEST_EPISODE)
+        if images is None:
+            raise ValueError("it has no array called images")
+        actions = arrays.array(archive, "actions", arrays.LARGEST_LABELS)
+        if actions is not None and (actions.dtype.kind != "U" or actions.shape != (len(images),)):
+            raise ValueError(f"{len(images)} frames, actions {actions.dtype} {list(actions.shape)}")
+        return Episode(images, () if actions is None else tuple(split.printable(name) for name in actions.tolist()))
+
+
+def count_frames(path: Path) -> int:
+    """How many frames a file holds, by its header. Raises BadFile."""
+    with arrays.opened(path) as archive:
+        return arrays.count_pictures(archive, LARGEST_EPISODE)
+
+
+def record(
+    play: Play,
+    folder: Path,
+    facts: Facts,
+    frames: int,
+    report: Callable[[float], None] = lambda share: None,
+) -> Recorded:
+    """Play until the folder holds `frames` frames, the last episode cut short.
+
+    Facts and its number alone decide an episode, so a recording that was broken off goes on with the next one. At any
+    time the folder holds whole files only. `report` hears what share, 0 to 1, is done. Raises UsageError if the folder
+    holds anything else, BadFile if an episode in it is damaged, OutputError.
+    """
+    _begin(folder, facts)
+    done = number = 0
+    while done < frames:
+        path = folder / ("val" if number % EVERY == 1 else "train") / f"{number:05d}.npz"
+        if path.exists():
+            done += count_frames(path)
+        else:
+            seed = random.Random(f"{facts.seed} {number}").getrandbits(31)
+            images, actions = [], []
+            for image, action in itertools.islice(play(seed), min(facts.length, frames - done)):
+                images.append(image)
+                actions.append(action)
+                done += 1
+                report(done / frames)
+            with replacing(path) as stream:
+                np.savez_compressed(stream, images=np.stack(images), actions=np.array(actions))
+        number += 1
+    return recorded(folder)
+
+
+def episode_length(frames: int, most: int) -> int:
+    """Of how many frames an episode of a recording is: `most`, or fewer so that there are some to hold out."""
+    return min(most, -(-frames // LEAST_EPISODES))
+
+
+def recorded(folder: Path) -> Recorded:
+    """What lies in the folder of a recording. Raises BadFile."""
+    files = episode_files(folder)
+    return Recorded(
+        frames=sum(count_frames(file) for file in files.values()),
+        episodes=len(files),
+        held_out=sum(split.held_out(list(files))),
+        size_bytes=sum(file.stat().st_size for file in files.values()),
+    )
+
+
+def facts_of(folder: Path) -> Facts | None:
+    """What was played into a folder; None if nothing was recorded there yet. Raises BadFile."""
+    path = folder / FACTS
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as stream:
+            facts = msgspec.json.decode(stream.read(LARGEST_FACTS), type=Facts)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise BadFile(f"{path} cannot be read: {error}", "record into a new folder") from None
+    if facts.format != 1:
+        raise BadFile(f"{path} is of format {facts.format}", "a newer vq goes on with it")
+    return facts
+
+
+def _begin(folder: Path, facts: Facts) -> None:
+    """The folder made ready, or found as it was left."""
+    there = facts_of(folder)
+    if there is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is no recording", "name a new folder")
+    if there is not None and there != facts:
+        holds = f"{there.game} of seed {there.seed}, {there.length} frames an episode at most"
+        raise UsageError(f"{folder} holds {holds}", "name a new folder, or ask for the same to go on with it")
+    try:
+        for name in ("train", "val"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror or error}", "name another folder") from error
+    if there is None:
+        with replacing(folder / FACTS) as stream:
+            stream.write(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
