@@ -19,6 +19,7 @@ from vqcli.cli.info import info
 from vqcli.cli.models import models
 from vqcli.cli.pack import pack
 from vqcli.cli.recipes import recipes
+from vqcli.cli.record import record
 from vqcli.cli.report import report
 from vqcli.cli.reproduce import reproduce
 from vqcli.cli.sample import sample
@@ -84,6 +85,7 @@ app.command("convert-speaker")(convert_speaker)
 app.command()(train)
 app.command()(recipes)
 app.command()(pack)
+app.command()(record)
 app.command()(report)
 app.command()(reproduce)
 app.command()(demo)

@@ -21,14 +21,17 @@ def record(
     length: Annotated[
         int | None,
         typer.Option(
-            help="Frames of an episode at most.", min=1, show_default="1800 of boxing, 500 of doom, an 8th of all"
+            help="Frames of an episode at most.",
+            min=1,
+            max=20_000,
+            show_default="1800 of boxing, 500 of doom, never above an 8th of all",
         ),
     ] = None,
 ) -> None:
     """Make data to train on by playing a game at random: frames of 84 x 84 and the action taken after each.
 
     boxing is Atari Boxing. doom is a maze in first person, which stands in for the DeepMind Lab of the paper: that is
-    not to be had as a package. Both come with the extra `games`: pip install 'vqcli[games]'.
+    not to be had as a package. What plays them is an extra: pip install 'vqcli[games]'.
 
     The recording is a folder of .npz files, one an episode, with arrays `images` and `actions`. vq train, vq eval and
     vq pack read it. One episode of 16 is held out, as a whole.

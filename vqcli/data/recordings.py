@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import numpy as np
@@ -32,6 +32,7 @@ from vqcli.files import replacing
 FACTS = "recording.json"
 LARGEST_FACTS = 2**12  # bytes
 LARGEST_EPISODE = 2**30  # bytes of its frames
+LONGEST = 20_000  # frames of an episode that is recorded: it is in memory as a whole
 HELD = 2**32  # bytes of frames in memory; beyond, the episode that was longest unused gives way
 LEAST_EPISODES = 8  # of a recording, unless a length is asked for
 EVERY = 16  # of the episodes, one is held out: the second, so that a short recording has one
@@ -46,7 +47,7 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     game: str
     seed: int
-    length: int
+    length: Annotated[int, msgspec.Meta(ge=1, le=LONGEST)]
     format: int = 1
 
 
