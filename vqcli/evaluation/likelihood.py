@@ -28,7 +28,7 @@ from vqcli.errors import UsageError
 from vqcli.evaluation import lossless
 from vqcli.nets.convnet2d import from_pixels, in_channels
 from vqcli.nets.likelihood import bits_per_dim
-from vqcli.nets.vae2d import Baseline
+from vqcli.nets.vae2d import Baseline, ContinuousVAE
 from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.recipe import Data
 from vqcli.tiles import Report, silent
@@ -53,7 +53,7 @@ class Bound:
     """Mean over pictures, in bits/dim: reconstruction + prior = bits_per_dim, where the bound has these parts.
 
     under           what the latents cost by: `UNIFORM`, `PIXELCNN`, `FILES`, `SUM`, or the family of a baseline
-    reconstruction  -log2 p(x | z); None for a sum
+    reconstruction  -log2 p(x | z); None for a sum, also that of VIMCO's samples
     prior           -log2 p(z), or KL
     error           of the mean, one standard deviation: of drawing other pictures
     """
@@ -165,7 +165,9 @@ def _baseline(model: LoadedModel, x: Tensor) -> dict[str, Tensor]:
         torch.manual_seed(0)
         bounds = [model.net.bound(part) for part in x.split(10)]  # of VIMCO, many samples of each
     value, nats = (-torch.cat([getattr(b, name) for b in bounds]) for name in ("value", "log_likelihood"))
-    return {model.info.description["family"]: torch.stack([nats, value - nats])}
+    # of many samples in one bound, none is the one that it could be parted by
+    parted = isinstance(model.net, ContinuousVAE)
+    return {model.info.description["family"]: torch.stack([nats, value - nats]) if parted else value[None]}
 
 
 def _class_numbers(model: LoadedModel, pictures: Dataset, labels: np.ndarray) -> np.ndarray:
