@@ -173,7 +173,9 @@ def _bits_per_code(task: PriorTask, dataset: Dataset, validation: Validation, ne
         "on": f"{len(validation.batch)} held-out pictures",
         **{name: round(bits, 4) for name, bits in under.items()},
         # of the codes alone, spread over the pixels and channels that they stand for
-        "bits_per_dim": round(under["bits_per_code"] * len(sizes) / (3 * task.codec.net.stride**2), 4),
+        "bits_per_dim": round(
+            under["bits_per_code"] * len(sizes) / (task.codec.net.channels * task.codec.net.stride**2), 4
+        ),
         "order_0": round(float(np.mean(bits)), 4),
         "uniform": round(float(np.mean(np.log2(sizes))), 4),
     }
