@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcli import priors
+from vqcli import priors, recipe
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.evaluation import lossless
 from vqcli.nets.convnet2d import from_pixels, in_channels
 from vqcli.nets.likelihood import bits_per_dim
+from vqcli.nets.pixelcnn import PixelCNN
 from vqcli.nets.vae2d import Baseline, ContinuousVAE
 from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.recipe import Data
@@ -81,15 +82,18 @@ def measure(model: LoadedModel, pictures: Dataset, *, count: int | None = None, 
             f"model {model.info.name} has no likelihood: its decoder makes a picture, no distribution",
             "train one with model.arguments.likelihood, as the recipe cifar10-vqvae does",
         )
-    data = _data_of(model)
+    data = recipe.from_dict(model.info.description["recipe"], model.info.name).data
     _check_sizes(pictures, data)
     batch = pictures.held_out_batch(data, min(count or len(pictures), len(pictures)))
-    numbers = _class_numbers(model, pictures, batch.labels)
+    prior, labels = _prior_of(model, pictures, batch.labels)
     found: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(batch), BATCH):
         part = batch.part(start, start + BATCH)
         x = in_channels(from_pixels(part.pixels, model.device), net.channels)
-        bounds = _baseline(model, x) if isinstance(net, Baseline) else _vqvae(model, x, numbers[start : start + BATCH])
+        if isinstance(net, Baseline):
+            bounds = {model.info.description["family"]: _baseline(net, x)}
+        else:
+            bounds = _vqvae(net, x, prior, labels[start : start + BATCH])
         for under, nats in bounds.items():
             found.setdefault(under, []).append(bits_per_dim(nats, x).cpu().numpy())  # (parts, B)
         report(min(1.0, (start + BATCH) / len(batch)))
@@ -115,20 +119,15 @@ def _mean(under: str, bits: np.ndarray) -> Bound:
 
 
 @torch.inference_mode()
-def _vqvae(model: LoadedModel, x: Tensor, numbers: np.ndarray) -> dict[str, Tensor]:
+def _vqvae(net: ImageVQVAE, x: Tensor, prior: PixelCNN | None, labels: Tensor) -> dict[str, Tensor]:
     """Nats by kind of bound: [2, B] of reconstruction and prior, or [1, B]."""
-    net: ImageVQVAE = model.net
     assert net.likelihood is not None
-    codes = net.encode(x)
-    nats = -net.likelihood.log_prob(net.decoder(net.quantizer.lookup(codes)), x)
-    uniform = torch.full_like(nats, net.uniform_nats(*x.shape[-2:]))
-    found = {UNIFORM: torch.stack([nats, uniform])}
-    info = priors.find(model.info, "pixelcnn")
-    if info is not None and (numbers >= 0).all():
-        prior = priors.load_pixelcnn(info, model.device)
-        label = torch.from_numpy(numbers).to(model.device) if prior.labels else None
-        found[PIXELCNN] = torch.stack([nats, prior.nats(codes, label).to(nats)])
     H, W = x.shape[-2:]
+    codes = net.encode(x)
+    nats = -net.likelihood.log_prob(net.made(codes), x)
+    found = {UNIFORM: torch.stack([nats, torch.full_like(nats, net.uniform_nats(H, W))])}
+    if prior is not None:
+        found[PIXELCNN] = torch.stack([nats, prior.nats(codes, labels if prior.labels else None)])
     if math.prod(net.codebook_sizes) ** math.prod(net.grid(H, W)) <= MOST_SUMMED:
         found[SUM] = -log_sum(net, x)[None]
     return found
@@ -145,7 +144,7 @@ def log_sum(net: ImageVQVAE, x: Tensor) -> Tensor:
     grid, groups = net.grid(H, W), len(net.codebook_sizes)
     every = itertools.product(*(range(K) for K in net.codebook_sizes for _ in range(math.prod(grid))))
     total = torch.full((len(x),), -torch.inf)
-    for part in _in_parts(every, BATCH):
+    while part := list(itertools.islice(every, BATCH)):
         codes = torch.tensor(part, device=x.device).view(-1, groups, *grid)
         made = net.decoder(net.quantizer.lookup(codes))
         for index in range(len(x)):
@@ -154,39 +153,28 @@ def log_sum(net: ImageVQVAE, x: Tensor) -> Tensor:
     return total - net.uniform_nats(H, W)
 
 
-def _in_parts(items: itertools.product[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:
-    everything = list(items)
-    return [everything[start : start + size] for start in range(0, len(everything), size)]
-
-
 @torch.inference_mode()
-def _baseline(model: LoadedModel, x: Tensor) -> dict[str, Tensor]:
+def _baseline(net: Baseline, x: Tensor) -> Tensor:
+    """Nats of the bound: [2, B] of reconstruction and KL; [1, B] of VIMCO, whose samples share one bound."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        bounds = [model.net.bound(part) for part in x.split(10)]  # of VIMCO, many samples of each
+        bounds = [net.bound(part) for part in x.split(10)]  # of VIMCO, many samples of each
     value, nats = (-torch.cat([getattr(b, name) for b in bounds]) for name in ("value", "log_likelihood"))
-    # of many samples in one bound, none is the one that it could be parted by
-    parted = isinstance(model.net, ContinuousVAE)
-    return {model.info.description["family"]: torch.stack([nats, value - nats]) if parted else value[None]}
+    return torch.stack([nats, value - nats]) if isinstance(net, ContinuousVAE) else value[None]
 
 
-def _class_numbers(model: LoadedModel, pictures: Dataset, labels: np.ndarray) -> np.ndarray:
-    """The number that the model's prior has for the class of each picture; of an unknown one, that for no class, or -1
-    where it has none.
+def _prior_of(model: LoadedModel, pictures: Dataset, labels: np.ndarray) -> tuple[PixelCNN | None, Tensor]:
+    """The prior that lies beside the model, and the number that it has for the class of each picture, int64 [N].
+
+    An unknown class is none, which not every prior can do without: then there is no prior for these pictures.
     """
     info = priors.find(model.info, "pixelcnn")
-    if info is None or not info.classes:
-        return np.zeros(len(labels), np.int64)
+    if info is None:
+        return None, torch.zeros(len(labels), dtype=torch.int64)
     known = np.array([info.number_of(name) for name in pictures.classes] + [-1])[labels]
-    without = len(info.classes) if info.description["arguments"].get("unlabelled") else -1
-    return np.where(known < 0, without, known)
-
-
-def _data_of(model: LoadedModel) -> Data:
-    from vqcli import recipe
-
-    data = recipe.from_dict(model.info.description["recipe"], model.info.name).data
-    return data
+    prior = priors.load_pixelcnn(info, model.device)
+    fits = prior.unlabelled or not prior.labels or (known >= 0).all()
+    return prior if fits else None, torch.from_numpy(np.where(known < 0, prior.labels, known)).to(model.device)
 
 
 def _check_sizes(pictures: Dataset, data: Data) -> None:
