@@ -64,26 +64,21 @@ def lossless(
         )
     if not stored:
         raise UsageError("none of the pictures could be read")
-    codecs = list(dict.fromkeys(file.codec for file in stored))
-    groups = [(name, [file for file in stored if file.codec == name]) for name in codecs]
-    if all_files:
-        groups = [(file.codec, [file]) for file in stored]
     if as_json:
         ui.emit_json([asdict(file) | {"bits_per_dim": file.bits_per_dim} for file in stored])
         return
-    rows = []
-    for name, files in groups:
-        codes = [file.codes_bytes for file in files if file.codes_bytes is not None]
-        rows.append(
-            (
-                name,
-                files[0].picture if all_files else f"mean of {len(files)}",
-                f"{sum(file.size_bytes for file in files) / len(files):,.0f}",
-                f"{sum(codes) / len(codes):,.0f}" if codes else "–",
-                f"{sum(file.bits_per_pixel for file in files) / len(files):.3f}",
-                f"{sum(file.bits_per_dim for file in files) / len(files):.4f}",
-            )
+    rows = [
+        (
+            one.codec,
+            picture or f"mean of {one.pictures}",
+            f"{one.size_bytes:,.0f}",
+            "–" if one.codes_bytes is None else f"{one.codes_bytes:,.0f}",
+            f"{one.bits_per_pixel:.3f}",
+            f"{one.bits_per_dim:.4f}",
         )
+        for picture, files in ([(file.picture, [file]) for file in stored] if all_files else [("", stored)])
+        for one in lossless.means(files)
+    ]
     ui.emit_table(("codec", "pictures", "bytes", "of them codes", "bits/pixel", "bits/dim"), rows)
     used = {REMAINDERS[file.coder] for file in stored if file.coder is not None}
     ui.say(f"every file returned every pixel; remainders by {' and '.join(sorted(used))}")

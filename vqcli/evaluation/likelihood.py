@@ -37,7 +37,7 @@ from vqcli.zoo import LoadedModel
 
 BATCH = 100
 UNIFORM, PIXELCNN, FILES, SUM = "uniform prior", "pixelcnn prior", "lossless .vqz files", "sum over all codes"
-STORED = 100  # pictures that are stored in files, at most
+STORED = 100  # pictures: files take longer than bounds
 MOST_SUMMED = 2**16  # codes of a picture, whose sum is still done
 DEFINITION = {
     UNIFORM: "-log p(x | z_q) - log p(z_q), every code alike",
@@ -71,8 +71,15 @@ class Bound:
         return DEFINITION[self.under]
 
 
-def measure(model: LoadedModel, pictures: Dataset, *, count: int | None = None, report: Report = silent) -> list[Bound]:
-    """Bounds on the first `count` pictures, in a fixed mixed order; all if None.
+def measure(
+    model: LoadedModel,
+    pictures: Dataset,
+    *,
+    count: int | None = None,
+    stored: int = STORED,
+    report: Report = silent,
+) -> list[Bound]:
+    """Bounds on the first `count` pictures, in a fixed mixed order, all if None; and the files of the first `stored`.
 
     Raises UsageError for a model without a likelihood, and for pictures that are not of the size it was trained on.
     """
@@ -98,7 +105,7 @@ def measure(model: LoadedModel, pictures: Dataset, *, count: int | None = None, 
             found.setdefault(under, []).append(bits_per_dim(nats, x).cpu().numpy())  # (parts, B)
         report(min(1.0, (start + BATCH) / len(batch)))
     means = [_mean(under, np.concatenate(parts, 1)) for under, parts in found.items()]
-    return means if isinstance(net, Baseline) else [*means, _stored(model, batch.pixels[:STORED])]
+    return means if isinstance(net, Baseline) or not stored else [*means, _stored(model, batch.pixels[:stored])]
 
 
 def _stored(model: LoadedModel, pixels: np.ndarray) -> Bound:

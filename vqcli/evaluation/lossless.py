@@ -10,6 +10,7 @@ import numpy as np
 from vqcli import codec_image, vqz
 from vqcli.errors import BadFile, VqError
 from vqcli.evaluation import picture_codecs
+from vqcli.evaluation.rate_distortion import readable
 from vqcli.tiles import Report, silent
 from vqcli.zoo import LoadedModel
 
@@ -55,12 +56,7 @@ def evaluate(
     `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`; what it cannot read goes to `complain`.
     Raises VqError for a file that does not return its picture.
     """
-    for index, name in enumerate(names):
-        try:
-            pixels = read(index)
-        except BadFile as error:
-            complain(error)
-            continue
+    for index, name, pixels in readable(names, read, complain):
         if pixels.shape[2] == 3 and (pixels == pixels[..., :1]).all():
             pixels = np.ascontiguousarray(pixels[..., :1])  # grey, as sources hand everything over in colour
         file = of_model(model, pixels, quality)
@@ -71,6 +67,38 @@ def evaluate(
             _check(codec, name, other.pixels, pixels)
             yield Stored(codec, **facts, size_bytes=other.size_bytes)
         report((index + 1) / len(names))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Over the files of one codec; `codes_bytes` is None for the usual codecs."""
+
+    codec: str
+    pictures: int
+    size_bytes: float
+    codes_bytes: float | None
+    bits_per_pixel: float
+    bits_per_dim: float
+
+
+def means(stored: Sequence[Stored]) -> list[Mean]:
+    """One for each codec, in the order of first appearance."""
+    groups: dict[str, list[Stored]] = {}
+    for file in stored:
+        groups.setdefault(file.codec, []).append(file)
+    return [_mean(codec, files) for codec, files in groups.items()]
+
+
+def _mean(codec: str, files: Sequence[Stored]) -> Mean:
+    codes = [file.codes_bytes for file in files if file.codes_bytes is not None]
+    return Mean(
+        codec,
+        len(files),
+        float(np.mean([file.size_bytes for file in files])),
+        float(np.mean(codes)) if codes else None,
+        float(np.mean([file.bits_per_pixel for file in files])),
+        float(np.mean([file.bits_per_dim for file in files])),
+    )
 
 
 @dataclass(frozen=True)

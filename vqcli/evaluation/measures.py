@@ -95,7 +95,7 @@ def _some(source: Source, held_out: bool, most: int) -> list[int]:
 
 def by_likelihood(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
     """Bits/dim of held-out pictures, under the prior that a model is trained with."""
-    bound = likelihood.measure(model, material.pictures, count=material.count, report=report)[0]
+    bound = likelihood.measure(model, material.pictures, count=material.count, stored=0, report=report)[0]
     text = f"bits/dim {bound.bits_per_dim:.3f} ({_many(bound.pictures, 'picture')})"
     return [Measured(f"bits/dim, {bound.under}", bound.bits_per_dim, text)]
 

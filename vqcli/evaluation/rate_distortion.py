@@ -63,12 +63,7 @@ def evaluate(
     `complain` and left out; `look` sees the codes of each, [groups, rows, columns].
     """
     qualities, beside = list(qualities), list(beside)
-    for index, name in enumerate(names):
-        try:
-            pixels = read(index)
-        except BadFile as error:
-            complain(error)
-            continue
+    for index, name, pixels in readable(names, read, complain):
         latents = tiles.encode_latents(model, pixels)
         for quality in qualities:
             tenths = tiles.resolve_quality(model, quality)
@@ -80,6 +75,19 @@ def evaluate(
                 other = picture_codecs.at_bytes(pixels, codec, size)
                 yield measure(codec, tenths / 10, name, pixels, other.pixels, other.size_bytes)
         report((index + 1) / len(names))
+
+
+def readable(
+    names: Sequence[str], read: Callable[[int], np.ndarray], complain: Callable[[BadFile], None]
+) -> Iterator[tuple[int, str, np.ndarray]]:
+    """Number, name and pixels of each picture; what `read` cannot goes to `complain`."""
+    for index, name in enumerate(names):
+        try:
+            pixels = read(index)
+        except BadFile as error:
+            complain(error)
+        else:
+            yield index, name, pixels
 
 
 def spread(model: LoadedModel, count: int = 6) -> list[float | None]:
@@ -184,12 +192,7 @@ def code_costs(
     counts = {quality: metrics.CodeCounts(sizes) for quality in tenths}
     usable = coders.candidates("auto", model.statistics, model.exact and model.exact[0])
     found: dict[tuple[int, str], list[_File]] = {}
-    for index in range(len(names)):
-        try:
-            pixels = read(index)
-        except BadFile as error:
-            complain(error)
-            continue
+    for index, _, pixels in readable(names, read, complain):
         latents, area = tiles.encode_latents(model, pixels), pixels.shape[0] * pixels.shape[1]
         for quality in tenths:
             image = tiles.quantize(model, latents, pixels, quality)
