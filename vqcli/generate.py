@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 
 import msgspec
 import numpy as np
@@ -181,13 +180,10 @@ def _draw(
     sampling: Sampling,
     report: Report,
 ) -> np.ndarray:
-    """Codes [N, groups, rows, columns] by the PixelCNN: compiled on a CPU, in torch elsewhere."""
-    from vqcli.kernels import pixelcnn as compiled
-    from vqcli.nets import sampling as in_torch
+    """Codes [N, groups, rows, columns] by the PixelCNN."""
+    from vqcli.kernels.sampler import sampler_of
 
     net = priors.load_pixelcnn(info, model.device)
     if sampling.guidance != 1 and not net.unlabelled:
         raise UsageError("this prior has not learned to do without a class", "leave --guidance out")
-    on_cpu = model.device.type == "cpu"
-    sampler = partial(compiled.sample, compiled.pack(net)) if on_cpu else partial(in_torch.sample, net)
-    return in_batches(sampler, codes, kept, uniforms, labels, sampling, report)
+    return in_batches(sampler_of(net), codes, kept, uniforms, labels, sampling, report)

@@ -13,7 +13,8 @@ import torch
 
 from vqcli.kernels.compiled import compiled
 from vqcli.kernels.drawing import draw
-from vqcli.nets.sampling import AS_LEARNED, Sampling, check_request
+from vqcli.nets.pixelcnn import PixelCNN
+from vqcli.nets.sampling import AS_LEARNED, Sampling, check_request, part_of
 
 if TYPE_CHECKING:
     from vqcli.nets.sampling import Prior
@@ -34,6 +35,7 @@ class Request(NamedTuple):
     top_p: float
     guidance: float
     recorded: np.ndarray  # (B, G, K, P) float32 takes the logits, or is of size 0
+    parts: np.ndarray  # (B, L, P, 4 C) float32, what a map adds in the gates; under guidance (2 B, ...); or of size 0
 
 
 # Draws rows or positions `begin` .. `end` - 1 of one request, after all before them.
@@ -70,24 +72,42 @@ def sample(
     label: np.ndarray | None,
     sampling: Sampling,
     report: Callable[[float], None] | None,
+    condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """As vqcli.nets.sampling.sample, by what `start` makes of each part; `block` steps lie between two reports."""
-    check_request(net, codes, keep, uniforms, label, sampling.guidance)
-    nothing = np.zeros((len(codes), 0, 0, 0), np.float32)
-    return _run(start, block, _request(net, codes, keep, uniforms, label, sampling, nothing), codes.shape, report)
+    check_request(net, codes, keep, uniforms, label, sampling.guidance, condition)
+    nothing, parts = np.zeros((len(codes), 0, 0, 0), np.float32), _parts(net, len(codes), condition)
+    request = _request(net, codes, keep, uniforms, label, sampling, nothing, parts)
+    return _run(start, block, request, codes.shape, report)
 
 
 def logits_of(
-    net: Prior, start: Callable[[Request], Steps], block: int, codes: np.ndarray, label: np.ndarray | None
+    net: Prior,
+    start: Callable[[Request], Steps],
+    block: int,
+    codes: np.ndarray,
+    label: np.ndarray | None,
+    condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """Logits float32 [B, G, K, H, W] or [B, G, K, T] of given codes, by the steps of `sample`."""
     keep, uniforms = np.ones(codes.shape, bool), np.zeros(codes.shape)
-    check_request(net, codes, keep, uniforms, label, guidance=1)
+    check_request(net, codes, keep, uniforms, label, 1, condition)
     B, G, *grid = codes.shape
     recorded = np.full((B, G, max(net.codebook_sizes), *grid), -np.inf, np.float32)
     flat = recorded.reshape(*recorded.shape[:3], int(np.prod(grid)))
-    _run(start, block, _request(net, codes, keep, uniforms, label, AS_LEARNED, flat), codes.shape, None)
+    parts = _parts(net, B, condition)
+    _run(start, block, _request(net, codes, keep, uniforms, label, AS_LEARNED, flat, parts), codes.shape, None)
     return recorded
+
+
+@torch.no_grad()
+def _parts(net: Prior, B: int, condition: np.ndarray | None) -> np.ndarray:
+    """What a map adds in the gates of a PixelCNN, positions before channels."""
+    if condition is None:
+        return np.zeros((B, 0, 0, 0), np.float32)
+    assert isinstance(net, PixelCNN) and net.of_condition is not None
+    made = net.of_condition(torch.tensor(condition, dtype=torch.float32)).unflatten(1, (len(net.layers), -1))
+    return np.ascontiguousarray(made.flatten(3).transpose(2, 3).numpy())
 
 
 def _request(
@@ -98,6 +118,7 @@ def _request(
     label: np.ndarray | None,
     sampling: Sampling,
     recorded: np.ndarray,
+    parts: np.ndarray,
 ) -> Request:
     """The request of a whole batch; its codes are a copy."""
     B, G, *grid = codes.shape
@@ -114,18 +135,19 @@ def _request(
         float(sampling.top_p),
         float(sampling.guidance),
         recorded,
+        parts,
     )
 
 
 def _part(request: Request, part: slice) -> Request:
     B = len(request.codes)
-    with_and_without = request.label.reshape(-1, B)[:, part]
     return request._replace(
         codes=request.codes[part],
         keep=request.keep[part],
         uniforms=request.uniforms[part],
-        label=with_and_without.flatten(),
+        label=part_of(request.label, B, part),
         recorded=request.recorded[part],
+        parts=part_of(request.parts, B, part),
     )
 
 

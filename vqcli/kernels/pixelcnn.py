@@ -167,7 +167,7 @@ def _add(target: np.ndarray, row: np.ndarray) -> None:
 
 
 @compiled
-def _vertical(net: Weights, state: State, label: np.ndarray, i: int) -> None:
+def _vertical(net: Weights, state: State, label: np.ndarray, parts: np.ndarray, i: int) -> None:
     """The vertical stack, for all positions of row i. Rows above the picture are zero and left out."""
     L, B, W = state.across.shape[:3]
     C, v = state.gated.shape[1], state.v
@@ -188,8 +188,12 @@ def _vertical(net: Weights, state: State, label: np.ndarray, i: int) -> None:
             add_product(h, v, net.across[n])
             for j in range(W):
                 _add(h[j], part[2 * C :])
+                _add(v[j], part[: 2 * C])
+                if parts.size > 0:
+                    here = parts[b, n, i * W + j]
+                    _add(h[j], here[2 * C :])
+                    _add(v[j], here[: 2 * C])
                 if n + 1 < L:
-                    _add(v[j], part[: 2 * C])
                     gate(state.above[n + 1, b, 1, j + 1], v[j])
 
 
@@ -236,7 +240,7 @@ def _rows(net: Weights, state: State, request: Request, begin: int, end: int) ->
     """Draw rows begin .. end - 1; under guidance, states B .. 2 B - 1 are the same without their labels."""
     (B, G, _), W = request.codes.shape, state.across.shape[2]
     for i in range(begin, end):
-        _vertical(net, state, request.label, i)
+        _vertical(net, state, request.label, request.parts, i)
         for j in range(W):
             _horizontal(net, state, j)
             p = i * W + j
@@ -262,18 +266,21 @@ def sample(
     label: np.ndarray | None = None,
     sampling: Sampling = AS_LEARNED,
     report: Callable[[float], None] | None = None,
+    condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """As vqcli.nets.sampling.sample; a batch is spread over as many threads as torch uses.
 
     What a sample becomes does not depend on the others in its batch.
     """
     start = partial(_start, packed.weights, codes.shape[-1])
-    return batches.sample(packed.net, start, 1, codes, keep, uniforms, label, sampling, report)
+    return batches.sample(packed.net, start, 1, codes, keep, uniforms, label, sampling, report, condition)
 
 
-def logits_of(packed: Packed, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+def logits_of(
+    packed: Packed, codes: np.ndarray, label: np.ndarray | None = None, condition: np.ndarray | None = None
+) -> np.ndarray:
     """Logits float32 [B, G, K, H, W] of given codes, by the steps of `sample`; equal to those of the net."""
-    return batches.logits_of(packed.net, partial(_start, packed.weights, codes.shape[-1]), 1, codes, label)
+    return batches.logits_of(packed.net, partial(_start, packed.weights, codes.shape[-1]), 1, codes, label, condition)
 
 
 def _start(weights: Weights, W: int, request: Request) -> Steps:

@@ -69,6 +69,7 @@ def check_request(
     uniforms: np.ndarray,
     label: np.ndarray | None,
     guidance: float,
+    condition: np.ndarray | None = None,
 ) -> None:
     """Raise ValueError unless these are arguments of `sample`."""
     G, grid = len(net.codebook_sizes), ", ".join(net.GRID)
@@ -88,7 +89,12 @@ def check_request(
             raise ValueError("this net needs a label")
     elif label.shape != (B,) or not np.all((label >= 0) & (label < net.labels)):
         raise ValueError(f"label is not [{B}] of 0 .. {net.labels - 1}")
-    if guidance != 1 and (label is None or not net.unlabelled):
+    channels = getattr(net, "condition", 0)
+    if (condition is not None) != (channels > 0):
+        raise ValueError(f"this net takes {f'a map of {channels} channels' if channels else 'no map'}")
+    if condition is not None and condition.shape != ((1 + (guidance != 1)) * B, channels, *codes.shape[2:]):
+        raise ValueError(f"the map is {condition.shape}, not of {B} items on the grid, twice as many under guidance")
+    if guidance != 1 and condition is None and (label is None or not net.unlabelled):
         raise ValueError("guidance needs a label, and a net that has learned to do without")
 
 
@@ -100,6 +106,7 @@ def in_batches(
     label: np.ndarray | None,
     sampling: Sampling,
     report: Callable[[float], None],
+    condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """As `sample` of all codes, by such a function without its net, BATCH after BATCH."""
     parts, count = [], len(codes)
@@ -110,8 +117,15 @@ def in_batches(
             report((first + share * min(BATCH, count - first)) / count)
 
         labels = None if label is None else label[part]
-        parts.append(sampler(codes[part], keep[part], uniforms[part], labels, sampling, done))
+        given = {} if condition is None else {"condition": part_of(condition, count, part)}
+        parts.append(sampler(codes[part], keep[part], uniforms[part], labels, sampling, done, **given))
     return np.concatenate(parts)
+
+
+def part_of(doubled: np.ndarray, count: int, part: slice) -> np.ndarray:
+    """That part of what `count` items have, or under guidance `count` items twice: [count or 2 count, ...]."""
+    times = len(doubled) // count
+    return np.concatenate([doubled[n * count : (n + 1) * count][part] for n in range(times)])
 
 
 def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
@@ -140,9 +154,10 @@ class Drawing:
 
     The arguments are those of `sample`, checked; `recording` keeps all logits. A place is i, j on a grid, t in time.
 
-    codes     int64 [B, G, *grid] on the device of the net, drawn as far as `settle` came
-    labels    int64 [B]; under guidance [2 B], all once more without the label
-    recorded  float32 [B, G, K, *grid], or of size 0
+    codes      int64 [B, G, *grid] on the device of the net, drawn as far as `settle` came
+    labels     int64 [B]; under guidance [2 B], all once more without the label
+    condition  the map float32 [B, S, *grid], under guidance [2 B, S, *grid]; None if the net takes none
+    recorded   float32 [B, G, K, *grid], or of size 0
     """
 
     def __init__(
@@ -154,9 +169,11 @@ class Drawing:
         label: np.ndarray | None,
         sampling: Sampling,
         recording: bool = False,
+        condition: np.ndarray | None = None,
     ) -> None:
-        check_request(net, codes, keep, uniforms, label, sampling.guidance)
+        check_request(net, codes, keep, uniforms, label, sampling.guidance, condition)
         device = net.embedding.weight.device
+        self.condition = None if condition is None else torch.tensor(condition, dtype=torch.float32, device=device)
         self.exact = torch.device("cpu") if device.type == "mps" else device  # which has no float64
         self.codes = torch.tensor(codes, dtype=torch.int64, device=device)
         self.open = torch.tensor(~keep, device=device)
@@ -172,9 +189,12 @@ class Drawing:
         self.recorded = torch.full((B, G, K, *grid) if recording else (0,), -torch.inf)
 
     @classmethod
-    def of_given(cls, net: Prior, codes: np.ndarray, label: np.ndarray | None) -> Drawing:
+    def of_given(
+        cls, net: Prior, codes: np.ndarray, label: np.ndarray | None, condition: np.ndarray | None = None
+    ) -> Drawing:
         """All codes stay as they are, and their logits are recorded."""
-        return cls(net, codes, np.ones(codes.shape, bool), np.zeros(codes.shape), label, AS_LEARNED, recording=True)
+        keep, uniforms = np.ones(codes.shape, bool), np.zeros(codes.shape)
+        return cls(net, codes, keep, uniforms, label, AS_LEARNED, recording=True, condition=condition)
 
     def wants(self, g: int, *place: int) -> bool:
         """Whether logits of group g at a place are of use."""
@@ -208,22 +228,27 @@ def sample(
     label: np.ndarray | None = None,
     sampling: Sampling = AS_LEARNED,
     report: Callable[[float], None] | None = None,
+    condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """Codes [B, G, H, W] int64: those of `codes` where `keep` is true, drawn given all earlier ones elsewhere.
 
-    uniforms  float64 [B, G, H, W] in 0 .. 1 (excluded); equal ones give equal codes on the same device
-    label     int64 [B] or None
-    report    is told the share that is done, 0 .. 1, after each row
+    uniforms   float64 [B, G, H, W] in 0 .. 1 (excluded); equal ones give equal codes on the same device
+    label      int64 [B] or None
+    report     is told the share that is done, 0 .. 1, after each row
+    condition  a map [B, S, H, W] for nets that take one; under guidance [2 B, S, H, W], the second half without
+               what guides
     """
-    drawing = Drawing(net, codes, keep, uniforms, label, sampling)
+    drawing = Drawing(net, codes, keep, uniforms, label, sampling, condition=condition)
     _run(net, drawing, report)
     return drawing.codes.cpu().numpy()
 
 
 @torch.no_grad()
-def logits_of(net: PixelCNN, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+def logits_of(
+    net: PixelCNN, codes: np.ndarray, label: np.ndarray | None = None, condition: np.ndarray | None = None
+) -> np.ndarray:
     """Logits float32 [B, G, K, H, W] of given codes, by the steps of `sample`; equal to those of the net."""
-    drawing = Drawing.of_given(net, codes, label)
+    drawing = Drawing.of_given(net, codes, label, condition)
     _run(net, drawing, None)
     return drawing.recorded.numpy()
 
@@ -232,7 +257,7 @@ def _run(net: PixelCNN, drawing: Drawing, report: Callable[[float], None] | None
     *_, H, W = drawing.codes.shape
     if not drawing.codes.numel():
         return
-    steps = Steps(net, drawing.labels, W)
+    steps = Steps(net, drawing.labels, drawing.condition, W)
     for i in range(H):
         steps.begin_row()
         for j in range(W):
@@ -256,16 +281,16 @@ def _at_one_place(conv: Any, x: Tensor) -> Tensor:
 
 
 class Steps:
-    """The two stacks, row after row, position after position, for B samples with a label each."""
+    """The two stacks, row after row, position after position, for B samples with a label or map each."""
 
-    def __init__(self, net: PixelCNN, labels: Tensor, W: int) -> None:
+    def __init__(self, net: PixelCNN, labels: Tensor, condition: Tensor | None, W: int) -> None:
         B, C, L = len(labels), net.width, len(net.layers)
         zeros = net.embedding.weight.new_zeros
-        self.net = net
-        parts = zeros(B, L * 4 * C)
-        if net.label_embedding is not None:
-            parts = net.label_embedding(labels)
-        self.for_vertical, self.for_horizontal = parts.view(B, L, 4 * C, 1, 1).split(2 * C, 2)
+        self.net, self.i = net, -1
+        parts = net.parts(labels if net.labels else None, condition, B, labels.device)
+        if parts is None:
+            parts = zeros(B, L, 4 * C, 1, 1)
+        self.parts = parts.expand(-1, -1, -1, -1, W)  # (B, L, 4 C, H or 1, W)
         # taps before channels, as windows of `left` are stored
         self.weights = [layer.horizontal.weight[:, :, 0].transpose(1, 2).flatten(1) for layer in net.layers]
         self.embedded = zeros(B, C, REACH, W + 2 * REACH)  # the rows above
@@ -280,12 +305,15 @@ class Steps:
         self.above[..., 0, :] = self.above[..., 1, :]
         self.left.zero_()
         self.across.clear()
+        self.i += 1
+        row = self.parts[:, :, :, [min(self.i, self.parts.shape[3] - 1)]]
+        for_vertical, for_horizontal = row.chunk(2, 2)  # (B, L, 2 C, 1, W)
         for n, layer in enumerate(self.net.layers):
             v = layer.vertical(self.embedded if layer.first else self.above[n])  # (B, 2 C, 1, W)
-            h = layer.across(v) + self.for_horizontal[:, n]
+            h = layer.across(v) + for_horizontal[:, n]
             self.across.append(h[:, :, 0].transpose(1, 2))
             if not layer.last:
-                self.above[n + 1, :, :, 1:, 1:-1] = gate(v + self.for_vertical[:, n])
+                self.above[n + 1, :, :, 1:, 1:-1] = gate(v + for_vertical[:, n])
 
     def features(self, j: int) -> Tensor:
         """The horizontal stack at position j of the row: [B, C]."""

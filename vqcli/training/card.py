@@ -89,6 +89,10 @@ def _of_codes(measured: dict[str, Any]) -> list[str]:
         rows = [("this prior", measured["bits_per_code"])]
         if "float_bits_per_code" in measured:
             rows.append(("the float net that it was rounded from", measured["float_bits_per_code"]))
+        # of a prior over video
+        beside = {"without_actions": "it without actions", "other_actions": "it with the actions of other frames"}
+        beside |= {"without_frames": "it without frames before"}
+        rows += [(text, measured[name]) for name, text in beside.items() if name in measured]
         rows += [("code frequencies alone (order 0)", measured["order_0"]), ("uniform prior", measured["uniform"])]
         text = f"Bits for each code, {measured['on']}; under this prior that is {measured['bits_per_dim']} bits/dim."
         return [text, "", "| under | bits/code |", "|---|---|", *(f"| {name} | {bits:.3f} |" for name, bits in rows)]

@@ -15,17 +15,19 @@ from vqcli.coders import prior, statistics
 from vqcli.coders.prior_net import Net
 from vqcli.coders.sequence_net import SequenceNet
 from vqcli.data.clips import Clips
-from vqcli.data.dataset import Dataset
+from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import BadFile
 from vqcli.nets import rounding
 from vqcli.nets.exact import ExactPrior
 from vqcli.nets.exact1d import SequencePrior
-from vqcli.training import card, card_speech, export_codes, export_speech
+from vqcli.training import card, card_speech, export_codes, export_speech, frames
 from vqcli.training.code_clips import CodeClips
 from vqcli.training.finish import FinishTask
+from vqcli.training.frames import FramesTask, Windows
 from vqcli.training.speech import SpeechTask, WaveTask
 from vqcli.training.task import Task
 from vqcli.training.tasks import BaselineTask, CodecTask, PriorTask, as_input
+from vqcli.training.twostage import TwoStageTask
 from vqcli.training.validation import Validation
 
 ENERGIES = 16  # classes for scalar codes; codes of a vector quantizer have no order and get one
@@ -36,8 +38,8 @@ LIMITS = (15, 31, 63, 127)  # few sizes, so that a header tells the codebooks of
 
 def export(
     task: Task,
-    dataset: Dataset | Clips | CodeClips,
-    held_out: Dataset | Clips | CodeClips | None,
+    dataset: Dataset | Clips | CodeClips | Windows,
+    held_out: Dataset | Clips | CodeClips | Windows | None,
     validation: Validation | None,
     folder: Path,
     facts: dict[str, Any],
@@ -56,7 +58,7 @@ def export(
         info = export_speech.export(task, dataset, held_out, folder, description)
         card_speech.write(folder, info.description)
         return info
-    if isinstance(task, PriorTask):
+    if isinstance(task, PriorTask | FramesTask):
         assert not isinstance(dataset, Clips)
         info = _export_prior(task, dataset, held_out, validation, folder, description)
         description["measured"] = priors.describe(priors.path_of(folder, task.recipe.model.family)).description[
@@ -66,11 +68,14 @@ def export(
             export_codes.write_card(folder, description)
             return info
     else:
-        assert isinstance(task, CodecTask | BaselineTask)
+        assert isinstance(task, CodecTask | BaselineTask | TwoStageTask)
         assert isinstance(dataset, Dataset) and isinstance(held_out, Dataset | None)
         if isinstance(task, CodecTask):
             info = _export_codec(task, dataset, folder, description)
         else:
+            if isinstance(task, TwoStageTask):  # it holds its first stage, so that it is a model of its own
+                description |= {"arguments": task.arguments, "first": task.codec.name}
+                description["recipe"] |= {"codec": task.codec.name}  # its folder is nobody's business
             info = zoo.save(folder, task.model, None, description)
         if held_out is not None:
             # measured as it is shipped; then the figures join the header
@@ -103,9 +108,9 @@ def _export_codec(task: CodecTask, dataset: Dataset, folder: Path, description: 
 
 
 def _export_prior(
-    task: PriorTask,
-    dataset: Dataset | CodeClips,
-    held_out: Dataset | Clips | CodeClips | None,
+    task: PriorTask | FramesTask,
+    dataset: Dataset | CodeClips | Windows,
+    held_out: Dataset | Clips | CodeClips | Windows | None,
     validation: Validation | None,
     folder: Path,
     description: dict[str, Any],
@@ -127,17 +132,20 @@ def _export_prior(
         net = rounding.rounded_sequence(task.prior)
     if validation is None:
         description["measured"] = {}
+    elif isinstance(task, FramesTask):
+        assert isinstance(dataset, Windows) and isinstance(validation.batch, Batch)
+        description["measured"] = frames.measure(task, dataset, validation.batch, validation.device)
     elif isinstance(dataset, CodeClips):
         assert isinstance(held_out, CodeClips) and not isinstance(net, Net)
         description["measured"] = export_codes.measure(task, dataset, held_out, validation, net)
     else:
-        assert not isinstance(net, SequenceNet)
+        assert isinstance(dataset, Dataset) and not isinstance(net, SequenceNet)
         description["measured"] = _bits_per_code(task, dataset, validation, net)
     if net is None:
-        tensors = weights.packed(task.prior.state_dict(), task.recipe.model.eight_bits)
+        arrays = weights.packed(task.prior.state_dict(), task.recipe.model.eight_bits)
     else:
-        tensors = {name: torch.from_numpy(array) for name, array in weights.deflated(net.arrays()).items()}
-    priors.save(folder, tensors, description)
+        arrays = net.arrays()
+    priors.save(folder, arrays, description)
     return zoo.describe(folder)
 
 

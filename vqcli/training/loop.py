@@ -18,6 +18,7 @@ from vqcli.nets import ranks
 from vqcli.training import checkpoint
 from vqcli.training.average import Average
 from vqcli.training.code_clips import CodeClips
+from vqcli.training.frames import Windows
 from vqcli.training.journal import Journal
 from vqcli.training.task import Task
 from vqcli.training.tasks import as_input
@@ -56,7 +57,7 @@ class State:
 
 def train(
     task: Task,
-    dataset: Dataset | Clips | CodeClips,
+    dataset: Dataset | Clips | CodeClips | Windows,
     validation: Validation | None,
     folder: Path,
     state: State,

@@ -23,10 +23,12 @@ from vqcli.data.sources import Source
 from vqcli.errors import UsageError
 from vqcli.files import replacing
 from vqcli.nets import ranks
+from vqcli.nets.frames import CONTEXT
 from vqcli.recipe import Recipe
 from vqcli.training import checkpoint, codes, journal, tasks
 from vqcli.training.code_clips import CodeClips
 from vqcli.training.export import export
+from vqcli.training.frames import Windows
 from vqcli.training.journal import Journal
 from vqcli.training.loop import Progress, State, train
 from vqcli.training.task import Task
@@ -97,6 +99,8 @@ def _run(
         state.threads = state.threads or pick_threads(task, dataset)
         torch.set_num_threads(state.threads)
     things, kinds = ("clips", "speakers") if recipe.modality == "audio" else ("pictures", "classes")
+    if isinstance(dataset, Windows):
+        kinds = "actions"
     parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
     if first:
         classes = f" in {len(dataset.classes)} {kinds}" if dataset.classes else ""
@@ -156,7 +160,11 @@ def _source(
 
 def _opened(
     recipe: Recipe, codec: zoo.LoadedModel | None, source: Source | list[Path], held_out: bool
-) -> Dataset | Clips | CodeClips:
+) -> Dataset | Clips | CodeClips | Windows:
+    if recipe.model.family == "frames":
+        if codec is None or not isinstance(source, list):
+            raise UsageError("a prior over video learns the codes of a model", "--codec NAME, and recordings")
+        return Windows(source, codec, recipe.model.arguments.get("context", CONTEXT), held_out=held_out)
     if recipe.modality == "image":
         return Dataset(source, held_out=held_out)
     if not isinstance(source, list) or not all(path.is_dir() for path in source):
@@ -203,7 +211,7 @@ def join(device: str) -> torch.device:
     return place
 
 
-def pick_threads(task: Task, dataset: Dataset | Clips | CodeClips) -> int:
+def pick_threads(task: Task, dataset: Dataset | Clips | CodeClips | Windows) -> int:
     """One thread or two, whichever takes fewer seconds for a few steps: small nets and busy cores do better with one.
 
     Under torchrun, which gives each process its own threads, the number is left alone.

@@ -27,8 +27,10 @@ from vqcli.recipe import Recipe
 from vqcli.training import speech
 from vqcli.training.code_clips import CodeClips
 from vqcli.training.finish import FinishTask
+from vqcli.training.frames import FramesTask, Windows
 from vqcli.training.losses import Loss, bound_loss, likelihood_loss, rate_distortion_loss, reconstruction_loss
 from vqcli.training.task import Task
+from vqcli.training.twostage import TwoStageTask
 
 BASELINES = ("vae2d", "vimco2d")
 OF_TIME = ("wavenet", "exact1d")  # families of priors over codes in time
@@ -122,9 +124,12 @@ class PriorTask(Task):
 
 
 def make(
-    recipe: Recipe, codec: zoo.LoadedModel | None, dataset: Dataset | Clips | CodeClips, device: torch.device
+    recipe: Recipe, codec: zoo.LoadedModel | None, dataset: Dataset | Clips | CodeClips | Windows, device: torch.device
 ) -> Task:
     """The task of a recipe, on its device. Raises UsageError if a prior by class misses the class of some picture."""
+    if isinstance(dataset, Windows):
+        assert codec is not None
+        return FramesTask(recipe, codec, dataset.classes).to(device)
     if isinstance(dataset, CodeClips):
         assert codec is not None
         if recipe.model.family not in OF_TIME:
@@ -136,6 +141,8 @@ def make(
         return _of_clips(recipe, codec, dataset).to(device)
     if codec is None:
         return (BaselineTask if recipe.model.family in BASELINES else CodecTask)(recipe).to(device)
+    if recipe.model.family == "twostage2d":
+        return TwoStageTask(recipe, codec).to(device)
     without = int((dataset.labels < 0).sum()) if dataset.classes else 0
     if without and recipe.model.family == "pixelcnn":
         raise UsageError(
@@ -160,8 +167,8 @@ def _of_clips(recipe: Recipe, codec: zoo.LoadedModel | None, clips: Clips) -> Ta
 def as_input(batch: Batch | ClipBatch, device: torch.device) -> tuple[Tensor, ...]:
     """What a task takes, on the device: of clips as training/speech.py says, of pictures pixels and labels.
 
-    uint8 [B, H, W, 3] becomes float [B, 3, H, W] in -0.5 .. 0.5; codes uint16 [B, rows, columns, groups] become int64
-    [B, groups, rows, columns]; labels are int64 [B].
+    uint8 [B, H, W, 3] becomes float [B, 3, H, W] in -0.5 .. 0.5; codes uint16 [B, *grid, groups] become int64
+    [B, groups, *grid]; labels are int64 [B], of windows of video [B, context].
     """
     if isinstance(batch, ClipBatch):
         return speech.as_input(batch, device)

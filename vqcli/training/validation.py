@@ -9,6 +9,7 @@ from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
 from vqcli.recipe import Data
 from vqcli.training.code_clips import CodeClips
+from vqcli.training.frames import Windows
 from vqcli.training.task import Task
 from vqcli.training.tasks import as_input
 
@@ -20,7 +21,7 @@ class Validation:
     """Held-out pictures or clips, cut from the middle, in batches as large as those of training."""
 
     def __init__(
-        self, held_out: Dataset | Clips | CodeClips, data: Data, device: torch.device, items: int = ITEMS
+        self, held_out: Dataset | Clips | CodeClips | Windows, data: Data, device: torch.device, items: int = ITEMS
     ) -> None:
         self.batch = held_out.held_out_batch(data, min(items, len(held_out)))
         self.size, self.device = data.batch, device

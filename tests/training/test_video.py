@@ -1,0 +1,279 @@
+"""Two-stage codes and a prior over video learn from recordings, and do what they are for."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.conftest import of
+from vqcli import codec as api
+from vqcli import codec_video, generate_video, priors, zoo
+from vqcli.data import recordings
+from vqcli.data.recordings import Facts
+from vqcli.errors import BadFile, UnknownLabel, UsageError
+from vqcli.nets.frames import MISSING, UNKNOWN
+from vqcli.nets.sampling import Sampling
+from vqcli.training import run
+from vqcli.training.frames import Windows
+
+CODEC = b"""
+description = "frames of a walk"
+modality = "image"
+[model]
+family = "vqvae2d"
+[model.arguments]
+widths = [16, 16]
+dim = 4
+blocks = 1
+linear_start = 4.0
+quantizer = { kind = "vector", K = 8, gamma = 0.9 }
+[data]
+crop = 24
+batch = 16
+flip = false
+[optimization]
+steps = 60
+learning_rate = 3e-3
+warmup = 5
+average = 0.9
+validate_every = 30
+"""
+TWO_STAGES = b"""
+description = "a walk in few bits"
+modality = "image"
+codec = "walk"
+[model]
+family = "twostage2d"
+[model.arguments]
+side = 24
+latents = 2
+K = 16
+dim = 4
+widths = [8, 16, 16]
+condition = 8
+quantizer = { gamma = 0.9 }
+decoder = { width = 8, layers = 3, hidden = 16 }
+[data]
+crop = 24
+batch = 16
+flip = false
+[optimization]
+steps = 250
+learning_rate = 1e-2
+warmup = 5
+average = 0.9
+validate_every = 125
+"""
+FRAMES = b"""
+description = "a walk by actions"
+modality = "image"
+codec = "walk"
+[model]
+family = "frames"
+[model.arguments]
+context = 2
+embedded = 4
+width = 16
+blocks = 2
+condition = 8
+decoder = { width = 8, layers = 3, hidden = 16 }
+[data]
+crop = 24
+batch = 16
+flip = false
+[optimization]
+steps = 150
+learning_rate = 1e-2
+warmup = 5
+average = 0.9
+validate_every = 75
+"""
+
+
+def walk(seed):
+    """A bright square that is moved left or right by four pixels, until the other way is the only one."""
+    draw = random.Random(seed)
+    place = draw.randrange(6)
+    while True:
+        frame = np.full((24, 24, 3), 40, np.uint8)
+        frame[8:16, 4 * place : 4 * place + 4] = (250, 220, 60)
+        action = "left" if place == 5 else "right" if place == 0 else draw.choice(("left", "right"))
+        yield frame, action
+        place += 1 if action == "right" else -1
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "walks"
+    recordings.record(walk, folder, Facts("walk", 0, 50), 800)
+    return folder
+
+
+def trained(text, recording, output, *settings):
+    return zoo.load(run.run(of(text, *settings), [recording], output, device="cpu", threads=1), "cpu")
+
+
+@pytest.fixture(scope="module")
+def codec(recording, tmp_path_factory):
+    return trained(CODEC, recording, tmp_path_factory.mktemp("models") / "walk")
+
+
+@pytest.fixture(scope="module")
+def video(codec, recording, tmp_path_factory):
+    return trained(FRAMES, recording, tmp_path_factory.mktemp("models") / "walking", f"codec={codec.info.folder}")
+
+
+@pytest.fixture(scope="module")
+def two_stages(codec, recording, tmp_path_factory):
+    output = tmp_path_factory.mktemp("models") / "walk-8bit"
+    return trained(TWO_STAGES, recording, output, f"codec={codec.info.folder}")
+
+
+def frames_of(recording):
+    return recordings.read_episode(recording / "val" / "00001.npz").images
+
+
+# ---------------------------------------------------------------- two stages
+
+
+def test_the_latents_of_the_second_stage_tell_of_their_frame(two_stages, recording):
+    """Right latents make the codes of the first stage likelier than those of another frame, and draw the frame."""
+    net, images = two_stages.net, frames_of(recording)
+    x = torch.tensor(images).movedim(-1, 1).float() / 255 - 0.5
+    with torch.no_grad():
+        codes, z_q = net.first.encode(x), net.quantizer.lookup(net.encode(x))
+        right, other = net.nats(codes, z_q), net.nats(codes, z_q.roll(7, 0))
+        drawn = net.decode(net.encode(x))
+    assert right.mean() < 0.8 * other.mean()
+    assert (drawn - x).square().mean() < 0.5 * (drawn - x.roll(7, 0)).square().mean()
+
+
+def test_a_frame_in_two_codes(two_stages, recording, tmp_path):
+    """The file holds 8 bits; decoding draws, and draws the same again."""
+    image = frames_of(recording)[3]
+    encoded = api.encode(image, two_stages, coder="packed")
+    assert encoded.codes.shape == (2, 1, 1) and sum(map(len, encoded.payloads)) == 1
+    once, again = (api.decode(encoded.data, two_stages).pixels for _ in range(2))
+    assert once.shape == image.shape and np.array_equal(once, again)
+    description = two_stages.info.description
+    assert description["first"] == description["recipe"]["codec"] == "walk"  # by name, not by its folder
+
+
+def test_frames_of_another_size_are_refused(two_stages):
+    with pytest.raises(UsageError, match="24 x 24 pixels, and this is 40 x 30"):
+        api.encode(np.zeros((30, 40, 3), np.uint8), two_stages)
+
+
+def test_the_first_stage_stays_as_it_was(two_stages, codec):
+    for name, weight in codec.net.state_dict().items():
+        assert torch.equal(two_stages.net.first.state_dict()[name], weight), name
+
+
+def test_a_first_stage_must_be_one_of_vector_codes(scalar_model, recording, tmp_path):
+    with pytest.raises(UsageError, match="no first stage"):
+        trained(TWO_STAGES, recording, tmp_path / "no", f"codec={scalar_model.info.folder}")
+
+
+# ---------------------------------------------------------------- windows
+
+
+def test_windows_end_with_their_frame_and_never_leave_their_episode(codec, recording):
+    windows = Windows([recording], codec, 2, held_out=False)
+    codes, actions = windows.codes[0], windows.actions[0]
+    window, done = windows.window(0)  # nothing lies before the first frame of an episode
+    assert (window[:2] == MISSING).all() and np.array_equal(window[2], codes[0]) and (done == UNKNOWN).all()
+    window, done = windows.window(1)
+    assert (window[0] == MISSING).all() and np.array_equal(window[1:], codes[:2])
+    assert done.tolist() == [UNKNOWN, actions[0]]
+    window, done = windows.window(7)
+    assert np.array_equal(window, codes[5:8]) and done.tolist() == actions[5:7].tolist()
+    window, _ = windows.window(len(codes))
+    assert (window[:2] == MISSING).all() and np.array_equal(window[2], windows.codes[1][0])
+
+
+def test_windows_are_numbered_and_some_lack_frames_or_actions(codec, recording):
+    windows = Windows([recording], codec, 2, held_out=False)
+    data = of(FRAMES).data
+    whole, half = windows.batch(data, 3, 0, 400), windows.batch(data, 3, 200, 200)
+    assert np.array_equal(whole.pixels[200:], half.pixels) and np.array_equal(whole.labels[200:], half.labels)
+    missing, unknown = (whole.pixels == MISSING).any((1, 2, 3, 4)), whole.labels == UNKNOWN
+    assert 0.05 < missing.mean() < 0.3 and 0.05 < unknown.all(1).mean() < 0.3
+    assert 0.2 < (unknown[:, 0] & ~unknown[:, 1]).mean() < 0.6
+    assert not (~unknown[:, 0] & unknown[:, 1]).any()  # what was done last is known first of all
+
+
+# ---------------------------------------------------------------- video
+
+
+def test_actions_make_the_next_frame_likelier(video):
+    prior = priors.find(video.info, "frames")
+    measured = prior.description["measured"]
+    assert prior.classes == ("left", "right")
+    assert measured["bits_per_code"] < 0.8 * measured["without_actions"] < measured["other_actions"]
+    assert measured["without_actions"] < measured["without_frames"] < measured["uniform"] == 3.0
+    card = (video.info.folder / "README.md").read_text()
+    assert "with the actions of other frames" in card and "without frames before" in card
+
+
+def place_of(frames):
+    """Columns, in squares, of the bright one."""
+    return frames[:, 8:16].astype(int).sum((1, 3)).reshape(len(frames), 6, 4).sum(2).argmax(1)
+
+
+def test_what_is_done_is_seen(video, recording):
+    """The square goes where the actions say, from a clip on."""
+    images = frames_of(recording)
+    at = next(t for t in range(2, 40) if place_of(images)[t] == 2)
+    start = codec_video.codes_of(images[: at + 1], video).codes
+    cold = Sampling(temperature=0.3)
+    right = generate_video.sample_video(video, start=start, actions=["right"] * 3, seed=1, sampling=cold)
+    left = generate_video.sample_video(video, start=start, actions=["left"] * 2, seed=1, sampling=cold)
+    assert right.given == 2 and right.pixels(0).shape == (5, 24, 24, 3)
+    assert place_of(right.pixels(0))[1:].tolist() == [2, 3, 4, 5]
+    assert place_of(left.pixels(0))[1:].tolist() == [2, 1, 0]
+
+
+def test_clips_out_of_nothing_and_side_by_side(video):
+    """Clip i does not depend on how many there are; guidance needs actions."""
+    some = generate_video.sample_video(video, frames=4, count=3, seed=5)
+    one = generate_video.sample_video(video, frames=4, count=1, seed=5)
+    assert some.given == 0 and some.codes.shape == (3, 1, 4, 6, 6)
+    assert np.array_equal(some.codes[0], one.codes[0])
+    generate_video.sample_video(video, actions=["left"] * 2, sampling=Sampling(guidance=2.0))
+    with pytest.raises(UsageError, match="there are none"):
+        generate_video.sample_video(video, frames=2, sampling=Sampling(guidance=2.0))
+
+
+def test_what_cannot_be_drawn(video, codec, recording):
+    start = codec_video.codes_of(frames_of(recording)[:1], video).codes
+    with pytest.raises(UsageError, match="1 frames is too short: model walking looks at 2"):
+        generate_video.sample_video(video, start=start, frames=3)
+    with pytest.raises(UsageError, match="24 x 24 pixels, and these are 24 x 16"):
+        generate_video.sample_video(video, start=np.zeros((1, 4, 4, 6), np.uint16))
+    with pytest.raises(UnknownLabel, match="knows no jump"):
+        generate_video.sample_video(video, actions=["jump"])
+    with pytest.raises(UsageError, match="5 frames and 2 actions"):
+        generate_video.sample_video(video, frames=5, actions=["left", "right"])
+    with pytest.raises(zoo.ModelError, match="no prior over video"):
+        generate_video.sample_video(codec)
+
+
+@pytest.mark.parametrize(
+    ("text", "actions"),
+    [("left", ["left"]), ("left*2 right", ["left", "left", "right"]), (" a*1,b ,c*0 d", ["a", "b", "d"])],
+)
+def test_actions_as_they_are_written(text, actions):
+    assert generate_video.parse_actions(text) == actions
+
+
+@pytest.mark.parametrize("text", ["", "left*", "*3", "left**2", "left*100000", "left*0", "left*-1"])
+def test_actions_that_cannot_be_read(text):
+    with pytest.raises(UsageError):
+        generate_video.parse_actions(text)
+
+
+def test_a_recording_that_is_none(codec, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((UsageError, BadFile)):
+        trained(FRAMES, tmp_path / "empty", tmp_path / "no", f"codec={codec.info.folder}")

@@ -1,0 +1,205 @@
+"""A prior over video learns: recordings as codes, windows of them as batches, and how the prior is measured.
+
+A window is a frame, the frames before it and the actions between them. In a share of the windows the first of the
+frames before are missing, or no action is known, so that the prior learns to do without.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqcli import packing, zoo
+from vqcli.data import split
+from vqcli.data.ahead import Batches
+from vqcli.data.dataset import Batch, permutation
+from vqcli.data.recordings import episode_files, read_episode
+from vqcli.errors import UsageError
+from vqcli.nets.convnet2d import from_pixels, in_channels
+from vqcli.nets.frames import MISSING, UNKNOWN, FramePrior
+from vqcli.nets.quantizer import VectorQuantizer
+from vqcli.recipe import Data, Recipe
+from vqcli.training.losses import Loss
+from vqcli.training.task import Task
+
+SHORTENED = 0.1  # of the windows miss some of their frames before
+WITHOUT_ACTIONS = 0.1  # of the windows
+SINCE_ACTIONS = 0.4  # of the windows tell the last actions only, as when a clip is given and what follows is drawn
+DIRECT = 0.5  # weight of the bits when the map alone names the codes
+ENCODED = 64  # frames at once
+
+
+class Windows(Batches[Batch]):
+    """Windows of the episodes of recordings (data/recordings.py) that are held out, or of those that are not.
+
+    classes  names of the actions, the same for both halves
+    codes    of each episode, uint16 [T, rows, columns, groups]
+    actions  of each episode, int64 [T]
+    """
+
+    def __init__(self, paths: Sequence[Path], codec: zoo.LoadedModel, context: int, *, held_out: bool) -> None:
+        found = [episode_files(path) for path in paths]
+        files = [file for names in found for file in names.values()]
+        held = [held for names in found for held in split.held_out(list(names))]
+        kept = [file for file, out in zip(files, held, strict=True) if out == held_out]
+        if not kept:
+            which = "are held out" if held_out else "are left to train on"
+            raise UsageError(f"no episodes of {len(files)} {which}", "name a folder that vq record wrote")
+        known = [read_episode(file).actions for file in files]
+        self.classes = tuple(sorted({name for names in known for name in names}))
+        if self.classes and not all(known):
+            raise UsageError("some of the episodes do not tell actions", "record all, or none, with actions")
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        self.context, self.names = context, [file.stem for file in kept]
+        self.skipped: dict[str, str] = {}
+        self.too_small: dict[str, str] = {}
+        self.codes: list[np.ndarray] = []
+        self.actions: list[np.ndarray] = []
+        for file in kept:
+            episode = read_episode(file)
+            self.codes.append(codes_of(codec, episode.images))
+            names = [numbers[name] for name in episode.actions] or [UNKNOWN] * len(episode.images)
+            self.actions.append(np.array(names, np.int64))
+        if len({codes.shape[1:] for codes in self.codes}) > 1:
+            raise UsageError("the episodes have frames of several sizes", "train on one size")
+        self._ends = np.cumsum([len(codes) for codes in self.codes])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def window(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Codes uint16 [context + 1, rows, columns, groups], the frame itself last, and actions int64 [context]."""
+        episode = int(np.searchsorted(self._ends, index, side="right"))
+        codes, actions = self.codes[episode], self.actions[episode]
+        t = index - int(self._ends[episode]) + len(codes)
+        have = min(t, self.context)
+        window = np.full((self.context + 1, *codes.shape[1:]), MISSING, np.uint16)
+        done = np.full(self.context, UNKNOWN, np.int64)
+        window[self.context - have :] = codes[t - have : t + 1]
+        done[self.context - have :] = actions[t - have : t]
+        return window, done
+
+    def batch(self, data: Data, seed: int, first: int, count: int) -> Batch:
+        items = []
+        for n in range(first, first + count):
+            epoch, position = divmod(n, len(self))
+            window, done = self.window(int(permutation(len(self), seed, epoch)[position]))
+            draw = random.Random(f"{seed} {n}")
+            if draw.random() < SHORTENED:
+                missing = draw.randint(1, self.context)
+                window[:missing], done[:missing] = MISSING, UNKNOWN
+            kind = draw.random()
+            if kind < WITHOUT_ACTIONS:
+                done[:] = UNKNOWN
+            elif kind < WITHOUT_ACTIONS + SINCE_ACTIONS:
+                done[: draw.randint(1, self.context - 1)] = UNKNOWN
+            items.append((window, done))
+        return _stack(items)
+
+    def held_out_batch(self, data: Data, count: int) -> Batch:
+        return _stack([self.window(index) for index in permutation(len(self), 0, 0)[:count].tolist()])
+
+
+def _stack(items: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
+    windows, actions = zip(*items, strict=True)
+    return Batch(np.stack(windows), np.stack(actions))
+
+
+@torch.inference_mode()
+def codes_of(codec: zoo.LoadedModel, images: np.ndarray) -> np.ndarray:
+    """Codes uint16 [T, rows, columns, groups] of frames uint8 [T, H, W, C]."""
+    parts = []
+    for first in range(0, len(images), ENCODED):
+        x = from_pixels(images[first : first + ENCODED], codec.device)
+        parts.append(codec.net.encode(in_channels(x, codec.net.channels)).movedim(1, -1).cpu().numpy())
+    return np.concatenate(parts).astype(np.uint16)
+
+
+class FramesTask(Task):
+    """The prior, and beside it a linear layer that names each code by the map alone, and is dropped in the end.
+
+    Codes come before the next row is drawn, so a PixelCNN could guess from the first row what was done; it must not
+    have to.
+    """
+
+    prior: FramePrior
+
+    def __init__(self, recipe: Recipe, codec: zoo.LoadedModel, actions: tuple[str, ...]) -> None:
+        super().__init__(recipe)
+        sizes, _ = packing.books(codec)
+        self.arguments = {"codebook_sizes": sizes, "actions": len(actions), **recipe.model.arguments}
+        self.classes = actions
+        self.prior = zoo.build(recipe.model.family, self.arguments)
+        self._codec = (codec,)  # in a tuple, so that its weights are not those of the task
+        for table in (self.prior.embedding, self.prior.decoder.embedding):
+            begin_alike(table, codec.net.quantizer)
+        self.direct = nn.ModuleList(nn.Conv2d(self.prior.decoder.condition, K, 1) for K in self.prior.codebook_sizes)
+
+    @property
+    def codec(self) -> zoo.LoadedModel:
+        return self._codec[0]
+
+    def forward(self, codes: Tensor, actions: Tensor) -> Loss:
+        """The loss of windows [B, groups, context + 1, rows, columns] with actions [B, context]."""
+        before, frame = codes[:, :, :-1], codes[:, :, -1]
+        condition = self.prior.condition(before, actions)
+        bits = self.prior.decoder.loss(frame, None, condition) / math.log(2)
+        named = [F.cross_entropy(head(condition).float(), frame[:, g]) for g, head in enumerate(self.direct)]
+        direct = torch.stack(named).mean() / math.log(2)
+        return Loss(bits + DIRECT * direct, {"bits_per_code": bits, "direct": direct})
+
+
+@torch.no_grad()
+def begin_alike(table: nn.Embedding, quantizer: nn.Module) -> None:
+    """Begin with codes that stand for like latents near each other: the principal components of the codebooks."""
+    if not isinstance(quantizer, VectorQuantizer):
+        return
+    row = 0
+    for book in quantizer.codebook.flatten(0, 1):  # (K, d)
+        centred = book - book.mean(0)
+        axes = torch.linalg.svd(centred, full_matrices=False)[2][: table.embedding_dim]  # (channels or d, d)
+        components = centred @ axes.T
+        table.weight[row : row + len(book), : len(axes)] = components / components.std().clamp_min(1e-6)
+        row += len(book)
+
+
+@torch.no_grad()
+def measure(task: FramesTask, seen: Windows, batch: Batch, device: torch.device) -> dict[str, Any]:
+    """Bits for a held-out code under the prior: as it is, without actions, with those of other windows, without frames
+    before; under the frequencies of codes alone, and under none."""
+    prior, sizes = task.prior, task.prior.codebook_sizes
+    codes = torch.from_numpy(batch.pixels.astype(np.int64)).to(device).movedim(-1, 1)
+    actions = torch.from_numpy(batch.labels).to(device)
+    before, frame = codes[:, :, :-1], codes[:, :, -1]
+
+    def bits(before: Tensor, actions: Tensor) -> float:
+        size = task.recipe.data.batch
+        parts = [
+            prior.nats(frame[i : i + size], before[i : i + size], actions[i : i + size])
+            for i in range(0, len(frame), size)
+        ]
+        return round(float(torch.cat(parts).mean()) / (math.log(2) * frame[0].numel()), 4)
+
+    unknown = torch.full_like(actions, UNKNOWN)
+    order_0 = []
+    for group, K in enumerate(sizes):
+        count = np.full(K, 0.5) + sum(np.bincount(codes[..., group].ravel(), minlength=K) for codes in seen.codes)
+        order_0.append(-np.log2(count / count.sum())[frame[:, group].cpu().numpy()].mean())
+    pixels = task.codec.net.channels * task.codec.net.stride**2  # values that a position stands for
+    found: dict[str, Any] = {"on": f"{len(frame)} held-out frames", "bits_per_code": bits(before, actions)}
+    if task.classes:
+        found |= {"without_actions": bits(before, unknown), "other_actions": bits(before, actions.roll(1, 0))}
+    return found | {
+        "without_frames": bits(torch.full_like(before, MISSING), unknown),
+        "bits_per_dim": round(found["bits_per_code"] * len(sizes) / pixels, 4),
+        "order_0": round(float(np.mean(order_0)), 4),
+        "uniform": round(float(np.mean(np.log2(sizes))), 4),
+    }

@@ -1,0 +1,64 @@
+"""The second stage learns codes of the first (the paper, 4.2): bits of its PixelCNN decoder, and commitment."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqcli import zoo
+from vqcli.errors import UsageError
+from vqcli.nets.convnet2d import to_pixels
+from vqcli.nets.quantizer import VectorQuantizer
+from vqcli.nets.twostage import TwoStage
+from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.recipe import Recipe
+from vqcli.training.losses import Loss
+from vqcli.training.task import Task
+
+DIRECT = 1.0  # weight of the bits when the map alone names the codes
+
+
+class TwoStageTask(Task):
+    """A second stage on top of a finished model.
+
+    A PixelCNN predicts well from codes nearby, so at first it would hardly look at latents that say nothing yet, and
+    they would never learn to. So beside it a linear layer names each code by the map of the latents alone, and is
+    dropped when the run is over.
+    """
+
+    model: TwoStage
+
+    def __init__(self, recipe: Recipe, codec: zoo.LoadedModel) -> None:
+        first = codec.net
+        if not isinstance(first, ImageVQVAE) or not isinstance(first.quantizer, VectorQuantizer):
+            raise UsageError(f"{codec.info.name} is no first stage", "a model of family vqvae2d with vector codes is")
+        arguments = {**recipe.model.arguments, "first": codec.info.description["arguments"]}
+        model = zoo.build(recipe.model.family, arguments)
+        model.first.load_state_dict(first.state_dict())
+        super().__init__(recipe, model.codebook_sizes)
+        self.model, self.arguments, self.codec = model, arguments, codec.info
+        self.direct = nn.ModuleList(nn.Conv2d(model.decoder.condition, K, 1) for K in first.codebook_sizes)
+
+    def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
+        """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5; labels [B] do not matter.
+
+        Judged without training, it also tells the bits with the latents of other pictures (`shuffled`).
+        """
+        model = self.model
+        codes = model.first.encode(pixels)
+        quantized = model.quantizer(model.latents(codes))
+        condition = model.condition(quantized.z_q)
+        bits = model.decoder.loss(codes, None, condition) / math.log(2)
+        named = [F.cross_entropy(head(condition).float(), codes[:, g]) for g, head in enumerate(self.direct)]
+        direct = torch.stack(named).mean() / math.log(2)
+        terms = {"bits_per_code": bits, "direct": direct, **quantized.losses}
+        if not self.training and len(pixels) > 1:
+            terms["shuffled"] = model.decoder.loss(codes, None, condition.roll(1, 0)) / math.log(2)
+        return Loss(bits + DIRECT * direct + sum(quantized.losses.values()), terms, quantized.codes)
+
+    def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        return to_pixels(pixels), to_pixels(self.model.decode(self.model.encode(pixels)))
