@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Lower never imports higher; modules of one layer may import each other.
 LAYERS = (
     ("errors", "files"),
-    ("recipe", "vqz", "vqz_header"),
+    ("crc", "recipe", "vqz", "vqz_header"),
     ("media", "coders"),
     ("nets", "kernels"),
     ("zoo", "priors", "weights", "data"),
@@ -24,12 +24,15 @@ LAYERS = (
         "codec",
         "codec_audio",
         "codec_image",
+        "codec_video",
         "evaluation",
         "experiments",
         "figures",
         "generate",
         "generate_speech",
+        "generate_video",
         "packing",
+        "packing_video",
         "remainder",
         "report",
         "reproduce",
@@ -42,7 +45,7 @@ LAYERS = (
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-WITHOUT_TORCH = ("errors", "files", "recipe", "vqz", "vqz_header", "media", "coders", "batch")
+WITHOUT_TORCH = ("crc", "errors", "files", "recipe", "vqz", "vqz_header", "media", "coders", "batch")
 NUMBERS_ONLY = ("metrics", "picture_codecs", "hearing", "speech_codecs", "spectrograms", "evaluators")  # of evaluation
 
 

@@ -5,7 +5,7 @@
     encoded = vqcli.encode("photo.png", quality=5)   # codes, and the bytes of a .vqz file
     encoded.save("photo.vqz")
     pixels = vqcli.decode("photo.vqz").pixels         # uint8 [H, W, 3]
-    vqcli.encode("talk.wav").save("talk.vqz")         # sound as well
+    vqcli.encode("talk.wav").save("talk.vqz")         # sound and clips as well
     samples = vqcli.decode("talk.vqz").samples        # float32 [channels, N]
     model = vqcli.load("tokens")                      # pass it as `model` to load only once
     drawn = vqcli.sample(model, labels=["fox"])       # new codes and pixels from its prior
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
         Decoded,
         DecodedAudio,
         DecodedImage,
+        DecodedVideo,
         Encoded,
         EncodedAudio,
         EncodedImage,
+        EncodedVideo,
         decode,
         encode,
     )
@@ -41,9 +43,11 @@ __all__ = [
     "Decoded",
     "DecodedAudio",
     "DecodedImage",
+    "DecodedVideo",
     "Encoded",
     "EncodedAudio",
     "EncodedImage",
+    "EncodedVideo",
     "ModelError",
     "OutputError",
     "Samples",
@@ -63,7 +67,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "vqcli.codec": (
-        *("Decoded", "DecodedAudio", "DecodedImage", "Encoded", "EncodedAudio", "EncodedImage"),
+        *("Decoded", "DecodedAudio", "DecodedImage", "DecodedVideo"),
+        *("Encoded", "EncodedAudio", "EncodedImage", "EncodedVideo"),
         *("decode", "encode"),
     ),
     "vqcli.errors": ("BadFile", "DamagedChunks", "ModelError", "OutputError", "UnknownLabel", "UsageError", "VqError"),

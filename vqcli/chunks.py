@@ -5,21 +5,27 @@ them coded side by side. What the codes stand for, and whether a header fits the
 
 In a file the groups of a level go channel by channel, [channels * groups of a channel, *grid]. Coders see the channels
 as rows, [groups of a channel, channels, steps]: all have the same codebooks and statistics. A picture has one.
+
+Codes of video come and go chunk by chunk, each a run of whole frames, and no more than one of them is in memory: coders
+see its frames one below the other, as one tall picture.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import reduce
 from typing import Any, TypeVar
+from zlib import crc32
 
 import numpy as np
 
 from vqcli import coders, vqz, zoo
 from vqcli.coders.statistics import Statistics
+from vqcli.crc import combined
 from vqcli.errors import BadFile, ModelError, VqError
 from vqcli.vqz import Header, Vqz
 from vqcli.zoo import LoadedModel
@@ -27,6 +33,8 @@ from vqcli.zoo import LoadedModel
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Window = tuple[slice, ...]
+
+_NONE = ("no coder returns the codes it was given", "this is a defect of vq: please report it")
 
 
 @dataclass(frozen=True)
@@ -75,20 +83,60 @@ def pack(
     with its codes. Raises VqError if no coder returns what it was given.
     """
     parts = [(level, window) for level in range(header.levels) for window in header.chunk_windows()]
-    net, digest = (coder in ("auto", "prior") and model.exact) or (None, b"")
     attempts = []
-    for name in coders.candidates(coder, model.statistics, net):
-        used = replace(header, coder=coders.IDS[name])
-        if name == "prior":  # one digest names both, so the header is no longer than without
-            used = replace(used, digest=zoo.joint_digest(header.digest, digest), joint=True)
-        coding = Coding(model, header, channels, name, net)
-        payloads = tuple(_together(partial(_encode, coding, codes), parts))
-        attempts.append((sum(map(len, payloads)), used, payloads))
+    for coding in _codings(model, header, coder, channels):
+
+        def encode(part: tuple[int, Window], coding: Coding = coding) -> bytes:
+            return _encode(coding, codes[(slice(None), *part[1])], part[0])
+
+        payloads = tuple(_together(encode, parts))
+        attempts.append((sum(map(len, payloads)), _told(coding, header), payloads))
     for _, attempt, payloads in sorted(attempts, key=lambda attempt: attempt[0]):
         decoded, _ = unpack(model, vqz.unpack(vqz.pack(attempt, payloads)), channels=channels)
         if np.array_equal(decoded, codes):
             return attempt, payloads
-    raise VqError("no coder returns the codes it was given", "this is a defect of vq: please report it")
+    raise VqError(*_NONE)
+
+
+def pack_stream(
+    model: LoadedModel, header: Header, parts: Iterable[np.ndarray], *, coder: str = "auto"
+) -> tuple[Header, tuple[bytes, ...]]:
+    """`pack` for codes that come chunk by chunk, [groups, n, *sides] along the first side of the grid.
+
+    n is that of the first chunk, but for the last one, which may be smaller. `header` is that of a grid [1, *sides];
+    what is returned has the grid, the chunk and the checksums of what came. Only payloads are kept, so each is decoded
+    again at once, whichever coder wins. Raises VqError if no coder returns what it was given, ValueError for no codes.
+    """
+    codings = _codings(model, header, coder)
+    payloads: list[list[list[bytes]]] = [[[] for _ in range(header.levels)] for _ in codings]  # of coding and level
+    verified = [True] * len(codings)
+    crcs, done, step = [0] * header.groups, 0, 0
+    for part in parts:
+        step, done = step or part.shape[1], done + part.shape[1]
+        crcs = _continued(crcs, part)
+        tasks = [(at, level) for at in range(len(codings)) if verified[at] for level in range(header.levels)]
+
+        def encode(task: tuple[int, int], part: np.ndarray = part) -> tuple[bytes, bool]:
+            coding, level = codings[task[0]], task[1]
+            payload = _encode(coding, part, level)
+            return payload, np.array_equal(_decode(coding, part, level, payload), part[coding.groups(level)])
+
+        for (at, level), (payload, sound) in zip(tasks, _together(encode, tasks), strict=True):
+            payloads[at][level].append(payload)
+            verified[at] &= sound
+    if not any(verified):
+        raise VqError(*_NONE)
+    sums = {
+        at: sum(len(payload) for level in payloads[at] for payload in level) for at, ok in enumerate(verified) if ok
+    }
+    best = min(sums, key=lambda at: sums[at])
+    told = replace(
+        _told(codings[best], header),
+        grid=(done, *header.grid[1:]),
+        chunk=(step, *header.grid[1:]),
+        codes_crcs=_of_levels(crcs, header.levels, 2 * done * math.prod(header.grid[1:])),
+    )
+    return told, tuple(payload for level in payloads[best] for payload in level)
 
 
 def unpack(
@@ -103,38 +151,104 @@ def unpack(
     """
     header = file.header
     kept = levels or header.levels
-    name = coders.name_of(header.coder)
-    net = _prior_of(model, header) if name == "prior" else None
-    coding = Coding(model, header, channels, name, net)
+    coding = _coding_of(model, header, channels)
     codes = np.zeros((kept * header.groups_per_level, *header.grid), np.uint16)
     lost = np.zeros(header.grid, bool)
     chunks = [chunk for chunk in enumerate(header.chunk_windows()) if wanted is None or _touch(chunk[1], wanted)]
 
     def read(chunk: tuple[int, Window]) -> None:
         number, window = chunk
-        part = codes[(slice(None), *window)]
-        gone = False
-        for level in range(kept):
-            payload = file.payload(level, number)
-            gone = gone or payload is None
-            if payload is None or (gone and coding.coder == "prior"):
-                middles = (np.array(header.codebook_sizes[coding.groups(level)]) - 1) // 2
-                part[coding.groups(level)] = middles.reshape(-1, *[1] * len(window))
-            else:
-                part[coding.groups(level)] = _decode(coding, part, level, payload)
-        lost[window] = gone
+        lost[window] = _fill(coding, file, number, codes[(slice(None), *window)])
 
     _together(read, chunks)
     if not lost.any() and len(chunks) == header.chunk_count:
-        for level, part in enumerate(np.split(codes, kept)):
-            if vqz.codes_crc(part) != header.codes_crcs[level]:
-                raise BadFile("the codes fail their checksum", "the file is damaged, or was not made with this model")
+        _check(header, [vqz.codes_crc(part) for part in np.split(codes, kept)])
     return codes, lost
 
 
-def _encode(coding: Coding, codes: np.ndarray, part: tuple[int, Window]) -> bytes:
-    level, window = part
-    chunk = codes[(slice(None), *window)]
+def unpack_stream(
+    model: LoadedModel, file: Vqz, *, levels: int | None = None, wanted: slice | None = None
+) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """Chunk after chunk of a file whose chunks are runs along the first side of the grid: where it begins there, its
+    codes uint16 [groups, n, *sides], and whether it is lost, which is only so in salvaged files.
+
+    `levels`, lost positions and errors as `unpack` has them; `wanted` is of the first side. The checksum is compared
+    after the last chunk.
+    """
+    header = file.header
+    coding = _coding_of(model, header)
+    groups = (levels or header.levels) * header.groups_per_level
+    crcs, whole = [0] * groups, True
+    for number, (run, *sides) in enumerate(header.chunk_windows()):
+        if wanted is not None and not _touch((run,), (wanted,)):
+            whole = False
+            continue
+        codes = np.zeros((groups, run.stop - run.start, *(side.stop for side in sides)), np.uint16)
+        lost = _fill(coding, file, number, codes)
+        whole = whole and not lost
+        crcs = _continued(crcs, codes)
+        yield run.start, codes, lost
+    if whole:
+        size_bytes = 2 * math.prod(header.grid)
+        _check(header, _of_levels(crcs, levels or header.levels, size_bytes))
+
+
+def _codings(model: LoadedModel, header: Header, coder: str, channels: int = 1) -> list[Coding]:
+    """What to try for a coder, which may be 'auto'."""
+    net = model.exact[0] if coder in ("auto", "prior") and model.exact else None
+    names = coders.candidates(coder, model.statistics, net)
+    return [Coding(model, header, channels, name, net) for name in names]
+
+
+def _told(coding: Coding, header: Header) -> Header:
+    """The header, which now says by what its codes are coded."""
+    used = replace(header, coder=coders.IDS[coding.coder])
+    if coding.coder != "prior" or not coding.model.exact:
+        return used
+    # one digest names both, so the header is no longer than without
+    return replace(used, digest=zoo.joint_digest(header.digest, coding.model.exact[1]), joint=True)
+
+
+def _coding_of(model: LoadedModel, header: Header, channels: int = 1) -> Coding:
+    """What a file was coded with."""
+    name = coders.name_of(header.coder)
+    return Coding(model, header, channels, name, _prior_of(model, header) if name == "prior" else None)
+
+
+def _fill(coding: Coding, file: Vqz, number: int, chunk: np.ndarray) -> bool:
+    """Decode one chunk into `chunk` [groups of the wanted levels, ...]; whether any of it is lost."""
+    gone = False
+    for level in range(len(chunk) // coding.header.groups_per_level):
+        payload = file.payload(level, number)
+        gone = gone or payload is None
+        if payload is None or (gone and coding.coder == "prior"):
+            middles = (np.array(coding.header.codebook_sizes[coding.groups(level)]) - 1) // 2
+            chunk[coding.groups(level)] = middles.reshape(-1, *[1] * (chunk.ndim - 1))
+        else:
+            chunk[coding.groups(level)] = _decode(coding, chunk, level, payload)
+    return gone
+
+
+def _continued(crcs: Sequence[int], codes: np.ndarray) -> list[int]:
+    """The CRC-32 of each group, with the codes [groups, ...] of one more chunk behind it."""
+    return [crc32(group.astype("<u2").tobytes(), crc) for group, crc in zip(codes, crcs, strict=True)]
+
+
+def _of_levels(crcs: Sequence[int], levels: int, size_bytes: int) -> tuple[int, ...]:
+    """The CRC-32 of the codes of each level, from those of all groups, of so many bytes each."""
+    n = len(crcs) // levels
+    parts = (crcs[at : at + n] for at in range(0, len(crcs), n))
+    return tuple(reduce(lambda a, b: combined(a, b, size_bytes), part) for part in parts)
+
+
+def _check(header: Header, crcs: Sequence[int]) -> None:
+    """Raise BadFile unless these are the CRC-32 of the first levels."""
+    if tuple(crcs) != header.codes_crcs[: len(crcs)]:
+        raise BadFile("the codes fail their checksum", "the file is damaged, or was not made with this model")
+
+
+def _encode(coding: Coding, chunk: np.ndarray, level: int) -> bytes:
+    """The payload of a level of a chunk [groups, ...]."""
     rows, below = coding.rows(chunk[coding.groups(level)]), coding.below(chunk, level)
     sizes, tables, quality = coding.sizes(level), coding.tables(level), coding.header.quality
     return coders.encode(coding.coder, rows, sizes, tables, coding.net, quality, below)

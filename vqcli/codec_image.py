@@ -117,6 +117,8 @@ def _encode_lossless(
     metadata: dict[str, str] | None,
     report: Report,
 ) -> EncodedImage:
+    if tiles.draws(model):
+        raise UsageError(f"model {model.info.name} draws what it decodes, so it is never exact", "--model photo")
     if quality is None and tiles.qualities(model):
         quality = max(1.0, LOSSLESS * tiles.qualities(model))
     codes = tiles.encode_image(model, picture.pixels, quality=quality, report=lambda share: report(share / 4))
@@ -128,14 +130,20 @@ def _encode_lossless(
 
 
 def decode_image(
-    file: Vqz, model: LoadedModel, *, levels: int | None = None, salvage: bool = False, report: Report = silent
+    file: Vqz,
+    model: LoadedModel,
+    *,
+    levels: int | None = None,
+    salvage: bool = False,
+    seed: int | None = None,
+    report: Report = silent,
 ) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `codec.decode`."""
     codes, lost = packing.unpack_image(model, file, levels=levels)
     if file.header.remainder and levels in (None, file.header.levels):
         pixels, exact = remainder.unpack(model, file, codes, lost, salvage=salvage, report=report)
     else:
-        pixels, exact = tiles.decode_image(model, codes, report), np.zeros_like(lost)
+        pixels, exact = tiles.decode_image(model, codes, report, seed), np.zeros_like(lost)
     if lost.any():
         H, W = pixels.shape[:2]
         stride = model.net.stride

@@ -1,4 +1,7 @@
-"""Codes of a picture or a recording <-> a .vqz file: what its header says, and whether that can be."""
+"""Codes of a picture or a recording <-> a .vqz file: what its header says, and whether that can be.
+
+That of clips is in packing_video.py.
+"""
 
 from __future__ import annotations
 
@@ -108,19 +111,21 @@ def file_size(model: LoadedModel, codes: ImageCodes | AudioCodes, *, coder: str 
     return len(vqz.pack(*packed(model, codes, coder=coder)))  # type: ignore[arg-type]
 
 
-def _check_name(model: LoadedModel) -> None:
+def check_name(model: LoadedModel) -> None:
+    """Raise ModelError unless a file can hold the name of the model."""
     if not MODEL_NAME.fullmatch(model.info.name):
         raise ModelError(
             f"{model.info.name!r} cannot be the name of a model in a file", "rename its folder: a-z, 0-9, ., _ and -"
         )
 
 
-def _check_levels(header: Header, levels: int | None) -> None:
+def check_levels(header: Header, levels: int | None) -> None:
+    """Raise UsageError unless the file has so many levels."""
     if levels is not None and not 1 <= levels <= header.levels:
         raise UsageError(f"--levels {levels}: the file has {header.levels}")
 
 
-def _check_books(model: LoadedModel, header: Header, channels: int) -> None:
+def check_books(model: LoadedModel, header: Header, channels: int) -> None:
     """Raise BadFile unless the groups are whole levels of the model, of so many channels, and the coder can be."""
     sizes, levels = books(model)
     n = len(sizes) // levels
@@ -138,7 +143,7 @@ def pack_image(
     model: LoadedModel, image: ImageCodes, *, coder: str = "auto", metadata: dict[str, str] | None = None
 ) -> tuple[Header, tuple[bytes, ...]]:
     """Header and payloads of codes, by the coder of that name; see `chunks.pack`."""
-    _check_name(model)
+    check_name(model)
     sizes, levels = books(model)
     groups, *grid = image.codes.shape
     levels = levels * groups // len(sizes)
@@ -168,7 +173,7 @@ def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) ->
     was made with is not there, UsageError for levels it has not.
     """
     _check_image(model, file.header)  # before anything is allocated
-    _check_levels(file.header, levels)
+    check_levels(file.header, levels)
     codes, lost = chunks.unpack(model, file, levels=levels)
     width, height, channels = file.header.size
     return ImageCodes(codes, (width, height), channels, file.header.quality), lost
@@ -189,7 +194,7 @@ def _check_image(model: LoadedModel, header: Header) -> None:
         )
     if header.remainder and math.prod(header.chunk or header.grid) * model.net.stride**2 > MAX_CHUNK:
         raise BadFile(f"a chunk is of more than the {MAX_CHUNK:,} pixels that vq decodes without loss")
-    _check_books(model, header, channels=1)
+    check_books(model, header, channels=1)
 
 
 # ---------------------------------------------------------------- recordings
@@ -208,7 +213,7 @@ def pack_audio(
 
     Raises UsageError if `metadata` has keys that are vq's own, BadFile for more codes than a file may hold.
     """
-    _check_name(model)
+    check_name(model)
     if reserved := {LOUDNESS, VOICE} & (metadata or {}).keys():
         raise UsageError(f"the metadata key {min(reserved)} is vq's own", "use another")
     sizes, levels = books(model)
@@ -248,7 +253,7 @@ def unpack_audio(
     """
     header = file.header
     channels, loudness_db, voice = check_audio(model, header)  # before anything is allocated
-    _check_levels(header, levels)
+    check_levels(header, levels)
     window = None if wanted is None else (wanted,)
     codes, lost = chunks.unpack(model, file, channels=channels, levels=levels, wanted=window)
     T = header.grid[0]
@@ -278,7 +283,7 @@ def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, .
     coded = header.groups_per_level * levels // len(sizes)
     if coded not in (1, channels):
         raise BadFile(f"{coded} coded channels do not make {channels}")
-    _check_books(model, header, coded)
+    check_books(model, header, coded)
     return coded, _loudness(header, coded), _voice(header, coded)
 
 

@@ -47,11 +47,27 @@ def qualities(model: LoadedModel) -> int:
     return model.net.quantizer.qualities
 
 
+def frame_size(model: LoadedModel) -> tuple[int, int] | None:
+    """Height and width of the pictures that the model is for; None for pictures of any size."""
+    return getattr(model.net, "frame_size", None)
+
+
+def check_size(model: LoadedModel, height: int, width: int) -> None:
+    """Raise UsageError if the model takes pictures of one size only, and this is another."""
+    size = frame_size(model)
+    if size and tuple(size) != (height, width):
+        raise UsageError(
+            f"model {model.info.name} is for pictures of {size[1]} x {size[0]} pixels, and this is {width} x {height}",
+            "resize it first",
+        )
+
+
 @torch.inference_mode()
 def encode_image(
     model: LoadedModel, pixels: np.ndarray, *, quality: float | None = None, report: Report = silent
 ) -> ImageCodes:
-    """Codes of pixels uint8 [H, W, 1 or 3]."""
+    """Codes of pixels uint8 [H, W, 1 or 3]. Raises UsageError for a quality or a size that the model has not."""
+    check_size(model, *pixels.shape[:2])
     tenths = resolve_quality(model, quality)
     image = _empty(model, pixels, tenths)
     for inner, z_e in _latent_tiles(model, pixels, report):
@@ -62,6 +78,7 @@ def encode_image(
 @torch.inference_mode()
 def encode_latents(model: LoadedModel, pixels: np.ndarray, report: Report = silent) -> torch.Tensor:
     """Latents z_e [D, rows, columns] (float32, on the CPU) of pixels, for those who try several qualities on them."""
+    check_size(model, *pixels.shape[:2])
     latents = torch.empty(model.net.quantizer.dim, *model.net.grid(*pixels.shape[:2]))
     for inner, z_e in _latent_tiles(model, pixels, report):
         latents[(slice(None), *inner)] = z_e.cpu()
@@ -79,14 +96,26 @@ def quantize(model: LoadedModel, latents: torch.Tensor, pixels: np.ndarray, qual
     return image
 
 
+def draws(model: LoadedModel) -> bool:
+    """Whether decoding draws what the codes do not tell."""
+    return hasattr(model.net, "draw")
+
+
 @torch.inference_mode()
-def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent) -> np.ndarray:
-    """Pixels uint8 [H, W, channels] of codes; fewer groups than the model has stand for its first levels."""
+def decode_image(
+    model: LoadedModel, image: ImageCodes, report: Report = silent, seed: int | None = None
+) -> np.ndarray:
+    """Pixels uint8 [H, W, channels] of codes; fewer groups than the model has stand for its first levels.
+
+    `seed` is for models whose decoding draws (nets/twostage.py); UsageError for others.
+    """
+    if seed is not None and not draws(model):
+        raise UsageError(f"model {model.info.name} decodes in one way only", "leave --seed out")
     (W, H), (rows, columns) = image.size, image.codes.shape[1:]
-    if (rows, columns) != model.net.grid(H, W):
+    if (rows, columns) != model.net.grid(H, W) or tuple(frame_size(model) or (H, W)) != (H, W):
         raise BadFile(f"a grid of {rows} x {columns} codes does not belong to {W} x {H} pixels")
     pixels = np.empty((H, W, image.channels), np.uint8)
-    for part, x, done in decoded_tiles(model.net, image, (slice(0, rows), slice(0, columns)), TILE):
+    for part, x, done in decoded_tiles(model.net, image, (slice(0, rows), slice(0, columns)), TILE, seed=seed):
         pixels[part] = to_pixels(x[None])[0]
         report(done)
     return pixels
@@ -94,7 +123,7 @@ def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent)
 
 @torch.inference_mode()
 def decoded_tiles(
-    net: Any, image: ImageCodes, window: Window, side: int, *, raw: bool = False
+    net: Any, image: ImageCodes, window: Window, side: int, *, raw: bool = False, seed: int | None = None
 ) -> Iterator[tuple[Window, torch.Tensor, float]]:
     """What a net makes of a window of the codes, tile by tile of `side` pixels.
 
@@ -104,9 +133,10 @@ def decoded_tiles(
     (W, H), stride = image.size, net.stride
     weight = next(net.parameters())
     quality = torch.tensor([image.quality / 10], dtype=weight.dtype, device=weight.device) if image.quality else None
+    drawing = {} if seed is None else {"seed": seed}
     for inner, outer, done in _tiles(image.codes.shape[1:], window, max(1, side // stride), net.decoder_margin):
         codes = torch.from_numpy(image.codes[(slice(None), *outer)].astype(np.int64)).to(weight.device)
-        x = (net.made if raw else net.decode)(codes[None], quality)  # (1, C, h, w)
+        x = net.made(codes[None], quality) if raw else net.decode(codes[None], quality, **drawing)  # (1, C, h, w)
         top, left = (s.start * stride for s in inner)
         bottom, right = min(inner[0].stop * stride, H), min(inner[1].stop * stride, W)
         dy, dx = (s.start * stride for s in _within(inner, outer))

@@ -42,6 +42,10 @@ A picture has a remainder, what its decoded codes lack, if the file returns ever
 cut into the same chunks as the codes, and stands on all levels of them: dropping levels drops the remainder, which
 makes a file of version 1.
 
+A file of video has a model of pictures, which codes each frame on its own. Its chunks are runs of whole frames: of one,
+or of up to 64 with up to 2^20 positions of the grid. Coders take the frames of a chunk one below the other, as one
+picture of frames * rows by columns. The frames are in colour.
+
 A header has exactly one spelling: a reader writes what it has read and refuses the file if the bytes
 differ. The index stands in front, so that a damaged payload never costs more than itself.
 

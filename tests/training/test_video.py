@@ -156,6 +156,12 @@ def test_a_frame_in_two_codes(two_stages, recording, tmp_path):
     assert encoded.codes.shape == (2, 1, 1) and sum(map(len, encoded.payloads)) == 1
     once, again = (api.decode(encoded.data, two_stages).pixels for _ in range(2))
     assert once.shape == image.shape and np.array_equal(once, again)
+    assert np.array_equal(api.decode(encoded.data, two_stages, seed=0).pixels, once)
+    codes = torch.from_numpy(encoded.codes.astype(np.int64))[None]
+    wild = [two_stages.net.draw(codes, seed, Sampling(temperature=3.0)) for seed in (1, 2, 2)]
+    assert not torch.equal(wild[0], wild[1]) and torch.equal(wild[1], wild[2])
+    with pytest.raises(UsageError, match="draws what it decodes"):
+        api.encode(image, two_stages, lossless=True)
     description = two_stages.info.description
     assert description["first"] == description["recipe"]["codec"] == "walk"  # by name, not by its folder
 
@@ -163,6 +169,12 @@ def test_a_frame_in_two_codes(two_stages, recording, tmp_path):
 def test_frames_of_another_size_are_refused(two_stages):
     with pytest.raises(UsageError, match="24 x 24 pixels, and this is 40 x 30"):
         api.encode(np.zeros((30, 40, 3), np.uint8), two_stages)
+
+
+def test_only_what_draws_takes_a_seed(codec, recording):
+    encoded = api.encode(frames_of(recording)[0], codec)
+    with pytest.raises(UsageError, match="decodes in one way only"):
+        api.decode(encoded.data, codec, seed=1)
 
 
 def test_the_first_stage_stays_as_it_was(two_stages, codec):
@@ -247,7 +259,7 @@ def test_clips_out_of_nothing_and_side_by_side(video):
 
 def test_what_cannot_be_drawn(video, codec, recording):
     start = codec_video.codes_of(frames_of(recording)[:1], video).codes
-    with pytest.raises(UsageError, match="1 frames is too short: model walking looks at 2"):
+    with pytest.raises(UsageError, match="too short a clip: model walking looks at 2 frames, and it has 1"):
         generate_video.sample_video(video, start=start, frames=3)
     with pytest.raises(UsageError, match="24 x 24 pixels, and these are 24 x 16"):
         generate_video.sample_video(video, start=np.zeros((1, 4, 4, 6), np.uint16))

@@ -26,15 +26,16 @@ def decode(
     format: Annotated[
         str | None,
         typer.Option(
-            help="Of results that have no name of their own: png, jpg, webp, ...; wav, flac, opus, ...",
-            show_default="png, wav",
+            help="Of results that have no name of their own: png, jpg, ...; wav, flac, ...; mp4, gif, frames, ...",
+            show_default="png, wav, mp4",
         ),
     ] = None,
     levels: Annotated[
         int | None, typer.Option(help="Decode the first residual levels only.", min=1, show_default=False)
     ] = None,
     start: Annotated[
-        str | None, typer.Option(help="Where a part of a recording begins: 90, 1:30 or 1:30.25.", show_default=False)
+        str | None,
+        typer.Option(help="Where a part of a recording or clip begins: 90, 1:30 or 1:30.25.", show_default=False),
     ] = None,
     end: Annotated[
         str | None, typer.Option(help="Where that part ends; the rest is not decoded.", show_default=False)
@@ -43,6 +44,10 @@ def decode(
         bool,
         typer.Option("--salvage", help="Decode what is whole in a damaged file; the rest is grey, silent, or lossy."),
     ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="For models whose decoding draws, as boxing-27bit.", min=0, show_default="always alike"),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Where the file's model lies, if not on the search path.", show_default=False)
     ] = None,
@@ -50,7 +55,7 @@ def decode(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Decode .vqz files into pictures and recordings; the suffix of the output chooses the format.
+    """Decode .vqz files into pictures, recordings and clips; the suffix of the output chooses the format.
 
     \b
     vq decode photo.vqz
@@ -58,7 +63,10 @@ def decode(
     vq decode talk.vqz -o talk.opus
     vq decode talk.vqz --start 1:30 --end 2:00 -o part.wav
     vq decode codes/ -o pictures/ --format jpg
+    vq decode clip.vqz -o clip.mp4
+    vq decode clip.vqz -o frames/
     vq decode damaged.vqz --salvage
+    vq decode frame.vqz --seed 3
     cat photo.vqz | vq decode - > photo.png
     """
     from vqcli import batch, codec, vqz
@@ -66,7 +74,10 @@ def decode(
     from vqcli.files import refuse_existing
 
     part: dict[str, Any] = {"start_s": _seconds("--start", start), "end_s": _seconds("--end", end)}
+    how: dict[str, Any] = {"levels": levels, "salvage": salvage, "seed": seed, **part}
     lenient = salvage or any(at is not None for at in part.values())  # what lies outside of a part may be damaged
+    as_frames = format is not None and format.lower().lstrip(".") == "frames"
+    named: dict[str, Any] = {"format": format} if as_frames else {}  # all other formats are suffixes
     models: dict[bytes, Any] = {}  # by digest: a folder of files loads each model once
 
     def decoded(file: vqz.Vqz, label: str, target: Any, **options: Any) -> tuple[Decoded, float]:
@@ -76,22 +87,23 @@ def decode(
             models[digest] = codec.load_for(file.header, model, device)
         begun = time.perf_counter()
         with ui.progress(f"decoding {label}") as report:
-            result = codec.decode(file, models[digest], levels=levels, salvage=salvage, report=report, **part)
-            result.save(target, **options)
+            result = codec.decode(file, models[digest], report=report, **how)
+            notes = result.save(target, **options)
+        for note in notes or ():
+            ui.say(f"{label}: {note}")
         if isinstance(result, codec.DecodedImage):
             _say_if_not_exact(result, label, salvage, options.get("format") or Path(str(target)).suffix)
         if result.lost.any():
-            what = "recording is lost, and silent" if file.header.modality == "audio" else "picture is lost, and grey"
-            ui.say(f"{label}: {result.lost.mean():.1%} of the {what} in the result")
+            ui.say(f"{label}: {result.lost.mean():.1%} of the {LOST[file.header.modality]} in the result")
         return result, time.perf_counter() - begun
 
     def suffix_of(path: Path) -> str:
         if format is not None:
-            return f".{format.lstrip('.')}"
+            return "" if as_frames else f".{format.lstrip('.')}"
         try:
-            return SUFFIXES[vqz.read_header(path)[0].modality]
+            return _suffix(vqz.read_header(path)[0].modality)
         except BadFile:  # decoding will say what is wrong
-            return SUFFIXES["image"]
+            return ".png"
 
     if STREAM in inputs or output == STREAM:
         if len(inputs) > 1 or as_json:
@@ -99,17 +111,18 @@ def decode(
         source = inputs[0]
         file = vqz.unpack(sys.stdin.buffer.read(), salvage=lenient) if source == STREAM else vqz.read(source, lenient)
         if output in (None, STREAM):
-            wanted = format or SUFFIXES.get(file.header.modality, "")
+            wanted = format or _suffix(file.header.modality)
             decoded(file, str(source), sys.stdout.buffer, format=wanted)
             sys.stdout.buffer.flush()
         else:
-            decoded(file, str(source), output, force=force)
+            decoded(file, str(source), output, force=force, **named)
         return
 
     def work(job: Job) -> tuple[Decoded, float]:
-        if not job.in_folder and job.source != job.target:  # reading says what is wrong with such a file
+        # reading says what is wrong with a source that is its own target, and writing which folders take frames
+        if not job.in_folder and job.source != job.target and not job.target.is_dir():
             refuse_existing(job.target, force)  # before the work, not after it
-        return decoded(vqz.read(job.source, lenient), str(job.source), job.target, force=force)
+        return decoded(vqz.read(job.source, lenient), str(job.source), job.target, force=force, **named)
 
     rows: list[dict[str, Any]] = []
     failed = skipped = 0
@@ -133,8 +146,24 @@ def decode(
         raise typer.Exit(3)
 
 
-SUFFIXES = {"image": ".png", "audio": ".wav"}  # of results that have no name of their own
+LOST = {
+    "image": "picture is lost, and grey",
+    "audio": "recording is lost, and silent",
+    "video": "clip is lost, and grey",
+}
 LOSSY = ("jpg", "jpeg", "webp", "avif")  # pictures that are not written as they are
+
+
+def _suffix(modality: str) -> str:
+    """Of results that have no name of their own."""
+    if modality != "video":
+        return {"image": ".png", "audio": ".wav"}[modality]
+    from vqcli.media import video
+
+    if not video.available():
+        ui.say(f"a clip becomes a .gif here; .mp4 needs an extra: {video.EXTRA}")
+        return ".gif"
+    return ".mp4"
 
 
 def _say_if_not_exact(result: DecodedImage, label: str, salvage: bool, suffix: str) -> None:
@@ -153,12 +182,17 @@ def _say_if_not_exact(result: DecodedImage, label: str, salvage: bool, suffix: s
 
 def _told(result: Decoded, took_s: float) -> tuple[str, dict[str, Any]]:
     """What came out, for people and for machines."""
-    from vqcli.codec import DecodedAudio
+    from vqcli.codec import DecodedAudio, DecodedVideo
 
     if isinstance(result, DecodedAudio):
         sound = {"length_s": result.length_s, "rate_hz": result.rate_hz, "channels": result.channels, "took_s": took_s}
         channels = ui.plural(result.channels, "channel")
         return f"{result.rate_hz} Hz, {channels}, {ui.speed(result.length_s, took_s)}", sound
+    if isinstance(result, DecodedVideo):
+        facts: dict[str, Any] = {"width": result.width, "height": result.height, "frames": result.count}
+        facts |= {"frames_per_s": result.rate_mhz / 1000, "length_s": result.length_s, "took_s": took_s}
+        frames = f"{ui.plural(result.count, 'frame')}, {result.rate_mhz / 1000:g} a second"
+        return f"{result.width} x {result.height}, {frames}, {ui.speed(result.length_s, took_s)}", facts
     H, W, channels = result.pixels.shape
     said = f"{W} x {H}{' grey' * (channels == 1)}{', lossless' * result.lossless}"
     return said, {"width": W, "height": H, "channels": channels, "lossless": result.lossless}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
 def encode(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Pictures, recordings, or folders of them; - is stdin.", show_default=False),
+        typer.Argument(help="Pictures, recordings, clips, or folders of them; - is stdin.", show_default=False),
     ],
     output: Output = None,
     model: Annotated[
-        str | None, typer.Option(help="Name or folder of a model.", show_default="photo for pictures, speech for sound")
+        str | None, typer.Option(help="Name or folder of a model.", show_default="photo, or speech for sound")
     ] = None,
     quality: Annotated[
         float | None,
-        typer.Option("--quality", "-q", help="Of pictures: 1 (small) to 10 (good), tenths too.", show_default="5"),
+        typer.Option(
+            "--quality", "-q", help="Of pictures and clips: 1 (small) to 10 (good), tenths too.", show_default="5"
+        ),
     ] = None,
     bpp: Annotated[
         float | None, typer.Option(help="Bits per pixel instead: the best quality within.", min=0.0, show_default=False)
@@ -45,6 +48,13 @@ def encode(
             "--mono/--channels", help="Mix all channels of a recording, or code each alone.", show_default="--mono"
         ),
     ] = None,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Each folder is one clip, its pictures are the frames.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Frames per second of folders of frames, and of episodes.", show_default="25, episodes 10"),
+    ] = None,
     coder: Coder = "auto",
     background: Annotated[
         str | None, typer.Option(help="What lies behind transparent pixels: a name or #rrggbb.", show_default="white")
@@ -54,13 +64,13 @@ def encode(
         typer.Option(help="One part of many machines: 2/8, or auto (torchrun, Slurm, MPI).", show_default=False),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Decode the written file; report a picture's PSNR, or that it is equal.")
+        bool, typer.Option("--verify", help="Decode the written file; report the PSNR, or that a picture is equal.")
     ] = False,
     force: Force = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Encode pictures and recordings into .vqz files of codes.
+    """Encode pictures, recordings and clips into .vqz files of codes.
 
     \b
     vq encode photo.png
@@ -70,28 +80,30 @@ def encode(
     vq encode photo.png --lossless --verify
     vq encode talk.wav --levels 1 --channels
     vq encode photo.png --model tokens
+    vq encode clip.mp4
+    vq encode holiday/ --frames --rate 30 -o holiday.vqz
     vq encode pictures/ -o codes/ --shard 2/8
     cat photo.png | vq encode - > photo.vqz
     """
     from vqcli import batch, codec, zoo
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
-    from vqcli.media import audio, image
+    from vqcli.media import audio, image, video
 
-    models: dict[str, Any] = {}  # by modality: a folder of files loads each model once
+    models: dict[str, Any] = {}  # by name: a folder of files loads each model once
     chosen = None if model is None else zoo.load(model, device)
     options: dict[str, Any] = {
         "quality": quality, "bits_per_pixel": bpp, "lossless": lossless, "levels": levels, "coder": coder,
-        "background": background, "mono": mono,
+        "background": background, "mono": mono, "frames_per_s": rate,
     }  # fmt: skip
 
     def encoded(source: Path) -> tuple[Encoded, float]:
         """What became of a file, and the seconds it took."""
-        if model is None and source.is_file():  # what is no file can be looked at only once
-            modality = codec.modality_of(source)
-            if modality not in models:
-                models[modality] = zoo.load(zoo.DEFAULTS[modality], device)
-            loaded = models[modality]
+        if model is None and (source.is_file() or source.is_dir()):  # what is neither can be looked at only once
+            default = zoo.DEFAULTS[codec.modality_of(source)]
+            if default not in models:
+                models[default] = zoo.load(default, device)
+            loaded = models[default]
         else:
             loaded = chosen
         begun = time.perf_counter()
@@ -120,9 +132,10 @@ def encode(
 
     rows: list[dict[str, Any]] = []
     failed = skipped = 0
-    suffixes = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
-    taken = suffixes[chosen.info.modality] if chosen else image.SUFFIXES + audio.SUFFIXES
-    jobs = batch.plan(inputs, output, taken, ".vqz")
+    shown = image.SUFFIXES + (video.SUFFIXES if video.available() else ())  # others would fail one by one
+    suffixes = {"image": shown, "audio": audio.SUFFIXES}
+    taken = suffixes[chosen.info.modality] if chosen else shown + audio.SUFFIXES
+    jobs = _clips(inputs, output) if frames else batch.plan(inputs, output, taken, ".vqz")
     if shard is not None:
         everything, jobs = len(jobs), batch.shard(jobs, shard)
         ui.say(f"part {shard}: {len(jobs)} of {ui.plural(everything, 'file')}")
@@ -134,10 +147,11 @@ def encode(
             skipped += 1
         elif outcome.result:
             (result, took_s), job = outcome.result, outcome.job
-            ui.say(_line(str(job.source), str(job.target), result, took_s, job.source.stat().st_size))
+            ui.say(_line(str(job.source), str(job.target), result, took_s, _source_bytes(job)))
             row = _facts(job, result, took_s)
             if verify:
-                row |= _verify(job.target, result, chosen or models.get(result.header.modality))
+                loaded = chosen or models.get(zoo.DEFAULTS[result.header.modality])
+                row |= _verify(job, result, loaded, rate, background)
             rows.append(row)
     if skipped:
         ui.say(f"{ui.plural(skipped, 'file')} skipped, already there (--force encodes again)")
@@ -148,14 +162,44 @@ def encode(
         raise typer.Exit(3)
 
 
+def _clips(inputs: list[Path], output: Path | None) -> list[Job]:
+    """A job for each folder, which is a clip."""
+    from vqcli.batch import Job
+    from vqcli.errors import UsageError
+
+    if files := [path for path in inputs if not path.is_dir()]:
+        raise UsageError(f"{files[0]} is no folder of frames", "leave --frames out")
+    into = output if output is not None and (len(inputs) > 1 or output.is_dir()) else None
+    jobs = []
+    for folder in inputs:
+        folder = folder if folder.name else folder.resolve()  # as . has none
+        name = folder.name
+        target = into / f"{name}.vqz" if into else output or folder.with_name(f"{name}.vqz")
+        jobs.append(Job(folder, target, False, name))
+    if len({job.target for job in jobs}) < len(jobs):
+        raise UsageError("two of these folders would become one file", "rename one of them")
+    return jobs
+
+
+def _source_bytes(job: Job) -> int:
+    """Of a file, or of all files in a folder."""
+    if not job.source.is_dir():
+        return job.source.stat().st_size
+    return sum(path.stat().st_size for path in job.source.iterdir() if path.is_file())
+
+
 def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes: int | None = None) -> str:
-    from vqcli.codec import EncodedAudio
+    from vqcli.codec import EncodedAudio, EncodedVideo
 
     before = f" {ui.size(source_bytes)}" if source_bytes else ""
+    quality = f", quality {result.header.quality / 10:g}" if result.header.quality else ""
     if isinstance(result, EncodedAudio):
         rate = f"{result.kbit_per_s:.2f} kbit/s, {ui.speed(result.audio.length_s, took_s)}"
+    elif isinstance(result, EncodedVideo):
+        each = f"{len(result.data) / result.frames:.0f} bytes a frame"
+        rate = f"{ui.plural(result.frames, 'frame')}, {result.length_s:.2f} s, {result.kbit_per_s:.2f} kbit/s, {each}"
+        rate += quality
     else:
-        quality = f", quality {result.header.quality / 10:g}" if result.header.quality else ""
         rate = f"{result.bits_per_pixel:.3f} bpp{quality}"
         if result.lossless:  # what reading changed does not come back
             rate += ", lossless as read" if result.notes else ", lossless"
@@ -168,17 +212,21 @@ def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes
 
 def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
     from vqcli import coders
-    from vqcli.codec import EncodedAudio
+    from vqcli.codec import EncodedAudio, EncodedVideo
 
     header = result.header
+    rate: dict[str, Any]
     if isinstance(result, EncodedAudio):
         rate = {"kbit_per_s": result.kbit_per_s, "length_s": result.audio.length_s, "took_s": took_s}
+    elif isinstance(result, EncodedVideo):
+        rate = {"frames": result.frames, "length_s": result.length_s, "kbit_per_s": result.kbit_per_s}
+        rate |= {"bits_per_pixel": result.bits_per_pixel, "took_s": took_s}
     else:
         rate = {"bits_per_pixel": result.bits_per_pixel, "lossless": result.lossless}
     return {
         "source": str(job.source),
         "target": str(job.target),
-        "source_bytes": job.source.stat().st_size,
+        "source_bytes": _source_bytes(job),
         "size_bytes": len(result.data),
         **rate,
         "quality": header.quality / 10 or None,
@@ -188,23 +236,29 @@ def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
     }
 
 
-def _verify(path: Path, result: Encoded, model: Any) -> dict[str, Any]:
+def _verify(job: Job, result: Encoded, model: Any, rate: float | None, background: str | None) -> dict[str, Any]:
     """Decode what was written, and say how it compares."""
     import numpy as np
 
-    from vqcli import codec
+    from vqcli import codec, codec_video
     from vqcli.errors import VqError
     from vqcli.evaluation import metrics
 
-    decoded = codec.decode(path, model)
+    decoded = codec.decode(job.target, model)
     if isinstance(decoded, codec.DecodedAudio):
         seconds = sum(block.shape[1] for block in decoded.blocks()) / decoded.rate_hz
         ui.say(f"  verified: decodes to {seconds:.2f} s")
         return {"decoded_s": seconds}
+    if isinstance(decoded, codec.DecodedVideo):
+        with codec_video.opened(job.source, frames_per_s=rate, background=background or "white") as clip:
+            errors = [metrics.mse(a, b) for a, b in zip(clip.frames, decoded.frames(), strict=True)]
+        psnr_db = 10 * math.log10(255**2 / max(float(np.mean(errors)), 1e-10))
+        ui.say(f"  verified: PSNR {psnr_db:.2f} dB over {ui.plural(len(errors), 'frame')}")
+        return {"psnr_db": psnr_db}
     assert isinstance(result, codec.EncodedImage)
     if result.lossless:
         if not (decoded.lossless and np.array_equal(result.pixels, decoded.pixels)):
-            raise VqError(f"{path} does not return the pixels", "this is a defect of vq: please report it")
+            raise VqError(f"{job.target} does not return the pixels", "this is a defect of vq: please report it")
         ui.say("  verified: every pixel is equal")
         return {"equal": True}
     psnr_db = metrics.psnr(result.pixels, decoded.pixels)

@@ -26,6 +26,7 @@ def info(
     \b
     vq info photo.vqz
     vq info talk.vqz
+    vq info clip.vqz
     vq info tokens --json
     """
     from vqcli import vqz, zoo
@@ -53,14 +54,14 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
     from vqcli.coders import packed
 
     size = path.stat().st_size
-    about = {"image": _image_facts, "audio": _audio_facts}.get(header.modality)
+    about = {"image": _image_facts, "audio": _audio_facts, "video": _video_facts}[header.modality]
     facts: dict[str, Any] = {
         "file": str(path),
         "format_version": header.version,
         "modality": header.modality,
         "size_bytes": size,
         **(_remainder_facts(header, lengths) if header.remainder else {}),
-        **(about(header, size, lengths) if about else {"size": list(header.size)}),
+        **about(header, size, lengths),
         "overhead_bytes": size - sum(lengths),
         "packed_bytes": packed.size_bytes((header.groups, *header.grid), header.codebook_sizes),
         "model": header.model,
@@ -114,6 +115,22 @@ def _audio_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[st
         "kbit_per_s_without_header": round(sum(rates), 4),
         "kbit_per_s_of_levels": [round(rate, 4) for rate in rates],
         "codes_per_s": round(header.grid[0] / length_s, 2),
+    }
+
+
+def _video_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[str, Any]:
+    width, height, frames, rate_mhz = header.size
+    length_s = 1000 * frames / rate_mhz
+    return {
+        "width": width,
+        "height": height,
+        "frames": frames,
+        "frames_per_s": rate_mhz / 1000,
+        "length_s": round(length_s, 3),
+        "kbit_per_s": round(8 * size / length_s / 1000, 4),
+        "bytes_a_frame": round(size / frames, 2),
+        "bits_per_pixel": round(8 * size / (width * height * frames), 4),
+        "frames_a_chunk": (header.chunk or header.grid)[0],
     }
 
 

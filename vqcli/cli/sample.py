@@ -28,7 +28,7 @@ def sample(
     prior: Annotated[
         str | None,
         typer.Option(
-            help="pixelcnn of pictures, wavenet of speech, or uniform: every code alike.",
+            help="pixelcnn of pictures, frames of video, wavenet of speech, or uniform: every code alike.",
             show_default="the learned one",
         ),
     ] = None,
@@ -53,6 +53,13 @@ def sample(
     start: Annotated[
         Path | None, typer.Option("--from", help="A picture to complete, or a clip to go on from.", show_default=False)
     ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Frames of video to draw.", min=1, show_default="10, or one for each action")
+    ] = None,
+    actions: Annotated[
+        str | None,
+        typer.Option(help="What is done in the video: 'forward*5 left*2', or one for all.", show_default=False),
+    ] = None,
     keep: Annotated[
         str | None, typer.Option(help="What of the picture to keep: top, left or box (the middle).", show_default="top")
     ] = None,
@@ -61,7 +68,7 @@ def sample(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Draw new pictures or speech from the learned prior of a model, by class or speaker if it knows them.
+    """Draw new pictures, video or speech from the learned prior of a model, by class, actions or speaker.
 
     \b
     vq sample
@@ -72,10 +79,13 @@ def sample(
     vq sample --from photo.png --keep left -n 6 -o completed.png
     vq sample --model speech --prior wavenet --seconds 4 --speaker p225 -o babble.wav
     vq sample --model speech --from clip.wav --seconds 6 -o continued.wav
+    vq sample --model doom --from clip.mp4 --frames 10 --actions 'forward*10' -o out.gif
+    vq sample --model doom --frames 16 -n 4 -o dreams.mp4
     """
     import secrets
 
-    from vqcli import generate, generate_speech, zoo
+    from vqcli import generate, generate_speech, generate_video, priors, zoo
+    from vqcli.cli.sample_video import sample_video
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import audio
@@ -86,24 +96,37 @@ def sample(
     if chosen < 0:
         raise UsageError(f"seed {chosen} is below 0")
     speech = bool(speakers) or seconds is not None or prior == "wavenet"
+    video = frames is not None or actions is not None or prior == "frames"
     if model is not None:
         info = zoo.find(model)
     else:
-        info = generate_speech.find_model() if speech else generate.find_model()
+        info = (generate_video if video else generate_speech if speech else generate).find_model()
     speech = info.modality == "audio"
+    # a model that has learned video alone draws video
+    video = video or (prior is None and not priors.find(info, "pixelcnn") and bool(priors.find(info, "frames")))
+    if speech and video:
+        raise UsageError(f"model {info.name} makes speech, and --frames and --actions are of video")
     _check_options(
         info.name,
         speech,
         {"--class": labels, "--size": size, "--keep": keep},
         {"--speaker": speakers, "--seconds": seconds},
     )
-    target = output or Path("sample.wav" if speech else "sample.png")
+    target = output or Path("sample.gif" if video else "sample.wav" if speech else "sample.png")
     if target.suffix and target.suffix != ".vqz":  # before the work, not after it
         refuse_existing(target, force)
         if speech:
             audio.format_of(target)
     loaded = zoo.load(info, device)
-    if speech:
+    if video:
+        for option, value in {"--class": labels, "--size": size, "--keep": keep}.items():
+            if value:
+                raise UsageError(f"{option} is of pictures, and this draws video")
+        facts = sample_video(
+            loaded, target, start=start, frames=frames, actions=actions, count=count or 1, seed=chosen,
+            sampling=sampling, force=force,
+        )  # fmt: skip
+    elif speech:
         spoken = _speak(
             loaded, prior, speakers or (), count or 1, 4.0 if seconds is None else seconds, chosen, sampling, start
         )

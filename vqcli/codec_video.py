@@ -1,0 +1,236 @@
+"""Clips -> codes -> .vqz and back; codec.py calls this for what is a clip.
+
+Frames are coded one by one by a model of pictures, and no more than a chunk of them is in memory. For those who work on
+codes: `codes_of` reads the codes of a clip or of a .vqz file, `frames_of` makes frames of codes, `packing_video` files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from vqcli import packing, packing_video, tiles, vqz, zoo
+from vqcli.codec_image import GREY
+from vqcli.data import recordings
+from vqcli.errors import DamagedChunks, UsageError
+from vqcli.media import clips, video, video_writing
+from vqcli.media.clips import Clip
+from vqcli.packing import ImageCodes
+from vqcli.packing_video import VideoCodes
+from vqcli.tiles import Report, silent
+from vqcli.vqz import Header, Vqz
+from vqcli.zoo import LoadedModel
+
+RECORDED_PER_S = 10.0  # frames a second of what `vq record` wrote, and of arrays: they do not tell
+
+Source = Path | BinaryIO | np.ndarray
+
+
+@dataclass(frozen=True)
+class EncodedVideo(packing.File):
+    """A clip as the bytes of its .vqz file; `codes_of` reads the codes.
+
+    notes  what the user should know: what was left out or changed on reading the clip
+    """
+
+    header: Header
+    payloads: tuple[bytes, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        return self.header.size[2]
+
+    @property
+    def length_s(self) -> float:
+        return 1000 * self.frames / self.header.size[3]
+
+    @property
+    def kbit_per_s(self) -> float:
+        """Of the whole file, header included; 1000 bits a second."""
+        return 8 * len(self.data) / self.length_s / 1000
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Of the whole file, header included."""
+        width, height, frames, _ = self.header.size
+        return 8 * len(self.data) / (width * height * frames)
+
+
+@dataclass(frozen=True)
+class DecodedVideo:
+    """A clip from codes, or a part of it. Frames are made when they are asked for, one by one or into a file.
+
+    count     frames of the part
+    rate_mhz  frames per 1000 s
+    lost      bool [count]: true where a chunk was damaged; these frames are grey
+    """
+
+    width: int
+    height: int
+    count: int
+    rate_mhz: int
+    header: Header
+    lost: np.ndarray = field(repr=False)
+    _model: LoadedModel = field(repr=False)
+    _file: Vqz = field(repr=False)
+    _first: int  # frame of the original where the part begins
+    _levels: int | None = None
+    _seed: int | None = None
+    _report: Report = field(default=silent, repr=False)
+
+    @property
+    def length_s(self) -> float:
+        return 1000 * self.count / self.rate_mhz
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """uint8 [height, width, 3] each. Raises BadFile after the last one if the codes fail their checksum."""
+        wanted = slice(self._first, self._first + self.count)
+        parts = packing_video.unpack_frames(self._model, self._file, levels=self._levels, wanted=wanted)
+        for number, (frame, lost) in enumerate(parts, 1):
+            if lost:
+                yield np.full((self.height, self.width, 3), GREY, np.uint8)
+            else:
+                yield tiles.decode_image(self._model, frame, seed=self._seed)
+            self._report(number / self.count)
+
+    def save(self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False) -> tuple[str, ...]:
+        """Write the clip as it is made; the suffix chooses the format, none is a folder of frames. Returns notes."""
+        target = Path(target) if isinstance(target, str) else target
+        return video_writing.write(target, self.frames(), self.rate_mhz, format=format, force=force)
+
+
+def encode_video(
+    source: Source,
+    model: LoadedModel,
+    *,
+    quality: float | None = None,
+    levels: int | None = None,
+    coder: str = "auto",
+    frames_per_s: float | None = None,
+    background: str = "white",
+    metadata: dict[str, str] | None = None,
+    report: Report = silent,
+) -> EncodedVideo:
+    """Encode a clip: what `opened` takes. See `codec.encode`."""
+    with opened(source, frames_per_s=frames_per_s, background=background) as clip:
+        frames = _coded(model, clip.frames, quality, levels, report, clip.count)
+        header, payloads = packing_video.pack_frames(model, frames, clip.rate_mhz, coder=coder, metadata=metadata)
+        # the rate of uneven frames is known now
+        header = packing_video.with_rate(header, clip.rate_mhz)
+        return EncodedVideo(header, payloads, tuple(clip.notes))
+
+
+def decode_video(
+    file: Vqz,
+    model: LoadedModel,
+    *,
+    levels: int | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    salvage: bool = False,
+    seed: int | None = None,
+    report: Report = silent,
+) -> DecodedVideo:
+    """Decode a parsed file with the model that it was made with. See `codec.decode`."""
+    packing_video.check_video(model, file.header)
+    packing.check_levels(file.header, levels)
+    width, height, frames, rate_mhz = file.header.size
+    first, count = _part(start_s, end_s, frames, rate_mhz)
+    lost = packing_video.lost_frames(file, levels)[first : first + count]
+    if lost.any() and not salvage:
+        raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
+    return DecodedVideo(width, height, count, rate_mhz, file.header, lost, model, file, first, levels, seed, report)
+
+
+@contextlib.contextmanager
+def opened(source: Source, *, frames_per_s: float | None = None, background: str = "white") -> Iterator[Clip]:
+    """A clip to be read within the block: what `media.video.opened` takes, an episode of `vq record` (.npz), or pixels
+    uint8 [T, H, W, 1 or 3].
+
+    `frames_per_s` is for folders (25 if it is not given), episodes and pixels (10). Raises UsageError and BadFile.
+    """
+    if isinstance(source, Path) and source.suffix.lower() == ".npz":
+        images, name = recordings.read_episode(source).images, str(source)
+    elif isinstance(source, np.ndarray):
+        images, name = source, "the array"
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
+            raise UsageError(f"pixels are {images.dtype} {images.shape}", "a clip is uint8 [T, H, W, 1 or 3]")
+    else:
+        with video.opened(source, frames_per_s=frames_per_s, background=background) as clip:
+            yield clip
+        return
+    per_s = RECORDED_PER_S if frames_per_s is None else frames_per_s
+    yield clips.from_frames(images, per_s, name, len(images))
+
+
+# ---------------------------------------------------------------- codes themselves
+
+
+def codes_of(
+    source: str | Source,
+    model: LoadedModel,
+    *,
+    most_frames: int | None = None,
+    last: bool = False,
+    quality: float | None = None,
+    frames_per_s: float | None = None,
+) -> VideoCodes:
+    """Codes of a clip, or those in a .vqz file of one that this model made; of the first frames, or the `last` ones, if
+    there are more than `most_frames`.
+
+    Raises BadFile, UsageError, and ModelError for a file of another model.
+    """
+    source = Path(source) if isinstance(source, str) else source
+    if isinstance(source, Path) and source.suffix.lower() == ".vqz":
+        file = vqz.read(source)
+        zoo.check_digest(model.info, file.header.model, file.header.digest, file.header.joint)
+        packing_video.check_video(model, file.header)
+        frames = file.header.size[2]
+        kept = min(most_frames or frames, frames)
+        wanted = slice(frames - kept, frames) if last else slice(0, kept)
+        return packing_video.unpack_video(model, file, wanted=wanted)[0]
+    with opened(source, frames_per_s=frames_per_s) as clip:
+        some = deque(clip.frames, most_frames) if last else islice(clip.frames, most_frames)
+        frames_codes = list(_coded(model, some, quality, None, silent, None))
+        codes = np.stack([frame.codes for frame in frames_codes], axis=1)  # (groups, T, rows, columns)
+        return VideoCodes(codes, frames_codes[0].size, clip.rate_mhz, frames_codes[0].quality)
+
+
+def frames_of(model: LoadedModel, codes: VideoCodes) -> Iterator[np.ndarray]:
+    """Frames uint8 [H, W, 3] of codes, one after the other."""
+    return (tiles.decode_image(model, frame) for frame in codes.frames())
+
+
+def _coded(
+    model: LoadedModel,
+    frames: Iterable[np.ndarray],
+    quality: float | None,
+    levels: int | None,
+    report: Report,
+    count: int | None,
+) -> Iterator[ImageCodes]:
+    for number, pixels in enumerate(frames, 1):
+        codes = tiles.encode_image(model, pixels, quality=quality)
+        yield codes if levels is None else packing.keep_levels(model, codes, levels)
+        if count:  # which a file may be wrong about
+            report(min(number / count, 1.0))
+
+
+def _part(start_s: float | None, end_s: float | None, frames: int, rate_mhz: int) -> tuple[int, int]:
+    """First frame and number of frames of a part in seconds. Raises UsageError if no frame lies in it."""
+    first = round((start_s or 0) * rate_mhz / 1000)
+    last = frames if end_s is None else min(round(end_s * rate_mhz / 1000), frames)
+    if not 0 <= first < last:
+        given = " ".join(
+            f"--{name} {value:g}" for name, value in (("start", start_s), ("end", end_s)) if value is not None
+        )
+        raise UsageError(f"{given}: no frame is there", f"the clip takes {1000 * frames / rate_mhz:.2f} s")
+    return first, last - first

@@ -1,0 +1,83 @@
+"""What all readers of clips return: frames one after the other, and the bounds within which a clip is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain
+
+import numpy as np
+
+from vqcli.errors import BadFile, UsageError
+from vqcli.media.image import MAX_PIXELS
+
+MAX_FRAMES = 2**24
+MAX_RATE_MHZ = 2**20  # frames per 1000 s
+
+
+@dataclass
+class Clip:
+    """Frames that are being read.
+
+    width, height  in pixels, of every frame
+    frames         each uint8 [height, width, 3], to be taken once
+    rate_mhz       frames per 1000 s, 1 .. 2^20; if they come unevenly their average, known after the last one only
+    count          the number of frames, if known beforehand; a file may be wrong about it
+    notes          what was changed or left out; all of it after the last frame
+    """
+
+    width: int
+    height: int
+    frames: Iterator[np.ndarray]
+    rate_mhz: int
+    count: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def from_frames(frames: Iterable[np.ndarray], frames_per_s: float, name: str, count: int | None = None) -> Clip:
+    """A clip of pixels uint8 [H, W, 1 or 3]. Raises UsageError for a rate that cannot be, BadFile for several
+    sizes or too many frames."""
+    if not 0.001 <= frames_per_s <= MAX_RATE_MHZ // 1000:
+        raise UsageError(f"{frames_per_s:g} frames a second are not within 0.001 to {MAX_RATE_MHZ // 1000}")
+    return clip_of(frames, name, round(frames_per_s * 1000), count, [])
+
+
+def clip_of(frames: Iterable[np.ndarray], name: str, rate_mhz: int, count: int | None, notes: list[str]) -> Clip:
+    """The clip of these frames, the first of which tells the size."""
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise BadFile(f"{name} holds no frames")
+    height, width = first.shape[:2]
+    return Clip(width, height, _alike(chain([first], frames), first.shape[:2], name), rate_mhz, count, notes)
+
+
+def _alike(frames: Iterable[np.ndarray], size: tuple[int, ...], name: str) -> Iterator[np.ndarray]:
+    """The frames in colour, once they are seen to be as large as the first, and not too many."""
+    for number, frame in enumerate(frames, 1):
+        if frame.shape[:2] != size:
+            height, width = frame.shape[:2]
+            raise BadFile(f"{name}: frame {number} is {width} x {height} pixels, the first {size[1]} x {size[0]}")
+        if number > MAX_FRAMES:
+            raise BadFile(f"{name} is of more than {MAX_FRAMES:,} frames", "cut it into parts")
+        yield np.ascontiguousarray(np.broadcast_to(frame, (*size, 3)))
+
+
+def check_pixels(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadFile(f"{name} is too large: {width} x {height} pixels; {MAX_PIXELS} are allowed")
+
+
+def is_rate(rate_mhz: float | Fraction) -> bool:
+    return 1 <= round(rate_mhz) <= MAX_RATE_MHZ
+
+
+def bounded(rate_mhz: float, name: str) -> int:
+    if not is_rate(rate_mhz):
+        raise BadFile(f"{name} shows {rate_mhz / 1000:g} frames a second, which are not vq's 0.001 to 1048")
+    return round(rate_mhz)
+
+
+def uneven(rate_mhz: int) -> str:
+    return f"uneven frames, now at their average of {rate_mhz / 1000:.4g} a second"

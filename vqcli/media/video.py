@@ -1,0 +1,218 @@
+"""Clips: files to frames uint8 [H, W, 3] in sRGB, one after the other; video_writing.py has the way back.
+
+A clip may come from anywhere and be of any length, so reading goes by frames: the first bytes choose one of a few
+decoders, no more than some frames are in memory, and the size of each is checked before its pixels are made. libav
+gets an open file and is told of what kind it is, so that no playlist can have it open another. GIF, animated WebP and
+PNG are pillow's, folders are those of pictures. What was changed on the way stands in `Clip.notes`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageColor
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from vqcli.errors import BadFile, UsageError
+from vqcli.media import clips, image, video_libav
+from vqcli.media.clips import Clip
+
+EXTRA = "pip install 'vqcli[video]'"
+FRAMES_PER_S = 25.0  # of folders, which do not tell
+HEAD = 256  # bytes that tell what a file is
+
+# What a scan of a folder takes for a clip besides pictures that move; reading goes by the content alone.
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".ts", ".m2ts", ".flv", ".wmv", ".3gp"),
+)
+
+# Offset, bytes, and what libav calls such a file.
+_KINDS = (
+    *((4, atom, "mov") for atom in (b"ftyp", b"moov", b"mdat", b"wide")),
+    (0, b"\x1aE\xdf\xa3", "matroska"),
+    (8, b"AVI ", "avi"),
+    (0, b"\0\0\1\xba", "mpeg"),
+    (0, b"\0\0\1\xb3", "mpegvideo"),
+    (28, b"\x80theora", "ogg"),
+    (0, b"FLV\1", "flv"),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "asf"),
+)
+_NO_CLIP = ("avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1", "M4A ", "M4B ")  # of ftyp
+_MOVING: tuple[tuple[bytes, Callable[[Any], ImageFile]], ...] = (
+    (b"GIF8", GifImageFile), (b"\x89PNG\r\n\x1a\n", PngImageFile), (b"RIFF", WebPImageFile),
+)  # fmt: skip
+
+
+def available() -> bool:
+    """Whether the extra is there, by which video files are read and written."""
+    return find_spec("av") is not None
+
+
+def kind_of(head: bytes) -> str | None:
+    """What libav calls a video that begins with these bytes (HEAD of them); None for what is none."""
+    if head[4:8] == b"ftyp" and head[8:12].decode("latin-1") in _NO_CLIP:
+        return None
+    if head[:1] == head[188:189] == b"G":  # two packets of a transport stream
+        return "mpegts"
+    return next((kind for offset, magic, kind in _KINDS if head.startswith(magic, offset)), None)
+
+
+def is_clip(stream: BinaryIO) -> bool:
+    """Whether a file that can be read again is a video, or a GIF, WebP or PNG of more than one frame."""
+    head = stream.read(HEAD)
+    stream.seek(0)
+    if kind_of(head) is not None:
+        return True
+    decoder = _moving(head)
+    if decoder is None:
+        return False
+    try:
+        with _quiet():
+            return bool(getattr(decoder(stream), "is_animated", False))
+    except Exception:  # what is damaged is a picture, and reading it will say so
+        return False
+    finally:
+        stream.seek(0)
+
+
+@contextlib.contextmanager
+def opened(source: Path | BinaryIO, *, frames_per_s: float | None = None, background: str = "white") -> Iterator[Clip]:
+    """A clip to be read within the block: a video, a picture that moves, or a folder of pictures in natural order.
+
+    `frames_per_s` is for folders, 25 if it is not given. Transparent pixels lie over `background`. Raises UsageError
+    for a rate or a colour that cannot be, and BadFile, here or from `frames`, for what is no clip, damaged, breaks off,
+    or has frames of several sizes or of more than clips.MAX_PIXELS.
+    """
+    if isinstance(source, Path) and source.is_dir():
+        per_s = FRAMES_PER_S if frames_per_s is None else frames_per_s
+        yield clips.from_frames(_in_folder(source, background), per_s, str(source), _count(source))
+        return
+    if frames_per_s is not None:
+        raise UsageError("a file tells its rate itself", "--rate is for folders of frames, and for recordings")
+    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
+            head = stream.read(HEAD)
+            stream.seek(0)
+        except (OSError, ValueError) as error:
+            raise BadFile(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        if (kind := kind_of(head)) is not None:
+            if not available():
+                raise BadFile(f"{name} is a video, which needs an extra", EXTRA)
+            yield stack.enter_context(video_libav.opened(stream, kind, name))
+        elif decoder := _moving(head):
+            yield _by_pillow(stream, decoder, name, background)
+        else:
+            raise BadFile(f"{name} is no clip", "MP4, MOV, MKV, WebM, AVI, GIF, and animated WebP and PNG are read")
+
+
+# ---------------------------------------------------------------- folders of pictures
+
+
+def _in_folder(folder: Path, background: str) -> Iterator[np.ndarray]:
+    for path in _pictures(folder):
+        yield image.read(path, background=background).pixels
+
+
+def _count(folder: Path) -> int:
+    if not (count := len(_pictures(folder))):
+        raise BadFile(f"no pictures in {folder}", "a folder of frames holds them as 000001.png, 000002.png, ...")
+    return count
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """In natural order, in which 10 comes after 9."""
+    try:
+        found = [path for path in folder.iterdir() if path.suffix.lower() in image.SUFFIXES and path.name[0] != "."]
+    except OSError as error:
+        raise BadFile(f"{folder} cannot be read: {error.strerror or error}") from error
+
+    def order(path: Path) -> list[int | str]:
+        # digits are at the odd places of what re.split returns, so numbers are compared with numbers
+        return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"([0-9]+)", path.name))]
+
+    return sorted(found, key=order)
+
+
+# ---------------------------------------------------------------- pictures that move
+
+
+def _moving(head: bytes) -> Callable[[Any], ImageFile] | None:
+    """The decoder of a picture that may have several frames."""
+    decoder = next((decoder for magic, decoder in _MOVING if head.startswith(magic)), None)
+    # of a WebP the fifth byte of its first chunk tells whether it moves; others are left to those who read pictures
+    still = decoder is WebPImageFile and not (head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & 2)
+    return None if still else decoder
+
+
+def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str, background: str) -> Clip:
+    try:
+        colour = ImageColor.getrgb(background)[:3]
+    except ValueError:
+        raise UsageError(f"unknown background colour: {background}", "a name such as white, or #rrggbb") from None
+    durations_ms: list[float] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        for index in range(getattr(file, "n_frames", 1)):
+            with _decoding(name, f"frame {index + 1}"):
+                file.seek(index)
+                file.load()
+                # browsers show a frame without a duration for a tenth of a second
+                durations_ms.append(float(file.info.get("duration") or 100))
+                pixels = np.asarray(_flat(file, colour))
+            yield pixels
+        clip.rate_mhz = clips.bounded(1e6 * len(durations_ms) / sum(durations_ms), name)
+        if max(durations_ms) - min(durations_ms) > 10:  # some writers alternate to meet a rate
+            clip.notes.append(clips.uneven(clip.rate_mhz))
+
+    with _decoding(name, "the header"):
+        file = decoder(stream)
+        clips.check_pixels(file.width, file.height, name)
+        count = getattr(file, "n_frames", 1)
+        cut = decoder is GifImageFile and not _has_trailer(stream)
+    notes = ["a GIF without an end: perhaps cut short"] if cut else []
+    clip = clips.clip_of(
+        frames(), name, round(1000 * FRAMES_PER_S), count, notes
+    )  # frames() tells the rate when it ends
+    return clip
+
+
+def _has_trailer(stream: BinaryIO) -> bool:
+    """Whether a GIF ends as one does; frames that are missing altogether pillow does not miss."""
+    stream.seek(max(0, stream.seek(0, 2) - HEAD))
+    return stream.read().rstrip(b"\0\r\n ").endswith(b";")
+
+
+def _flat(file: ImageFile, colour: tuple[int, ...]) -> Image.Image:
+    if not file.has_transparency_data:
+        return file.convert("RGB")
+    below = Image.new("RGBA", file.size, (*colour, 255))
+    return Image.alpha_composite(below, file.convert("RGBA")).convert("RGB")
+
+
+@contextlib.contextmanager
+def _decoding(name: str, what: str) -> Iterator[None]:
+    try:
+        with _quiet():
+            yield
+    except BadFile:
+        raise
+    except Exception as error:  # fed with hostile bytes, the decoders raise just anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadFile(f"{name}: {what} is damaged or incomplete: {reason}") from error
+
+
+def _quiet() -> warnings.catch_warnings[None]:
+    """Without pillow's warnings about damage that it survives."""
+    return warnings.catch_warnings(action="ignore")

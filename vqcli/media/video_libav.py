@@ -1,0 +1,132 @@
+"""Videos by libav: upright frames, what was left out, and whether any are missing. video.py calls this."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from vqcli.errors import BadFile
+from vqcli.media import clips
+from vqcli.media.clips import Clip
+
+FRAMES_PER_S = 25.0  # of a file that does not tell
+
+
+@contextlib.contextmanager
+def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[Clip]:
+    """The first video of a file, to be read within the block; `kind` is what libav calls such files.
+
+    Raises BadFile, here or from `frames`.
+    """
+    import av
+    from av.stream import Disposition
+
+    av.logging.set_level(None)  # what goes wrong is told by exceptions
+    with contextlib.ExitStack() as stack:
+        try:
+            container = stack.enter_context(av.open(stream, format=kind, metadata_errors="replace"))
+            shown = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
+            if not shown:
+                raise BadFile(f"{name} holds no pictures", "take its sound out with: ffmpeg -i IN out.wav")
+            track = shown[0]
+            if track.codec_context is None:
+                raise BadFile(f"{name} is coded in a way that libav does not know")
+            clips.check_pixels(track.width, track.height, name)
+            track.codec_context.options = {"max_pixels": str(clips.MAX_PIXELS)}
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise BadFile(f"{name} is damaged or incomplete: {_reason(error)}") from error
+        notes = ["sound left out"] if container.streams.audio else []
+        if track.sample_aspect_ratio not in (None, 0, 1):
+            notes.append(f"pixels {float(track.sample_aspect_ratio):.3g} times as wide as high, taken for square")
+        if track.codec_context.color_trc in (16, 18):  # PQ and HLG (ITU-T H.273, table 3)
+            notes.append("high dynamic range taken for sRGB")
+        rates = (rate for rate in (track.average_rate, track.guessed_rate) if rate and clips.is_rate(1000 * rate))
+        rate = next(rates, Fraction(FRAMES_PER_S))  # containers tell all sorts
+        times = _Times()
+
+        def frames() -> Iterator[np.ndarray]:
+            yield from _decoded(container, track, name, float(rate), times)
+            if times.damaged:
+                clip.notes.append(f"{times.damaged} damaged frames, patched by the decoder")
+            if times.uneven:
+                clip.rate_mhz = clips.bounded(1000 * times.frames_per_s, name)
+                clip.notes.append(clips.uneven(clip.rate_mhz))
+
+        clip = clips.clip_of(frames(), name, round(1000 * rate), track.frames or None, notes)
+        yield clip
+
+
+@dataclass
+class _Times:
+    """When frames are shown, in seconds, as far as it tells whether they come evenly; and how many are damaged."""
+
+    first: float | None = None
+    last: float = 0.0
+    end: float = 0.0
+    gaps: tuple[float, float] = (1e9, 0.0)  # the shortest, the longest
+    count: int = 0
+    damaged: int = 0
+
+    def add(self, time: float | None, length: float) -> None:
+        self.count += 1
+        if time is None:
+            return
+        if self.first is None:
+            self.first = time
+        elif time > self.last:
+            self.gaps = min(self.gaps[0], time - self.last), max(self.gaps[1], time - self.last)
+        self.last, self.end = time, max(self.end, time + length)
+
+    @property
+    def frames_per_s(self) -> float:
+        return (self.count - 1) / (self.last - (self.first or 0))
+
+    @property
+    def uneven(self) -> bool:
+        """By more than what times in whole milliseconds make of even ones."""
+        shortest, longest = self.gaps
+        return 0 < shortest <= longest and longest - shortest > max(0.0025, 0.1 / self.frames_per_s)
+
+
+def _decoded(container: Any, track: Any, name: str, rate: float, times: _Times) -> Iterator[np.ndarray]:
+    """Upright frames [H, W, 3]; BadFile if there are fewer than the file promises."""
+    import av
+
+    promised_s = _promised_s(container, track)
+    promised = track.frames or round((promised_s or 0) * rate)
+    packets = 0
+    try:
+        for packet in container.demux(track):
+            packets += packet.size > 0
+            for frame in packet.decode():
+                clips.check_pixels(frame.width, frame.height, name)
+                times.damaged += frame.is_corrupt
+                times.add(frame.time, float((frame.duration or 0) * (frame.time_base or 0)) or 1 / rate)
+                yield np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        after = f"ends after {times.count} of {promised} frames" if promised > times.count else "is damaged"
+        raise BadFile(f"{name} {after}: {_reason(error)}") from error
+    # editors cut by telling players to skip what the file still has, so both frames and time must be short
+    if packets < (track.frames or packets + 1) and promised_s is not None and times.end < promised_s - 3 / rate:
+        raise BadFile(f"{name} ends after {times.count} of {promised} frames", "it is truncated: copy it again")
+
+
+def _promised_s(container: Any, track: Any) -> float | None:
+    """When the last frame ends, as the file has it."""
+    if track.duration is not None and track.time_base is not None:
+        return float(track.duration * track.time_base)
+    told = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", track.metadata.get("DURATION", ""), re.ASCII)
+    if told:
+        return 3600 * int(told[1]) + 60 * int(told[2]) + float(told[3])
+    return container.duration / 1e6 if container.duration and len(container.streams) == 1 else None
+
+
+def _reason(error: Exception) -> str:
+    """What libav says, without its number and the name of a function."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

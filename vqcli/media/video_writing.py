@@ -1,0 +1,220 @@
+"""Clips: frames uint8 [H, W, 3] to a video file, a moving picture, or a folder of pictures.
+
+Frames are taken one by one, and as they come they go to a temporary file or folder, which takes its name at the end.
+H.264 and VP9 are set so fine that what is seen to be lost was lost by the codes.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from vqcli.errors import BadFile, OutputError, UsageError
+from vqcli.files import refuse_existing, replacing
+from vqcli.media import image
+from vqcli.media.video import EXTRA, available
+
+FRAMES = "frames"  # the name of the format that is a folder of them
+IN_MEMORY = 2**25  # bytes of a file for a stream; beyond, it lies in a temporary file
+
+
+class _Codec(NamedTuple):
+    format: str
+    name: str
+    options: dict[str, str]
+
+
+_H264 = ("libx264", {"crf": "12", "preset": "medium"})
+_CODECS = {
+    ".mp4": _Codec("mp4", *_H264),
+    ".m4v": _Codec("mp4", *_H264),
+    ".mov": _Codec("mov", *_H264),
+    ".mkv": _Codec("matroska", *_H264),
+    ".webm": _Codec("webm", "libvpx-vp9", {"crf": "12", "b": "0", "deadline": "good", "cpu-used": "4"}),
+}
+KNOWN = (*_CODECS, ".gif", ".webp")
+_BT709 = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}  # as players take what tells nothing
+
+
+def write(
+    target: Path | BinaryIO,
+    frames: Iterable[np.ndarray],
+    rate_mhz: int,
+    *,
+    format: str | None = None,
+    force: bool = False,
+) -> tuple[str, ...]:
+    """Write frames uint8 [H, W, 3], all of one size, at `rate_mhz` per 1000 s, to a new file, a folder or a stream.
+
+    `format` is a suffix such as "mp4", or "frames", by default that of `target`: a path without one becomes a folder of
+    000001.png and so on. With `force` an old file is replaced, and in an old folder its frames are. Returns what the
+    user should know. Of frames in a row that are equal WebP makes one that is shown for longer.
+    Raises UsageError for an unknown format or what exists, OutputError if the format cannot hold the clip or it cannot
+    be written; the errors of a stream are its own.
+    """
+    suffix = format_of(target, format)
+    if isinstance(target, Path) and suffix == FRAMES:
+        return _write_folder(target, frames, force)
+    if isinstance(target, Path):
+        refuse_existing(target, force)  # before the work, not after it
+        with replacing(target, force=force) as stream:
+            return _write(stream, frames, rate_mhz, suffix)
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as copy:  # headers are filled in at the end
+        notes = _write(copy, frames, rate_mhz, suffix)
+        copy.seek(0)
+        shutil.copyfileobj(copy, target)
+    return notes
+
+
+def format_of(target: Path | BinaryIO, format: str | None = None) -> str:
+    """How a clip of that name is written: a suffix, or FRAMES. Raises UsageError for an unknown one."""
+    given = (format or "").lower().lstrip(".")
+    if given == FRAMES or (not given and isinstance(target, Path) and not target.suffix):
+        if not isinstance(target, Path):
+            raise UsageError("a stream cannot be a folder of frames", "name a folder")
+        return FRAMES
+    suffix = f".{given}" if given else target.suffix.lower() if isinstance(target, Path) else ""
+    if suffix not in KNOWN:
+        known = f"known: {', '.join(KNOWN)}, or a folder without a suffix"
+        raise UsageError(f"unknown kind of clip to write: {suffix or 'no suffix'}", known)
+    if suffix in _CODECS and not available():
+        raise OutputError(f"writing {suffix} needs an extra", f"{EXTRA}, or write a .gif or a folder of frames")
+    return suffix
+
+
+def _write(stream: Any, frames: Iterable[np.ndarray], rate_mhz: int, suffix: str) -> tuple[str, ...]:
+    """To a file that can be sought in."""
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise BadFile("a clip needs a frame at least")
+    frames = chain([first], frames)
+    if suffix in _CODECS:
+        return _write_video(stream, frames, first.shape[:2], rate_mhz, _CODECS[suffix])
+    if suffix == ".gif":
+        return _write_gif(stream, frames, first.shape[:2], rate_mhz)
+    return _write_webp(stream, frames, rate_mhz)
+
+
+# ---------------------------------------------------------------- videos
+
+
+def _write_video(
+    stream: Any, frames: Iterable[np.ndarray], size: tuple[int, ...], rate_mhz: int, codec: _Codec
+) -> tuple[str, ...]:
+    import av
+
+    height, width = size
+    rate = Fraction(rate_mhz, 1000)
+    try:
+        if codec.name not in av.codecs_available:
+            raise OutputError(f"libav lacks {codec.name} here", "write a .gif, or a folder of frames")
+        with av.open(stream, "w", format=codec.format) as container:
+            track: Any = container.add_stream(codec.name, rate=rate, options=codec.options)
+            track.width, track.height = width, height
+            track.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"  # the latter halves both sides
+            for name, value in _BT709.items():
+                setattr(track.codec_context, name, value)
+            for number, pixels in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                frame = frame.reformat(format=track.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG")
+                frame.pts, frame.time_base = number, 1 / rate
+                container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+    except av.error.FFmpegError as error:
+        reason = " ".join(str(error.strerror or error).split())
+        raise OutputError(
+            f"{codec.format} cannot hold frames of {width} x {height} at {rate_mhz / 1000:g} a second: {reason}",
+            "a folder of frames holds any",
+        ) from error
+    return ()
+
+
+# ---------------------------------------------------------------- pictures that move
+
+
+def _write_gif(stream: BinaryIO, frames: Iterable[np.ndarray], size: tuple[int, ...], rate_mhz: int) -> tuple[str, ...]:
+    """Each frame with a palette of its own. Pillow holds all frames of a GIF and joins equal ones: so it makes GIFs of
+    one frame here, whose parts (GIF89a, sections 20 to 22) are put together."""
+    height, width = size
+    if max(size) > 65535:
+        raise OutputError(f"GIF cannot hold {width} x {height} pixels", "write a .mp4")
+    stream.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0))
+    stream.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")  # for ever
+    shown = 0  # in hundredths of a second
+    for number, pixels in enumerate(frames, 1):
+        until = max(round(1e5 * number / rate_mhz), shown + 1)  # so that rounding does not add up
+        delay, shown = min(until - shown, 65535), until
+        stream.write(b"\x21\xf9\x04" + struct.pack("<BHBB", 4, delay, 0, 0) + _gif_image(pixels))
+    stream.write(b"\x3b")
+    if 1e5 % rate_mhz:
+        return (f"GIF counts in hundredths of a second: {1e5 * number / shown / 1000:.4g} frames a second",)
+    return ()
+
+
+def _gif_image(pixels: np.ndarray) -> bytes:
+    """The image of a frame in a GIF: its descriptor, its palette, its pixels."""
+    alone = BytesIO()
+    Image.fromarray(pixels).quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(alone, "GIF")
+    data = alone.getvalue()
+    bits = data[10] & 7  # the global palette has 2^(bits + 1) colours
+    palette = data[13 : 13 + 3 * 2 ** (bits + 1)]
+    at = 13 + len(palette)
+    while data[at] == 0x21:  # extensions: blocks of at most 255 bytes, the last one empty
+        at += 2
+        while data[at]:
+            at += data[at] + 1
+        at += 1
+    # the descriptor: a comma, the place, the size, and now a palette of its own
+    return data[at : at + 9] + bytes([data[at + 9] | 0x80 | bits]) + palette + data[at + 10 : -1]
+
+
+def _write_webp(stream: BinaryIO, frames: Iterator[np.ndarray], rate_mhz: int) -> tuple[str, ...]:
+    pictures = (Image.fromarray(pixels) for pixels in frames)
+    length_ms = max(round(1e6 / rate_mhz), 1)
+    try:
+        next(pictures).save(
+            stream, "WEBP", save_all=True, append_images=pictures, duration=length_ms, loop=0, quality=90
+        )
+    except (OSError, ValueError) as error:
+        raise OutputError(f"WebP cannot hold this clip: {error}", "try .mp4") from error
+    if 1e6 % rate_mhz:
+        return (f"WebP counts in thousandths of a second: {1000 / length_ms:.4g} frames a second",)
+    return ()
+
+
+# ---------------------------------------------------------------- folders
+
+
+def _write_folder(folder: Path, frames: Iterable[np.ndarray], force: bool) -> tuple[str, ...]:
+    """Into a folder beside, which takes the name at the end; nothing but frames is ever replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} exists and is no folder", "name a new folder")
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise UsageError(f"{folder} exists and is not empty", "--force replaces the frames in it")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name[:80]}.", suffix=".tmp", dir=folder.parent) as made:
+            for number, pixels in enumerate(frames, 1):
+                (Path(made) / f"{number:06d}.png").write_bytes(image.encode_bytes(pixels, "PNG", compress_level=6))
+            folder.mkdir(exist_ok=True)
+            for old in folder.iterdir():
+                if re.fullmatch(r"\d{6,8}\.png", old.name, re.ASCII):
+                    old.unlink()
+            for path in sorted(Path(made).iterdir()):
+                path.replace(folder / path.name)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {folder}: {error.strerror or error}", "check the folder and the free space"
+        ) from error
+    return ()

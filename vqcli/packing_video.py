@@ -1,0 +1,186 @@
+"""Codes of a clip <-> a .vqz file: what its header says, and whether that can be.
+
+A model of pictures codes a clip frame by frame, into a grid [frames, rows, columns] (the paper, 4.4), so the file says
+video and its model says image. A chunk is a run of whole frames, which decodes alone: a file is written and read chunk
+by chunk, and a part of a clip costs no more than its own chunks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vqcli import chunks, coders, packing, tiles
+from vqcli.errors import BadFile, UsageError
+from vqcli.media.clips import MAX_FRAMES
+from vqcli.media.image import MAX_PIXELS
+from vqcli.packing import ImageCodes
+from vqcli.vqz import Header, Vqz
+from vqcli.zoo import LoadedModel
+
+CHUNK_FRAMES = 64  # of a chunk at most: some seconds, so that damage stays local
+CHUNK_CODES = 2**20  # positions of a chunk of several frames at most
+
+
+@dataclass(frozen=True)
+class VideoCodes:
+    """A clip as integers.
+
+    codes     uint16 [groups, T, rows, columns]
+    size      width, height of a frame in pixels
+    rate_mhz  frames per 1000 s, 1 .. 2^20
+    quality   in tenths of a step, 0 for models without one
+    """
+
+    codes: np.ndarray
+    size: tuple[int, int]
+    rate_mhz: int
+    quality: int = 0
+
+    def __len__(self) -> int:
+        return self.codes.shape[1]
+
+    @property
+    def length_s(self) -> float:
+        return 1000 * len(self) / self.rate_mhz
+
+    def frame(self, index: int) -> ImageCodes:
+        return ImageCodes(self.codes[:, index], self.size, 3, self.quality)
+
+    def frames(self) -> Iterator[ImageCodes]:
+        return map(self.frame, range(len(self)))
+
+
+def chunk_frames(model: LoadedModel, rows: int, columns: int) -> int:
+    """How many frames a chunk takes: about as many positions as one of a picture, 1 to 64 frames."""
+    return min(max(1, (packing.CHUNK // model.net.stride) ** 2 // (rows * columns)), CHUNK_FRAMES)
+
+
+def pack_video(
+    model: LoadedModel, video: VideoCodes, *, coder: str = "auto", metadata: dict[str, str] | None = None
+) -> tuple[Header, tuple[bytes, ...]]:
+    """Header and payloads of codes, by the coder of that name; see `chunks.pack`."""
+    return pack_frames(model, video.frames(), video.rate_mhz, coder=coder, metadata=metadata)
+
+
+def pack_frames(
+    model: LoadedModel,
+    frames: Iterable[ImageCodes],
+    rate_mhz: int,
+    *,
+    coder: str = "auto",
+    metadata: dict[str, str] | None = None,
+) -> tuple[Header, tuple[bytes, ...]]:
+    """`pack_video` for codes that come frame by frame, all of one size; no more than a chunk of them is held.
+
+    Raises BadFile if there are none, or more than a file can hold.
+    """
+    packing.check_name(model)
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise BadFile("a clip needs a frame at least")
+    sizes, levels = packing.books(model)
+    groups, rows, columns = first.codes.shape
+    levels = levels * groups // len(sizes)
+    header = Header(
+        modality="video",
+        size=(*first.size, 1, rate_mhz),
+        grid=(1, rows, columns),
+        codebook_sizes=sizes[:groups],
+        levels=levels,
+        model=model.info.name,
+        digest=model.info.digest,
+        coder=coders.IDS["packed"],
+        quality=first.quality,
+        codes_crcs=(0,) * levels,
+        metadata=metadata or {},
+    )
+    n = chunk_frames(model, rows, columns)
+    parts = _parts((frame.codes for frame in itertools.chain([first], frames)), n, 2**20 // levels)
+    header, payloads = chunks.pack_stream(model, header, parts, coder=coder)
+    return replace(header, size=(*first.size, header.grid[0], rate_mhz)), payloads
+
+
+def unpack_video(
+    model: LoadedModel, file: Vqz, *, levels: int | None = None, wanted: slice | None = None
+) -> tuple[VideoCodes, np.ndarray]:
+    """Codes of a parsed file, or of the `wanted` frames alone, and which of these frames are lost: bool [T].
+
+    `levels`, lost frames and errors as `unpack_image` has them. Raises UsageError for more than memory should hold.
+    """
+    check_video(model, file.header)
+    width, height, count, rate_mhz = file.header.size
+    wanted = wanted or slice(0, count)
+    T, groups = wanted.stop - wanted.start, (levels or file.header.levels) * file.header.groups_per_level
+    if T * groups * math.prod(file.header.grid[1:]) > packing.MAX_CODES:
+        raise UsageError(f"the codes of {T} frames are too many at once", "take a part of the clip")
+    codes = np.empty((groups, T, *file.header.grid[1:]), np.uint16)
+    lost = np.zeros(T, bool)
+    for index, (frame, gone) in enumerate(unpack_frames(model, file, levels=levels, wanted=wanted)):
+        codes[:, index], lost[index] = frame.codes, gone
+    return VideoCodes(codes, (width, height), rate_mhz, file.header.quality), lost
+
+
+def unpack_frames(
+    model: LoadedModel, file: Vqz, *, levels: int | None = None, wanted: slice | None = None
+) -> Iterator[tuple[ImageCodes, bool]]:
+    """`unpack_video` frame by frame, each with whether it is lost; no more than a chunk of them is held."""
+    check_video(model, file.header)  # before anything is allocated
+    packing.check_levels(file.header, levels)
+    width, height, count, _ = file.header.size
+    wanted = wanted or slice(0, count)
+    for start, codes, lost in chunks.unpack_stream(model, file, levels=levels, wanted=wanted):
+        for index in range(max(wanted.start - start, 0), min(wanted.stop - start, codes.shape[1])):
+            yield ImageCodes(codes[:, index], (width, height), 3, file.header.quality), lost
+
+
+def with_rate(header: Header, rate_mhz: int) -> Header:
+    """The header of a clip at another rate."""
+    return replace(header, size=(*header.size[:3], rate_mhz))
+
+
+def lost_frames(file: Vqz, levels: int | None = None) -> np.ndarray:
+    """Which frames of a parsed file are lost, as far as its first levels go: bool [T], true only in salvaged files."""
+    count = file.header.chunk_count
+    kept = np.array([payload is None for payload in file.payloads[: (levels or file.header.levels) * count]])
+    n = (file.header.chunk or file.header.grid)[0]
+    return kept.reshape(-1, count).any(0).repeat(n)[: file.header.grid[0]]
+
+
+def check_video(model: LoadedModel, header: Header) -> None:
+    """Raise BadFile for a header that is sound in itself but cannot be that of a clip by this model."""
+    if header.modality != "video" or model.info.modality != "image":
+        raise BadFile(f"the file holds {header.modality}, and model {model.info.name} is of {model.info.modality}")
+    width, height, count, _ = header.size
+    if width * height > MAX_PIXELS:
+        raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")
+    if tuple(tiles.frame_size(model) or (height, width)) != (height, width):
+        raise BadFile(f"model {model.info.name} has no frames of {width} x {height} pixels")
+    if header.grid != (count, *model.net.grid(height, width)):
+        raise BadFile(
+            f"a grid of {' x '.join(map(str, header.grid))} codes does not belong to {count} frames of "
+            f"{width} x {height} pixels"
+        )
+    n, *sides = header.chunk or header.grid
+    if tuple(sides) != header.grid[1:] or (n > 1 and (n > CHUNK_FRAMES or n * math.prod(sides) > CHUNK_CODES)):
+        raise BadFile(f"chunks of {n} x {sides[0]} x {sides[1]} codes are not those of video")
+    qualities = tiles.qualities(model)
+    if not bool(qualities) <= header.quality <= 10 * qualities:
+        raise BadFile(f"quality {header.quality / 10:g} is not one of model {model.info.name}")
+    packing.check_books(model, header, channels=1)
+
+
+def _parts(frames: Iterable[np.ndarray], n: int, most: int) -> Iterator[np.ndarray]:
+    """Codes [groups, n, rows, columns] of frames [groups, rows, columns]; BadFile for more than `most` parts."""
+    frames = iter(frames)
+    done = 0
+    while some := list(itertools.islice(frames, n)):
+        done += len(some)
+        if done > min(MAX_FRAMES, n * most):
+            raise BadFile(f"a clip of more than {done - len(some):,} frames is too much for one file", "cut it")
+        yield np.stack(some, axis=1)
