@@ -1,6 +1,7 @@
 """Priors: distributions over the codes of one model, each in a file beside it that names the model's digest.
 
     pixelcnn.safetensors   a Gated PixelCNN over pictures, for sampling
+    frames.safetensors     a PixelCNN over the next frame of a video, given those before and actions, for sampling
     wavenet.safetensors    a WaveNet over codes in time, for sampling
     exact.safetensors      a light net in integers, for entropy coding; of pictures (exact) or of time (exact1d)
 
@@ -11,7 +12,6 @@ speech are its speakers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,15 +24,17 @@ from vqcli.files import replacing
 from vqcli.zoo import ModelInfo
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from vqcli.coders.prior_net import Net
     from vqcli.coders.sequence_net import SequenceNet
+    from vqcli.nets.frames import FramePrior
     from vqcli.nets.pixelcnn import PixelCNN
     from vqcli.nets.wavenet_prior import WaveNetPrior
 
 FORMAT = 1
-FAMILIES = ("pixelcnn", "wavenet", "exact")  # as their files are called
+FAMILIES = ("pixelcnn", "frames", "wavenet", "exact")  # as their files are called
 
 
 @dataclass(frozen=True)
@@ -126,21 +128,26 @@ def describe(path: Path) -> PriorInfo:
     return PriorInfo(path, description)
 
 
-def save(folder: Path, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> PriorInfo:
+def save(folder: Path, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> PriorInfo:
     """Write a prior beside its model. `description` holds at least family, arguments and codec (the hex digest)."""
-    from safetensors.torch import save as to_bytes
+    from vqcli import weights
 
     path = path_of(folder, description["family"])
-    metadata = {"vq": json.dumps({"format": FORMAT, **description}, sort_keys=True)}
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(path, force=True) as stream:
-        stream.write(to_bytes(dict(tensors), metadata))
+        stream.write(weights.to_bytes(arrays, {"format": FORMAT, **description}))
     return describe(path)
 
 
 def load_pixelcnn(info: PriorInfo, device: torch.device) -> PixelCNN:
     """The net of a prior over pictures, float32 and ready to run. Raises ModelError if the file does not hold it."""
     net: PixelCNN = _load(info, device)
+    return net
+
+
+def load_frames(info: PriorInfo, device: torch.device) -> FramePrior:
+    """The net of a prior over video, as `load_pixelcnn` does."""
+    net: FramePrior = _load(info, device)
     return net
 
 
@@ -151,29 +158,23 @@ def load_wavenet(info: PriorInfo, device: torch.device) -> WaveNetPrior:
 
 
 def _load(info: PriorInfo, device: torch.device) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from vqcli import weights
 
     net = zoo.build(info.family, info.description["arguments"])
     try:
-        net.load_state_dict(weights.unpacked(load_file(info.path)))
-    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        net.load_state_dict(weights.unpacked(weights.read(info.path)))
+    except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
     return net.eval().requires_grad_(False).to(device)
 
 
 def load_exact(info: PriorInfo, codebook_sizes: Sequence[int]) -> Net | SequenceNet:
     """The integer net of a prior for entropy coding. Raises ModelError if the file does not hold one of this model."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     from vqcli import weights
     from vqcli.coders import prior_net, sequence_net
 
     kind = sequence_net if info.family == "exact1d" else prior_net
     try:
-        return kind.from_arrays(weights.inflated(load_file(info.path)), codebook_sizes)
-    except (SafetensorError, ValueError, OSError) as error:
+        return kind.from_arrays(weights.read(info.path), codebook_sizes)
+    except (ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold a sound exact prior: {error}") from None

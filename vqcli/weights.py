@@ -1,16 +1,19 @@
 """Weights as files hold them, smaller than nets do.
 
-Floats take 16 bits, or where a recipe says so 8 bits a weight with a scale for each row. Large tables of integers are
-deflated (RFC 1950) where that saves something. Such a table is two tensors of the file: `name`, empty, tells the type
-and, after a first size of 0, the shape; `name.deflated`, uint8, is the stream of its bytes, all lowest ones first.
+Floats take 16 bits, or where a recipe says so 8 bits a weight with a scale for each row. Then whatever the file holds,
+weights and tables of integers, is deflated (RFC 1950) where that saves something. A deflated table is two tensors of
+the file: `name`, empty, tells the type and, after a first size of 0, the shape; `name.deflated`, uint8, is the stream
+of its bytes, all lowest ones first.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,14 +23,33 @@ if TYPE_CHECKING:
 SCALE = ".scale"  # suffix of the tensor [rows] that belongs to one of 8 bits
 LARGEST = 127
 DEFLATED = ".deflated"  # suffix of the stream that belongs to an empty table
-WORTH = 0.9  # of its bytes; a table whose stream is longer stays as it is
-SMALLEST_BYTES = 1024  # of a table to be deflated: two entries in the header eat what less would save
+ENTRY_BYTES = 128  # of the stream in the header; a table that saves no more than that stays as it is
 LARGEST_BYTES = 2**28  # of all deflated tables of a file together
+KINDS = "iuf"  # of numpy's types, that can be deflated: integers and floats
 
 
-def packed(tensors: Mapping[str, Tensor], eight_bits: Collection[str] = ()) -> dict[str, Tensor]:
+def to_bytes(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> bytes:
+    """A file of deflated arrays with a description in its header (zoo.py); `read` gives the arrays back."""
+    from safetensors.numpy import save
+
+    return save(deflated(arrays), {"vq": json.dumps(description, sort_keys=True)})
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, inflated. Raises ValueError if it is none or one of its tables is not sound, or OSError."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, TypeError, AttributeError) as error:  # the latter two for types that numpy lacks
+        raise ValueError(str(error)) from None
+    return inflated(arrays)
+
+
+def packed(tensors: Mapping[str, Tensor], eight_bits: Collection[str] = ()) -> dict[str, np.ndarray]:
     """What is written; matrices whose names begin with one of `eight_bits` become integers, each row with its scale."""
-    found: dict[str, Tensor] = {}
+    found: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         weights = tensor.detach().cpu()
         if weights.dim() > 1 and weights.is_floating_point() and name.startswith(tuple(eight_bits)):
@@ -35,49 +57,51 @@ def packed(tensors: Mapping[str, Tensor], eight_bits: Collection[str] = ()) -> d
             # the scale as it is written, so that rounding goes by what reading multiplies with
             scale = (rows.abs().amax(1) / LARGEST).clamp(min=1e-6).half()
             whole = (rows / scale.float()[:, None]).round().clamp(-LARGEST, LARGEST)
-            found[name] = whole.char().reshape(weights.shape).contiguous()
-            found[name + SCALE] = scale
+            found[name] = whole.char().reshape(weights.shape).contiguous().numpy()
+            found[name + SCALE] = scale.numpy()
         else:
-            found[name] = weights.half().contiguous()
+            found[name] = (weights.half() if weights.is_floating_point() else weights).contiguous().numpy()
     return found
 
 
-def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights as float32. Raises ValueError if a tensor and its scale do not fit together."""
+def unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The weights as float32. Raises ValueError if an array and its scale do not fit together."""
+    import torch
+
     found: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if name.endswith(SCALE) and name.removesuffix(SCALE) in tensors:
+    for name, array in arrays.items():
+        if name.endswith(SCALE) and name.removesuffix(SCALE) in arrays:
             continue
-        scale = tensors.get(name + SCALE)
+        weights, scale = torch.from_numpy(array.astype(np.float32)), arrays.get(name + SCALE)
         if scale is None:
-            found[name] = tensor.float()
-        elif tensor.dim() > 1 and scale.shape == tensor.shape[:1]:
-            found[name] = tensor.float() * scale.float().reshape(-1, *(1,) * (tensor.dim() - 1))
+            found[name] = weights
+        elif array.ndim > 1 and scale.shape == array.shape[:1]:
+            found[name] = weights * torch.from_numpy(scale.astype(np.float32)).reshape(-1, *(1,) * (array.ndim - 1))
         else:
             raise ValueError(f"the scale of {name} does not fit it")
     return found
 
 
 def deflated(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Tables of integers as they are written; `inflated` is the mirror."""
+    """Arrays of numbers as they are written; `inflated` is the mirror."""
     found: dict[str, np.ndarray] = {}
     room = LARGEST_BYTES
-    for name, array in arrays.items():
-        found[name] = array
-        if array.dtype.kind not in "iu" or not SMALLEST_BYTES <= array.nbytes <= room:
+    for name, given in arrays.items():
+        found[name] = array = np.asarray(given, order="C")
+        if name.endswith(DEFLATED) or array.dtype.kind not in KINDS or not ENTRY_BYTES < array.nbytes <= room:
             continue
         # high bytes are much alike, low ones are not: apart from each other they take less
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        stream = zlib.compress(little.reshape(-1, 1).view(np.uint8).T.tobytes(), 9)
-        if len(stream) < WORTH * array.nbytes:
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        stream = _deflate(little.reshape(-1, 1).view(np.uint8).T.tobytes())
+        if len(stream) + ENTRY_BYTES < array.nbytes:
             room -= array.nbytes
             found[name] = np.empty((0, *array.shape), array.dtype)
-            found[name + DEFLATED] = np.frombuffer(stream, np.uint8).copy()
+            found[name + DEFLATED] = np.frombuffer(stream, np.uint8)
     return found
 
 
 def inflated(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tables of a file. Raises ValueError for a stream that is not that of its table, or for too large tables."""
+    """The arrays of a file. Raises ValueError for a stream that is not that of its table, or for too large tables."""
     found: dict[str, np.ndarray] = {}
     room = LARGEST_BYTES
     for name, array in arrays.items():
@@ -87,7 +111,7 @@ def inflated(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if stream is None:
             found[name] = array
             continue
-        if array.shape[:1] != (0,) or array.dtype.kind not in "iu" or stream.dtype != np.uint8:
+        if array.shape[:1] != (0,) or array.dtype.kind not in KINDS or stream.dtype != np.uint8:
             raise ValueError(f"{name} is no deflated table")
         size_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
         room -= size_bytes
@@ -97,6 +121,15 @@ def inflated(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         little = planes.reshape(array.dtype.itemsize, -1).T.tobytes()
         found[name] = np.frombuffer(little, array.dtype.newbyteorder("<")).astype(array.dtype).reshape(array.shape[1:])
     return found
+
+
+def _deflate(data: bytes) -> bytes:
+    """The shorter of two streams: weights seldom repeat, and looking for what does only costs them bits."""
+    streams = []
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY):
+        encoder = zlib.compressobj(9, strategy=strategy)
+        streams.append(encoder.compress(data) + encoder.flush())
+    return min(streams, key=len)
 
 
 def _inflate(name: str, stream: bytes, size_bytes: int) -> bytes:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 FILE = "model.safetensors"
 EXACT = "exact.safetensors"  # the prior that entropy coding uses (priors.py)
-DEFAULTS = {"image": "photo", "audio": "speech"}  # the model of `vq encode` for each modality
+DEFAULTS = {"image": "photo", "audio": "speech", "video": "photo"}  # the model of `vq encode` for each modality
 LARGEST_HEADER = 2**24
 STATISTICS = "statistics."  # prefix of the tensors that belong to the coders, not to the net
 
@@ -92,7 +92,9 @@ def families() -> dict[str, Any]:
     """Architectures by name. A function, since naming the classes imports torch."""
     from vqcli.nets.exact import ExactPrior
     from vqcli.nets.exact1d import SequencePrior
+    from vqcli.nets.frames import FramePrior
     from vqcli.nets.pixelcnn import PixelCNN
+    from vqcli.nets.twostage import TwoStage
     from vqcli.nets.vae2d import CategoricalVAE, ContinuousVAE
     from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
     from vqcli.nets.vqvae2d import ImageVQVAE
@@ -100,11 +102,13 @@ def families() -> dict[str, Any]:
 
     return {
         "vqvae2d": ImageVQVAE,
+        "twostage2d": TwoStage,
         "vae2d": ContinuousVAE,
         "vimco2d": CategoricalVAE,
         "vqvae1d": WaveVQVAE,
         "speech": SpeechVQVAE,
         "pixelcnn": PixelCNN,
+        "frames": FramePrior,
         "wavenet": WaveNetPrior,
         "exact": ExactPrior,
         "exact1d": SequencePrior,
@@ -232,9 +236,6 @@ def read_description(path: Path) -> dict[str, Any]:
 
 def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
     """Load a model by name, folder or description, as float32 and ready to run."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from vqcli import weights
     from vqcli.coders.statistics import Statistics
 
@@ -242,14 +243,15 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
     place = pick_device(device)
     net = build(info.description["family"], info.description["arguments"])
     try:
-        tensors = load_file(info.path)
-        tables = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(STATISTICS)}
-        net.load_state_dict(weights.unpacked(tensors))
-        tables = {name.removeprefix(STATISTICS): table for name, table in weights.inflated(tables).items()}
+        arrays = weights.read(info.path)
+        tables = {
+            name.removeprefix(STATISTICS): arrays.pop(name) for name in list(arrays) if name.startswith(STATISTICS)
+        }
+        net.load_state_dict(weights.unpacked(arrays))
         statistics = Statistics(**tables) if tables else None
         if statistics is not None:
             statistics.check(net.codebook_sizes)
-    except (SafetensorError, RuntimeError, TypeError, ValueError, OSError) as error:
+    except (RuntimeError, TypeError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
     return LoadedModel(info, net.eval().requires_grad_(False).to(place), statistics, place)
 
@@ -261,19 +263,15 @@ def save(
 
     `description` holds at least family, arguments and modality; its recipe tells which weights take 8 bits.
     """
-    import torch
-    from safetensors.torch import save as to_bytes
-
     from vqcli import weights
 
     eight_bits = description.get("recipe", {}).get("model", {}).get("eight_bits", ())
-    tensors = weights.packed(net.state_dict(), eight_bits)
-    for name, table in weights.deflated(statistics.arrays() if statistics else {}).items():
-        tensors[STATISTICS + name] = torch.tensor(table)
-    metadata = {"vq": json.dumps({"format": FORMAT, **description}, sort_keys=True)}
+    arrays = weights.packed(net.state_dict(), eight_bits)
+    for name, table in (statistics.arrays() if statistics else {}).items():
+        arrays[STATISTICS + name] = table
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / FILE, force=True) as stream:
-        stream.write(to_bytes(tensors, metadata))
+        stream.write(weights.to_bytes(arrays, {"format": FORMAT, **description}))
     return describe(folder)
 
 

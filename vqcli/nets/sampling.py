@@ -89,7 +89,7 @@ def check_request(
             raise ValueError("this net needs a label")
     elif label.shape != (B,) or not np.all((label >= 0) & (label < net.labels)):
         raise ValueError(f"label is not [{B}] of 0 .. {net.labels - 1}")
-    channels = getattr(net, "condition", 0)
+    channels = net.condition if isinstance(net, PixelCNN) else 0
     if (condition is not None) != (channels > 0):
         raise ValueError(f"this net takes {f'a map of {channels} channels' if channels else 'no map'}")
     if condition is not None and condition.shape != ((1 + (guidance != 1)) * B, channels, *codes.shape[2:]):

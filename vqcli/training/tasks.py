@@ -114,8 +114,9 @@ class PriorTask(Task):
         """
         if not pixels.is_floating_point():
             return pixels, None  # codes already
-        quantizer = self.codec.net.quantizer
-        z_e, quality = self.codec.net.encoder(in_channels(pixels, self.codec.net.channels)), None
+        quantizer, quality = self.codec.net.quantizer, None
+        with torch.autocast(pixels.device.type, enabled=False):  # in 16 bits, flat areas get other codes
+            z_e = self.codec.net.encoder(in_channels(pixels, self.codec.net.channels))
         if quantizer.qualities:
             steps = 10 * (quantizer.qualities - 1) + 1  # in tenths, as files have it
             quality = 1 + torch.randint(steps, (2 * len(pixels),), device=pixels.device) / 10
