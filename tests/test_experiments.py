@@ -14,6 +14,12 @@ from vqcli.experiments import DATA, EXPERIMENTS
 from vqcli.vqz_header import MODEL_NAME
 
 ROOT = Path(__file__).parent.parent
+AFTER_THE_CODEC = {  # what a judge needs to be trained after the codec
+    "samples": {"pixelcnn"},
+    "frames": {"pixelcnn", "frames"},
+    "latents": {"twostage2d"},
+    "actions": {"frames"},
+}
 COMMANDS = typer.main.get_command(app)
 MARKERS = "<!-- experiments -->", "<!-- /experiments -->"
 CARD = """# a model
@@ -60,9 +66,12 @@ def test_what_a_row_names_is_there(experiment):
         assert chosen.modality == "image" and chosen.codec is None
         assert chosen.data.size or chosen.data.crop == DATA[experiment.data].side
         zoo.build(chosen.model.family, chosen.model.arguments)
-        assert (variant.prior is not None) == ("samples" in experiment.judges)
+        wanted = [AFTER_THE_CODEC[judge] for judge in experiment.judges if judge in AFTER_THE_CODEC]
+        assert (variant.prior is not None) == bool(wanted)
         if variant.prior is not None:
-            assert recipe.load(variant.prior).model.family == "pixelcnn"
+            after = recipe.load(variant.prior)
+            assert all(after.model.family in families for families in wanted)
+            assert after.data.crop == chosen.data.crop
 
 
 def test_find():
@@ -82,7 +91,7 @@ def test_figures_come_from_cards(tmp_path):
     assert [one.model for one in table["phonemes"].figures] == ["mine", "other"]
     assert table["video"].command == "vq eval video doom" and table["boxing"].figures
     assert table["cifar10"].figures == () and table["cifar10"].command == "vq reproduce cifar10 --data cifar10/"
-    assert table["lab-frames"].command == ""
+    assert table["lab-frames"].command == "vq reproduce lab-frames --data doom/"
     assert table["lab-frames"].to_dict()["open"] and not table["video"].to_dict()["open"]
 
 
@@ -114,6 +123,10 @@ def test_what_stands_around_the_section(tmp_path):
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(BadFile, match="cannot read"):
         figures.read(path)
+
+
+def test_nothing_lacks_its_command():
+    assert all(row.command for row in figures.rows(ROOT / "models"))
 
 
 @pytest.mark.parametrize("row", figures.rows(ROOT / "models"), ids=lambda row: row.experiment.name)

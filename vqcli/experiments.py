@@ -37,7 +37,8 @@ class Data:
 class Variant:
     """One net of an experiment: a recipe, changed by settings as `vq train --set` takes them.
 
-    `prior` is the recipe of a prior over its codes, which is trained after it.
+    `prior` is the recipe of what is trained after it, over its codes: a prior, or a second stage, which is a model of
+    its own and the one that is measured.
     """
 
     label: str
@@ -94,6 +95,8 @@ DATA = {
     "photographs": Data("photographs", "kodak/", "any folder; the 24 of Kodak are at r0k.us/graphics/kodak"),
     "animals": Data("photographs by class", "animals/", "a folder of photographs for each class"),
     "clips": Data("clips of speech", "clips/", "a folder for each speaker, from VCTK and LibriSpeech (openslr.org)"),
+    "boxing": Data("a recording of Atari Boxing", "boxing/", "made by vq record boxing --frames 60000 -o boxing/", 84),
+    "doom": Data("a recording of a maze", "doom/", "made by vq record doom --frames 60000 -o doom/", 84),
     "phonemes": Data("clips with phonemes", "timit/", "a folder for each speaker, .phn or .lab files beside the clips"),
 }
 
@@ -146,13 +149,16 @@ EXPERIMENTS = (
         ),
     ),
     Experiment(
-        "lab-frames", "paper 4.2, figure 4", "84 x 84 frames of DeepMind Lab to 21 x 21 codes; drawn from a prior",
+        "lab-frames", "paper 4.2, figure 4",
+        "84 x 84 frames of a maze of vizdoom, in place of DeepMind Lab, to 21 x 21 codes; drawn from a prior",
         "PSNR; bits a code under the prior", paper="pictures, nearly identical", report="see boxing",
+        data="doom", judges=("frames",), variants=(Variant("doom", "doom", prior="doom-video"),),
     ),
     Experiment(
         "lab-27bit", "paper 4.2, figure 5", "a second VQ-VAE over those codes, PixelCNN decoder: 27 bits",
         "bits a code of the first stage, with right and with shuffled latents",
         paper="pictures: layout kept, textures made up; no posterior collapse", report="see boxing-27bit",
+        data="doom", judges=("latents",), variants=(Variant("doom", "doom", prior="doom-27bit"),),
     ),
     Experiment(
         "speech-reconstruction", "paper 4.3", "waveforms to 64 times fewer codes (VCTK), and back by a WaveNet",
@@ -183,8 +189,9 @@ EXPERIMENTS = (
     ),
     Experiment(
         "video", "paper 4.4, figure 7", "video predicted in the latent space: 10 frames after 6, by actions",
-        "drawn clips whose action a classifier names right", paper="pictures, no degradation",
+        "drawn transitions whose action a classifier names right", paper="pictures, no degradation",
         report="not tried: details lacking",
+        data="doom", judges=("actions",), variants=(Variant("doom", "doom", prior="doom-video"),),
     ),
     # ------------------------------------------------------------ the report
     Experiment(
@@ -275,10 +282,12 @@ EXPERIMENTS = (
     Experiment(
         "boxing", "report 2.3, figures 7 and 8", "84 x 84 frames of Atari Boxing to 21 x 21 codes; drawn from a prior",
         "PSNR; bits a code under the prior", report="pictures, very similar; good when drawn without a condition",
+        data="boxing", judges=("frames",), variants=(Variant("boxing", "boxing", prior="boxing-prior"),),
     ),
     Experiment(
         "boxing-27bit", "report 2.4, figure 9", "a second VQ-VAE over those codes, PixelCNN decoder: 27 bits",
         "bits a code of the first stage, with right and with shuffled latents", report="pictures: the boxers are lost",
+        data="boxing", judges=("latents",), variants=(Variant("boxing", "boxing", prior="boxing-27bit"),),
     ),
 )  # fmt: skip
 

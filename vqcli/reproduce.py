@@ -14,13 +14,13 @@ from typing import Any
 
 from vqcli import priors, recipe, zoo
 from vqcli.data.dataset import Dataset
-from vqcli.data.sources import Source
 from vqcli.errors import UsageError
 from vqcli.evaluation.measures import CLASSIFIER_MINUTES, JUDGES, Material, Measured
 from vqcli.experiments import DATA, Experiment, Variant
 from vqcli.training import run
 from vqcli.zoo import LoadedModel
 
+OF_EPISODES = "frames"  # the family that learns from whole episodes, not from single pictures
 QUICK = "optimization.learning_rate=1e-3"  # where time is short: what the documents say is for days
 CODEC_SHARE, PRIOR_SHARE = 0.5, 0.4  # of the time, where a prior is trained too; the rest is the classifier's
 
@@ -89,7 +89,7 @@ def train(
     share_s = budget_s / len(experiment.variants) if budget_s else None
     results = []
     for variant in experiment.variants:
-        model, facts = _trained(variant, material.source, output, share_s, device, progress, say)
+        model, facts = _trained(variant, material, output, share_s, device, progress, say)
         figures = _measured(experiment, zoo.load(model, device), material, progress)
         steps, items, machine = (facts[0][name] for name in ("steps", "pictures", "machine"))
         minutes = sum(fact["trained_seconds"] for fact in facts) / 60
@@ -133,14 +133,14 @@ def check(experiment: Experiment, material: Material) -> None:
 
 def _trained(
     variant: Variant,
-    source: Source,
+    material: Material,
     output: Path,
     budget_s: float | None,
     device: str,
     progress: Progress,
     say: Say,
 ) -> tuple[zoo.ModelInfo, list[dict[str, Any]]]:
-    """The model of a variant, with its prior if it has one, and what its runs say about themselves."""
+    """The model of a variant, which is what is trained last, and what its runs say about themselves."""
     settings = (*variant.settings, QUICK) if budget_s else variant.settings
     plans = [(variant.label, recipe.override(recipe.load(variant.recipe), settings), 1.0)]
     if variant.prior is not None:
@@ -156,10 +156,11 @@ def _trained(
                 shown(told.share, f"step {told.step}  {terms}  {told.items_per_second:.0f} items/s")
 
             limit_s = share * budget_s if budget_s else None
-            made = run.run(chosen, source, output / label, device=device, budget_s=limit_s, report=report, say=say)
+            data = [material.path] if chosen.model.family == OF_EPISODES else material.source
+            made = run.run(chosen, data, output / label, device=device, budget_s=limit_s, report=report, say=say)
         if made is None:
             raise UsageError("an experiment runs in one process", "start it without torchrun")
-        prior = priors.find(made, "pixelcnn")
+        prior = priors.find(made, chosen.model.family) if chosen.model.family in priors.FAMILIES else None
         facts.append(prior.description if prior else made.description)
     assert made is not None
     return made, facts

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqcli import experiments, figures
-from vqcli.experiments import EXPERIMENTS, Experiment, Variant
+from tests.evaluation.conftest import SIDE, record
+from vqcli import experiments, figures, zoo
+from vqcli.evaluation import frames, video
+from vqcli.experiments import EXPERIMENTS, Data, Experiment, Variant
 
 CODEC = """
 description = "tiny"
@@ -41,6 +43,15 @@ batch = 8
 steps = 4
 validate_every = 4
 """
+FRAMES = PRIOR.replace("crop = 28", "crop = 24")
+STAGES = FRAMES.replace("pixelcnn", "twostage2d").replace(
+    "width = 8, layers = 2, hidden = 8",
+    "side = 24, latents = 2, K = 4, dim = 4, widths = [8, 8, 8], condition = 8, decoder = { width = 8, layers = 2 }",
+)
+VIDEO = FRAMES.replace("pixelcnn", "frames").replace(
+    "width = 8, layers = 2, hidden = 8",
+    "context = 2, embedded = 4, width = 8, blocks = 1, condition = 8, decoder = { width = 8, layers = 2 }",
+)
 TINY = (
     Experiment(
         "nets", "here", "two tiny nets", "bits/dim", paper="4.67", data="mnist",
@@ -53,6 +64,18 @@ TINY = (
     Experiment(
         "drawn", "here", "tiny pictures", "named right", report="pictures", data="mnist", judges=("samples",),
         variants=(Variant("codec", "codec.toml", prior="prior.toml"),),
+    ),
+    Experiment(
+        "walked", "here", "tiny frames", "PSNR", paper="pictures", data="walk", judges=("frames",),
+        variants=(Variant("codec", "small.toml", prior="frames.toml"),),
+    ),
+    Experiment(
+        "stages", "here", "tiny frames in few bits", "bits a code", paper="pictures", data="walk", judges=("latents",),
+        variants=(Variant("codec", "small.toml", prior="stages.toml"),),
+    ),
+    Experiment(
+        "moved", "here", "tiny video", "named right", paper="pictures", data="walk", judges=("frames", "actions"),
+        variants=(Variant("codec", "small.toml", prior="video.toml"),),
     ),
     Experiment(
         "shipped", "here", "a model that ships", "PSNR", paper="good", data="photographs",
@@ -82,7 +105,14 @@ def tiny(home, monkeypatch):
     monkeypatch.setattr(figures, "EXPERIMENTS", TINY)
     Path("codec.toml").write_text(CODEC)
     Path("prior.toml").write_text(PRIOR)
+    Path("small.toml").write_text(CODEC.replace("crop = 28", "crop = 24"))
+    Path("frames.toml").write_text(FRAMES)
+    Path("stages.toml").write_text(STAGES)
+    Path("video.toml").write_text(VIDEO)
     write_idx("digits")
+    monkeypatch.setitem(experiments.DATA, "walk", Data("a walk", "walk/", "made here", SIDE))
+    monkeypatch.setattr(video, "RUN", 9)
+    record(Path("walk"), 200)
 
 
 def test_the_table(vq):
@@ -141,6 +171,42 @@ def test_pictures_by_class_from_data_to_the_row(vq, tiny):
     assert {path.name for path in Path("reproduced-drawn").iterdir()} == {"codec", "codec-prior"}
 
 
+@pytest.mark.parametrize(
+    ("name", "family", "told"),
+    [
+        ("walked", "vqvae2d", ["PSNR, dB", "bits a code, pixelcnn prior"]),
+        ("stages", "twostage2d", ["bits a code, right latents", "bits a code, shuffled latents"]),
+        (
+            "moved",
+            "vqvae2d",
+            [
+                "PSNR, dB",
+                f"bits a code, {frames.BEFORE}",
+                f"bits a code, {frames.NOTHING}",
+                "named right, drawn",
+                "named right, real, held out",
+            ],
+        ),
+    ],
+)
+def test_recordings_from_data_to_the_row(vq, tiny, name, family, told):
+    options = ("--data", "walk", "--budget", "2s", "-n", "12", "--device", "cpu")
+    result = vq("reproduce", name, *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    (net,) = json.loads(result.stdout)["results"]
+    assert [figure["what"] for figure in net["figures"]] == told
+    assert net["model"].endswith("codec-prior") and zoo.find(net["model"]).description["family"] == family
+    assert 1 <= net["steps"] <= 4 and net["items"] == 175
+
+
+def test_an_experiment_that_nothing_runs(vq, monkeypatch):
+    table = (*EXPERIMENTS, Experiment("open", "here", "what nothing runs yet", "nothing", paper="pictures"))
+    monkeypatch.setattr(experiments, "EXPERIMENTS", table)
+    monkeypatch.setattr(figures, "EXPERIMENTS", table)
+    result = vq("reproduce", "open")
+    assert result.exit_code == 2 and "open is open" in result.stderr
+
+
 def test_what_ships_is_measured(vq, tiny, photo):
     result = vq("reproduce", "shipped", "--data", "photo.png", "--json")
     assert result.exit_code == 2  # a single file is no data set
@@ -159,8 +225,9 @@ def test_what_ships_is_measured(vq, tiny, photo):
     ("arguments", "says", "hint"),
     [
         (["cifr10"], "no experiment cifr10", "did you mean cifar10"),
-        (["video"], "video is open", ""),
-        (["boxing", "--data", "nowhere"], "boxing is open", ""),
+        (["video"], "video needs a recording of a maze: --data names it", "vq record doom"),
+        (["boxing", "--data", "nowhere"], "no file or folder nowhere", "vq record boxing"),
+        (["boxing-27bit", "--data", "walk"], "pictures of 24 x 24 pixels, a recording of Atari Boxing has 84 x 84", ""),
         (["cifar10"], "cifar10 needs CIFAR-10: --data names it", "cifar.html"),
         (["mnist", "--data", "nowhere"], "no file or folder nowhere", "idx files"),
         (["cifar10", "--data", "digits"], "pictures of 28 x 28 pixels, CIFAR-10 has 32 x 32", "binary version"),
@@ -175,6 +242,7 @@ def test_what_ships_is_measured(vq, tiny, photo):
 def test_what_cannot_be(vq, arguments, says, hint):
     write_idx("digits")
     write_idx("unnamed", labels=False)
+    record(Path("walk"))
     Path("empty").mkdir()
     result = vq("reproduce", *arguments)
     assert result.exit_code in (1, 2) and says in result.stderr and hint in result.stderr

@@ -19,7 +19,8 @@ def demo(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Encode a photograph and a spoken sentence that ship with vq, and show what they cost: the first thing to try.
+    """Encode a photograph and a spoken sentence that ship with vq, show what they cost, and go on from a clip of a maze:
+    the first thing to try.
 
     \b
     vq demo
@@ -29,6 +30,7 @@ def demo(
 
     from vqcli import codec_image, vqz, zoo
     from vqcli.cli.demo_speech import speak
+    from vqcli.cli.demo_video import walk
     from vqcli.errors import UsageError
     from vqcli.evaluation.rate_distortion import Point, measure, picture_codecs
     from vqcli.media import drawing, image
@@ -66,6 +68,7 @@ def demo(
     row = drawing.side_by_side([picture[crop] for picture in pictures], labels)
     image.write(output / "side-by-side.png", row, force=True)
     spoken = speak(output, device)
+    walk(output, device)
     if as_json:
         ui.emit_json([*map(asdict, points), *map(asdict, spoken)])
         return
@@ -98,6 +101,5 @@ def demo(
         ],
         title="a spoken sentence, one level of codes, all of them, and another voice",
     )
-    ui.say(
-        f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them."
-    )
+    ui.say(f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them.")
+    ui.say(f"{output / 'maze.png'} and its GIFs: six frames of a maze, then ten that a model drew of what happens next.")

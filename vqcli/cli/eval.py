@@ -12,11 +12,13 @@ from typer.core import TyperGroup
 from vqcli.cli import ui
 from vqcli.cli.eval_codes import codes
 from vqcli.cli.eval_conversion import conversion
+from vqcli.cli.eval_frames import frames
 from vqcli.cli.eval_likelihood import likelihood
 from vqcli.cli.eval_lossless import lossless
 from vqcli.cli.eval_phonemes import phonemes
 from vqcli.cli.eval_samples import samples
 from vqcli.cli.eval_speech import BESIDE_SPEECH, HeldOut, Judges, speech
+from vqcli.cli.eval_video import video
 from vqcli.cli.options import AsJson, Coder, Device, Force
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def evaluate(
     vq eval likelihood cifar10 cifar10.npz     bits/dim, a bound
     vq eval conversion clips/ --to p225        words, likeness and quality in another voice
     vq eval phonemes speech timit/             what codes of speech tell of phonemes
+    vq eval frames boxing/ --model boxing      frames of a recording: PSNR, bits a code, two stages
+    vq eval video doom/ --model doom           drawn video: whether it shows the action it was told
     """
     from vqcli import batch, codec, zoo
     from vqcli.data import split
@@ -216,6 +220,8 @@ evaluations.callback()(evaluate)
 evaluations.command()(samples)
 evaluations.command()(codes)
 evaluations.command()(conversion)
+evaluations.command()(frames)
 evaluations.command()(likelihood)
 evaluations.command()(lossless)
 evaluations.command()(phonemes)
+evaluations.command()(video)

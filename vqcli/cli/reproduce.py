@@ -37,7 +37,9 @@ def reproduce(
         Path | None,
         typer.Option("--output", "-o", help="Folder for the models.", show_default="reproduced-NAME"),
     ] = None,
-    count: Annotated[int, typer.Option("-n", help="Held-out pictures, or clips, to measure, at most.", min=1)] = 1000,
+    count: Annotated[
+        int, typer.Option("-n", help="Held-out pictures, frames or clips to measure, at most.", min=1)
+    ] = 1000,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the list as the README has it.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -53,6 +55,7 @@ def reproduce(
     vq reproduce --json
     vq reproduce fashion-mnist --budget 10m
     vq reproduce cifar10 --data cifar10/ --budget 2h -o my-cifar10
+    vq reproduce boxing-27bit --data boxing/ --budget 3h
     vq reproduce phonemes --data timit/
     """
     from vqcli import experiments, figures

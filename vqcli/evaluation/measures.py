@@ -18,6 +18,7 @@ from vqcli.data.sources import Source
 from vqcli.errors import UsageError
 from vqcli.evaluation import (
     evaluators,
+    frames,
     judge,
     likelihood,
     metrics,
@@ -25,6 +26,7 @@ from vqcli.evaluation import (
     rate_distortion,
     speech_coding,
     speech_conversion,
+    video,
 )
 from vqcli.media import audio
 from vqcli.tiles import Report
@@ -33,6 +35,8 @@ from vqcli.zoo import LoadedModel
 CLASSIFIER_MINUTES = 3.0  # at most
 MOST_SEEN = 10_000  # real pictures that it learns from
 EACH = 50  # drawn pictures of a class, at most
+FRAMES = 500  # of a recording, at most
+STARTS = 20  # of drawn video, each with every action in turn, at most
 VOICE = "p225"  # that clips are converted to
 
 
@@ -172,6 +176,47 @@ def by_conversion(model: LoadedModel, material: Material, report: Report) -> lis
     return _of_speech(mean) + ([] if like is None else [Measured("likeness", like, f"likeness to {VOICE} {like:.2f}")])
 
 
+def by_frames(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
+    """PSNR of held-out frames, and bits for a code of theirs under the priors that lie beside the model."""
+    seen = frames.windows(material.path, min(material.count, FRAMES), frames.length_of(model))
+    mean = frames.points(model, seen, beside=(), report=_within(report, 0, 0.5))[0]
+    costs = {cost.under: cost.bits_per_code for cost in frames.costs(model, seen, _within(report, 0.5, 0.5))}
+    shown = {name: costs[name] for name in (frames.PIXELCNN, frames.BEFORE, frames.NOTHING) if name in costs}
+    return [
+        Measured("PSNR, dB", mean.psnr_db, f"PSNR {mean.psnr_db:.2f} dB ({_many(len(seen), 'frame')})"),
+        *(Measured(f"bits a code, {name}", bits, f"{bits:.3f} bits a code, {name}") for name, bits in shown.items()),
+    ]
+
+
+def by_latents(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
+    """Whether the latents of two stages are used, and in Boxing how often the boxers stay where they were."""
+    found = frames.latents(model, frames.windows(material.path, min(material.count, FRAMES), 1), report)
+    told = [
+        Measured("bits a code, right latents", found.right, f"bits a code {found.right:.3f}"),
+        Measured("bits a code, shuffled latents", found.shuffled, f"shuffled latents {found.shuffled:.3f}"),
+    ]
+    if found.places is None:
+        return told
+    kept, other = found.places.kept, found.places.kept_other
+    return [*told, Measured("both boxers kept", kept, f"both boxers kept {kept:.0%} (by chance {other:.0%})")]
+
+
+def by_actions(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
+    """How often a classifier names the action that a drawn transition was told, and that of a real one."""
+    starts = max(1, min(STARTS, material.count // 30))
+    drawn = video.draw(model, material.path, starts, report=_within(report, 0, 0.4))
+    judged = video.learn(model, material.path, minutes=material.minutes, report=_within(report, 0.4, 0.5))
+    rates = video.rates(judged, model, material.path, drawn, _within(report, 0.9, 0.1))
+    chance = f"(chance {1 / len(judged.actions):.0%})"
+    named = {"drawn": rates[video.ASKED], "real, held out": rates[video.REAL]}
+    return [
+        Measured(
+            f"named right, {name}", one.share, f"named right, {name}: {one.share:.1%} of {one.transitions:,} {chance}"
+        )
+        for name, one in named.items()
+    ]
+
+
 def _within(report: Report, start: float, width: float) -> Report:
     """Tells the progress of a part of the work as that of the whole."""
     return lambda share: report(start + width * share)
@@ -194,4 +239,7 @@ JUDGES: dict[str, Callable[[LoadedModel, Material, Report], list[Measured]]] = {
     "phonemes": by_phonemes,
     "speech": by_speech,
     "conversion": by_conversion,
+    "frames": by_frames,
+    "latents": by_latents,
+    "actions": by_actions,
 }

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from vqcli.errors import UsageError
+from vqcli.evaluation import metrics, video_codecs
+from vqcli.media import video
+
+
+@pytest.fixture
+def clip(picture):
+    """Eight frames of a smooth picture that moves."""
+    whole = picture(32, 48)
+    smooth = np.mean([np.roll(whole, (dy, dx), (0, 1)) for dy in range(4) for dx in range(4)], axis=0).astype(np.uint8)
+    return np.stack([smooth[:, at : at + 32] for at in range(8)])
+
+
+def test_the_best_stream_that_fits(clip):
+    pytest.importorskip("av")
+    small, large = video_codecs.at_bytes(clip, 400), video_codecs.at_bytes(clip, 2000)
+    assert small.fits and large.fits and small.size_bytes <= 400 and 1000 < large.size_bytes <= 2000
+    assert small.crf > large.crf
+    assert small.frames.shape == clip.shape and small.frames.dtype == np.uint8
+    assert metrics.psnr(clip, large.frames) > metrics.psnr(clip, small.frames) > 15
+    # frames come back in their order
+    errors = [[metrics.mse(one, other) for other in clip] for one in large.frames]
+    assert np.argmin(errors, 1).tolist() == list(range(8))
+
+
+def test_what_does_not_fit(clip):
+    pytest.importorskip("av")
+    least = video_codecs.at_bytes(clip, 10)
+    assert not least.fits and least.crf == 51 and least.size_bytes > 10
+
+
+def test_odd_sides(clip):
+    pytest.importorskip("av")
+    odd = clip[:4, :31, :29]
+    assert video_codecs.at_bytes(odd, 1500).frames.shape == odd.shape
+
+
+def test_streams_hold_no_notes(clip):
+    pytest.importorskip("av")
+    assert b"x264" not in video_codecs._encode(clip, 30.0, 10)
+
+
+def test_without_the_extra(clip, monkeypatch):
+    monkeypatch.setattr(video, "available", lambda: False)
+    with pytest.raises(UsageError, match=r"H\.264 is made by PyAV") as raised:
+        video_codecs.at_bytes(clip, 400)
+    assert "vqcli[video]" in raised.value.hint

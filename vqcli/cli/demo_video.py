@@ -1,0 +1,39 @@
+"""The part of vq demo that moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vqcli.cli import ui
+
+MODEL, FRAMES, SCALE = "doom", 10, 3
+SEED, TEMPERATURE = 1, 0.8
+
+
+def walk(output: Path, device: str) -> list[str]:
+    """Go on from a clip of a maze by each of the actions that the model knows; results go into a folder. Returns their
+    names: a GIF for each action, and a picture of all frames."""
+    import numpy as np
+
+    from vqcli import codec_video, generate_video, priors, zoo
+    from vqcli.media import drawing, image, video_writing
+    from vqcli.nets.sampling import Sampling
+
+    model = zoo.load(MODEL, device)
+    prior = priors.find(model.info, generate_video.FAMILY)
+    assert prior is not None
+    start = codec_video.codes_of(Path(__file__).parent.parent / "demo" / "maze.webp", model)
+    rows, written = [], []
+    with ui.progress("walking") as report:
+        for done, action in enumerate(prior.classes):
+            drawn = generate_video.sample_video(
+                model, start=start.codes, frames=FRAMES, actions=[action], seed=SEED, sampling=Sampling(TEMPERATURE)
+            )
+            frames = drawn.pixels(0)
+            rows.append(list(frames))
+            written.append(f"maze-{action}.gif")
+            large = (np.kron(frame, np.ones((SCALE, SCALE, 1), np.uint8)) for frame in frames)
+            video_writing.write(output / written[-1], large, start.rate_mhz, force=True)
+            report((done + 1) / len(prior.classes))
+    image.write(output / "maze.png", drawing.grid(rows, list(prior.classes)), force=True)
+    return [*written, "maze.png"]

@@ -1,0 +1,113 @@
+"""vq eval video"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcli.cli import ui
+from vqcli.cli.options import AsJson, Device, Force
+
+
+def video(
+    recording: Annotated[Path, typer.Argument(help="A folder that vq record made.", show_default=False)],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name or folder of a model with a prior over video.", show_default="the one that has one"),
+    ] = None,
+    count: Annotated[int, typer.Option("-n", help="Clips to draw for each action.", min=1, max=500)] = 20,
+    length: Annotated[int, typer.Option("--frames", help="Frames to draw after those given.", min=1, max=100)] = 10,
+    temperature: Annotated[float, typer.Option(help="Below 1: safer and duller.")] = 1.0,
+    guidance: Annotated[float, typer.Option(help="Above 1: more of what sets the action apart.")] = 1.0,
+    minutes: Annotated[float, typer.Option(help="How long the classifier may learn, at most.", min=0.01)] = 3.0,
+    seed: Annotated[int, typer.Option(help="Of the clips drawn, and of the classifier.", min=0)] = 0,
+    clips: Annotated[int, typer.Option(help="Clips of 64 frames to store beside H.264; 0 for none.", min=0)] = 4,
+    beside: Annotated[str, typer.Option(help="Codecs for these clips, with commas; empty for none.")] = "H.264,WebP",
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw what follows three starts, by action, to this picture.", show_default=False),
+    ] = None,
+    force: Force = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """How often a small net names the action of a drawn transition, how far actions part the futures, bytes of clips.
+
+    The net learns from the training episodes of the recording, after they went through the model. After 6 frames
+    of held-out clips 10 more are drawn: told one action throughout, each in turn; told what was really done; told
+    nothing.
+
+    Then held-out clips are stored as codes, and at no more bytes by H.264 (libx264, preset slower, without container)
+    and as single pictures. H.264 needs an extra: pip install 'vqcli[video]'.
+
+    \b
+    vq eval video doom/ --model doom
+    vq eval video doom/ --model doom -n 5 --clips 0 --plot futures.webp
+    """
+    from dataclasses import asdict
+
+    from vqcli import generate_video, zoo
+    from vqcli.evaluation import frames
+    from vqcli.evaluation import video as measures
+    from vqcli.files import refuse_existing
+    from vqcli.media import image
+    from vqcli.nets.sampling import Sampling
+
+    sampling = Sampling(temperature, guidance=guidance)
+    codecs = [name for name in beside.split(",") if name]
+    if clips:
+        measures.check_codecs(codecs)
+    if plot:
+        refuse_existing(plot, force)
+    loaded = zoo.load(model if model is not None else generate_video.find_model(), device)
+    info = measures.prior_of(loaded)
+
+    # what does not fit together shows before the classifier learns
+    stored = frames.windows(recording, clips, measures.STORED) if clips else None
+    with ui.progress(f"drawing {count} clips, each in {2 * len(info.classes) + 2} ways") as report:
+        drawn = measures.draw(loaded, recording, count, length=length, sampling=sampling, seed=seed, report=report)
+    if plot:
+        shown = [name for name in ("forward", "left", "right") if name in drawn.actions] or drawn.actions[:3]
+        image.write(plot, measures.picture(drawn, measures.STARTS, shown), force=force)
+        ui.say(f"what was given, a gap, what was drawn: {', '.join(shown)} from each start -> {plot}")
+    with ui.progress(f"learning {len(info.classes)} actions") as report:
+        judge = measures.learn(loaded, recording, minutes=minutes, seed=seed, report=report)
+    with ui.progress("naming actions") as report:
+        rates = measures.rates(judge, loaded, recording, drawn, report)
+    parted = measures.futures(drawn)
+    points = []
+    if stored is not None:
+        with ui.progress(f"storing {ui.plural(len(stored), 'clip')}") as report:
+            points = measures.clip_points(loaded, stored, codecs, report)
+
+    chance = 1 / len(judge.actions)
+    if as_json:
+        told = {"transitions": judge.transitions, "passes": round(judge.passes, 1), "weights": judge.weights}
+        ui.emit_json(
+            {"model": loaded.info.name, "sampling": asdict(sampling), "seed": seed, "classifier": told}
+            | {"chance": chance, "rates": {name: asdict(rate) for name, rate in rates.items()}}
+            | {"futures": asdict(parted), "clips": [asdict(point) for point in points]}
+        )
+        return
+    rows = [(name, f"{rate.transitions:,}", f"{rate.share:.1%}") for name, rate in rates.items()]
+    asked = rates[measures.ASKED].by_action
+    rows += [(f"    {name}", f"{number:,}", f"{share:.1%}") for name, (share, number) in asked.items()]
+    ui.emit_table(("transitions", "number", "named right"), [*rows, ("chance", "–", f"{chance:.1%}")])
+    ui.say(
+        f"classifier: {judge.weights / 1e6:.2f} M weights, {judge.passes:.1f} passes over {judge.transitions:,} "
+        f"transitions as {loaded.info.name} gives them back"
+    )
+    ui.say(
+        f"mean squared difference of futures from one start: {parted.by_actions:.0f} by other actions, "
+        f"{parted.by_seeds:.0f} by other random numbers alone"
+    )
+    if points:
+        ui.emit_table(
+            ("codec", "frames", "bytes a frame", "PSNR dB"),
+            [
+                (point.codec, f"{point.frames:,}", f"{point.bytes_per_frame:.1f}", f"{point.psnr_db:.2f}")
+                for point in points
+            ],
+        )

@@ -1,0 +1,82 @@
+"""H.264, to compare with at equal bytes. Needs the extra `video` (PyAV)."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from vqcli.errors import UsageError
+from vqcli.media import video
+
+NAME = "H.264"
+CRFS = [step / 4 for step in range(4 * 51, -1, -1)]  # from the smallest streams to the largest
+PRESET = "slower"
+START = re.compile(rb"\x00*\x00\x00\x01")  # of a unit in a stream (H.264, annex B)
+NOTES = 6  # type of the units in which x264 tells its version and settings: some 700 bytes, which show nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    crf: float
+    size_bytes: int
+    frames: np.ndarray  # decoded, uint8, of the shape that went in
+    fits: bool = True  # false if the smallest stream that the codec makes is above the wanted size
+
+
+def require() -> None:
+    """Raise UsageError if the extra is not installed: better before the work than after it."""
+    if not video.available():
+        raise UsageError(f"{NAME} is made by PyAV, which is not installed", video.EXTRA)
+
+
+def at_bytes(frames: np.ndarray, size_bytes: int, frames_per_s: int = 10) -> Result:
+    """The best stream of frames uint8 [T, H, W, 3] that is not above `size_bytes`, found by bisection over crf.
+
+    Without a container, and without the notes of the encoder. Colour at half the resolution, as usual, unless a side is
+    odd. Raises UsageError without the extra.
+    """
+    require()
+    streams: dict[float, bytes] = {}
+
+    def size_at(crf: float) -> int:
+        streams[crf] = _encode(frames, crf, frames_per_s)
+        return len(streams[crf])
+
+    fitting = bisect_right(CRFS, size_bytes, key=size_at)
+    crf = CRFS[max(fitting - 1, 0)]
+    return Result(crf, len(streams[crf]), _decode(streams[crf]), fits=fitting > 0)
+
+
+def _encode(frames: np.ndarray, crf: float, frames_per_s: int) -> bytes:
+    import av
+
+    codec = av.CodecContext.create("libx264", "w")
+    codec.height, codec.width = frames.shape[1:3]
+    layout = "yuv444p" if codec.height % 2 or codec.width % 2 else "yuv420p"
+    codec.pix_fmt, codec.framerate, codec.thread_count = layout, Fraction(frames_per_s), 1
+    codec.options = {"crf": str(crf), "preset": PRESET}
+    packets = []
+    for number, pixels in enumerate(frames):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        frame = frame.reformat(format=layout, dst_colorspace="ITU709", dst_color_range="MPEG")
+        frame.pts = number
+        packets += codec.encode(frame)
+    stream = b"".join(bytes(packet) for packet in [*packets, *codec.encode(None)])
+    units = [unit for unit in START.split(stream) if unit and unit[0] & 31 != NOTES]
+    return b"".join(b"\0\0\1" + unit for unit in units)
+
+
+def _decode(stream: bytes) -> np.ndarray:
+    import av
+
+    codec = av.CodecContext.create("h264", "r")
+    codec.thread_count = 1
+    frames = []
+    for packet in [*codec.parse(stream), *codec.parse(b""), None]:
+        frames += codec.decode(packet)
+    pictures = (frame.reformat(format="rgb24", src_colorspace="ITU709", src_color_range="MPEG") for frame in frames)
+    return np.stack([picture.to_ndarray() for picture in pictures])
