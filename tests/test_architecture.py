@@ -46,7 +46,8 @@ LAYERS = (
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 WITHOUT_TORCH = ("crc", "errors", "files", "recipe", "vqz", "vqz_header", "media", "coders", "batch")
-NUMBERS_ONLY = ("metrics", "picture_codecs", "hearing", "speech_codecs", "spectrograms", "evaluators", "video_codecs")  # of evaluation
+# of evaluation
+NUMBERS_ONLY = ("metrics", "picture_codecs", "video_codecs", "hearing", "speech_codecs", "spectrograms", "evaluators")
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -102,9 +102,7 @@ def draws(model: LoadedModel) -> bool:
 
 
 @torch.inference_mode()
-def decode_image(
-    model: LoadedModel, image: ImageCodes, report: Report = silent, seed: int | None = None
-) -> np.ndarray:
+def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent, seed: int | None = None) -> np.ndarray:
     """Pixels uint8 [H, W, channels] of codes; fewer groups than the model has stand for its first levels.
 
     `seed` is for models whose decoding draws (nets/twostage.py); UsageError for others.

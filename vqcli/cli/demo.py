@@ -19,8 +19,8 @@ def demo(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Encode a photograph and a spoken sentence that ship with vq, show what they cost, and go on from a clip of a maze:
-    the first thing to try.
+    """Encode a photograph and a spoken sentence that ship with vq, show what they cost, and go on from a clip: the first
+    thing to try.
 
     \b
     vq demo
@@ -101,5 +101,7 @@ def demo(
         ],
         title="a spoken sentence, one level of codes, all of them, and another voice",
     )
-    ui.say(f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them.")
-    ui.say(f"{output / 'maze.png'} and its GIFs: six frames of a maze, then ten that a model drew of what happens next.")
+    ui.say(
+        f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them."
+    )
+    ui.say(f"In {output / 'maze.png'} and its GIFs six frames of a maze are given, and ten drawn of what happens next.")
