@@ -19,8 +19,8 @@ def demo(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Encode a photograph and a spoken sentence that ship with vq, show what they cost, and go on from a clip: the first
-    thing to try.
+    """Encode a photograph and a spoken sentence that ship with vq, show what they cost, and go on from a clip: the
+    first thing to try.
 
     \b
     vq demo

@@ -12,7 +12,6 @@ the codec's texture. Its rate on held-out real pictures says how much it knows; 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from vqcli import generate, priors
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
+from vqcli.evaluation.fitting import BATCH, fit
 from vqcli.evaluation.rate_distortion import codes_of
 from vqcli.generate import Samples
 from vqcli.nets.convnet2d import in_channels, to_pixels
@@ -34,10 +34,8 @@ from vqcli.zoo import LoadedModel
 
 CROPS = 2  # of each real picture, as the prior's training cuts them
 PASSES = 40  # over the real pictures at most; in the given minutes there may be fewer
-BATCH = 64
 WIDTHS = (24, 48, 96, 160)
-LEARNING_RATE, WEIGHT_DECAY, WARMUP = 4e-3, 0.05, 0.15  # AdamW; the warm-up is a share of the run
-SMOOTHING = 0.1  # of the labels
+LEARNING_RATE = 4e-3
 SHIFT = 0.1  # of the side: how far pictures are moved each way
 TOP = 3
 CODEC_SHARE = 0.25  # of the time that `train` reports on
@@ -166,42 +164,13 @@ def train(
         net = Classifier(len(real.classes)).to(model.device)
         each = min(BATCH, len(pixels)) * CROPS / len(pixels)  # passes in a step
         steps = math.ceil(passes / each)
-        done = _learn(net, pixels, labels, steps, 60 * minutes, told)
+        pictures = torch.from_numpy(pixels).to(model.device)
+
+        def look(chosen: Tensor) -> Tensor:
+            return net.look(distorted(pictures, chosen))
+
+        done = fit(net, look, labels, learning_rate=LEARNING_RATE, steps=steps, seconds=60 * minutes, report=told)
     return Judge(net.eval(), real.classes, len(real), done * each)
-
-
-def _learn(net: Classifier, pixels: np.ndarray, labels: np.ndarray, steps: int, seconds: float, report: Report) -> int:
-    """Train on pictures uint8 [N, H, W, 3] until one of the budgets is spent; the number of steps."""
-    device = next(net.parameters()).device
-    pictures, targets = torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device)
-    matrices = [weight for weight in net.parameters() if weight.dim() > 1]
-    others = [weight for weight in net.parameters() if weight.dim() == 1]
-    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE)
-    order, step, share, begun = torch.empty(0, dtype=torch.int64), 0, 0.0, time.monotonic()
-    while share < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * _one_cycle(share)
-        if len(order) < min(BATCH, len(pictures)):
-            order = torch.randperm(len(pictures))
-        chosen, order = order[:BATCH].to(device), order[BATCH:]
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type in ("cpu", "cuda")):
-            logits = net.look(distorted(pictures, chosen))
-        loss = F.cross_entropy(logits.float(), targets[chosen], label_smoothing=SMOOTHING)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        step += 1
-        share = min(1.0, max(step / steps, (time.monotonic() - begun) / seconds))
-        report(share)
-    return step
-
-
-def _one_cycle(share: float) -> float:
-    """The learning rate at a share of the run, as a share of its peak: up on a line, down on a cosine."""
-    if share < WARMUP:
-        return (share + 0.01) / (WARMUP + 0.01)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - WARMUP) / (1 - WARMUP)))
 
 
 def distorted(pictures: Tensor, chosen: Tensor) -> Tensor:

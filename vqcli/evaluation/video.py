@@ -13,7 +13,6 @@ really recorded, after they went through the same codec, as the judge of picture
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from vqcli import priors, vqz
 from vqcli.codec_video import RECORDED_PER_S
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.evaluation import frames, metrics, picture_codecs, video_codecs
+from vqcli.evaluation.fitting import BATCH, fit
 from vqcli.evaluation.frames import Windows
 from vqcli.evaluation.judge import recoded
 from vqcli.generate_video import FRAMES, draw_frames
@@ -43,8 +43,7 @@ RUNS = 300  # such runs at most
 HELD_OUT = 60  # runs to be judged by
 WIDTHS = (32, 64, 96, 128)
 HALVED = 48  # pixels: frames from this side on are looked at in half their size, where motion shows as well
-LEARNING_RATE, WEIGHT_DECAY, WARMUP = 3e-3, 0.05, 0.1  # AdamW; the warm-up is a share of the run
-BATCH, PASSES = 64, 30
+LEARNING_RATE, PASSES = 3e-3, 30
 CODEC_SHARE = 0.4  # of the time that `learn` reports on
 
 STORED = 64  # frames of a clip that is stored
@@ -159,30 +158,13 @@ def learn(
         torch.manual_seed(seed)
         net = Namer(len(info.classes)).to(model.device)
         steps = math.ceil(passes * len(pairs) / BATCH)
-        done = _learn(net, pairs, wanted, steps, 60 * minutes, told)
+        shown = torch.from_numpy(pairs).to(model.device)
+
+        def look(chosen: Tensor) -> Tensor:
+            return net(shown[chosen])
+
+        done = fit(net, look, wanted, learning_rate=LEARNING_RATE, steps=steps, seconds=60 * minutes, report=told)
     return Judge(net.eval(), info.classes, len(pairs), done * min(BATCH, len(pairs)) / len(pairs))
-
-
-def _learn(net: Namer, pairs: np.ndarray, wanted: np.ndarray, steps: int, seconds: float, report: Report) -> int:
-    """Train on pairs uint8 [N, 2, H, W, 3] until one of the budgets is spent; the number of steps."""
-    device = next(net.parameters()).device
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    order, step, share, begun = torch.empty(0, dtype=torch.int64), 0, 0.0, time.monotonic()
-    while share < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min((share + 0.01) / WARMUP, 1.01 - share)
-        if len(order) < min(BATCH, len(pairs)):
-            order = torch.randperm(len(pairs))
-        chosen, order = order[:BATCH].numpy(), order[BATCH:]
-        logits = net(torch.from_numpy(pairs[chosen]).to(device))
-        loss = F.cross_entropy(logits, torch.from_numpy(wanted[chosen]).to(device), label_smoothing=0.1)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        step += 1
-        share = min(1.0, max(step / steps, (time.monotonic() - begun) / seconds))
-        report(share)
-    return step
 
 
 def _pairs(clips: np.ndarray, done: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
