@@ -70,7 +70,11 @@ def context_of(model: LoadedModel) -> int:
 
 def size_of(model: LoadedModel) -> tuple[int, int]:
     """Width and height of the frames that the prior of a model knows, in pixels."""
-    height, width = generate.size_of(_prior_of(model))
+    info = _prior_of(model)
+    told = info.description.get("frame_size", generate.size_of(info))
+    if not (isinstance(told, list | tuple) and len(told) == 2 and all(isinstance(side, int) for side in told)):
+        raise ModelError(f"{info.path} does not say of what size its frames are")
+    height, width = told
     return width, height
 
 
@@ -112,7 +116,7 @@ def sample_video(
     net = priors.load_frames(info, model.device)
     if sampling.guidance != 1 and not (net.actions and actions):
         raise UsageError("guidance strengthens actions, and there are none", "leave --guidance out, or give --actions")
-    height, width = generate.size_of(info)
+    width, height = size_of(model)
     grid, groups = model.net.grid(height, width), len(net.codebook_sizes)
     if count < 1 or count * (frames + net.context) * height * width > MAX_PIXELS:
         raise UsageError(f"{count} clips of {frames} frames are too many or too few to draw")

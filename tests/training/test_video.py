@@ -182,6 +182,11 @@ def test_the_first_stage_stays_as_it_was(two_stages, codec):
         assert torch.equal(two_stages.net.first.state_dict()[name], weight), name
 
 
+def test_crops_must_be_what_the_second_stage_takes(codec, recording, tmp_path):
+    with pytest.raises(UsageError, match=r"24 pixels each way, and data\.crop is 16"):
+        trained(TWO_STAGES, recording, tmp_path / "no", f"codec={codec.info.folder}", "data.crop=16")
+
+
 def test_a_first_stage_must_be_one_of_vector_codes(scalar_model, recording, tmp_path):
     with pytest.raises(UsageError, match="no first stage"):
         trained(TWO_STAGES, recording, tmp_path / "no", f"codec={scalar_model.info.folder}")
@@ -221,7 +226,7 @@ def test_windows_are_numbered_and_some_lack_frames_or_actions(codec, recording):
 def test_actions_make_the_next_frame_likelier(video):
     prior = priors.find(video.info, "frames")
     measured = prior.description["measured"]
-    assert prior.classes == ("left", "right")
+    assert prior.classes == ("left", "right") and prior.description["frame_size"] == [24, 24]
     assert measured["bits_per_code"] < 0.8 * measured["without_actions"] < measured["other_actions"]
     assert measured["without_actions"] < measured["without_frames"] < measured["uniform"] == 3.0
     card = (video.info.folder / "README.md").read_text()

@@ -53,7 +53,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Discrete neural compression and generation: photographs and speech to small files of codes, and back.",
+    help="Discrete neural compression and generation: photographs, speech and video to small files of codes, and back.",
     epilog="VQ_MODELS adds folders of models, VQ_TRACEBACK=1 shows where an error arose.",
 )
 

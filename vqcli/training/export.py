@@ -125,6 +125,8 @@ def _export_prior(
         "recipe": description["recipe"] | {"codec": source.name},  # by name: its folder is nobody's business
         "classes": list(task.classes),
     }
+    if isinstance(dataset, Windows):
+        description["frame_size"] = list(dataset.frame_size)
     net: Net | SequenceNet | None = None
     if isinstance(task.prior, ExactPrior):
         net = rounding.rounded(task.prior)

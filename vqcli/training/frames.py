@@ -40,9 +40,10 @@ ENCODED = 64  # frames at once
 class Windows(Batches[Batch]):
     """Windows of the episodes of recordings (data/recordings.py) that are held out, or of those that are not.
 
-    classes  names of the actions, the same for both halves
-    codes    of each episode, uint16 [T, rows, columns, groups]
-    actions  of each episode, int64 [T]
+    classes     names of the actions, the same for both halves
+    codes       of each episode, uint16 [T, rows, columns, groups]
+    actions     of each episode, int64 [T]
+    frame_size  height and width in pixels
     """
 
     def __init__(self, paths: Sequence[Path], codec: zoo.LoadedModel, context: int, *, held_out: bool) -> None:
@@ -61,15 +62,18 @@ class Windows(Batches[Batch]):
         self.context, self.names = context, [file.stem for file in kept]
         self.skipped: dict[str, str] = {}
         self.too_small: dict[str, str] = {}
+        sizes: set[tuple[int, ...]] = set()
         self.codes: list[np.ndarray] = []
         self.actions: list[np.ndarray] = []
         for file in kept:
             episode = read_episode(file)
+            sizes.add(episode.images.shape[1:3])
             self.codes.append(codes_of(codec, episode.images))
             names = [numbers[name] for name in episode.actions] or [UNKNOWN] * len(episode.images)
             self.actions.append(np.array(names, np.int64))
-        if len({codes.shape[1:] for codes in self.codes}) > 1:
+        if len(sizes) > 1:
             raise UsageError("the episodes have frames of several sizes", "train on one size")
+        [self.frame_size] = sizes
         self._ends = np.cumsum([len(codes) for codes in self.codes])
 
     def __len__(self) -> int:

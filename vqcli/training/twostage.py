@@ -39,6 +39,9 @@ class TwoStageTask(Task):
         arguments = {**recipe.model.arguments, "first": codec.info.description["arguments"]}
         model = zoo.build(recipe.model.family, arguments)
         model.first.load_state_dict(first.state_dict())
+        if model.frame_size != (recipe.data.crop, recipe.data.crop):
+            sides = f"{model.frame_size[0]} pixels each way, and data.crop is {recipe.data.crop}"
+            raise UsageError(f"this second stage takes pictures of {sides}", "--set model.arguments.side or data.crop")
         super().__init__(recipe, model.codebook_sizes)
         self.model, self.arguments, self.codec = model, arguments, codec.info
         self.direct = nn.ModuleList(nn.Conv2d(model.decoder.condition, K, 1) for K in first.codebook_sizes)
