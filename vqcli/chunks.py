@@ -6,8 +6,7 @@ them coded side by side. What the codes stand for, and whether a header fits the
 In a file the groups of a level go channel by channel, [channels * groups of a channel, *grid]. Coders see the channels
 as rows, [groups of a channel, channels, steps]: all have the same codebooks and statistics. A picture has one.
 
-Codes of video come and go chunk by chunk, each a run of whole frames, and no more than one of them is in memory: coders
-see its frames one below the other, as one tall picture.
+Codes of video come and go chunk by chunk, each a run of whole frames, and no more than one of them is in memory.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@
     prior       3   the exact prior: a net in integers that lies beside the model (prior.py, sequences.py)
 
 Codes are integer arrays [G, *grid]; a codebook size for each group bounds them. Grids of one or three
-dimensions are coded as rows of their last. Where codes come level by level, the exact prior predicts a level from
-those `below`.
+dimensions are coded as rows of their last; but the exact prior of pictures, which knows where a picture ends, codes
+each frame of video by itself, its bytes behind their number (a varint). Where codes come level by level, the exact
+prior predicts a level from those `below`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from vqcli.coders import packed
 from vqcli.errors import BadFile, UsageError, near_matches
+from vqcli.vqz_header import Reader, require, varint
 
 if TYPE_CHECKING:
     from vqcli.coders.prior_net import Net
@@ -46,7 +48,7 @@ def encode(
     if coder == "packed":
         return packed.encode(codes, codebook_sizes)
     if coder == "prior":
-        return _encode_by(_net(net), codes.reshape(_as_plane(codes.shape)), quality, _plane(below))
+        return _encode_by(_net(net), codes, quality, below)
     from vqcli.coders import counted
 
     shape, model = _as_plane(codes.shape), _statistics(coder, codebook_sizes, statistics)
@@ -70,7 +72,7 @@ def decode(
     if coder == "packed":
         return packed.decode(data, shape, codebook_sizes)
     if coder == "prior":
-        return _decode_by(_net(net), data, _as_plane(shape), quality, _plane(below)).reshape(shape)
+        return _decode_by(_net(net), data, shape, quality, below).reshape(shape)
     from vqcli.coders import counted
 
     model = _statistics(coder, codebook_sizes, statistics)
@@ -104,24 +106,34 @@ def _statistics(coder: str, codebook_sizes: Sequence[int], statistics: Statistic
     return flat(codebook_sizes)
 
 
-def _encode_by(net: Net | SequenceNet, plane: np.ndarray, quality: int, below: np.ndarray | None) -> bytes:
+def _encode_by(net: Net | SequenceNet, codes: np.ndarray, quality: int, below: np.ndarray | None) -> bytes:
     from vqcli.coders import prior, sequences
     from vqcli.coders.sequence_net import SequenceNet
 
+    plane = codes.reshape(_as_plane(codes.shape))
     if isinstance(net, SequenceNet):
-        return sequences.encode(plane, net, below)
-    return prior.encode(plane, quality, net)
+        return sequences.encode(plane, net, _plane(below))
+    if codes.ndim < 4:
+        return prior.encode(plane, quality, net)
+    frames = (prior.encode(frame, quality, net) for frame in codes.swapaxes(0, 1))
+    return b"".join(varint(len(frame)) + frame for frame in frames)
 
 
 def _decode_by(
-    net: Net | SequenceNet, data: bytes, shape: tuple[int, int, int], quality: int, below: np.ndarray | None
+    net: Net | SequenceNet, data: bytes, shape: tuple[int, ...], quality: int, below: np.ndarray | None
 ) -> np.ndarray:
     from vqcli.coders import prior, sequences
     from vqcli.coders.sequence_net import SequenceNet
 
     if isinstance(net, SequenceNet):
-        return sequences.decode(data, shape, net, below)
-    return prior.decode(data, shape, quality, net)
+        return sequences.decode(data, _as_plane(shape), net, _plane(below))
+    if len(shape) < 4:
+        return prior.decode(data, _as_plane(shape), quality, net)
+    G, frames, rows, columns = shape
+    reader = Reader(data, "a chunk of video")
+    codes = [prior.decode(reader.take(reader.varint()), (G, rows, columns), quality, net) for _ in range(frames)]
+    require(not len(reader), "a chunk of video goes on after its last frame")
+    return np.stack(codes, axis=1)
 
 
 def _net(net: Net | SequenceNet | None) -> Net | SequenceNet:
