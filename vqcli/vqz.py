@@ -44,8 +44,8 @@ makes a file of version 1.
 
 A file of video has a model of pictures, which codes each frame on its own. Its chunks are runs of whole frames: of one,
 or of up to 64 with up to 2^20 positions of the grid. Coders take the frames of a chunk one below the other, as one
-picture of frames * rows by columns; but `prior` codes each frame by itself, its bytes behind their number, a varint. The
-frames are in colour.
+picture of frames * rows by columns; but `prior` codes each frame by itself, its bytes behind their number, a varint.
+The frames are in colour.
 
 A header has exactly one spelling: a reader writes what it has read and refuses the file if the bytes
 differ. The index stands in front, so that a damaged payload never costs more than itself.

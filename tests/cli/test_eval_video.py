@@ -40,9 +40,18 @@ def test_table(vq, walked, monkeypatch):
     assert "2 actions" in result.stderr or "M weights" in result.stderr
 
 
+def test_clips_alone_need_no_prior_over_video(vq, walked):
+    result = vq("eval", "video", "walk", "--model", "vector", "-n", "0", "--clips", "1", "--beside", "WebP", "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert len(told["clips"]) == 4 and "rates" not in told
+
+
 def test_what_cannot_be(vq, walked, monkeypatch):
     without = vq("eval", "video", "walk", "--model", "vector", "--clips", "0", *QUICK)
     assert without.exit_code == 4 and "no prior over video" in without.stderr
+    nothing = vq("eval", "video", "walk", "--model", walked, "-n", "0", "--clips", "0")
+    assert nothing.exit_code == 2 and "no clip is drawn" in nothing.stderr
     missing = vq("eval", "video", "nowhere", "--model", walked, "--clips", "0", *QUICK)
     assert missing.exit_code == 2 and "nowhere is no recording" in missing.stderr
     Path("there.png").write_bytes(b"")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcli.cli import ui
 from vqcli.cli.options import AsJson, Device, Force
+
+if TYPE_CHECKING:
+    from vqcli.nets.sampling import Sampling
+    from vqcli.zoo import LoadedModel
 
 
 def video(
@@ -17,7 +21,7 @@ def video(
         str | None,
         typer.Option(help="Name or folder of a model with a prior over video.", show_default="the one that has one"),
     ] = None,
-    count: Annotated[int, typer.Option("-n", help="Clips to draw for each action.", min=1, max=500)] = 20,
+    count: Annotated[int, typer.Option("-n", help="Clips to draw for each action; 0 for none.", min=0, max=500)] = 20,
     length: Annotated[int, typer.Option("--frames", help="Frames to draw after those given.", min=1, max=100)] = 10,
     temperature: Annotated[float, typer.Option(help="Below 1: safer and duller.")] = 1.0,
     guidance: Annotated[float, typer.Option(help="Above 1: more of what sets the action apart.")] = 1.0,
@@ -40,19 +44,21 @@ def video(
     nothing.
 
     Then held-out clips are stored as codes, and at no more bytes by H.264 (libx264, preset slower, without container)
-    and as single pictures. H.264 needs an extra: pip install 'vqcli[video]'.
+    and as single pictures. H.264 needs an extra: pip install 'vqcli[video]'. With -n 0 this is all, and a model needs
+    no prior over video.
 
     \b
     vq eval video doom/ --model doom
     vq eval video doom/ --model doom -n 5 --clips 0 --plot futures.webp
+    vq eval video boxing/ --model boxing -n 0
     """
     from dataclasses import asdict
 
     from vqcli import generate_video, zoo
+    from vqcli.errors import UsageError
     from vqcli.evaluation import frames
     from vqcli.evaluation import video as measures
     from vqcli.files import refuse_existing
-    from vqcli.media import image
     from vqcli.nets.sampling import Sampling
 
     sampling = Sampling(temperature, guidance=guidance)
@@ -61,49 +67,21 @@ def video(
         measures.check_codecs(codecs)
     if plot:
         refuse_existing(plot, force)
+    if not count and (plot or not clips):
+        raise UsageError("with -n 0 no clip is drawn", "leave --plot out, and store some --clips")
     loaded = zoo.load(model if model is not None else generate_video.find_model(), device)
-    info = measures.prior_of(loaded)
-
     # what does not fit together shows before the classifier learns
     stored = frames.windows(recording, clips, measures.STORED) if clips else None
-    with ui.progress(f"drawing {count} clips, each in {2 * len(info.classes) + 2} ways") as report:
-        drawn = measures.draw(loaded, recording, count, length=length, sampling=sampling, seed=seed, report=report)
-    if plot:
-        shown = [name for name in ("forward", "left", "right") if name in drawn.actions] or drawn.actions[:3]
-        image.write(plot, measures.picture(drawn, measures.STARTS, shown), force=force)
-        ui.say(f"what was given, a gap, what was drawn: {', '.join(shown)} from each start -> {plot}")
-    with ui.progress(f"learning {len(info.classes)} actions") as report:
-        judge = measures.learn(loaded, recording, minutes=minutes, seed=seed, report=report)
-    with ui.progress("naming actions") as report:
-        rates = measures.rates(judge, loaded, recording, drawn, report)
-    parted = measures.futures(drawn)
+    drawn = {}
+    if count:
+        drawn = _drawn(loaded, recording, count, length, sampling, minutes, seed, plot, force, as_json)
     points = []
     if stored is not None:
         with ui.progress(f"storing {ui.plural(len(stored), 'clip')}") as report:
             points = measures.clip_points(loaded, stored, codecs, report)
-
-    chance = 1 / len(judge.actions)
     if as_json:
-        told = {"transitions": judge.transitions, "passes": round(judge.passes, 1), "weights": judge.weights}
-        ui.emit_json(
-            {"model": loaded.info.name, "sampling": asdict(sampling), "seed": seed, "classifier": told}
-            | {"chance": chance, "rates": {name: asdict(rate) for name, rate in rates.items()}}
-            | {"futures": asdict(parted), "clips": [asdict(point) for point in points]}
-        )
-        return
-    rows = [(name, f"{rate.transitions:,}", f"{rate.share:.1%}") for name, rate in rates.items()]
-    asked = rates[measures.ASKED].by_action
-    rows += [(f"    {name}", f"{number:,}", f"{share:.1%}") for name, (share, number) in asked.items()]
-    ui.emit_table(("transitions", "number", "named right"), [*rows, ("chance", "–", f"{chance:.1%}")])
-    ui.say(
-        f"classifier: {judge.weights / 1e6:.2f} M weights, {judge.passes:.1f} passes over {judge.transitions:,} "
-        f"transitions as {loaded.info.name} gives them back"
-    )
-    ui.say(
-        f"mean squared difference of futures from one start: {parted.by_actions:.0f} by other actions, "
-        f"{parted.by_seeds:.0f} by other random numbers alone"
-    )
-    if points:
+        ui.emit_json({"model": loaded.info.name, **drawn, "clips": [asdict(point) for point in points]})
+    elif points:
         ui.emit_table(
             ("codec", "frames", "bytes a frame", "PSNR dB"),
             [
@@ -111,3 +89,58 @@ def video(
                 for point in points
             ],
         )
+
+
+def _drawn(
+    model: LoadedModel,
+    recording: Path,
+    count: int,
+    length: int,
+    sampling: Sampling,
+    minutes: float,
+    seed: int,
+    plot: Path | None,
+    force: bool,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Draw clips and have their actions named; say it unless it becomes JSON, and return it."""
+    from dataclasses import asdict
+
+    from vqcli.evaluation import video as measures
+    from vqcli.media import image
+
+    info = measures.prior_of(model)
+    with ui.progress(f"drawing {count} clips, each in {2 * len(info.classes) + 2} ways") as report:
+        drawn = measures.draw(model, recording, count, length=length, sampling=sampling, seed=seed, report=report)
+    if plot:
+        shown = [name for name in ("forward", "left", "right") if name in drawn.actions] or drawn.actions[:3]
+        image.write(plot, measures.picture(drawn, measures.STARTS, shown), force=force)
+        ui.say(f"what was given, a gap, what was drawn: {', '.join(shown)} from each start -> {plot}")
+    with ui.progress(f"learning {len(info.classes)} actions") as report:
+        judge = measures.learn(model, recording, minutes=minutes, seed=seed, report=report)
+    with ui.progress("naming actions") as report:
+        rates = measures.rates(judge, model, recording, drawn, report)
+    parted, chance = measures.futures(drawn), 1 / len(judge.actions)
+    if not as_json:
+        rows = [(name, f"{rate.transitions:,}", f"{rate.share:.1%}") for name, rate in rates.items()]
+        asked = rates[measures.ASKED].by_action
+        rows += [(f"    {name}", f"{number:,}", f"{share:.1%}") for name, (share, number) in asked.items()]
+        ui.emit_table(("transitions", "number", "named right"), [*rows, ("chance", "–", f"{chance:.1%}")])
+        ui.say(
+            f"classifier: {judge.weights / 1e6:.2f} M weights, {judge.passes:.1f} passes over {judge.transitions:,} "
+            f"transitions as {model.info.name} gives them back"
+        )
+        ui.say(
+            f"mean squared difference of futures from one start: {parted.by_actions:.0f} by other actions, "
+            f"{parted.by_seeds:.0f} by other random numbers alone"
+        )
+    return {
+        "sampling": asdict(sampling),
+        "seed": seed,
+        "classifier": {
+            "transitions": judge.transitions, "passes": round(judge.passes, 1), "weights": judge.weights,
+        },
+        "chance": chance,
+        "rates": {name: asdict(rate) for name, rate in rates.items()},
+        "futures": asdict(parted),
+    }  # fmt: skip
