@@ -7,7 +7,7 @@
 
 As with models, the header carries a JSON description that is read without torch: family, arguments of the net, the
 codec it belongs to, and for a conditional prior the names of its classes in their order, with aliases. The classes of
-speech are its speakers.
+speech are its speakers, those of video its actions.
 """
 
 from __future__ import annotations

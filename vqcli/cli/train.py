@@ -20,7 +20,9 @@ def train(
     ] = None,
     data: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of pictures or clips, or .tar, .npz and .safetensors packs.", show_default=False),
+        typer.Argument(
+            help="Folders of pictures, clips or recordings, or .tar, .npz and .safetensors packs.", show_default=False
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -33,7 +35,8 @@ def train(
         ),
     ] = None,
     codec: Annotated[
-        str | None, typer.Option(help="For priors: the model whose codes to learn.", show_default=False)
+        str | None,
+        typer.Option(help="For priors and second stages: the model whose codes to learn.", show_default=False),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="End after this time: 90s, 45m, 2h.", metavar="TIME", show_default=False)
@@ -54,7 +57,7 @@ def train(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Train a model, or a prior over the codes of one, on your own pictures or clips of speech.
+    """Train a model, or a prior or second stage over the codes of one, on pictures, clips of speech or recordings.
 
     \b
     vq train --smoke
