@@ -10,11 +10,13 @@ from fractions import Fraction
 import numpy as np
 
 from vqcli.errors import UsageError
+from vqcli.evaluation.metrics import mse
 from vqcli.media import video
 
 NAME = "H.264"
 CRFS = [step / 4 for step in range(4 * 51, -1, -1)]  # from the smallest streams to the largest
 PRESET = "slower"
+LAYOUTS = ("yuv420p", "yuv444p")  # colour at half the resolution, which needs even sides, and at all of it
 START = re.compile(rb"\x00*\x00\x00\x01")  # of a unit in a stream (H.264, annex B)
 NOTES = 6  # type of the units in which x264 tells its version and settings: some 700 bytes, which show nothing
 
@@ -36,14 +38,20 @@ def require() -> None:
 def at_bytes(frames: np.ndarray, size_bytes: int, frames_per_s: int = 10) -> Result:
     """The best stream of frames uint8 [T, H, W, 3] that is not above `size_bytes`, found by bisection over crf.
 
-    Without a container, and without the notes of the encoder. Colour at half the resolution, as usual, unless a side is
-    odd. Raises UsageError without the extra.
+    Without a container, and without the notes of the encoder. Colour at half the resolution, as usual, or at all of it,
+    whichever comes nearer: the former costs much at hard edges. Raises UsageError without the extra.
     """
     require()
+    layouts = LAYOUTS[1:] if frames.shape[1] % 2 or frames.shape[2] % 2 else LAYOUTS
+    found = [_at_bytes(frames, size_bytes, frames_per_s, layout) for layout in layouts]
+    return min(found, key=lambda one: (not one.fits, mse(one.frames, frames)))
+
+
+def _at_bytes(frames: np.ndarray, size_bytes: int, frames_per_s: int, layout: str) -> Result:
     streams: dict[float, bytes] = {}
 
     def size_at(crf: float) -> int:
-        streams[crf] = _encode(frames, crf, frames_per_s)
+        streams[crf] = _encode(frames, crf, frames_per_s, layout)
         return len(streams[crf])
 
     fitting = bisect_right(CRFS, size_bytes, key=size_at)
@@ -51,12 +59,11 @@ def at_bytes(frames: np.ndarray, size_bytes: int, frames_per_s: int = 10) -> Res
     return Result(crf, len(streams[crf]), _decode(streams[crf]), fits=fitting > 0)
 
 
-def _encode(frames: np.ndarray, crf: float, frames_per_s: int) -> bytes:
+def _encode(frames: np.ndarray, crf: float, frames_per_s: int, layout: str) -> bytes:
     import av
 
     codec = av.CodecContext.create("libx264", "w")
     codec.height, codec.width = frames.shape[1:3]
-    layout = "yuv444p" if codec.height % 2 or codec.width % 2 else "yuv420p"
     codec.pix_fmt, codec.framerate, codec.thread_count = layout, Fraction(frames_per_s), 1
     codec.options = {"crf": str(crf), "preset": PRESET}
     packets = []
