@@ -1,6 +1,6 @@
 """Video from a prior, in the latent space alone: what `vq sample --frames` does, for callers in Python.
 
-start = codec_video.codes_of("clip.mp4", model)
+start = start_of(model, "clip.mp4")
 drawn = sample_video(model, start=start.codes, actions=["forward"] * 10, seed=1)      drawn.codes, drawn.pixels(0)
 
 Frame after frame is drawn as codes, given those before and the actions; pixels are made at the end (the paper, 4.4).
@@ -11,17 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from vqcli import generate, priors, tiles, zoo
+from vqcli import codec_video, generate, priors, tiles, zoo
 from vqcli.errors import ModelError, UsageError
 from vqcli.kernels.sampler import sampler_of
 from vqcli.media.image import MAX_PIXELS
 from vqcli.nets.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
 from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
 from vqcli.packing import ImageCodes
+from vqcli.packing_video import VideoCodes
 from vqcli.priors import PriorInfo
 from vqcli.tiles import Report, silent
 from vqcli.zoo import LoadedModel
@@ -78,6 +80,26 @@ def size_of(model: LoadedModel) -> tuple[int, int]:
     return width, height
 
 
+def start_of(model: LoadedModel, source: str | Path) -> VideoCodes:
+    """Codes of the last frames of a clip or of a .vqz file of one, as many as the prior of a model looks at.
+
+    Raises ModelError if it has none over frames, BadFile, and UsageError for frames of another size than it knows.
+    """
+    source, wanted = Path(source), size_of(model)
+    if source.suffix.lower() != ".vqz":
+        with codec_video.opened(source) as clip:  # which may be long: look at its size before its frames
+            _check_size(model, source, (clip.width, clip.height), wanted)
+    codes = codec_video.codes_of(source, model, most_frames=context_of(model), last=True)
+    _check_size(model, source, codes.size, wanted)
+    return codes
+
+
+def _check_size(model: LoadedModel, source: Path, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    if size != wanted:
+        knows = f"model {model.info.name} goes on from frames of {wanted[0]} x {wanted[1]} pixels"
+        raise UsageError(f"{knows}, and those of {source} are {size[0]} x {size[1]}", "resize the clip first")
+
+
 def _prior_of(model: LoadedModel) -> PriorInfo:
     info = priors.find(model.info, FAMILY)
     if info is None:
@@ -101,7 +123,7 @@ def sample_video(
 ) -> VideoSamples:
     """Draw `count` clips of `frames` frames that go on from a start, or come out of nothing.
 
-    start    codes uint16 [groups, T, rows, columns] of a clip, of which the last frames count (codec_video.codes_of)
+    start    codes uint16 [groups, T, rows, columns] of a clip, of which the last frames count (start_of)
     frames   how many to draw; None for one after each action, or FRAMES of them
     actions  what is done before each of them, one for all or one for each; () lets the prior choose
 

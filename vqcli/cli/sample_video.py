@@ -32,22 +32,14 @@ def sample_video(
     files one each, in a video side by side.
     """
     from vqcli import codec_video, generate_video
-    from vqcli.errors import UsageError
 
     told = generate_video.parse_actions(actions) if actions else []
     given, rate_mhz = None, round(1000 * codec_video.RECORDED_PER_S)
     if start is not None:
         with ui.progress(f"encoding {start.name}") as report:
-            clip = codec_video.codes_of(start, model, most_frames=generate_video.context_of(model), last=True)
+            clip = generate_video.start_of(model, start)
             report(1.0)
         given, rate_mhz = clip.codes, clip.rate_mhz
-        if clip.size != generate_video.size_of(model):
-            width, height = generate_video.size_of(model)
-            raise UsageError(
-                f"model {model.info.name} goes on from frames of {width} x {height} pixels, and those of {start} are "
-                f"{clip.size[0]} x {clip.size[1]}",
-                "resize the clip first",
-            )
     begun = time.perf_counter()
     with ui.progress(f"drawing with {model.info.name}") as report:
         drawn = generate_video.sample_video(
