@@ -112,7 +112,7 @@ def sample(
         raise ModelError(f"model {model.info.name} has no prior {prior}", "vq train pixelcnn --codec trains one")
     if labels and (info is None or not info.classes):
         raise UsageError(f"the {prior} prior of {model.info.name} knows no classes", "leave --class out")
-    H, W = size or size_of(info)
+    H, W = size or tiles.frame_size(model) or size_of(info)
     names = _labels(info, labels, count, seed)
     if not 1 <= len(names) <= LARGEST or min(H, W) < 1 or len(names) * H * W > MAX_PIXELS:
         raise UsageError(f"{len(names)} samples of {W} x {H} pixels are too many or too few to draw")

@@ -96,6 +96,7 @@ def test_codes_of_drawn_clips_decode(vq, playing):
         (["--actions", "left*"], 2, "cannot be read"),
         (["--actions", "left*2", "--frames", "3"], 2, "3 frames and 2 actions"),
         (["--class", "fox"], 2, "--class is of pictures"),
+        (["--frames", "3", "--prior", "uniform"], 2, "--prior uniform draws no video"),
         (["--size", "64x64"], 2, "--size is of pictures"),
         (["--from", "short.gif"], 2, "looks at 2 frames, and it has 1"),
         (["--from", "large.gif"], 2, "frames of 32 x 32 pixels, and those of large.gif are 40 x 24"),

@@ -8,7 +8,7 @@ import torch
 
 from tests.training.conftest import of
 from vqcli import codec as api
-from vqcli import codec_video, generate_video, priors, zoo
+from vqcli import codec_video, generate, generate_video, priors, zoo
 from vqcli.data import recordings
 from vqcli.data.recordings import Facts
 from vqcli.errors import BadFile, UnknownLabel, UsageError
@@ -164,6 +164,11 @@ def test_a_frame_in_two_codes(two_stages, recording, tmp_path):
         api.encode(image, two_stages, lossless=True)
     description = two_stages.info.description
     assert description["first"] == description["recipe"]["codec"] == "walk"  # by name, not by its folder
+
+
+def test_latents_drawn_at_random_make_frames(two_stages):
+    samples = generate.sample(two_stages, prior="uniform", count=3, seed=1)
+    assert samples.codes.shape == (3, 2, 1, 1) and samples.pixels.shape == (3, 24, 24, 3)
 
 
 def test_frames_of_another_size_are_refused(two_stages):

@@ -119,6 +119,8 @@ def sample(
             audio.format_of(target)
     loaded = zoo.load(info, device)
     if video:
+        if prior not in (None, "frames"):
+            raise UsageError(f"--prior {prior} draws no video", "--prior frames does")
         for option, value in {"--class": labels, "--size": size, "--keep": keep}.items():
             if value:
                 raise UsageError(f"{option} is of pictures, and this draws video")
