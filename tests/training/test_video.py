@@ -281,6 +281,22 @@ def test_what_cannot_be_drawn(video, codec, recording):
         generate_video.sample_video(codec)
 
 
+def test_recordings_that_tell_no_actions(codec, recording, tmp_path):
+    """Make a prior that goes on by itself, and knows no action."""
+    for name, file in recordings.episode_files(recording).items():
+        (tmp_path / "silent" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.savez(tmp_path / "silent" / name, images=recordings.read_episode(file).images)
+    model = trained(
+        FRAMES, tmp_path / "silent", tmp_path / "alone", f"codec={codec.info.folder}", "optimization.steps=20"
+    )
+    prior = priors.find(model.info, "frames")
+    assert prior.classes == () and "without_actions" not in prior.description["measured"]
+    start = codec_video.codes_of(frames_of(recording)[:4], model).codes
+    assert generate_video.sample_video(model, start=start, frames=3).codes.shape == (1, 1, 5, 6, 6)
+    with pytest.raises(UnknownLabel):
+        generate_video.sample_video(model, actions=["left"])
+
+
 @pytest.mark.parametrize(
     ("text", "actions"),
     [("left", ["left"]), ("left*2 right", ["left", "left", "right"]), (" a*1,b ,c*0 d", ["a", "b", "d"])],
