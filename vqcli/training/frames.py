@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli import packing, zoo
@@ -27,7 +26,7 @@ from vqcli.nets.convnet2d import from_pixels, in_channels
 from vqcli.nets.frames import MISSING, UNKNOWN, FramePrior
 from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.recipe import Data, Recipe
-from vqcli.training.losses import Loss
+from vqcli.training.losses import Loss, direct_bits
 from vqcli.training.task import Task
 
 SHORTENED = 0.1  # of the windows miss some of their frames before
@@ -128,11 +127,8 @@ def codes_of(codec: zoo.LoadedModel, images: np.ndarray) -> np.ndarray:
 
 
 class FramesTask(Task):
-    """The prior, and beside it a linear layer that names each code by the map alone, and is dropped in the end.
-
-    Codes come before the next row is drawn, so a PixelCNN could guess from the first row what was done; it must not
-    have to.
-    """
+    """A prior over video. What names codes by the map alone is dropped when the run is over: without it the PixelCNN
+    would guess from the first rows of a frame what was done, rows that no one gives it when it draws."""
 
     prior: FramePrior
 
@@ -156,8 +152,7 @@ class FramesTask(Task):
         before, frame = codes[:, :, :-1], codes[:, :, -1]
         condition = self.prior.condition(before, actions)
         bits = self.prior.decoder.loss(frame, None, condition) / math.log(2)
-        named = [F.cross_entropy(head(condition).float(), frame[:, g]) for g, head in enumerate(self.direct)]
-        direct = torch.stack(named).mean() / math.log(2)
+        direct = direct_bits(self.direct, condition, frame)
         return Loss(bits + DIRECT * direct, {"bits_per_code": bits, "direct": direct})
 
 

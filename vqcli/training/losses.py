@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqcli.nets import ranks
 from vqcli.nets.likelihood import bits_per_dim
@@ -62,6 +62,16 @@ def bound_loss(model: Baseline, x: Tensor) -> Loss:
             "mse": F.mse_loss(model.picture(bound.made), x) * 255**2,
         }
     return Loss(bits.detach() + surrogate - surrogate.detach(), terms)
+
+
+def direct_bits(heads: nn.ModuleList, condition: Tensor, codes: Tensor) -> Tensor:
+    """Bits for a code where the map that conditions a PixelCNN names it alone, by a 1 x 1 convolution a group.
+
+    A PixelCNN predicts well from codes nearby, so it would hardly look at a map that says nothing yet, which then never
+    learned to: this teaches it. condition [B, S, H, W], codes [B, groups, H, W].
+    """
+    nats = [F.cross_entropy(head(condition).float(), codes[:, group]) for group, head in enumerate(heads)]
+    return torch.stack(nats).mean() / math.log(2)
 
 
 def rate_distortion_loss(model: ImageVQVAE, rate: ScalarRate, recipe: Rate, x: Tensor) -> Loss:

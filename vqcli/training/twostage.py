@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli import zoo
@@ -16,19 +15,14 @@ from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.nets.twostage import TwoStage
 from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.recipe import Recipe
-from vqcli.training.losses import Loss
+from vqcli.training.losses import Loss, direct_bits
 from vqcli.training.task import Task
 
 DIRECT = 1.0  # weight of the bits when the map alone names the codes
 
 
 class TwoStageTask(Task):
-    """A second stage on top of a finished model.
-
-    A PixelCNN predicts well from codes nearby, so at first it would hardly look at latents that say nothing yet, and
-    they would never learn to. So beside it a linear layer names each code by the map of the latents alone, and is
-    dropped when the run is over.
-    """
+    """A second stage on top of a finished model. What names codes by the map alone is dropped when the run is over."""
 
     model: TwoStage
 
@@ -57,8 +51,7 @@ class TwoStageTask(Task):
         quantized = model.quantizer(model.latents(codes))
         condition = model.condition(quantized.z_q)
         bits = model.decoder.loss(codes, None, condition) / math.log(2)
-        named = [F.cross_entropy(head(condition).float(), codes[:, g]) for g, head in enumerate(self.direct)]
-        direct = torch.stack(named).mean() / math.log(2)
+        direct = direct_bits(self.direct, condition, codes)
         terms = {"bits_per_code": bits, "direct": direct, **quantized.losses}
         if not self.training and len(pixels) > 1:
             terms["shuffled"] = model.decoder.loss(codes, None, condition.roll(1, 0)) / math.log(2)
