@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vqcli import coders
 from vqcli.coders import layers, prior, prior_net, stages
 from vqcli.coders.layers import Dense, Stencil
 from vqcli.coders.prior_net import Net, ScalarPart, ScalarTables, VectorPart
 from vqcli.errors import BadFile
+from vqcli.vqz_header import varint
 
 SCALAR_SIZES, VECTOR_SIZES = (31, 31, 15, 8), (16, 7)
 QUALITY = {"scalar": 17, "vector": 0}
@@ -218,6 +220,21 @@ def test_cut_and_lengthened_streams(kind):
     assert refused(data + bytes(50), codes, kind, net)
     cuts = [refused(data[:length], codes, kind, net) for length in range(len(data))]
     assert sum(cuts) > 0.95 * len(cuts)
+
+
+def test_each_frame_of_a_clip_is_a_picture_of_its_own(kind):
+    """Behind the number of its bytes; streams that are cut, go on, or lie about a frame are refused."""
+    net, sizes = tiny_net(kind), SCALAR_SIZES if kind == "scalar" else VECTOR_SIZES
+    frames = [random_codes(kind, 5, 7, seed) for seed in range(3)]
+    clip, quality = np.stack(frames, 1), QUALITY[kind]
+    data = coders.encode("prior", clip, sizes, None, net, quality)
+    alone = [prior.encode(frame, quality, net) for frame in frames]
+    assert data == b"".join(varint(len(frame)) + frame for frame in alone)
+    assert np.array_equal(coders.decode("prior", data, clip.shape, sizes, None, net, quality), clip)
+    too_long = varint(len(data)) + data[1:]
+    for wrong in (b"", data + b"\0", data[: len(alone[0])], data[1:] + data[:1], too_long, b"\xff" * 20):
+        with pytest.raises(BadFile):
+            coders.decode("prior", wrong, clip.shape, sizes, None, net, quality)
 
 
 def test_flipped_bits(kind):
