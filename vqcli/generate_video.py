@@ -66,13 +66,13 @@ def find_model() -> zoo.ModelInfo:
 
 def context_of(model: LoadedModel) -> int:
     """How many frames the prior of a model looks at. Raises ModelError if it has none over frames."""
-    context: int = _prior_of(model).description["arguments"].get("context", CONTEXT)
+    context: int = prior_of(model).description["arguments"].get("context", CONTEXT)
     return context
 
 
 def size_of(model: LoadedModel) -> tuple[int, int]:
     """Width and height of the frames that the prior of a model knows, in pixels."""
-    info = _prior_of(model)
+    info = prior_of(model)
     told = info.description.get("frame_size", generate.size_of(info))
     if not (isinstance(told, list | tuple) and len(told) == 2 and all(isinstance(side, int) for side in told)):
         raise ModelError(f"{info.path} does not say of what size its frames are")
@@ -100,7 +100,8 @@ def _check_size(model: LoadedModel, source: Path, size: tuple[int, int], wanted:
         raise UsageError(f"{knows}, and those of {source} are {size[0]} x {size[1]}", "resize the clip first")
 
 
-def _prior_of(model: LoadedModel) -> PriorInfo:
+def prior_of(model: LoadedModel) -> PriorInfo:
+    """The prior over video of a model. Raises ModelError if it has none."""
     info = priors.find(model.info, FAMILY)
     if info is None:
         raise ModelError(
@@ -132,7 +133,7 @@ def sample_video(
     """
     if isinstance(model, str):
         model = zoo.load(model, device)
-    info = _prior_of(model)
+    info = prior_of(model)
     frames, actions = _length(frames, actions)
     numbers = [info.label_of(name) for name in actions]
     net = priors.load_frames(info, model.device)

@@ -15,6 +15,7 @@ import itertools
 import os
 import random
 import threading
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -131,10 +132,22 @@ def read_episode(path: Path) -> Episode:
         images = arrays.pictures(archive, "images", LARGEST_EPISODE)
         if images is None:
             raise ValueError("it has no array called images")
-        actions = arrays.array(archive, "actions", arrays.LARGEST_LABELS)
-        if actions is not None and (actions.dtype.kind != "U" or actions.shape != (len(images),)):
-            raise ValueError(f"{len(images)} frames, actions {actions.dtype} {list(actions.shape)}")
-        return Episode(images, () if actions is None else tuple(split.printable(name) for name in actions.tolist()))
+        return Episode(images, _actions(archive, len(images)))
+
+
+def read_actions(path: Path) -> tuple[str, ...]:
+    """The actions of one file of a recording, without its frames; none where they are unknown. Raises BadFile."""
+    with arrays.opened(path) as archive:
+        return _actions(archive, arrays.count_pictures(archive, LARGEST_EPISODE))
+
+
+def _actions(archive: zipfile.ZipFile, frames: int) -> tuple[str, ...]:
+    actions = arrays.array(archive, "actions", arrays.LARGEST_LABELS)
+    if actions is None:
+        return ()
+    if actions.dtype.kind != "U" or actions.shape != (frames,):
+        raise ValueError(f"{frames} frames, actions {actions.dtype} {list(actions.shape)}")
+    return tuple(split.printable(name) for name in actions.tolist())
 
 
 def count_frames(path: Path) -> int:

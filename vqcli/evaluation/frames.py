@@ -200,15 +200,17 @@ def _under_frames(model: LoadedModel, info: PriorInfo, seen: Windows, report: Re
         told = {BEFORE: (before, actions), OTHER_ACTIONS: (before, others), **told}
     found = {}
     for done, (under, (frames, names)) in enumerate(told.items(), 1):
-        found[under] = _per_code(_nats(net, frame, frames, names), frame)
+        found[under] = bits_per_code(net, frame, frames, names)
         report(0.5 + done / len(told) / 2)
     return found
 
 
-def _nats(net: FramePrior, frame: Tensor, before: Tensor, actions: Tensor) -> Tensor:
+@torch.inference_mode()
+def bits_per_code(net: FramePrior, frame: Tensor, before: Tensor, actions: Tensor) -> float:
+    """Bits for a code of frames [N, groups, rows, columns] given those before and actions, as the prior takes them."""
     device = next(net.parameters()).device
     parts = zip(*(whole.split(BATCH) for whole in (frame, before, actions)), strict=True)
-    return torch.cat([net.nats(*(part.to(device) for part in three)).cpu() for three in parts])
+    return _per_code(torch.cat([net.nats(*(part.to(device) for part in three)).cpu() for three in parts]), frame)
 
 
 def _per_code(nats: Tensor, codes: Tensor) -> float:
@@ -243,14 +245,14 @@ def latents(model: LoadedModel, seen: Windows, report: Report = silent) -> Laten
         codes=first[0].numel(),
         right=_per_code(torch.cat(right), first),
         shuffled=_per_code(torch.cat(shuffled), first),
-        first_stage_db=_psnr(frames, best),
-        own_db=_psnr(frames, made),
-        other_db=_psnr(frames[others], made),
+        first_stage_db=mean_psnr(frames, best),
+        own_db=mean_psnr(frames, made),
+        other_db=mean_psnr(frames[others], made),
         places=boxers.compare(frames, made, others) if seen.game == boxers.GAME else None,
     )
 
 
-def _psnr(true: np.ndarray, made: np.ndarray) -> float:
+def mean_psnr(true: np.ndarray, made: np.ndarray) -> float:
     """Mean over frames uint8 [N, H, W, 3], in dB."""
     return float(np.mean([metrics.psnr(one, other) for one, other in zip(true, made, strict=True)]))
 

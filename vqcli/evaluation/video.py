@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli import priors, vqz
+from vqcli import generate_video, priors, vqz
 from vqcli.codec_video import RECORDED_PER_S
-from vqcli.errors import ModelError, UsageError, near_matches
+from vqcli.errors import UsageError, near_matches
 from vqcli.evaluation import frames, metrics, picture_codecs, video_codecs
 from vqcli.evaluation.fitting import BATCH, fit
 from vqcli.evaluation.frames import Windows
@@ -121,9 +121,7 @@ class Judge:
 
 def prior_of(model: LoadedModel) -> PriorInfo:
     """The prior over video of a model. Raises ModelError if it has none, UsageError if that knows no actions."""
-    info = priors.find(model.info, "frames")
-    if info is None:
-        raise ModelError(f"model {model.info.name} has no prior over video", "vq train doom-video --codec trains one")
+    info = generate_video.prior_of(model)
     if len(info.classes) < 2:
         raise UsageError(f"the prior over video of {model.info.name} knows no actions that could be told apart")
     return info
@@ -342,7 +340,7 @@ def clip_points(
     for number, clip in enumerate(seen.images, 1):
         codes = frames.codes_of(model, clip)
         own = VideoCodes(codes.movedim(1, 0).numpy().astype(np.uint16), (W, H), round(1000 * RECORDED_PER_S))
-        db = _psnr(clip, frames.pixels_of(model, codes, (H, W)))
+        db = frames.mean_psnr(clip, frames.pixels_of(model, codes, (H, W)))
         sizes = {
             name: len(vqz.pack(*pack_video(model, own, coder=coder)))
             for name, coder in ((PACKED, "packed"), (AUTO, "auto"))
@@ -363,13 +361,9 @@ def _beside(clip: np.ndarray, codec: str, size: int) -> tuple[int, float]:
     """Bytes and PSNR of a clip uint8 [T, H, W, 3] in at most `size` bytes, or in as few as the codec can."""
     if codec == video_codecs.NAME:
         stream = video_codecs.at_bytes(clip, size)
-        return stream.size_bytes, _psnr(clip, stream.frames)
+        return stream.size_bytes, frames.mean_psnr(clip, stream.frames)
     each = [picture_codecs.at_bytes(frame, codec, size // len(clip)) for frame in clip]
-    return sum(one.size_bytes for one in each), _psnr(clip, np.stack([one.pixels for one in each]))
-
-
-def _psnr(true: np.ndarray, made: np.ndarray) -> float:
-    return float(np.mean([metrics.psnr(one, other) for one, other in zip(true, made, strict=True)]))
+    return sum(one.size_bytes for one in each), frames.mean_psnr(clip, np.stack([one.pixels for one in each]))
 
 
 def _mean_db(each: list[tuple[int, float]]) -> float:

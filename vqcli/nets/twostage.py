@@ -103,11 +103,9 @@ class TwoStage(nn.Module):
         return self.quantizer.codes(self.encoder(x))
 
     @torch.no_grad()
-    def decode(
-        self, codes: Tensor, quality: Tensor | None = None, seed: int = SEED, sampling: Sampling = AS_LEARNED
-    ) -> Tensor:
+    def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int = SEED) -> Tensor:
         """Pictures of codes [B, latents, 1, 1]. Equal seeds draw alike on a device, whatever else is in the batch."""
-        return self.first.decode(self.draw(codes, seed, sampling))
+        return self.first.decode(self.draw(codes, seed))
 
     @torch.no_grad()
     def draw(self, codes: Tensor, seed: int = SEED, sampling: Sampling = AS_LEARNED) -> Tensor:

@@ -90,8 +90,9 @@ class ImageVQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
-        """Codes [B, groups, H / stride, W / stride] int64 of pictures."""
-        return self.quantizer.codes(self.encoder(x), quality)
+        """Codes [B, groups, H / stride, W / stride] int64 of pictures; in 16 bits flat areas would get other codes."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.quantizer.codes(self.encoder(x), quality)
 
     @torch.no_grad()
     def decode(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:

@@ -136,7 +136,7 @@ def _export_prior(
         description["measured"] = {}
     elif isinstance(task, FramesTask):
         assert isinstance(dataset, Windows) and isinstance(validation.batch, Batch)
-        description["measured"] = frames.measure(task, dataset, validation.batch, validation.device)
+        description["measured"] = frames.measure(task, dataset, validation.batch)
     elif isinstance(dataset, CodeClips):
         assert isinstance(held_out, CodeClips) and not isinstance(net, Net)
         description["measured"] = export_codes.measure(task, dataset, held_out, validation, net)

@@ -20,9 +20,9 @@ from vqcli import packing, zoo
 from vqcli.data import split
 from vqcli.data.ahead import Batches
 from vqcli.data.dataset import Batch, permutation
-from vqcli.data.recordings import episode_files, read_episode
+from vqcli.data.recordings import episode_files, read_actions, read_episode
 from vqcli.errors import UsageError
-from vqcli.nets.convnet2d import from_pixels, in_channels
+from vqcli.evaluation.frames import bits_per_code, codes_of
 from vqcli.nets.frames import MISSING, UNKNOWN, FramePrior
 from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.recipe import Data, Recipe
@@ -33,7 +33,6 @@ SHORTENED = 0.1  # of the windows miss some of their frames before
 WITHOUT_ACTIONS = 0.1  # of the windows
 SINCE_ACTIONS = 0.4  # of the windows tell the last actions only, as when a clip is given and what follows is drawn
 DIRECT = 0.5  # weight of the bits when the map alone names the codes
-ENCODED = 64  # frames at once
 
 
 class Windows(Batches[Batch]):
@@ -53,7 +52,7 @@ class Windows(Batches[Batch]):
         if not kept:
             which = "are held out" if held_out else "are left to train on"
             raise UsageError(f"no episodes of {len(files)} {which}", "name a folder that vq record wrote")
-        known = [read_episode(file).actions for file in files]
+        known = [read_actions(file) for file in files]
         self.classes = tuple(sorted({name for names in known for name in names}))
         if self.classes and not all(known):
             raise UsageError("some of the episodes do not tell actions", "record all, or none, with actions")
@@ -67,7 +66,8 @@ class Windows(Batches[Batch]):
         for file in kept:
             episode = read_episode(file)
             sizes.add(episode.images.shape[1:3])
-            self.codes.append(codes_of(codec, episode.images))
+            codes = codes_of(codec, episode.images)  # (T, groups, rows, columns)
+            self.codes.append(codes.movedim(1, -1).numpy().astype(np.uint16))
             names = [numbers[name] for name in episode.actions] or [UNKNOWN] * len(episode.images)
             self.actions.append(np.array(names, np.int64))
         if len(sizes) > 1:
@@ -116,16 +116,6 @@ def _stack(items: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
     return Batch(np.stack(windows), np.stack(actions))
 
 
-@torch.inference_mode()
-def codes_of(codec: zoo.LoadedModel, images: np.ndarray) -> np.ndarray:
-    """Codes uint16 [T, rows, columns, groups] of frames uint8 [T, H, W, C]."""
-    parts = []
-    for first in range(0, len(images), ENCODED):
-        x = from_pixels(images[first : first + ENCODED], codec.device)
-        parts.append(codec.net.encode(in_channels(x, codec.net.channels)).movedim(1, -1).cpu().numpy())
-    return np.concatenate(parts).astype(np.uint16)
-
-
 class FramesTask(Task):
     """A prior over video. What names codes by the map alone is dropped when the run is over: without it the PixelCNN
     would guess from the first rows of a frame what was done, rows that no one gives it when it draws."""
@@ -170,28 +160,22 @@ def begin_alike(table: nn.Embedding, quantizer: nn.Module) -> None:
         row += len(book)
 
 
-@torch.no_grad()
-def measure(task: FramesTask, seen: Windows, batch: Batch, device: torch.device) -> dict[str, Any]:
+def measure(task: FramesTask, seen: Windows, batch: Batch) -> dict[str, Any]:
     """Bits for a held-out code under the prior: as it is, without actions, with those of other windows, without frames
     before; under the frequencies of codes alone, and under none."""
-    prior, sizes = task.prior, task.prior.codebook_sizes
-    codes = torch.from_numpy(batch.pixels.astype(np.int64)).to(device).movedim(-1, 1)
-    actions = torch.from_numpy(batch.labels).to(device)
+    sizes = task.prior.codebook_sizes
+    codes = torch.from_numpy(batch.pixels.astype(np.int64)).movedim(-1, 1)
+    actions = torch.from_numpy(batch.labels)
     before, frame = codes[:, :, :-1], codes[:, :, -1]
 
     def bits(before: Tensor, actions: Tensor) -> float:
-        size = task.recipe.data.batch
-        parts = [
-            prior.nats(frame[i : i + size], before[i : i + size], actions[i : i + size])
-            for i in range(0, len(frame), size)
-        ]
-        return round(float(torch.cat(parts).mean()) / (math.log(2) * frame[0].numel()), 4)
+        return round(bits_per_code(task.prior, frame, before, actions), 4)
 
     unknown = torch.full_like(actions, UNKNOWN)
     order_0 = []
     for group, K in enumerate(sizes):
         count = np.full(K, 0.5) + sum(np.bincount(codes[..., group].ravel(), minlength=K) for codes in seen.codes)
-        order_0.append(-np.log2(count / count.sum())[frame[:, group].cpu().numpy()].mean())
+        order_0.append(-np.log2(count / count.sum())[frame[:, group].numpy()].mean())
     pixels = task.codec.net.channels * task.codec.net.stride**2  # values that a position stands for
     found: dict[str, Any] = {"on": f"{len(frame)} held-out frames", "bits_per_code": bits(before, actions)}
     if task.classes:

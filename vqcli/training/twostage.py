@@ -46,8 +46,7 @@ class TwoStageTask(Task):
         Judged without training, it also tells the bits with the latents of other pictures (`shuffled`).
         """
         model = self.model
-        with torch.autocast(pixels.device.type, enabled=False):  # in 16 bits, flat areas get other codes
-            codes = model.first.encode(pixels)
+        codes = model.first.encode(pixels)
         quantized = model.quantizer(model.latents(codes))
         condition = model.condition(quantized.z_q)
         bits = model.decoder.loss(codes, None, condition) / math.log(2)
