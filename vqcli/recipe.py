@@ -45,14 +45,16 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Optimization(Struct, frozen=True, forbid_unknown_fields=True):
-    """Adam with warm-up and a cosine to zero."""
+    """Adam with warm-up, then a constant learning rate or a cosine to zero."""
 
     steps: Positive = 50_000
     learning_rate: Annotated[float, Meta(gt=0)] = 2e-4
+    schedule: Literal["cosine", "constant"] = "cosine"  # of the learning rate, over the steps or the time of the run
     warmup: int = 200
     clip: float = 1.0  # largest norm of the gradient; 0 turns it off
     average: Share = 0.999  # decay of the averaged weights that become the model
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the nets; quantizers are float32 always
+    # of the nets, quantizers are float32 always; auto: whichever takes less time here (training/autotune.py)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     full_precision_share: Share = 0.15  # the last part of the run is float32 whatever `precision` says
     accumulate: Positive = 1  # parts that a batch is cut into where memory is short; the result is the same
     validate_every: Positive = 1000  # steps
@@ -62,8 +64,9 @@ class Optimization(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rate(Struct, frozen=True, forbid_unknown_fields=True):
-    """Distortion and rate: loss = bits per pixel + lambda(quality) * mean square error in 0 .. 255.
+    """Distortion and rate: loss = bits per pixel + lambda(quality) * distortion.
 
+    The distortion is the mean square error in 0 .. 255, mixed with MS-SSIM where `ssim` says so (training/losses.py).
     lambda runs geometrically from `lambda_low` at quality 1 to `lambda_high` at the last quality.
     `balance` divides an item's loss by lambda ** balance, or the high rates would drown the low ones.
     """
@@ -71,6 +74,7 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
     lambda_low: float = 0.002
     lambda_high: float = 0.08
     balance: Share = 0.25
+    ssim: Share = 0.0  # share of 1 - MS-SSIM in the distortion, beside the squared error
 
 
 class Clusters(Struct, frozen=True, forbid_unknown_fields=True):

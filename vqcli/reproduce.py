@@ -18,10 +18,12 @@ from vqcli.errors import UsageError
 from vqcli.evaluation.measures import CLASSIFIER_MINUTES, JUDGES, Material, Measured
 from vqcli.experiments import DATA, Experiment, Variant
 from vqcli.training import run
+from vqcli.training.budget import Budget
 from vqcli.zoo import LoadedModel
 
 OF_EPISODES = "frames"  # the family that learns from whole episodes, not from single pictures
-QUICK = "optimization.learning_rate=1e-3"  # where time is short: what the documents say is for days
+# where time is short: what the documents say is for days
+QUICK = ("optimization.learning_rate=1e-3", "optimization.schedule=cosine")
 CODEC_SHARE, PRIOR_SHARE = 0.5, 0.4  # of the time, where a prior is trained too; the rest is the classifier's
 
 Progress = Callable[[str], AbstractContextManager[Callable[..., None]]]
@@ -141,7 +143,7 @@ def _trained(
     say: Say,
 ) -> tuple[zoo.ModelInfo, list[dict[str, Any]]]:
     """The model of a variant, which is what is trained last, and what its runs say about themselves."""
-    settings = (*variant.settings, QUICK) if budget_s else variant.settings
+    settings = (*variant.settings, *QUICK) if budget_s else variant.settings
     plans = [(variant.label, recipe.override(recipe.load(variant.recipe), settings), 1.0)]
     if variant.prior is not None:
         codec = f"codec={output / variant.label}"
@@ -152,12 +154,11 @@ def _trained(
         with progress(f"training {label}") as shown:
 
             def report(told: run.Progress, shown: Callable[..., None] = shown) -> None:
-                terms = "  ".join(f"{name} {value:.4g}" for name, value in told.terms.items())
-                shown(told.share, f"step {told.step}  {terms}  {told.items_per_second:.0f} items/s")
+                shown(told.share, str(told))
 
-            limit_s = share * budget_s if budget_s else None
+            limit = Budget(share * budget_s) if budget_s else None
             data = [material.path] if chosen.model.family == OF_EPISODES else material.source
-            made = run.run(chosen, data, output / label, device=device, budget_s=limit_s, report=report, say=say)
+            made = run.run(chosen, data, output / label, device=device, budget=limit, report=report, say=say)
         if made is None:
             raise UsageError("an experiment runs in one process", "start it without torchrun")
         prior = priors.find(made, chosen.model.family) if chosen.model.family in priors.FAMILIES else None

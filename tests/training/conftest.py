@@ -57,7 +57,8 @@ def train(chosen: Recipe, folder: Path, **options: Any) -> tuple[Task, loop.Stat
     torch.manual_seed(chosen.optimization.seed)
     task = tasks.make(chosen, None, Dataset(shapes, held_out=False), CPU)
     validation = Validation(Dataset(shapes, held_out=True), chosen.data, CPU)
-    state = loop.State(threads=1)
+    precision = chosen.optimization.precision
+    state = loop.State(threads=1, precision="float32" if precision == "auto" else precision)
     resumed_at = checkpoint.metadata_of(folder)[1]["step"] if options.get("resume") else None
     with Journal(folder, resumed_at) as journal:
         loop.train(task, Dataset(shapes, held_out=False), validation, folder, state, journal, device=CPU, **options)

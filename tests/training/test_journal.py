@@ -13,6 +13,7 @@ from vqcli.training.journal import Journal
 
 START = {"recipe": {"description": "tiny"}, "model": "vqvae2d", "parameters": 9, "pictures": 3, "classes": 0} | {
     "threads": 1,
+    "precision": "float32",
     "device": "cpu",
     "world": 1,
 }

@@ -4,6 +4,7 @@ import torch
 from tests.training.conftest import SCALAR, VECTOR, of, train
 from vqcli.errors import VqError
 from vqcli.training import checkpoint, journal, loop
+from vqcli.training.budget import Budget
 from vqcli.training.losses import Loss
 from vqcli.training.tasks import CodecTask
 
@@ -12,15 +13,18 @@ def events(folder, kind):
     return [event for event in journal.read(folder) if event["event"] == kind]
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("text", [VECTOR, SCALAR], ids=["vector", "scalar"])
-def test_learning(tmp_path, text):
+def test_learning(tmp_path, text, precision):
     """Sixty steps on made shapes lower the loss, on held-out ones too, and use more than half of the codes."""
-    _, state = train(of(text), tmp_path / "run")
+    _, state = train(of(text, f"optimization.precision={precision}"), tmp_path / "run")
     log = events(tmp_path / "run", "train")
     assert [event["step"] for event in log] == list(range(3, 61, 3))
     assert sum(event["mse"] for event in log[-3:]) / 3 < 0.75 * log[0]["mse"]
     judged = events(tmp_path / "run", "validation")
-    assert judged[-1]["loss"] < judged[0]["loss"]
+    assert judged[-1]["mse"] < 0.85 * log[0]["mse"]
+    if precision == "float32":
+        assert judged[-1]["loss"] < judged[0]["loss"]
     assert state.best == pytest.approx(min(event["loss"] for event in judged), rel=1e-4)
     if text is VECTOR:
         last = events(tmp_path / "run", "epoch")[-1]
@@ -104,8 +108,26 @@ def test_other_errors_are_not_taken_for_short_memory(tmp_path, monkeypatch):
 
 
 def test_a_budget_ends_the_run(tmp_path):
-    _, state = train(of(VECTOR, "optimization.steps=1000000"), tmp_path, budget_s=0.5)
+    _, state = train(of(VECTOR, "optimization.steps=1000000"), tmp_path, budget=Budget(0.5))
     assert 0 < state.step < 1_000_000
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_schedules(tmp_path, schedule):
+    """Both warm up; then one falls to a hundredth, and the other stays."""
+    train(of(VECTOR, f"optimization.schedule={schedule}"), tmp_path)
+    rates = [event["learning_rate"] for event in events(tmp_path, "train")]
+    assert rates[0] < rates[2]
+    if schedule == "constant":
+        assert set(rates[2:]) == {0.01}
+    else:
+        assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 2e-4
+
+
+def test_distortion_mixed_with_structural_similarity(tmp_path):
+    train(of(SCALAR, "rate.ssim=0.7"), tmp_path)
+    unlike = [event["1_minus_ms_ssim"] for event in events(tmp_path, "train")]
+    assert sum(unlike[-3:]) < 0.8 * sum(unlike[:3])
 
 
 def test_no_better_validation_for_a_while_ends_the_run(tmp_path, monkeypatch):

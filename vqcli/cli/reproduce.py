@@ -75,7 +75,7 @@ def reproduce(
         return
 
     from vqcli import reproduce
-    from vqcli.training import run
+    from vqcli.training.budget import seconds
 
     place = reproduce.data_for(chosen, data)
     if chosen.variants:
@@ -83,7 +83,7 @@ def reproduce(
             chosen,
             place,
             output or Path(f"reproduced-{name}"),
-            budget_s=run.seconds(budget) if budget else None,
+            budget_s=seconds(budget) if budget else None,
             count=count,
             device=device,
             progress=ui.progress,

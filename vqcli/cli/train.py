@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,8 +39,18 @@ def train(
         str | None,
         typer.Option(help="For priors and second stages: the model whose codes to learn.", show_default=False),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Begin with the weights of this model or run.", metavar="MODEL", show_default=False
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="With --from: weights that do not fit begin anew.")
+    ] = False,
     budget: Annotated[
-        str | None, typer.Option(help="End after this time: 90s, 45m, 2h.", metavar="TIME", show_default=False)
+        str | None,
+        typer.Option(help="End after this time, export included: 90s, 45m, 2h.", metavar="TIME", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     smoke: Annotated[
@@ -65,13 +76,16 @@ def train(
     vq train photo pictures.safetensors -o my-photo --budget 2h --set data.batch=16
     vq train pixelcnn pictures/ -o my-prior --codec tokens
     vq train -o my-photo --resume
+    vq train photo pictures/ -o my-photo --from photo
     vq train speech clips/ -o my-speech
     vq train --new-speaker anna clips-of-anna/
     torchrun --nproc-per-node 4 -m vqcli train tokens pictures/ -o my-tokens
     """
+    begun = time.monotonic()  # of the budget, which loading torch counts against
     from vqcli import recipe as recipes
     from vqcli.errors import UsageError
     from vqcli.training import run
+    from vqcli.training.budget import Budget, seconds
 
     # a scheduler that takes the machine away says so first: end as at Ctrl-C, with the state saved
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -96,20 +110,25 @@ def train(
     if not source:
         raise UsageError("which data?", "name a folder of pictures or clips after the recipe")
     chosen = recipes.override(chosen, [*(settings or []), *([f"codec={codec}"] if codec else [])])
+    if start is not None and resume:
+        raise UsageError("a run that is resumed has weights of its own", "leave out --from or --resume")
+    if partial and start is None:
+        raise UsageError("--partial says what of a model may begin anew", "--from MODEL names it")
+    limit = Budget(seconds(budget), begun) if budget else None
     with ui.progress(f"training {output.name}") as shown:
 
         def report(progress: run.Progress) -> None:
-            terms = "  ".join(f"{name} {value:.4g}" for name, value in progress.terms.items())
-            used = f"  codes used {progress.usage:.0%}" if progress.usage is not None else ""
-            shown(progress.share, f"step {progress.step}  {terms}{used}  {progress.items_per_second:.0f} items/s")
+            shown(progress.share, str(progress))
 
         info = run.run(
             chosen,
             source,
             output,
             device=device,
-            budget_s=run.seconds(budget) if budget else None,
+            budget=limit,
             resume=resume,
+            start=start,
+            partial=partial,
             threads=threads,
             workers=workers,
             report=report,

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +36,8 @@ from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.recipe import Data
 from vqcli.tiles import Report, silent
 from vqcli.zoo import LoadedModel
+
+Limit = Callable[[Iterable[Any]], Iterator[Any]]
 
 BATCH = 100
 UNIFORM, PIXELCNN, FILES, SUM = "uniform prior", "pixelcnn prior", "lossless .vqz files", "sum over all codes"
@@ -77,10 +81,12 @@ def measure(
     *,
     count: int | None = None,
     stored: int = STORED,
+    limit: Limit = iter,
     report: Report = silent,
 ) -> list[Bound]:
     """Bounds on the first `count` pictures, in a fixed mixed order, all if None; and the files of the first `stored`.
 
+    `limit` may end both before that: of what it is given it yields as many as there is time for.
     Raises UsageError for a model without a likelihood, and for pictures that are not of the size it was trained on.
     """
     net = model.net
@@ -94,7 +100,7 @@ def measure(
     batch = pictures.held_out_batch(data, min(count or len(pictures), len(pictures)))
     prior, labels = _prior_of(model, pictures, batch.labels)
     found: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(batch), BATCH):
+    for start in limit(range(0, len(batch), BATCH)):
         part = batch.part(start, start + BATCH)
         x = in_channels(from_pixels(part.pixels, model.device), net.channels)
         if isinstance(net, Baseline):
@@ -105,14 +111,14 @@ def measure(
             found.setdefault(under, []).append(bits_per_dim(nats, x).cpu().numpy())  # (parts, B)
         report(min(1.0, (start + BATCH) / len(batch)))
     means = [_mean(under, np.concatenate(parts, 1)) for under, parts in found.items()]
-    return means if isinstance(net, Baseline) or not stored else [*means, _stored(model, batch.pixels[:stored])]
+    return means if isinstance(net, Baseline) or not stored else [*means, _stored(model, batch.pixels[:stored], limit)]
 
 
-def _stored(model: LoadedModel, pixels: np.ndarray) -> Bound:
+def _stored(model: LoadedModel, pixels: np.ndarray, limit: Limit) -> Bound:
     """The bytes of real files, of pictures [N, H, W, 3]."""
     if model.net.channels == 1:
         pixels = pixels[..., :1]
-    files = [lossless.of_model(model, np.ascontiguousarray(item)) for item in pixels]
+    files = [lossless.of_model(model, np.ascontiguousarray(item)) for item in limit(pixels)]
     parts = np.array([(file.size - file.codes, file.codes) for file in files]).T  # (2, N)
     return _mean(FILES, 8 * parts / pixels[0].size)
 

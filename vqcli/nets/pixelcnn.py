@@ -68,6 +68,7 @@ class PixelCNN(nn.Module):
     condition       channels of a map that tells each position something of its own (section 2.3), 0 for none
     """
 
+    CLASS_TABLES = ("label_embedding.weight",)  # a row for each class
     GRID = ("H", "W")  # of the codes, after batch and groups
     UNLABELLED_SHARE = 0.1  # of the items in training
 

@@ -125,6 +125,10 @@ class VectorQuantizer(Quantizer):
         self.register_buffer("sums", codebook.clone(), persistent=False)
         self.register_buffer("initialised", torch.tensor(False), persistent=False)
 
+    def keep_codebook(self) -> None:
+        """Begin with the codebooks as they are, whatever `init` says; counts start at an even use."""
+        self.init = "given"
+
     def forward(self, z_e: Tensor, quality: Tensor | None = None, levels: int | None = None) -> Quantized:
         """Quantize z_e [B, D, *grid] with the first `levels` levels; in training, also update the codebooks."""
         rows = self._rows(z_e)  # (G, N, d)

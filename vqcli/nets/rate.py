@@ -57,6 +57,14 @@ class ScalarRate(nn.Module):
         return F.softplus(self.own), F.softplus(self.earlier) * self.triangle
 
     @torch.no_grad()
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Take the weights of `fitted_weights` back; those that were rounded to zero become small ones."""
+        self.mean.copy_(weights["mean"] / 64)
+        for parameter, name in ((self.own, "own"), (self.earlier, "earlier")):
+            positive = weights[name].to(parameter.device).float().clamp_min(0.25) / 64
+            parameter.copy_(torch.log(torch.expm1(positive)))  # the inverse of softplus
+
+    @torch.no_grad()
     def fitted_weights(self) -> dict[str, Tensor]:
         """The learned weights in units of 1/64, as integers, for the coder."""
         own, earlier = self.positive_weights()

@@ -81,6 +81,7 @@ class SpeechVQVAE(nn.Module):
     unwarp: Tensor
     registers: Tensor
 
+    CLASS_TABLES = ("voices.weight", "registers")  # a row for each speaker
     WARPS = tuple(1 + 0.02 * step for step in range(-7, 8))  # of the vocal tract, in training
 
     def __init__(
@@ -235,6 +236,8 @@ class WaveVQVAE(nn.Module):
     speakers  rows of the WaveNet's speaker table
     wavenet   arguments of its decoder (nets/wavenet.py)
     """
+
+    CLASS_TABLES = ("decoder.speaker.weight",)  # a row for each speaker
 
     def __init__(
         self,

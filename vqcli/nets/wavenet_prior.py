@@ -31,6 +31,7 @@ class WaveNetPrior(nn.Module):
     dropout                   share of channels left out in training, before the stack and before the heads
     """
 
+    CLASS_TABLES = ("label_embedding.weight",)  # a row for each class
     GRID = ("T",)  # of the codes, after batch and groups
     UNLABELLED_SHARE = 0.1  # of the items in training
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,27 @@ from vqcli.evaluation import likelihood, metrics, rate_distortion
 from vqcli.evaluation.rate_distortion import Point
 from vqcli.files import replacing
 from vqcli.media import image
+from vqcli.training.budget import Budget
 from vqcli.training.journal import compare
 
 CARD = "README.md"
 PICTURE = "pictures.webp"
 JUDGED = 1000  # held-out pictures, whose likelihood is measured
 MEASURED = 12  # held-out pictures, measured whole
+CODES_SHARE = 0.4  # of the time for measuring, beside a likelihood
 BESIDE = ("JPEG", "WebP")
 
 
-def measure(model: zoo.LoadedModel, held_out: Dataset) -> dict[str, Any]:
-    """What a model reaches on held-out pictures: bits/dim by its likelihood, rate and distortion by its codes."""
-    measured: dict[str, Any] = {} if not model.net.codebook_sizes else _coded(model, held_out)
+def measure(model: zoo.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
+    """What a model reaches on held-out pictures: bits/dim by its likelihood, rate and distortion by its codes.
+
+    On as many pictures as there is time for.
+    """
+    measured: dict[str, Any] = {}
+    if model.net.codebook_sizes:
+        measured = _coded(model, held_out, budget.part(CODES_SHARE if model.net.likelihood is not None else 1.0))
     if model.net.likelihood is not None:
-        bounds = likelihood.measure(model, held_out, count=JUDGED)
+        bounds = likelihood.measure(model, held_out, count=JUDGED, limit=budget.limit)
         measured["bounds"] = [
             {"under": bound.under, "bits_per_dim": round(bound.bits_per_dim, 4), "pictures": bound.pictures}
             for bound in bounds
@@ -34,15 +42,21 @@ def measure(model: zoo.LoadedModel, held_out: Dataset) -> dict[str, Any]:
     return measured
 
 
-def _coded(model: zoo.LoadedModel, held_out: Dataset) -> dict[str, Any]:
+def _coded(model: zoo.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
     """Rate and distortion on whole held-out pictures, usual codecs at equal bytes beside, and the use of the codes."""
     names = held_out.names[:MEASURED]
     counts = metrics.CodeCounts(model.net.quantizer.codebook_sizes)
     qualities = rate_distortion.spread(model, 3)
-    points = list(rate_distortion.evaluate(model, names, held_out.pixels, qualities, beside=BESIDE, look=counts.add))
+    points: list[Point] = []
+    read = 0
+    for index in budget.limit(range(len(names))):
+        read_one = partial(lambda _, index: held_out.pixels(index), index=index)
+        one = rate_distortion.evaluate(model, [names[index]], read_one, qualities, beside=BESIDE, look=counts.add)
+        points += one
+        read += 1
     used, perplexity = np.mean(counts.usages(), axis=0)
     return {
-        "on": f"{len(names)} held-out pictures",
+        "on": f"{read} held-out pictures",
         "points": [_as_dict(point) for point in _comparable(rate_distortion.means(points))],
         "codes_used": round(float(used), 4),
         "perplexity": round(float(perplexity), 1),
@@ -70,9 +84,17 @@ def _trained(facts: dict[str, Any]) -> str:
     chosen = "Held-out pictures chose these weights. " if facts.get("measured") else ""
     return (
         f"{facts['steps']:,} steps of {items} crops of {recipe['data']['crop']} pixels, from {facts['pictures']:,} "
-        f"pictures, in {minutes:.1f} minutes on {facts['machine']}. {chosen}"
+        f"pictures, in {minutes:.1f} minutes on {facts['machine']}, {computed(facts)}. {chosen}"
         f"The recipe is in [recipe.toml](recipe.toml), the whole course in log.jsonl (`vq report {facts['name']}`)."
     )
+
+
+def computed(facts: dict[str, Any]) -> str:
+    """In which precision a run computed, and which weights it began with."""
+    start = facts.get("start")
+    digest = f", {start['digest']}" * bool(start["digest"]) if start else ""
+    begun = f", from the weights of {start['model']} ({start['steps']:,} steps{digest})" if start else ""
+    return f"in {facts['computed_in']}{begun}"
 
 
 def _measured(measured: dict[str, Any]) -> list[str]:

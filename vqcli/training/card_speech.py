@@ -7,7 +7,7 @@ from typing import Any
 
 from vqcli.data.clips import WELL_KNOWN_S
 from vqcli.files import replacing
-from vqcli.training.card import CARD
+from vqcli.training.card import CARD, computed
 
 PICTURE = "spectrograms.webp"
 
@@ -23,8 +23,8 @@ def write(folder: Path, facts: dict[str, Any]) -> None:
         "",
         f"{facts['steps']:,} steps of {recipe['data']['batch'] * facts['processes']} crops of "
         f"{recipe['data']['seconds']:g} s, from {facts['clips']:,} clips of {len(facts['speakers'])} speakers, in "
-        f"{minutes:.1f} minutes on {facts['machine']}. The recipe is in [recipe.toml](recipe.toml), the whole course "
-        f"in log.jsonl (`vq report {facts['name']}`).",
+        f"{minutes:.1f} minutes on {facts['machine']}, {computed(facts)}.",
+        f"The recipe is in [recipe.toml](recipe.toml), the whole course in log.jsonl (`vq report {facts['name']}`).",
         "",
     ]
     if measured := facts.get("measured"):

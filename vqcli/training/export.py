@@ -21,6 +21,7 @@ from vqcli.nets import rounding
 from vqcli.nets.exact import ExactPrior
 from vqcli.nets.exact1d import SequencePrior
 from vqcli.training import card, card_speech, export_codes, export_speech, frames
+from vqcli.training.budget import Budget
 from vqcli.training.code_clips import CodeClips
 from vqcli.training.finish import FinishTask
 from vqcli.training.frames import FramesTask, Windows
@@ -33,6 +34,8 @@ from vqcli.training.validation import Validation
 ENERGIES = 16  # classes for scalar codes; codes of a vector quantizer have no order and get one
 SAMPLES = 250  # pictures whose codes are counted
 QUALITIES_EACH = 3  # of each picture, in turn
+LEAST = 12  # of these samples, however short the time
+COUNTING_SHARE = 0.5  # of the time that is left; the rest is for measuring
 LIMITS = (15, 31, 63, 127)  # few sizes, so that a header tells the codebooks of all groups in 12 bytes
 
 
@@ -43,8 +46,12 @@ def export(
     validation: Validation | None,
     folder: Path,
     facts: dict[str, Any],
+    budget: Budget,
 ) -> zoo.ModelInfo:
-    """Write the model of a finished run to `folder`. `facts` joins its description: steps, time, machine."""
+    """Write the model of a finished run to `folder`. `facts` joins its description: steps, time, machine.
+
+    As much is counted and measured as there is time for in the budget, and at least something of each.
+    """
     description = {
         "family": task.recipe.model.family,
         "arguments": task.recipe.model.arguments,
@@ -55,12 +62,12 @@ def export(
     }
     if isinstance(task, SpeechTask | WaveTask | FinishTask):
         assert isinstance(dataset, Clips) and isinstance(held_out, Clips | None)
-        info = export_speech.export(task, dataset, held_out, folder, description)
+        info = export_speech.export(task, dataset, held_out, folder, description, budget)
         card_speech.write(folder, info.description)
         return info
     if isinstance(task, PriorTask | FramesTask):
         assert not isinstance(dataset, Clips)
-        info = _export_prior(task, dataset, held_out, validation, folder, description)
+        info = _export_prior(task, dataset, held_out, validation, folder, description, budget)
         description["measured"] = priors.describe(priors.path_of(folder, task.recipe.model.family)).description[
             "measured"
         ]
@@ -71,7 +78,7 @@ def export(
         assert isinstance(task, CodecTask | BaselineTask | TwoStageTask)
         assert isinstance(dataset, Dataset) and isinstance(held_out, Dataset | None)
         if isinstance(task, CodecTask):
-            info = _export_codec(task, dataset, folder, description)
+            info = _export_codec(task, dataset, folder, description, budget)
         else:
             if isinstance(task, TwoStageTask):  # it holds its first stage, so that it is a model of its own
                 description |= {"arguments": task.arguments, "first": task.codec.name}
@@ -79,17 +86,19 @@ def export(
             info = zoo.save(folder, task.model, None, description)
         if held_out is not None:
             # measured as it is shipped; then the figures join the header
-            description |= info.description | {"measured": card.measure(zoo.load(info, "cpu"), held_out)}
+            description |= info.description | {"measured": card.measure(zoo.load(info, "cpu"), held_out, budget)}
             info = zoo.save(folder, task.model, zoo.load(info, "cpu").statistics, description)
     card.write(folder, info.description | description, validation.show(task) if validation else None)
     return info
 
 
-def _export_codec(task: CodecTask, dataset: Dataset, folder: Path, description: dict[str, Any]) -> zoo.ModelInfo:
+def _export_codec(
+    task: CodecTask, dataset: Dataset, folder: Path, description: dict[str, Any], budget: Budget
+) -> zoo.ModelInfo:
     # the codes to be counted come from the weights as they are shipped, in float16
     info = zoo.save(folder, task.model, None, description)
     model = zoo.load(info, "cpu")
-    samples = list(sample_codes(model, dataset))
+    samples = list(budget.part(COUNTING_SHARE).limit(sample_codes(model, dataset), LEAST))
     if task.rate is None:
         counted = statistics.fit(samples, model.net.quantizer.codebook_sizes)
         return zoo.save(folder, task.model, counted, description)
@@ -114,6 +123,7 @@ def _export_prior(
     validation: Validation | None,
     folder: Path,
     description: dict[str, Any],
+    budget: Budget,
 ) -> zoo.ModelInfo:
     """Write the prior beside a copy of its codec, so that the folder is a model of its own."""
     source = task.codec.info
@@ -136,13 +146,13 @@ def _export_prior(
         description["measured"] = {}
     elif isinstance(task, FramesTask):
         assert isinstance(dataset, Windows) and isinstance(validation.batch, Batch)
-        description["measured"] = frames.measure(task, dataset, validation.batch)
+        description["measured"] = frames.measure(task, dataset, validation.batch, budget)
     elif isinstance(dataset, CodeClips):
         assert isinstance(held_out, CodeClips) and not isinstance(net, Net)
-        description["measured"] = export_codes.measure(task, dataset, held_out, validation, net)
+        description["measured"] = export_codes.measure(task, dataset, held_out, validation, net, budget)
     else:
         assert isinstance(dataset, Dataset) and not isinstance(net, SequenceNet)
-        description["measured"] = _bits_per_code(task, dataset, validation, net)
+        description["measured"] = _bits_per_code(task, dataset, validation, net, budget)
     if net is None:
         arrays = weights.packed(task.prior.state_dict(), task.recipe.model.eight_bits)
     else:
@@ -152,14 +162,16 @@ def _export_prior(
 
 
 @torch.no_grad()
-def _bits_per_code(task: PriorTask, dataset: Dataset, validation: Validation, net: Net | None) -> dict[str, Any]:
+def _bits_per_code(
+    task: PriorTask, dataset: Dataset, validation: Validation, net: Net | None, budget: Budget
+) -> dict[str, Any]:
     """Bits for a held-out code under the prior, under the frequencies of codes alone, and under none.
 
     Of a prior in integers they are those of the bytes it writes, with those of the floats it was made from beside them.
     """
     data, sizes = task.recipe.data, task.codec.net.quantizer.codebook_sizes
     counts = [np.full(K, 0.5) for K in sizes]
-    for step in range(-(-SAMPLES // data.batch)):
+    for step in budget.part(COUNTING_SHARE).limit(range(-(-SAMPLES // data.batch))):
         batch = dataset.batch(data, 0, step * data.batch, data.batch)
         codes, _ = task.codes(as_input(batch, validation.device)[0])
         for group, count in enumerate(counts):
@@ -172,15 +184,16 @@ def _bits_per_code(task: PriorTask, dataset: Dataset, validation: Validation, ne
         under = {"bits_per_code": validation.measure(task)["bits_per_code"]}
     else:
         tenths = [0] * len(held_out) if quality is None else quality.mul(10).round().int().tolist()
-        parts = [held_out[i : i + 1] for i in range(len(held_out))]
-        floats = [
-            float(task.prior.loss(part, None if quality is None else quality[i : i + 1]))
-            for i, part in enumerate(parts)
-        ]
-        written = [len(prior.encode(part[0].cpu().numpy(), q, net)) for part, q in zip(parts, tenths, strict=True)]
-        under = {"bits_per_code": 8 * sum(written) / held_out.numel(), "float_bits_per_code": float(np.mean(floats))}
+        floats, written = [], []
+        for i in budget.limit(range(len(held_out))):
+            floats.append(float(task.prior.loss(held_out[i : i + 1], None if quality is None else quality[i : i + 1])))
+            written.append(len(prior.encode(held_out[i].cpu().numpy(), tenths[i], net)))
+        coded = len(written) * held_out[0].numel()
+        under = {"bits_per_code": 8 * sum(written) / coded, "float_bits_per_code": float(np.mean(floats))}
+    # a codec with qualities codes each picture at two
+    pictures = len(validation.batch) if net is None else -(-len(written) * len(validation.batch) // len(held_out))
     return {
-        "on": f"{len(validation.batch)} held-out pictures",
+        "on": f"{pictures} held-out pictures",
         **{name: round(bits, 4) for name, bits in under.items()},
         # of the codes alone, spread over the pixels and channels that they stand for
         "bits_per_dim": round(

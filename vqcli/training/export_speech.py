@@ -17,13 +17,16 @@ from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.media.audio import Recording
 from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
+from vqcli.training.budget import Budget
 from vqcli.training.card_speech import PICTURE
 from vqcli.training.code_clips import codes_of
 from vqcli.training.finish import FinishTask
 from vqcli.training.speech import SpeechTask, WaveTask
 from vqcli.zoo import LoadedModel
 
-SAMPLES = 400  # clips whose codes are counted
+SAMPLES = 400  # clips whose codes are counted ...
+LEAST = 12  # ... and so many however short the time is
+COUNTING_SHARE = 0.5  # of the time that is left; the rest is for measuring
 MEASURED = 12  # held-out clips
 LONGEST_S = 6.0  # of a clip that is measured: a WaveNet takes its time
 
@@ -34,6 +37,7 @@ def export(
     held_out: Clips | None,
     folder: Path,
     description: dict[str, Any],
+    budget: Budget,
 ) -> zoo.ModelInfo:
     """Write the model file, with figures of held-out clips and a picture of one of them beside it."""
     description |= {
@@ -47,11 +51,13 @@ def export(
     # the codes to be counted come from the weights as they are shipped, in float16
     info = zoo.save(folder, task.model, None, description)
     model = zoo.load(info, "cpu")
-    counted = statistics.fit(sample_codes(model, clips), model.net.codebook_sizes)
+    counted = statistics.fit(
+        budget.part(COUNTING_SHARE).limit(sample_codes(model, clips), LEAST), model.net.codebook_sizes
+    )
     info = zoo.save(folder, task.model, counted, description)
     if held_out is None:
         return info
-    measured, sounds = measure(zoo.load(info, "cpu"), held_out)
+    measured, sounds = measure(zoo.load(info, "cpu"), held_out, budget)
     with replacing(folder / PICTURE, force=True) as stream:
         stream.write(image.encode_bytes(spectrograms.stacked(list(sounds.items())), "webp", quality=90))
     return zoo.save(folder, task.model, counted, description | {"measured": measured})
@@ -73,13 +79,13 @@ def sample_codes(model: LoadedModel, clips: Clips) -> Iterator[np.ndarray]:
             yield codes_of(model, clip)[:, None].astype(np.int32)
 
 
-def measure(model: LoadedModel, held_out: Clips) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def measure(model: LoadedModel, held_out: Clips, budget: Budget) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Means over held-out clips for each number of levels, and the sounds of one of the clips by title."""
     levels = model.net.levels
     rows: dict[int, list[tuple[float, float, float]]] = {level: [] for level in range(1, levels + 1)}
     shown: dict[str, np.ndarray] = {}
     chosen = [index for index in range(len(held_out)) if held_out.clip(index)][:MEASURED]
-    for index in chosen:
+    for index in budget.limit(chosen):
         recording = recording_of(held_out, index, LONGEST_S)
         assert recording is not None
         source = recording.samples[0]
@@ -94,7 +100,7 @@ def measure(model: LoadedModel, held_out: Clips) -> tuple[dict[str, Any], dict[s
             sounds[f"{level} of {levels} levels" if levels > 1 else "decoded"] = made
         shown = shown or sounds
     return {
-        "on": f"{len(chosen)} held-out clips",
+        "on": f"{len(rows[1])} held-out clips",
         "points": [_point(level, np.mean(points, 0)) for level, points in rows.items()],
     }, shown
 

@@ -26,12 +26,14 @@ from vqcli.evaluation.frames import bits_per_code, codes_of
 from vqcli.nets.frames import MISSING, UNKNOWN, FramePrior
 from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.recipe import Data, Recipe
+from vqcli.training.budget import Budget
 from vqcli.training.losses import Loss, direct_bits
 from vqcli.training.task import Task
 
 SHORTENED = 0.1  # of the windows miss some of their frames before
 WITHOUT_ACTIONS = 0.1  # of the windows
 SINCE_ACTIONS = 0.4  # of the windows tell the last actions only, as when a clip is given and what follows is drawn
+MEASURED_AT_ONCE = 16  # frames
 DIRECT = 0.5  # weight of the bits when the map alone names the codes
 
 
@@ -160,29 +162,34 @@ def begin_alike(table: nn.Embedding, quantizer: nn.Module) -> None:
         row += len(book)
 
 
-def measure(task: FramesTask, seen: Windows, batch: Batch) -> dict[str, Any]:
+def measure(task: FramesTask, seen: Windows, batch: Batch, budget: Budget) -> dict[str, Any]:
     """Bits for a held-out code under the prior: as it is, without actions, with those of other windows, without frames
     before; under the frequencies of codes alone, and under none."""
     sizes = task.prior.codebook_sizes
     codes = torch.from_numpy(batch.pixels.astype(np.int64)).movedim(-1, 1)
     actions = torch.from_numpy(batch.labels)
     before, frame = codes[:, :, :-1], codes[:, :, -1]
-
-    def bits(before: Tensor, actions: Tensor) -> float:
-        return round(bits_per_code(task.prior, frame, before, actions), 4)
-
     unknown = torch.full_like(actions, UNKNOWN)
+    given = {"bits_per_code": (before, actions)}
+    if task.classes:
+        given |= {"without_actions": (before, unknown), "other_actions": (before, actions.roll(1, 0))}
+    given["without_frames"] = torch.full_like(before, MISSING), unknown
+    sums, count = dict.fromkeys(given, 0.0), 0
+    for start in budget.limit(range(0, len(frame), MEASURED_AT_ONCE)):
+        part = slice(start, start + MEASURED_AT_ONCE)
+        for name, (frames, done) in given.items():
+            sums[name] += bits_per_code(task.prior, frame[part], frames[part], done[part]) * len(frame[part])
+        count += len(frame[part])
     order_0 = []
     for group, K in enumerate(sizes):
-        count = np.full(K, 0.5) + sum(np.bincount(codes[..., group].ravel(), minlength=K) for codes in seen.codes)
-        order_0.append(-np.log2(count / count.sum())[frame[:, group].numpy()].mean())
+        counts = np.full(K, 0.5) + sum(np.bincount(codes[..., group].ravel(), minlength=K) for codes in seen.codes)
+        order_0.append(-np.log2(counts / counts.sum())[frame[:count, group].numpy()].mean())
     pixels = task.codec.net.channels * task.codec.net.stride**2  # values that a position stands for
-    found: dict[str, Any] = {"on": f"{len(frame)} held-out frames", "bits_per_code": bits(before, actions)}
-    if task.classes:
-        found |= {"without_actions": bits(before, unknown), "other_actions": bits(before, actions.roll(1, 0))}
-    return found | {
-        "without_frames": bits(torch.full_like(before, MISSING), unknown),
-        "bits_per_dim": round(found["bits_per_code"] * len(sizes) / pixels, 4),
+    bits = {name: round(total / count, 4) for name, total in sums.items()}
+    return {
+        "on": f"{count} held-out frames",
+        **bits,
+        "bits_per_dim": round(bits["bits_per_code"] * len(sizes) / pixels, 4),
         "order_0": round(float(np.mean(order_0)), 4),
         "uniform": round(float(np.mean(np.log2(sizes))), 4),
     }

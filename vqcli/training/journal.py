@@ -74,12 +74,22 @@ class Journal:
         pictures: int,
         classes: int,
         threads: int,
+        precision: str,
         device: str,
         world: int,
+        step_seconds: Mapping[str, float] = {},
+        timed_items: int = 0,
+        start: Mapping[str, Any] | None = None,
     ) -> None:
-        """A sitting begins at `step`: on what, with what. `world` counts the processes; no classes are 0."""
+        """A sitting begins at `step`: on what, with what. `world` counts the processes; no classes are 0.
+
+        `step_seconds` of `timed_items` are those by which threads and precision were chosen (autotune.py); `start`
+        tells of the model whose weights the run began with.
+        """
         facts = {"model": model, "parameters": parameters, "pictures": pictures, "classes": classes}
-        place = {"threads": threads, "device": device, "world": world}
+        place = {"threads": threads, "precision": precision, "device": device, "world": world}
+        place |= {"step_seconds": step_seconds, "timed_items": timed_items} if step_seconds else {}
+        place |= {"start": start} if start else {}
         time = datetime.now(UTC).isoformat(timespec="seconds")
         self._write("start", step=step, time=time, machine=machine(), recipe=recipe, **facts, **place)
 

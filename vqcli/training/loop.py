@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from vqcli.errors import VqError
 from vqcli.nets import ranks
 from vqcli.training import checkpoint
 from vqcli.training.average import Average
+from vqcli.training.budget import Budget
 from vqcli.training.code_clips import CodeClips
 from vqcli.training.frames import Windows
 from vqcli.training.journal import Journal
@@ -36,9 +38,18 @@ class Progress:
     steps: int
     seconds: float
     share: float  # of the run, 0 .. 1; by time if the run has a time budget
-    items_per_second: float
+    items_per_second: float = 0.0
     terms: dict[str, float] = field(default_factory=dict)
     usage: float | None = None  # share of the codes in use over the last epoch, of the group that uses least
+    note: str = ""  # what it does before the first step
+
+    def __str__(self) -> str:
+        """The line for a person."""
+        if self.note:
+            return self.note
+        terms = "  ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
+        used = f"  codes used {self.usage:.0%}" if self.usage is not None else ""
+        return f"step {self.step}  {terms}{used}  {self.items_per_second:.0f} items/s"
 
 
 @dataclass
@@ -49,6 +60,10 @@ class State:
     seconds: float = 0.0
     data: list[str] = field(default_factory=list)  # where the pictures lie
     threads: int = 0  # of torch; another number of them would sum floats in another order
+    precision: str = "float32"
+    budget_s: float | None = None  # of the whole run
+    start: dict[str, Any] | None = None  # the model whose weights it began with (warm_start.py)
+    classes: list[str] | None = None
     best: float = math.inf  # loss, or bits/dim, of the best validation
     best_step: int = 0
     worse: int = 0  # validations since then
@@ -65,24 +80,25 @@ def train(
     *,
     device: torch.device,
     resume: bool = False,
-    budget_s: float | None = None,
+    budget: Budget | None = None,
     workers: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Train `task` by its recipe; its best weights are in place when this returns.
 
     Of several processes the first alone has a `journal`, and writes. The state goes to `folder` every few minutes and
-    at the end. With `budget_s` the schedule follows the clock and ends after that many seconds, or after the recipe's
-    steps if they come first. Interrupting saves the state, then raises on. Raises VqError if the loss stops being
-    finite or memory runs out; the last checkpoint is then good.
+    at the end. With a `budget` the schedule follows the clock and ends when the last validation and the export still
+    fit into it, or after the recipe's steps if they come first. Weights that came from a model are judged before the
+    first step, so that the run never ends with worse ones. Interrupting saves the state, then raises on. Raises VqError
+    if the loss stops being finite or memory runs out; the last checkpoint is then good.
     """
     recipe, options = task.recipe, task.recipe.optimization
     learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, weight_decay=options.weight_decay)
     average = Average(task, options.average)
     if resume:
-        threads = state.threads
-        vars(state).update(checkpoint.read(folder, task, average, optimizer), threads=threads)
+        now = {name: getattr(state, name) for name in ("threads", "precision", "budget_s")}
+        vars(state).update(checkpoint.read(folder, task, average, optimizer) | now)
     batches: Generator[Batch | ClipBatch, None, None] = dataset.batches(
         recipe.data, options.seed, state.step, rank=ranks.rank(), world=ranks.world(), workers=workers
     )
@@ -91,6 +107,8 @@ def train(
     epoch_steps = max(log_every, math.ceil(len(dataset) / items))
     meter = Meter()
     clock = Clock(state.seconds)
+    step_s = 0.0
+    end_s = state.seconds + budget.training_left_s if budget else math.inf
 
     def save() -> None:
         state.seconds = clock.seconds
@@ -98,16 +116,23 @@ def train(
             checkpoint.write(folder, task, average, optimizer, {"counters": vars(state), "recipe": recipe.to_dict()})
 
     task.train()
+    if state.start and not state.step and validation is not None:
+        judge(task, validation, folder, state, journal)
     try:
         while True:
-            share = ranks.from_first(max(state.step / options.steps, clock.seconds / budget_s if budget_s else 0.0))
+            begun_s = clock.seconds
+            ending_s = step_s / 2 + (validation.seconds_of(step_s) if validation is not None else 0)
+            spent = begun_s / max(end_s - ending_s, 1e-9)
+            share = ranks.from_first(max(state.step / options.steps, spent))
             if share >= 1 or (options.patience and state.worse >= options.patience):
                 break
-            learning_rate = options.learning_rate * min(1, (state.step + 1) / max(options.warmup, 1)) * cosine(share)
+            learning_rate = options.learning_rate * min(1, (state.step + 1) / max(options.warmup, 1))
+            if options.schedule == "cosine":
+                learning_rate *= cosine(share)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
             torch.manual_seed(options.seed * 2**32 + state.step)  # noise and revival follow the step, as the data do
-            reduced = options.precision == "bfloat16" and share < 1 - options.full_precision_share
+            reduced = state.precision == "bfloat16" and share < 1 - options.full_precision_share
             optimizer.zero_grad(set_to_none=True)
             for part in parts(next(batches), options.accumulate):
                 with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
@@ -122,6 +147,7 @@ def train(
             optimizer.step()
             state.step += 1
             average.update(state.step)
+            step_s = clock.seconds - begun_s
 
             if state.step % epoch_steps == 0 and task.codebook_sizes:
                 state.usage = close_epoch(task, state.step, journal, state.step * items // len(dataset))
@@ -154,7 +180,7 @@ def train(
     if validation is not None and state.step % options.validate_every:
         judge(task, validation, folder, state, journal)
     if journal is not None:
-        if state.best_step:
+        if math.isfinite(state.best):
             checkpoint.read_best(folder, task)
         journal.end(state.step, clock.seconds)
     task.eval()

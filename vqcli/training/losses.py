@@ -16,6 +16,7 @@ from vqcli.nets.rate import ScalarRate
 from vqcli.nets.vae2d import Baseline
 from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.recipe import Rate
+from vqcli.training.ms_ssim import ms_ssim
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,14 @@ def direct_bits(heads: nn.ModuleList, condition: Tensor, codes: Tensor) -> Tenso
     return torch.stack(nats).mean() / math.log(2)
 
 
+SSIM_SCALE = 2500.0  # 1 - MS-SSIM times this weighs about as much as the squared error of a usable picture
+
+
 def rate_distortion_loss(model: ImageVQVAE, rate: ScalarRate, recipe: Rate, x: Tensor) -> Loss:
-    """Bits per pixel + lambda * squared error, each picture at a quality of its own. x [B, 3, H, W]."""
+    """Bits per pixel + lambda * distortion, each picture at a quality of its own. x [B, 3, H, W].
+
+    distortion = (1 - ssim) * squared error in 0 .. 255 + ssim * SSIM_SCALE * (1 - MS-SSIM), `ssim` of the recipe.
+    """
     B, _, H, W = x.shape
     assert isinstance(model.quantizer, ScalarQuantizer)
     qualities = model.quantizer.qualities
@@ -86,5 +93,11 @@ def rate_distortion_loss(model: ImageVQVAE, rate: ScalarRate, recipe: Rate, x: T
     bits_per_pixel = rate(model.quantizer.scale(z_e, quality), quality) / (H * W)  # (B,)
     reconstruction = model.decoder(model.quantizer(z_e, quality).z_q)
     error = (reconstruction - x).square().flatten(1).mean(1) * 255**2  # (B,)
-    value = ((bits_per_pixel + weight * error) / weight**recipe.balance).mean() * recipe.lambda_high**recipe.balance
-    return Loss(value, {"bits_per_pixel": bits_per_pixel.mean(), "mse": error.mean()})
+    terms = {"bits_per_pixel": bits_per_pixel.mean(), "mse": error.mean()}
+    distortion = error
+    if recipe.ssim:
+        unlike = 1 - ms_ssim(reconstruction, x)  # (B,)
+        distortion = (1 - recipe.ssim) * error + recipe.ssim * SSIM_SCALE * unlike
+        terms["1_minus_ms_ssim"] = unlike.mean()
+    value = (bits_per_pixel + weight * distortion) / weight**recipe.balance
+    return Loss(value.mean() * recipe.lambda_high**recipe.balance, terms)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
+import math
 import os
-import re
-import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from datetime import timedelta
@@ -25,14 +23,13 @@ from vqcli.files import replacing
 from vqcli.nets import ranks
 from vqcli.nets.frames import CONTEXT
 from vqcli.recipe import Recipe
-from vqcli.training import checkpoint, codes, journal, tasks
+from vqcli.training import autotune, checkpoint, codes, journal, tasks, warm_start
+from vqcli.training.budget import Budget
 from vqcli.training.code_clips import CodeClips
 from vqcli.training.export import export
 from vqcli.training.frames import Windows
 from vqcli.training.journal import Journal
 from vqcli.training.loop import Progress, State, train
-from vqcli.training.task import Task
-from vqcli.training.tasks import as_input
 from vqcli.training.validation import Validation
 from vqcli.vqz_header import MODEL_NAME
 
@@ -46,8 +43,10 @@ def run(
     output: Path,
     *,
     device: str = "auto",
-    budget_s: float | None = None,
+    budget: Budget | None = None,
     resume: bool = False,
+    start: str | None = None,
+    partial: bool = False,
     threads: int | None = None,
     workers: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -55,14 +54,19 @@ def run(
 ) -> zoo.ModelInfo | None:
     """Train, then write the model to the folder `output`, which also holds checkpoint, log, pictures and recipe.
 
-    Under torchrun each process runs this; only the first writes and talks, the others return None.
+    With a `budget` the run ends, model and card included, when it is used up; one that is resumed without a budget has
+    what is left of its first one. `start` names the model or run whose weights it begins with, `partial` lets weights
+    that do not fit begin anew. Under torchrun each process runs this; only the first writes and talks, the others
+    return None.
     Raises UsageError if `output` holds a run or model already and `resume` is false, or has nothing to resume, or the
-    run there has another recipe; or if the data hold no pictures.
+    run there has another recipe; or if the data hold no pictures. Raises ModelError if the weights of `start` do not
+    fit; nothing is written then.
     """
     _check_output(output, recipe, resume)
     place = join(device)
     try:
-        info = _run(recipe, data, output, place, budget_s, resume, threads, workers, report, say)
+        beginning = None if start is None else warm_start.read(start, recipe, partial)
+        info = _run(recipe, data, output, place, budget, resume, beginning, threads, workers, report, say)
         if ranks.world() > 1:
             dist.barrier()  # the first measures the model; a process that left before it would take it along
         return info
@@ -76,14 +80,18 @@ def _run(
     data: list[Path] | Source,
     output: Path,
     device: torch.device,
-    budget_s: float | None,
+    budget: Budget | None,
     resume: bool,
+    start: warm_start.Start | None,
     threads: int | None,
     workers: int | None,
     report: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> zoo.ModelInfo | None:
     first = ranks.rank() == 0
+    before = checkpoint.metadata_of(output)[1] if resume else {}
+    seconds = budget.seconds if budget else before.get("budget_s")
+    budget = (budget or Budget(seconds or math.inf)).without(before.get("seconds", 0.0))
     source, codec = _source(recipe, data, device)
     dataset = _opened(recipe, codec, source, held_out=False)
     held_out = validation = None
@@ -92,21 +100,31 @@ def _run(
         validation = Validation(held_out, recipe.data, device)
     torch.manual_seed(recipe.optimization.seed)
     task = tasks.make(recipe, codec, dataset, device)
-    before = checkpoint.metadata_of(output)[1] if resume else {}
-    state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [])
-    state.threads = threads or before.get("threads", 0)
-    if device.type == "cpu":
-        state.threads = state.threads or pick_threads(task, dataset)
-        torch.set_num_threads(state.threads)
+    begun = "" if start is None else warm_start.begin(task, start, dataset)
     things, kinds = ("clips", "speakers") if recipe.modality == "audio" else ("pictures", "classes")
     if isinstance(dataset, Windows):
         kinds = "actions"
     parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
     if first:
         classes = f" in {len(dataset.classes)} {kinds}" if dataset.classes else ""
-        say(f"{len(dataset)} {things}{classes}; {recipe.model.family}, {parameters:,} weights, on {_where(device)}")
+        say(f"{len(dataset)} {things}{classes}; {recipe.model.family}, {parameters:,} weights{begun}")
         if validation is None:
             say(f"no {things} are held out: the last weights will become the model, unjudged")
+    state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [], budget_s=seconds)
+    state.classes, state.start = list(dataset.classes), start.facts if start else None
+
+    def trial(share: float, note: str) -> None:
+        report(Progress(0, recipe.optimization.steps, 0.0, share, note=note))
+
+    if "precision" in before:
+        settings = autotune.Settings(threads or before["threads"], before["precision"])
+        torch.set_num_threads(settings.threads or torch.get_num_threads())
+    else:
+        threads = threads or before.get("threads", 0)
+        settings = autotune.choose(task, dataset, device, budget.trial_s, threads=threads, report=trial)
+    state.threads, state.precision = settings.threads, settings.precision
+    if first:
+        say(f"{settings}, on {_where(device)}")
         output.mkdir(parents=True, exist_ok=True)
         with replacing(output / RECIPE, force=True) as stream:
             stream.write(recipe.to_toml())
@@ -122,28 +140,36 @@ def _run(
                 pictures=len(dataset),
                 classes=len(dataset.classes),
                 threads=torch.get_num_threads(),
+                precision=settings.precision,
+                step_seconds=settings.seconds,
+                timed_items=settings.items,
+                start=state.start or before.get("start"),
                 device=device.type,
                 world=ranks.world(),
             )
-        options: dict[str, Any] = {"device": device, "resume": resume, "budget_s": budget_s, "workers": workers}
-        train(task, dataset, validation, output, state, log, report=report, **options)
+        options: dict[str, Any] = {"device": device, "resume": resume, "workers": workers}
+        train(task, dataset, validation, output, state, log, budget=budget, report=report, **options)
         if log is None:
             return None
         left_out = {**dataset.skipped, **dataset.too_small}
         for name, reason in left_out.items():
             log.skipped(name, reason)
     _say_left_out(left_out, say)
-    if state.best_step and state.best_step != state.step:
-        say(f"the best weights are those of step {state.best_step} of {state.step}")
+    steps = state.best_step if math.isfinite(state.best) else state.step
+    if steps != state.step:
+        say(f"the best weights are those of step {steps} of {state.step}")
     say("measuring the model")
     facts: dict[str, Any] = {
-        "steps": state.best_step or state.step,
+        "steps": steps,
         "trained_seconds": round(state.seconds),
         "machine": _where(device),
+        "computed_in": str(settings),
         things: len(dataset),
         "processes": ranks.world(),
     }
-    return export(task, dataset, held_out, validation, output, facts)
+    if state.start is not None:
+        facts["start"] = state.start
+    return export(task, dataset, held_out, validation, output, facts, budget)
 
 
 def _source(
@@ -211,30 +237,6 @@ def join(device: str) -> torch.device:
     return place
 
 
-def pick_threads(task: Task, dataset: Dataset | Clips | CodeClips | Windows) -> int:
-    """One thread or two, whichever takes fewer seconds for a few steps: small nets and busy cores do better with one.
-
-    Under torchrun, which gives each process its own threads, the number is left alone.
-    """
-    if ranks.world() > 1 or (os.cpu_count() or 1) == 1:
-        return torch.get_num_threads()
-    trial = copy.deepcopy(task).train()
-    batch = dataset.batch(task.recipe.data, task.recipe.optimization.seed, 0, task.recipe.data.batch)
-    x = as_input(batch, torch.device("cpu"))
-    reduced = task.recipe.optimization.precision == "bfloat16"
-    seconds: dict[int, float] = {}
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        for timed in (False, True, True, True, True):
-            begun = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
-                loss = trial(*x)
-            loss.value.backward()
-            if timed:
-                seconds[threads] = min(seconds.get(threads, 1e9), time.perf_counter() - begun)
-    return 2 if seconds[2] < 0.9 * seconds[1] else 1
-
-
 def _where(device: torch.device) -> str:
     machine = journal.machine()
     processes = f" in {ranks.world()} processes" if ranks.world() > 1 else ""
@@ -259,11 +261,3 @@ def data_of(output: Path) -> list[Path]:
     """Where the pictures of the run in `output` lay when it began."""
     _, counters = _begun(output)
     return [Path(path) for path in counters["data"]]
-
-
-def seconds(text: str) -> float:
-    """A duration like 90s, 45m or 2h in seconds. Raises UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not match:
-        raise UsageError(f"{text} is no duration", "90s, 45m or 2h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

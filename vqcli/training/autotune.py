@@ -1,0 +1,152 @@
+"""Precision and threads of a run, chosen by timing real steps: what is fast depends on the net and on the processor.
+
+bfloat16 takes half the time of float32 on processors with units for it, and more than twice as long on others.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from vqcli.data.clips import Clips
+from vqcli.data.dataset import Dataset
+from vqcli.nets import ranks
+from vqcli.training.code_clips import CodeClips
+from vqcli.training.frames import Windows
+from vqcli.training.task import Task
+from vqcli.training.tasks import as_input
+
+STEPS = 3  # timed for each setting, after one that is not
+FASTER = 0.9  # a setting must take less than this share of the time of a simpler one
+PLANNED = 12  # steps in all, as long as the first of float32, for which the time must suffice
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run computes: threads of torch (0: left alone) and precision.
+
+    seconds  of a step, or of `items` items where a whole batch took too long to try, by setting
+    """
+
+    threads: int
+    precision: str
+    items: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        tried = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self.seconds.items())
+        return f"{_name(self.precision, self.threads)}" + f" (for {self.items} items: {tried})" * bool(tried)
+
+
+def choose(
+    task: Task,
+    dataset: Dataset | Clips | CodeClips | Windows,
+    device: torch.device,
+    limit_s: float,
+    *,
+    threads: int = 0,
+    report: Callable[[float, str], None] = lambda share, note: None,
+) -> Settings:
+    """The fastest precision and number of threads for the steps of `task`, found within `limit_s` seconds.
+
+    A recipe that names a precision keeps it, and so do given `threads`. Without the time to try it, a precision or
+    number of threads is not chosen. On a GPU threads do not matter; under torchrun, which gives each process its own
+    threads, their number is left alone. The task itself is not changed; torch is left with the chosen threads.
+    """
+    wanted = task.recipe.optimization.precision
+    counts = _thread_counts(device, threads)
+    first = "float32" if wanted == "auto" else wanted
+    if wanted != "auto" and len(counts) == 1:
+        _use(counts[0])
+        return Settings(counts[0], wanted)
+    trial = _Trial(task, dataset, device, limit_s)
+    report(0.0, "timing precisions and threads")
+    best: tuple[float, int] | None = None
+    for count in counts:
+        seconds = trial.time(first, count)
+        if seconds is not None and (best is None or seconds < FASTER * best[0]):
+            best = seconds, count
+    chosen = Settings(best[1] if best else counts[-1], first)
+    if wanted == "auto" and best is not None:
+        seconds = trial.time("bfloat16", chosen.threads)
+        if seconds is not None and seconds < FASTER * best[0]:
+            chosen = Settings(chosen.threads, "bfloat16")
+    # all processes of a run compute alike
+    precision = ("float32", "bfloat16")[int(ranks.from_first(int(chosen.precision == "bfloat16")))]
+    _use(chosen.threads)
+    return Settings(chosen.threads, precision, trial.items, trial.seconds)
+
+
+class _Trial:
+    """A copy of a task whose steps are timed, as long as there is time."""
+
+    def __init__(
+        self,
+        task: Task,
+        dataset: Dataset | Clips | CodeClips | Windows,
+        device: torch.device,
+        limit_s: float,
+    ) -> None:
+        self._device, self._end = device, time.monotonic() + limit_s
+        self.seconds: dict[str, float] = {}
+        data, options = task.recipe.data, task.recipe.optimization
+        self._task = copy.deepcopy(task).train()
+        learned = [parameter for parameter in self._task.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(learned, lr=options.learning_rate)
+        batch = dataset.batch(data, options.seed, 0, data.batch)
+        self._batch = batch.part(0, max(1, data.batch // options.accumulate))
+        self.items = 1
+        self._step("float32")
+        # so many items as there will be time for
+        alone = self._step("float32")
+        self.items = min(len(self._batch), max(1, int((self._end - time.monotonic()) / (PLANNED * max(alone, 1e-9)))))
+        self._expected = alone * self.items
+
+    def time(self, precision: str, threads: int) -> float | None:
+        """Seconds of a step, None if there is no time to find out."""
+        _use(threads)
+        # a precision without units of its own may take three times as long
+        if time.monotonic() + self._expected * (1 if precision == "float32" else 3) > self._end and self.seconds:
+            return None
+        best = self._step(precision)
+        for _ in range(STEPS):
+            if time.monotonic() + best > self._end or best > 3 * min(self.seconds.values(), default=best):
+                break
+            best = min(best, self._step(precision))
+        self.seconds[_name(precision, threads)] = best
+        return best
+
+    def _step(self, precision: str) -> float:
+        x = as_input(self._batch.part(0, self.items), self._device)
+        begun = time.monotonic()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = self._task(*x)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.value.backward()
+        self._optimizer.step()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.monotonic() - begun
+
+
+def _thread_counts(device: torch.device, threads: int) -> tuple[int, ...]:
+    if threads:
+        return (threads,)
+    if device.type != "cpu" or ranks.world() > 1:
+        return (0,)
+    cores = os.cpu_count() or 1
+    return (1,) if cores == 1 else (1, 2) if cores < 4 else (1, 2, cores // 2)
+
+
+def _use(threads: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _name(precision: str, threads: int) -> str:
+    return precision + f" on {threads} thread{'s' * (threads != 1)}" * bool(threads)

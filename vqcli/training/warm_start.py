@@ -1,0 +1,241 @@
+"""A run that begins with the weights of a model, or of another run, instead of random ones.
+
+A model file holds what is needed to use a net; a run folder holds all that training keeps, in full precision. What a
+file lacks is made anew: the averages behind a codebook are those of an even use, and a rate model is fitted to the
+codes before the first step. Rows of tables by class or speaker go by name.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vqcli import priors, weights, zoo
+from vqcli.coders.statistics import Statistics
+from vqcli.data.clips import Clips
+from vqcli.data.dataset import Dataset
+from vqcli.errors import ModelError
+from vqcli.nets.convnet2d import in_channels
+from vqcli.nets.quantizer import VectorQuantizer
+from vqcli.recipe import Recipe
+from vqcli.training import checkpoint
+from vqcli.training.code_clips import CodeClips
+from vqcli.training.frames import Windows
+from vqcli.training.task import Task
+from vqcli.training.tasks import CodecTask, as_input
+from vqcli.zoo import ModelInfo
+
+RATE_BATCHES, RATE_STEPS, RATE_LEARNING_RATE = 8, 300, 0.02
+SHOWN = 3  # names in a complaint
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights by the names that a task has for them.
+
+    facts       where they come from: model, digest ("" of a run), steps it was trained for
+    classes     names of classes or speakers in the order of the tables' rows; None if unknown
+    statistics  of scalar codes, which hold the weights of their rate model
+    partial     weights that do not fit are left as they are
+    """
+
+    facts: dict[str, Any]
+    tensors: dict[str, Tensor]
+    classes: list[str] | None
+    statistics: Statistics | None
+    partial: bool
+
+
+def read(name: str, recipe: Recipe, partial: bool = False) -> Start:
+    """The weights of the model or run called `name`, or in that folder, for a run of `recipe`.
+
+    Raises ModelError if there is none, if it is damaged, of another family, or a prior over other codes.
+    """
+    if (Path(name) / checkpoint.NAME).is_file():
+        return _of_run(Path(name), recipe, partial)
+    info = zoo.find(name)
+    if recipe.codec is None or recipe.model.family == info.description["family"]:
+        return _of_model(info, recipe, partial)
+    return _of_prior(info, recipe, partial)
+
+
+def _of_run(folder: Path, recipe: Recipe, partial: bool) -> Start:
+    before, counters = checkpoint.metadata_of(folder)
+    _check_family(str(folder), before["model"]["family"], recipe)
+    best = folder / checkpoint.BEST
+    try:
+        if best.exists():
+            tensors = load_file(best)
+        else:  # it was never judged: its averages are what would become the model
+            found = load_file(folder / checkpoint.NAME)
+            tensors = {
+                key.partition(".")[2]: found[key] for part in ("module.", "average.") for key in found
+                if key.startswith(part)
+            }  # fmt: skip
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"the weights of the run in {folder} cannot be read: {error}") from None
+    facts = {"model": folder.resolve().name, "digest": "", "steps": counters["best_step"] or counters["step"]}
+    return Start(facts, tensors, counters.get("classes"), None, partial)
+
+
+def _of_model(info: ModelInfo, recipe: Recipe, partial: bool) -> Start:
+    _check_family(info.name, info.description["family"], recipe)
+    arrays = _arrays(info.path)
+    prefix = zoo.STATISTICS
+    tables = {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
+    tensors = {f"model.{name}": tensor for name, tensor in _unpacked(info.path, arrays).items()}
+    try:
+        statistics = Statistics(**tables) if tables else None
+    except TypeError as error:
+        raise ModelError(f"{info.path} does not hold the statistics of a model: {error}") from None
+    facts = {"model": info.name, "digest": info.digest.hex(), "steps": info.description.get("steps", 0)}
+    speakers = info.description.get("speakers")
+    return Start(facts, tensors, speakers and [each["name"] for each in speakers], statistics, partial)
+
+
+def _of_prior(info: ModelInfo, recipe: Recipe, partial: bool) -> Start:
+    family = recipe.model.family
+    if family.startswith("exact"):
+        raise ModelError(
+            f"the exact prior of {info.name} holds rounded weights, which no training goes on from",
+            "--from the folder of the run that made it",
+        )
+    prior = priors.find(info, family)
+    if prior is None:
+        raise ModelError(f"model {info.name} has no prior of family {family} beside it, and is none itself")
+    _check_family(str(prior.path), prior.family, recipe)
+    codec = zoo.find(str(recipe.codec))
+    if prior.description["codec"] != codec.digest.hex():
+        raise ModelError(f"the prior of {info.name} is over other codes than those of {codec.name}", "--codec names it")
+    tensors = {f"prior.{name}": tensor for name, tensor in _unpacked(prior.path, _arrays(prior.path)).items()}
+    facts = {"model": info.name, "digest": prior.digest.hex(), "steps": prior.description.get("steps", 0)}
+    return Start(facts, tensors, list(prior.classes), None, partial)
+
+
+def _check_family(name: str, family: str, recipe: Recipe) -> None:
+    if family != recipe.model.family:
+        raise ModelError(f"{name} is of family {family}, and the recipe trains a {recipe.model.family}")
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    try:
+        return weights.read(path)
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path} does not hold the weights of a model: {error}") from None
+
+
+def _unpacked(path: Path, arrays: dict[str, Any]) -> dict[str, Tensor]:
+    try:
+        return weights.unpacked(arrays)
+    except ValueError as error:
+        raise ModelError(f"{path} does not hold the weights of a model: {error}") from None
+
+
+@torch.no_grad()
+def begin(task: Task, start: Start, dataset: Dataset | Clips | CodeClips | Windows) -> str:
+    """Put the weights into the task, and tell in a line what came from where.
+
+    Raises ModelError, with the names of the weights, if some do not fit and `start` is not partial, or if none does.
+    """
+    own = checkpoint.tensors_of(task)
+    part = "model" if hasattr(task, "model") else "prior"
+    net = task.get_submodule(part)
+    saved = {f"{part}.{name}" for name in net.state_dict()}
+    tensors = dict(start.tensors)
+    tables = {f"{part}.{name}" for name in getattr(net, "CLASS_TABLES", ())}
+    unknown = []
+    if tables & tensors.keys() and start.classes is not None and start.classes != list(dataset.classes):
+        unknown = sorted(set(dataset.classes) - set(start.classes))
+        if unknown and not start.partial:
+            raise ModelError(
+                f"{_model(start)} does not know {', '.join(unknown[:SHOWN])}{' ...' * (len(unknown) > SHOWN)}",
+                "--partial lets them begin anew",
+            )
+        for name in tables & tensors.keys() & own.keys():
+            tensors[name] = _by_name(tensors[name], own[name], start.classes, list(dataset.classes))
+    misfits = _misfits(own, tensors, saved, part)
+    if misfits and not start.partial:
+        more = f" (and {len(misfits) - 1} more)" * (len(misfits) > 1)
+        raise ModelError(
+            f"{_model(start)} does not fit the recipe: {misfits[0]}{more}",
+            "--partial lets what does not fit begin anew",
+        )
+    _check_first_stage(own, tensors, start)
+    fitting = [name for name in own if name in tensors and own[name].shape == tensors[name].shape and name != "usage"]
+    if not any(name in saved for name in fitting):
+        raise ModelError(f"none of the weights of {_model(start)} fit the recipe")
+    for name in fitting:
+        own[name].copy_(tensors[name])
+    for name, module in task.named_modules():
+        if isinstance(module, VectorQuantizer) and f"{name}.codebook" in fitting and f"{name}.counts" not in fitting:
+            module.keep_codebook()
+    anew = sorted({".".join(name.split(".")[:2]) for name, _ in task.named_parameters() if name not in fitting})
+    if isinstance(task, CodecTask) and task.rate is not None and "rate.mean" not in fitting:
+        _fit_rate(task, start.statistics, dataset)
+        anew = [name for name in anew if not name.startswith("rate.")] + ["rate (fitted to its codes)"]
+    steps = f" ({start.facts['steps']:,} steps)" * bool(start.facts["steps"])
+    news = f"; new: {', '.join([*anew, *unknown[:SHOWN]])}" if anew or unknown else ""
+    return f", begun with those of {start.facts['model']}{steps}{news}"
+
+
+def _misfits(own: dict[str, Tensor], tensors: dict[str, Tensor], saved: set[str], part: str) -> list[str]:
+    """Which weights of the net have another shape or none, codebooks first; and which it has no place for."""
+    found = []
+    for name in sorted(saved, key=lambda name: (not name.endswith("codebook"), name)):
+        there = list(tensors[name].shape) if name in tensors else "missing"
+        if there != list(own[name].shape):
+            found.append(f"{name} is {there} there and {list(own[name].shape)} here")
+    extra = (name for name in sorted(tensors) if name.startswith(f"{part}.") and name not in own)
+    return found + [f"there is no {name} here" for name in extra]
+
+
+def _check_first_stage(own: dict[str, Tensor], tensors: dict[str, Tensor], start: Start) -> None:
+    """A second stage speaks in the codes of its first, which is not trained."""
+    for name in (name for name in own if name.startswith("model.first.") and name in tensors):
+        if own[name].shape != tensors[name].shape or not torch.allclose(own[name], tensors[name], atol=1e-3):
+            raise ModelError(f"{_model(start)} is built on another first stage", "--codec names the first stage")
+
+
+def _by_name(there: Tensor, here: Tensor, before: list[str], now: list[str]) -> Tensor:
+    """A table [classes, or one more for none, ...] with the rows of `now`; unknown ones stay as they are here."""
+    rows = here.clone()
+    for number, name in enumerate(now):
+        if name in before and before.index(name) < len(there):
+            rows[number] = there[before.index(name)]
+    if len(here) > len(now) and len(there) > len(before):
+        rows[len(now) :] = there[len(before) :]
+    return rows
+
+
+def _model(start: Start) -> str:
+    return str(start.facts["model"])
+
+
+def _fit_rate(task: CodecTask, statistics: Statistics | None, dataset: Dataset | Clips | CodeClips | Windows) -> None:
+    """Fit the rate model alone, from the weights that the coder has of it, to codes of some batches."""
+    rate, quantizer, data = task.rate, task.model.quantizer, task.recipe.data
+    assert rate is not None and isinstance(dataset, Dataset)
+    if statistics is not None and statistics.mean.shape == tuple(rate.mean.shape):
+        rate.restore({name: torch.from_numpy(getattr(statistics, name)) for name in ("mean", "own", "earlier")})
+    device = rate.mean.device
+    latents = []
+    for number in range(RATE_BATCHES):
+        pixels, _ = as_input(dataset.batch(data, 1, number * data.batch, data.batch), device)
+        latents.append(task.model.encoder(in_channels(pixels, task.model.channels)).float())
+    optimizer = torch.optim.Adam(rate.parameters(), RATE_LEARNING_RATE)
+    for step in range(RATE_STEPS):
+        optimizer.param_groups[0]["lr"] = RATE_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / RATE_STEPS))
+        z_e = latents[step % RATE_BATCHES]
+        quality = 1 + torch.rand(len(z_e), device=device) * (quantizer.qualities - 1)
+        scaled = quantizer.scale(z_e, quality)  # type: ignore[operator]
+        with torch.enable_grad():
+            optimizer.zero_grad()
+            rate(scaled, quality).mean().backward()
+        optimizer.step()
