@@ -61,7 +61,7 @@ def open_page(run):
 
 def start(log, step=0, **others):
     facts = {"recipe": RECIPE, "model": "vqvae2d", "parameters": 1234567, "pictures": 5000, "classes": 30}
-    log.start(step, **{**facts, "threads": 2, "device": "cpu", "world": 1, **others})
+    log.start(step, **{**facts, "threads": 2, "precision": "float32", "device": "cpu", "world": 1, **others})
 
 
 def write_run(folder, groups=2, steps=1000, end=True):

@@ -97,14 +97,15 @@ class _Trial:
         data, options = task.recipe.data, task.recipe.optimization
         self._task = copy.deepcopy(task).train()
         learned = [parameter for parameter in self._task.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.AdamW(learned, lr=options.learning_rate)
+        self._optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, fused=True)
         batch = dataset.batch(data, options.seed, 0, data.batch)
         self._batch = batch.part(0, max(1, data.batch // options.accumulate))
-        self.items = 1
+        self.items = few = min(2, len(self._batch))  # normalisation over a batch wants more than one
         self._step("float32")
-        # so many items as there will be time for
-        alone = self._step("float32")
-        self.items = min(len(self._batch), max(1, int((self._end - time.monotonic()) / (PLANNED * max(alone, 1e-9)))))
+        # as many items as there will be time for
+        alone = self._step("float32") / few
+        affordable = int((self._end - time.monotonic()) / (PLANNED * max(alone, 1e-9)))
+        self.items = min(len(self._batch), max(few, affordable))
         self._expected = alone * self.items
 
     def time(self, precision: str, threads: int) -> float | None:

@@ -94,7 +94,7 @@ def train(
     """
     recipe, options = task.recipe, task.recipe.optimization
     learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, weight_decay=options.weight_decay)
+    optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
     average = Average(task, options.average)
     if resume:
         now = {name: getattr(state, name) for name in ("threads", "precision", "budget_s")}
