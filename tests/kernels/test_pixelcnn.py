@@ -12,7 +12,7 @@ from vqcli.kernels.drawing import draw
 from vqcli.kernels.exponential import exp32, exp64
 from vqcli.kernels.gate import gate
 from vqcli.kernels.product import add_product, padded, panels
-from vqcli.nets import pixelcnn, sampling
+from vqcli.nets import gated, sampling
 from vqcli.nets.pixelcnn import PixelCNN
 from vqcli.nets.sampling import Sampling
 
@@ -227,5 +227,5 @@ def test_the_gate_everywhere():
     out = np.zeros(len(a), np.float32)
     x = np.concatenate([a, b]).astype(np.float32)
     gate(out, x)
-    expected = pixelcnn.gate(torch.from_numpy(x)[None].double())[0].numpy()
+    expected = gated.gate(torch.from_numpy(x)[None].double(), 1)[0].numpy()
     np.testing.assert_allclose(out, expected, rtol=0, atol=5e-7)

@@ -56,6 +56,9 @@ def train(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A first try: a small net on made shapes, in under a minute.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of some steps goes, and leave nothing behind.")
+    ] = False,
     new_speaker: Annotated[
         str | None,
         typer.Option(help="Fit one more voice of this name to a folder of clips.", metavar="NAME", show_default=False),
@@ -77,6 +80,7 @@ def train(
     vq train pixelcnn pictures/ -o my-prior --codec tokens
     vq train -o my-photo --resume
     vq train photo pictures/ -o my-photo --from photo
+    vq train photo pictures/ --profile
     vq train speech clips/ -o my-speech
     vq train --new-speaker anna clips-of-anna/
     torchrun --nproc-per-node 4 -m vqcli train tokens pictures/ -o my-tokens
@@ -97,9 +101,9 @@ def train(
         from vqcli.data.shapes import Shapes
 
         recipe, source, output = recipe or SMOKE, data or Shapes(), output or Path("smoke")
-    if output is None:
+    if output is None and not profile:
         raise UsageError("where should the run go?", "-o NAME")
-    if resume:
+    if resume and output is not None:
         # what a run is was settled when it began: data and settings are those of then, unless they are given again
         chosen = recipes.load(recipe) if recipe else run.recipe_of(output)
         source = source or run.data_of(output)
@@ -110,6 +114,9 @@ def train(
     if not source:
         raise UsageError("which data?", "name a folder of pictures or clips after the recipe")
     chosen = recipes.override(chosen, [*(settings or []), *([f"codec={codec}"] if codec else [])])
+    if profile or output is None:
+        _show_profile(chosen, source, device, threads)
+        return
     if start is not None and resume:
         raise UsageError("a run that is resumed has weights of its own", "leave out --from or --resume")
     if partial and start is None:
@@ -136,6 +143,17 @@ def train(
         )
     if info is not None:
         ui.say(f"model {info.name} in {info.folder}; its card: {info.folder / 'README.md'}")
+
+
+def _show_profile(recipe: Any, source: Any, device: str, threads: int | None) -> None:
+    from vqcli.training.profile import profile
+
+    with ui.progress("profiling"):
+        found = profile(recipe, source, device=device, threads=threads)
+    ui.say(found.what)
+    ui.say(f"{found.settings}; {found.steps} steps of {found.step_s:.3f} s")
+    ui.emit_table(("phase", "share"), [(name, f"{share:.1%}") for name, share in found.phases.items()])
+    ui.emit_table(("operator", "share"), [(name, f"{share:.1%}") for name, share in found.operators.items()])
 
 
 def _fit_speaker(name: str, folders: list[Path], model: str | None, device: str) -> None:

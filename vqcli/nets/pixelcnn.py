@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcli.nets.gated import gate
+
 REACH = 3  # rows above and columns to each side that the first layer sees
 
 
@@ -44,14 +46,8 @@ class Layer(nn.Module):
         if part is not None:
             for_v, for_h = part.to(v.dtype).chunk(2, 1)
             v, h = v + for_v, h + for_h
-        out = self.mix(self.dropout(gate(h)))
-        return None if self.last else gate(v), out if self.first else xh + out
-
-
-def gate(x: Tensor) -> Tensor:
-    """tanh(first half of the channels) * sigmoid(second half): eq. 2."""
-    a, b = x.chunk(2, 1)
-    return torch.tanh(a) * torch.sigmoid(b)
+        out = self.mix(self.dropout(gate(h, 1)))
+        return None if self.last else gate(v, 1), out if self.first else xh + out
 
 
 class PixelCNN(nn.Module):

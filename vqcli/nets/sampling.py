@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqcli.errors import UsageError
-from vqcli.nets.pixelcnn import REACH, PixelCNN, gate
+from vqcli.nets.gated import gate
+from vqcli.nets.pixelcnn import REACH, PixelCNN
 
 if TYPE_CHECKING:
     from vqcli.nets.wavenet_prior import WaveNetPrior
@@ -313,7 +314,7 @@ class Steps:
             h = layer.across(v) + for_horizontal[:, n]
             self.across.append(h[:, :, 0].transpose(1, 2))
             if not layer.last:
-                self.above[n + 1, :, :, 1:, 1:-1] = gate(v + for_vertical[:, n])
+                self.above[n + 1, :, :, 1:, 1:-1] = gate(v + for_vertical[:, n], 1)
 
     def features(self, j: int) -> Tensor:
         """The horizontal stack at position j of the row: [B, C]."""
@@ -324,7 +325,7 @@ class Steps:
             begin = j + (0 if layer.first else REACH - 1)
             window = self.left[n, :, begin : begin + taps].flatten(1)
             h = self.across[n][:, j] + F.linear(window, self.weights[n])
-            out = _at_one_place(layer.mix, gate(h))
+            out = _at_one_place(layer.mix, gate(h, 1))
             x = out if layer.first else x + out
             if not layer.last:
                 self.left[n + 1, :, j + REACH] = x

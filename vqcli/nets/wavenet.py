@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli.nets import mulaw
+from vqcli.nets.gated import gate
 
 
 class Layer(nn.Module):
@@ -30,9 +31,8 @@ class Layer(nn.Module):
         x = self.taps(torch.cat([past, h], 2))  # (B, T, 2 R)
         if condition is not None:
             steps = condition.shape[1]
-            x = (x.unflatten(1, (steps, -1)) + condition[:, :, None].to(x.dtype)).flatten(1, 2)
-        a, b = x.chunk(2, 2)
-        return torch.tanh(a) * torch.sigmoid(b)
+            x = x.unflatten(1, (steps, -1)).add_(condition[:, :, None].to(x.dtype)).flatten(1, 2)
+        return gate(x, 2)
 
 
 class GatedStack(nn.Module):

@@ -22,6 +22,8 @@ from vqcli.training.task import Task
 from vqcli.training.tasks import as_input
 
 STEPS = 3  # timed for each setting, after one that is not
+FEW = 2  # items that are tried first; normalisation over a batch wants more than one
+HOPELESS = 2  # times as long as a few items of float32: no more of it is timed
 FASTER = 0.9  # a setting must take less than this share of the time of a simpler one
 PLANNED = 12  # steps in all, as long as the first of float32, for which the time must suffice
 
@@ -30,7 +32,8 @@ PLANNED = 12  # steps in all, as long as the first of float32, for which the tim
 class Settings:
     """How a run computes: threads of torch (0: left alone) and precision.
 
-    seconds  of a step, or of `items` items where a whole batch took too long to try, by setting
+    seconds  of a step, or of `items` items where a whole batch took too long to try, by setting; of a precision that a
+             few items showed to be slow, so many times theirs
     """
 
     threads: int
@@ -100,30 +103,38 @@ class _Trial:
         self._optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, fused=True)
         batch = dataset.batch(data, options.seed, 0, data.batch)
         self._batch = batch.part(0, max(1, data.batch // options.accumulate))
-        self.items = few = min(2, len(self._batch))  # normalisation over a batch wants more than one
-        self._step("float32")
+        self._few = self.items = min(FEW, len(self._batch))
+        self._step("float32", self._few)
+        self._item_s = self._step("float32", self._few) / self._few
         # as many items as there will be time for
-        alone = self._step("float32") / few
-        affordable = int((self._end - time.monotonic()) / (PLANNED * max(alone, 1e-9)))
-        self.items = min(len(self._batch), max(few, affordable))
-        self._expected = alone * self.items
+        affordable = int((self._end - time.monotonic()) / (PLANNED * max(self._item_s, 1e-9)))
+        self.items = min(len(self._batch), max(self._few, affordable))
 
     def time(self, precision: str, threads: int) -> float | None:
         """Seconds of a step, None if there is no time to find out."""
         _use(threads)
-        # a precision without units of its own may take three times as long
-        if time.monotonic() + self._expected * (1 if precision == "float32" else 3) > self._end and self.seconds:
-            return None
-        best = self._step(precision)
-        for _ in range(STEPS):
-            if time.monotonic() + best > self._end or best > 3 * min(self.seconds.values(), default=best):
-                break
-            best = min(best, self._step(precision))
+        expected = self._item_s * self.items
+        if precision != "float32" and not self._late(3 * self._item_s * self._few):
+            # without units for it this may take ten times as long, which a few items tell
+            expected = self._step(precision, self._few) / self._few * self.items
+        best = expected
+        if expected < HOPELESS * self._item_s * self.items or not self.seconds:
+            if self._late(expected) and self.seconds:
+                return None
+            best = self._step(precision, self.items)
+            for _ in range(STEPS):
+                if self._late(best):
+                    break
+                best = min(best, self._step(precision, self.items))
         self.seconds[_name(precision, threads)] = best
         return best
 
-    def _step(self, precision: str) -> float:
-        x = as_input(self._batch.part(0, self.items), self._device)
+    def _late(self, seconds: float) -> bool:
+        """Whether so many seconds are more than there are."""
+        return time.monotonic() + seconds > self._end
+
+    def _step(self, precision: str, items: int) -> float:
+        x = as_input(self._batch.part(0, items), self._device)
         begun = time.monotonic()
         with torch.autocast(self._device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = self._task(*x)

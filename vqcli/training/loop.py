@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function as phase
 
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
@@ -134,19 +135,24 @@ def train(
             torch.manual_seed(options.seed * 2**32 + state.step)  # noise and revival follow the step, as the data do
             reduced = state.precision == "bfloat16" and share < 1 - options.full_precision_share
             optimizer.zero_grad(set_to_none=True)
-            for part in parts(next(batches), options.accumulate):
-                with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
+            with phase("data"):
+                batch = next(batches)
+            for part in parts(batch, options.accumulate):
+                with phase("forward"), torch.autocast(device.type, torch.bfloat16, enabled=reduced):
                     loss = task(*as_input(part, device))
-                (loss.value / options.accumulate).backward()
-                meter.add({"loss": loss.value, **loss.terms}, len(part))
-                if loss.codes is not None and task.codebook_sizes:
-                    task.count(loss.codes)
-            ranks.average_gradients(learned)
-            norm = nn.utils.clip_grad_norm_(learned, options.clip or math.inf)
+                with phase("backward"):
+                    (loss.value / options.accumulate).backward()
+                with phase("logging"):
+                    meter.add({"loss": loss.value, **loss.terms}, len(part))
+                    if loss.codes is not None and task.codebook_sizes:
+                        task.count(loss.codes)
+            with phase("optimizer"):
+                ranks.average_gradients(learned)
+                norm = nn.utils.clip_grad_norm_(learned, options.clip or math.inf)
+                optimizer.step()
+                state.step += 1
+                average.update(state.step)
             meter.add({"gradient_norm": norm})
-            optimizer.step()
-            state.step += 1
-            average.update(state.step)
             step_s = clock.seconds - begun_s
 
             if state.step % epoch_steps == 0 and task.codebook_sizes:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from vqcli.training.export import export
 from vqcli.training.frames import Windows
 from vqcli.training.journal import Journal
 from vqcli.training.loop import Progress, State, train
+from vqcli.training.task import Task
 from vqcli.training.validation import Validation
 from vqcli.vqz_header import MODEL_NAME
 
@@ -92,37 +94,15 @@ def _run(
     before = checkpoint.metadata_of(output)[1] if resume else {}
     seconds = budget.seconds if budget else before.get("budget_s")
     budget = (budget or Budget(seconds or math.inf)).without(before.get("seconds", 0.0))
-    source, codec = _source(recipe, data, device)
-    dataset = _opened(recipe, codec, source, held_out=False)
-    held_out = validation = None
-    with suppress(UsageError):  # too few for any to be held out
-        held_out = _opened(recipe, codec, source, held_out=True)
-        validation = Validation(held_out, recipe.data, device)
-    torch.manual_seed(recipe.optimization.seed)
-    task = tasks.make(recipe, codec, dataset, device)
-    begun = "" if start is None else warm_start.begin(task, start, dataset)
-    things, kinds = ("clips", "speakers") if recipe.modality == "audio" else ("pictures", "classes")
-    if isinstance(dataset, Windows):
-        kinds = "actions"
-    parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
+    made = prepare(recipe, data, device, start)
     if first:
-        classes = f" in {len(dataset.classes)} {kinds}" if dataset.classes else ""
-        say(f"{len(dataset)} {things}{classes}; {recipe.model.family}, {parameters:,} weights{begun}")
-        if validation is None:
-            say(f"no {things} are held out: the last weights will become the model, unjudged")
+        say(str(made))
+        if made.validation is None:
+            say(f"no {made.things} are held out: the last weights will become the model, unjudged")
+    settings = _settings(made, device, budget, threads, before, report)
     state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [], budget_s=seconds)
-    state.classes, state.start = list(dataset.classes), start.facts if start else None
-
-    def trial(share: float, note: str) -> None:
-        report(Progress(0, recipe.optimization.steps, 0.0, share, note=note))
-
-    if "precision" in before:
-        settings = autotune.Settings(threads or before["threads"], before["precision"])
-        torch.set_num_threads(settings.threads or torch.get_num_threads())
-    else:
-        threads = threads or before.get("threads", 0)
-        settings = autotune.choose(task, dataset, device, budget.trial_s, threads=threads, report=trial)
     state.threads, state.precision = settings.threads, settings.precision
+    state.classes, state.start = list(made.dataset.classes), start.facts if start else None
     if first:
         say(f"{settings}, on {_where(device)}")
         output.mkdir(parents=True, exist_ok=True)
@@ -136,9 +116,9 @@ def _run(
                 before.get("step", 0),
                 recipe=recipe.to_dict(),
                 model=recipe.model.family,
-                parameters=parameters,
-                pictures=len(dataset),
-                classes=len(dataset.classes),
+                parameters=made.parameters,
+                pictures=len(made.dataset),
+                classes=len(made.dataset.classes),
                 threads=torch.get_num_threads(),
                 precision=settings.precision,
                 step_seconds=settings.seconds,
@@ -147,11 +127,11 @@ def _run(
                 device=device.type,
                 world=ranks.world(),
             )
-        options: dict[str, Any] = {"device": device, "resume": resume, "workers": workers}
-        train(task, dataset, validation, output, state, log, budget=budget, report=report, **options)
+        options: dict[str, Any] = {"device": device, "resume": resume, "workers": workers, "report": report}
+        train(made.task, made.dataset, made.validation, output, state, log, budget=budget, **options)
         if log is None:
             return None
-        left_out = {**dataset.skipped, **dataset.too_small}
+        left_out = {**made.dataset.skipped, **made.dataset.too_small}
         for name, reason in left_out.items():
             log.skipped(name, reason)
     _say_left_out(left_out, say)
@@ -164,12 +144,79 @@ def _run(
         "trained_seconds": round(state.seconds),
         "machine": _where(device),
         "computed_in": str(settings),
-        things: len(dataset),
+        made.things: len(made.dataset),
         "processes": ranks.world(),
     }
     if state.start is not None:
         facts["start"] = state.start
-    return export(task, dataset, held_out, validation, output, facts, budget)
+    return export(made.task, made.dataset, made.held_out, made.validation, output, facts, budget)
+
+
+def _settings(
+    made: Prepared,
+    device: torch.device,
+    budget: Budget,
+    threads: int | None,
+    before: dict[str, Any],
+    report: Callable[[Progress], None],
+) -> autotune.Settings:
+    """Threads and precision: of a run that goes on those it had, else the fastest."""
+    if "precision" in before:
+        settings = autotune.Settings(threads or before["threads"], before["precision"])
+        torch.set_num_threads(settings.threads or torch.get_num_threads())
+        return settings
+
+    def trial(share: float, note: str) -> None:
+        report(Progress(0, made.task.recipe.optimization.steps, 0.0, share, note=note))
+
+    threads = threads or before.get("threads", 0)
+    return autotune.choose(made.task, made.dataset, device, budget.trial_s, threads=threads, report=trial)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run has before its first step; its string is the line that says so.
+
+    begun  which weights the task began with, "" for random ones
+    """
+
+    task: Task
+    dataset: Dataset | Clips | CodeClips | Windows
+    held_out: Dataset | Clips | CodeClips | Windows | None
+    validation: Validation | None
+    begun: str
+
+    @property
+    def things(self) -> str:
+        return "clips" if self.task.recipe.modality == "audio" else "pictures"
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.task.parameters() if p.requires_grad)
+
+    def __str__(self) -> str:
+        kinds = "speakers" if self.things == "clips" else "classes"
+        if isinstance(self.dataset, Windows):
+            kinds = "actions"
+        classes = f" in {len(self.dataset.classes)} {kinds}" if self.dataset.classes else ""
+        family = self.task.recipe.model.family
+        return f"{len(self.dataset)} {self.things}{classes}; {family}, {self.parameters:,} weights{self.begun}"
+
+
+def prepare(
+    recipe: Recipe, data: list[Path] | Source, device: torch.device, start: warm_start.Start | None = None
+) -> Prepared:
+    """Open the data and make the task, with the weights of `start` if there is one."""
+    source, codec = _source(recipe, data, device)
+    dataset = _opened(recipe, codec, source, held_out=False)
+    held_out = validation = None
+    with suppress(UsageError):  # too few for any to be held out
+        held_out = _opened(recipe, codec, source, held_out=True)
+        validation = Validation(held_out, recipe.data, device)
+    torch.manual_seed(recipe.optimization.seed)
+    task = tasks.make(recipe, codec, dataset, device)
+    begun = "" if start is None else warm_start.begin(task, start, dataset)
+    return Prepared(task, dataset, held_out, validation, begun)
 
 
 def _source(
