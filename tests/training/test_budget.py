@@ -42,7 +42,7 @@ def clock(monkeypatch):
 
 def test_what_is_left(clock):
     budget = Budget(100, begun=clock() - 4)
-    assert (budget.left_s, budget.training_left_s, budget.trial_s) == (96, 91, 5)
+    assert (budget.left_s, budget.training_left_s, budget.trial_s) == (96, 88, 5)
     clock.now += 90
     assert budget.part(0.5).left_s == 3
     assert budget.without(30).left_s == -24

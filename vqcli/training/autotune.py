@@ -67,6 +67,7 @@ def choose(
     if wanted != "auto" and len(counts) == 1:
         _use(counts[0])
         return Settings(counts[0], wanted)
+    _use(counts[0])
     trial = _Trial(task, dataset, device, limit_s)
     report(0.0, "timing precisions and threads")
     best: tuple[float, int] | None = None

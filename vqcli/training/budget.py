@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from vqcli.errors import UsageError
 
-EXPORT_SHARE = 0.05  # of the budget is left for measuring and writing the model ...
-EXPORT_SECONDS = 180  # ... but not more than this
+EXPORT_SHARE = 0.05  # of the budget is left for measuring and writing the model, ...
+EXPORT_LEAST_S, EXPORT_MOST_S = 3, 180  # ... and so many seconds more, but no more than so many in all
 TRIAL_SHARE = 0.05  # of the budget at most goes to timing precisions and threads ...
 TRIAL_SECONDS = 20  # ... and not more than this
 
@@ -33,7 +33,7 @@ class Budget:
     @property
     def training_left_s(self) -> float:
         """Seconds until training must end, so that there is time for the export."""
-        return self.left_s - min(EXPORT_SHARE * self.seconds, EXPORT_SECONDS)
+        return self.left_s - min(EXPORT_LEAST_S + EXPORT_SHARE * self.seconds, EXPORT_MOST_S)
 
     @property
     def trial_s(self) -> float:
