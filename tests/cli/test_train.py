@@ -83,3 +83,11 @@ def test_recipes(vq):
 def test_a_batch_that_does_not_part_evenly(vq, pictures):
     result = vq("train", "tiny.toml", "pictures", "-o", "other", "--set", "optimization.accumulate=3")
     assert result.exit_code == 2 and "equal parts" in result.stderr
+
+
+def test_a_profile_leaves_nothing_behind(vq, pictures):
+    before = sorted(Path().rglob("*"))
+    result = vq("train", "tiny.toml", "pictures", "--profile", "--threads", "1", "--set", "data.batch=4")
+    assert result.exit_code == 0, result.stderr
+    assert "backward" in result.stdout and "convolution" in result.stdout and "20 steps of" in result.stderr
+    assert sorted(Path().rglob("*")) == before

@@ -108,8 +108,10 @@ def test_other_errors_are_not_taken_for_short_memory(tmp_path, monkeypatch):
 
 
 def test_a_budget_ends_the_run(tmp_path):
-    _, state = train(of(VECTOR, "optimization.steps=1000000"), tmp_path, budget=Budget(0.5))
+    _, state = train(of(VECTOR, "optimization.steps=1000000"), tmp_path, budget=Budget(5))
     assert 0 < state.step < 1_000_000
+    _, state = train(of(VECTOR, "optimization.steps=1000000"), tmp_path / "late", budget=Budget(0))
+    assert state.step == 1
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])

@@ -124,8 +124,9 @@ def train(
             begun_s = clock.seconds
             ending_s = step_s / 2 + (validation.seconds_of(step_s) if validation is not None else 0)
             spent = begun_s / max(end_s - ending_s, 1e-9)
-            share = ranks.from_first(max(state.step / options.steps, spent))
-            if share >= 1 or (options.patience and state.worse >= options.patience):
+            share = ranks.from_first(min(1.0, max(state.step / options.steps, spent)))
+            # a step is taken however short the time
+            if (share >= 1 and state.step) or (options.patience and state.worse >= options.patience):
                 break
             learning_rate = options.learning_rate * min(1, (state.step + 1) / max(options.warmup, 1))
             if options.schedule == "cosine":
