@@ -6,11 +6,11 @@ from vqcli.nets import harmonic
 from vqcli.nets.harmonic import (
     HOP,
     HarmonicDecoder,
+    centred_spectra,
     frame_phases,
     overlap_add,
     pitch_frames,
     pulse_train,
-    short_time_spectra,
 )
 
 
@@ -45,7 +45,7 @@ def test_pulses_have_all_harmonics_at_one_strength_and_join_at_frames():
 
 def test_overlap_add_undoes_the_spectra():
     x, window = torch.randn(2, HOP * 20), torch.hann_window(640)
-    again = overlap_add(short_time_spectra(x, window), window)
+    again = overlap_add(centred_spectra(x, window), window)
     inside = slice(640, -640)
     assert torch.allclose(again[:, inside], x[:, inside], atol=1e-5)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vqcli.media import mel
 from vqcli.nets.convnext import Blocks
+from vqcli.nets.spectra import short_time_spectra
 
 RATE_HZ, HOP, N_FFT = mel.RATE_HZ, mel.HOP, 640
 MARGIN = (N_FFT - HOP) // 2  # samples that a frame's window reaches beyond its own
@@ -88,17 +89,15 @@ def pulse_train(f0: Tensor, phases: Tensor) -> Tensor:
     return (pulses * torch.sqrt(f0 / RATE_HZ)[..., None]).flatten(1)
 
 
-def short_time_spectra(x: Tensor, window: Tensor) -> Tensor:
+def centred_spectra(x: Tensor, window: Tensor) -> Tensor:
     """Complex [B, bins, T] of x [B, T * HOP]; frame j is centred on sample (j + 1/2) * HOP."""
     n_fft = len(window)
     margin = (n_fft - HOP) // 2
-    return torch.stft(
-        F.pad(x, (margin, n_fft - HOP - margin)), n_fft, HOP, window=window, center=False, return_complex=True
-    )
+    return short_time_spectra(F.pad(x, (margin, n_fft - HOP - margin)), window, HOP)
 
 
 def overlap_add(spectra: Tensor, window: Tensor) -> Tensor:
-    """[B, T * HOP] of spectra [B, bins, T], the inverse of `short_time_spectra` away from the ends, which fade."""
+    """[B, T * HOP] of spectra [B, bins, T], the inverse of `centred_spectra` away from the ends, which fade."""
     n_fft, T = len(window), spectra.shape[2]
     margin = (n_fft - HOP) // 2
     frames = torch.fft.irfft(spectra, n_fft, dim=1) * window[:, None]  # (B, n_fft, T)
@@ -167,4 +166,4 @@ class HarmonicDecoder(nn.Module):
 
     def _filtered(self, excitation: Tensor, envelope: Tensor) -> Tensor:
         gain = (self.bins @ envelope).clamp(max=LARGEST_LOG_GAIN).exp() * self.heard
-        return short_time_spectra(excitation, self.window) * gain
+        return centred_spectra(excitation, self.window) * gain

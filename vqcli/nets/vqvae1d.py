@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vqcli.media import mel, pitch, voice
 from vqcli.nets.convnext import Blocks
-from vqcli.nets.harmonic import HarmonicDecoder, frame_phases, pitch_frames, short_time_spectra
+from vqcli.nets.harmonic import HarmonicDecoder, centred_spectra, frame_phases, pitch_frames
 from vqcli.nets.mulaw import compress_tensor
 from vqcli.nets.quantizer import Quantized, VectorQuantizer, straight_through
 from vqcli.nets.wavenet import WaveNetDecoder
@@ -127,7 +127,7 @@ class SpeechVQVAE(nn.Module):
     def log_mel(self, wave: Tensor, warps: Tensor | None = None) -> Tensor:
         """Log-mel spectra [B, bands, N / HOP] of waveforms [B, N], each with the filters of its warp [B] if given."""
         with torch.autocast(wave.device.type, enabled=False):
-            magnitudes = short_time_spectra(wave.float(), self.window).abs()
+            magnitudes = centred_spectra(wave.float(), self.window).abs()
             plain = len(self.WARPS) // 2
             filters = self.filters[plain] if warps is None else self.filters[warps]
             return torch.log((filters @ magnitudes).clamp(min=mel.FLOOR))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vqcli.media import mel
+from vqcli.nets.spectra import short_time_spectra
 
 Judged = tuple[Tensor, list[Tensor]]
 
@@ -47,7 +48,7 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor, speaker: Tensor) -> Judged:
         """x [B, N], speaker int64 [B]."""
         with torch.autocast(x.device.type, enabled=False):
-            spectrum = torch.stft(x, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+            spectrum = short_time_spectra(x, self.window, self.hop)
             magnitude = (torch.view_as_real(spectrum).square().sum(-1) + 1e-10).sqrt() / self.n_fft**0.5
             h = torch.log((self.filters @ magnitude).clamp(min=1e-3)) / 2 + 1.5  # about -2 .. 2
         inner = []

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli.media import mel
+from vqcli.nets.spectra import short_time_spectra
 
 SIZES = (128, 256, 512, 1024, 2048)
 FLOOR = 1e-3
@@ -42,7 +43,7 @@ class SpectralDistance(nn.Module):
         magnitudes, log_mels = [], []
         for n in self.sizes:
             window, filters = getattr(self, f"window{n}"), getattr(self, f"filters{n}")
-            spectrum = torch.stft(x, n, n // 4, window=window, center=False, return_complex=True)
+            spectrum = short_time_spectra(x, window, n // 4)
             power = torch.view_as_real(spectrum).square().sum(-1)
             magnitude = (power + 1e-10).sqrt() / n**0.5  # so that noise has the same at all sizes
             magnitudes.append(magnitude)

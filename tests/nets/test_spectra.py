@@ -1,0 +1,22 @@
+import pytest
+import torch
+
+from vqcli.nets.spectra import short_time_spectra
+
+
+@pytest.mark.parametrize(("n", "hop"), [(16, 4), (8, 8), (16, 5)])
+def test_it_equals_torch(n, hop):
+    """Values bit for bit, gradients within rounding."""
+    x = torch.randn(2, 61, generator=torch.Generator().manual_seed(0))
+    window, weight = torch.hann_window(n), torch.randn(n // 2 + 1, 1)
+    found, wanted = [], []
+    for of in (found, wanted):
+        y = x.clone().requires_grad_()
+        if of is found:
+            spectra = short_time_spectra(y, window, hop)
+        else:
+            spectra = torch.stft(y, n, hop, window=window, center=False, return_complex=True)
+        ((spectra.real * weight).square() + (spectra.imag + 0.3) * weight).sum().backward()
+        of += [spectra.detach(), y.grad]
+    assert torch.equal(found[0], wanted[0])
+    assert torch.allclose(found[1], wanted[1], atol=1e-4)
