@@ -39,6 +39,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     batch: Positive = 8  # of each process, in a step
     flip: bool = True
     shrink: Share = 1.0  # half of the crops are taken larger, by up to 1 / shrink, and reduced: sharper detail
+    colour: Share = 0.0  # brightness, contrast and saturation change by factors of up to 1 + this, or its inverse
     seconds: Annotated[float, Meta(gt=0, le=60)] = 1.5  # of sound
     balance: Share = 0.5  # speakers are drawn by this power of the time they speak: 0 all alike, 1 as they come
     focus: Share = 0.0  # of the draws are of the speakers with a minute of speech or more, all of these alike

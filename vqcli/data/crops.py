@@ -7,7 +7,7 @@ import random
 
 import msgspec
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from vqcli.recipe import Data
 
@@ -18,7 +18,9 @@ def on_a_grid(data: Data, stride: int) -> Data:
     """What a recipe for pictures means for their codes: crops in codes; nothing is resized, and flips mean nothing."""
     if stride == 1:
         return data
-    return msgspec.structs.replace(data, size=None, crop=max(1, data.crop // stride), flip=False, shrink=1.0)
+    return msgspec.structs.replace(
+        data, size=None, crop=max(1, data.crop // stride), flip=False, shrink=1.0, colour=0.0
+    )
 
 
 def rgb(pixels: np.ndarray) -> np.ndarray:
@@ -50,7 +52,17 @@ def random_crop(pixels: np.ndarray, data: Data, draw: random.Random) -> np.ndarr
         side += int(draw.random() * (max(largest, side) - side + 1))
     top, left = (int(draw.random() * (extent * length // shorter - side + 1)) for extent in pixels.shape[:2])
     crop = _cut(pixels, top, left, side, data.crop, shorter / length)
-    return crop[:, ::-1] if data.flip and draw.random() < 0.5 else crop
+    if data.flip and draw.random() < 0.5:
+        crop = crop[:, ::-1]
+    return recoloured(crop, data.colour, draw) if data.colour else crop
+
+
+def recoloured(pixels: np.ndarray, most: float, draw: random.Random) -> np.ndarray:
+    """Pixels [H, W, 3] with brightness, contrast and saturation times 1 / (1 + most) to 1 + most, evenly in the log."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhance(image).enhance((1 + most) ** (2 * draw.random() - 1))
+    return np.asarray(image)
 
 
 def centre_crop(pixels: np.ndarray, data: Data) -> np.ndarray:
