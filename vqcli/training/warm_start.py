@@ -32,7 +32,7 @@ from vqcli.training.task import Task
 from vqcli.training.tasks import CodecTask, as_input
 from vqcli.zoo import ModelInfo
 
-RATE_BATCHES, RATE_STEPS, RATE_LEARNING_RATE = 8, 300, 0.02
+RATE_BATCHES, RATE_STEPS, RATE_LEARNING_RATE = 8, 300, 0.15
 SHOWN = 3  # names in a complaint
 
 
