@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqcli.data import split
+from vqcli.data import pitch_cache, split
 from vqcli.data.ahead import Batches
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import audio, pitch, voice
@@ -166,7 +166,7 @@ class Clips(Batches[ClipBatch]):
             if len(samples) < SHORTEST:
                 raise BadFile(f"{len(samples) / RATE_HZ:.2f} s, shorter than {SHORTEST / RATE_HZ} s")
             samples = samples * np.float32(voice.gain(audio.active_rms_db(samples)))
-            codes = pitch.to_codes(pitch.track(samples))
+            codes = pitch_cache.codes_of(samples)
             clip = Clip(_to_int16(samples), codes, voice.profile(samples, codes))
         except BadFile as error:
             self.skipped[name] = str(error)
