@@ -80,14 +80,15 @@ def choose(
         seconds = trial.time("bfloat16", chosen.threads)
         if seconds is not None and seconds < FASTER * best[0]:
             chosen = Settings(chosen.threads, "bfloat16")
-    # all processes of a run compute alike
-    precision = ("float32", "bfloat16")[int(ranks.from_first(int(chosen.precision == "bfloat16")))]
     _use(chosen.threads)
-    return Settings(chosen.threads, precision, trial.items, trial.seconds)
+    return Settings(chosen.threads, chosen.precision, trial.items, trial.seconds)
 
 
 class _Trial:
-    """A copy of a task whose steps are timed, as long as there is time."""
+    """A copy of a task whose steps are timed, as long as there is time.
+
+    A step of several processes is one of them all: the clock of the first decides for every one.
+    """
 
     def __init__(
         self,
@@ -108,7 +109,8 @@ class _Trial:
         self._step("float32", self._few)
         self._item_s = self._step("float32", self._few) / self._few
         # as many items as there will be time for
-        affordable = int((self._end - time.monotonic()) / (PLANNED * max(self._item_s, 1e-9)))
+        left_s = ranks.from_first(self._end - time.monotonic())
+        affordable = int(left_s / (PLANNED * max(self._item_s, 1e-9)))
         self.items = min(len(self._batch), max(self._few, affordable))
 
     def time(self, precision: str, threads: int) -> float | None:
@@ -132,7 +134,7 @@ class _Trial:
 
     def _late(self, seconds: float) -> bool:
         """Whether so many seconds are more than there are."""
-        return time.monotonic() + seconds > self._end
+        return ranks.from_first(self._end - time.monotonic()) < seconds
 
     def _step(self, precision: str, items: int) -> float:
         x = as_input(self._batch.part(0, items), self._device)
@@ -144,7 +146,7 @@ class _Trial:
         self._optimizer.step()
         if self._device.type == "cuda":
             torch.cuda.synchronize()
-        return time.monotonic() - begun
+        return ranks.from_first(time.monotonic() - begun)
 
 
 def _thread_counts(device: torch.device, threads: int) -> tuple[int, ...]:

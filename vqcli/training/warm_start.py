@@ -22,6 +22,7 @@ from vqcli.coders.statistics import Statistics
 from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
 from vqcli.errors import ModelError
+from vqcli.nets import ranks
 from vqcli.nets.convnet2d import in_channels
 from vqcli.nets.quantizer import VectorQuantizer
 from vqcli.recipe import Recipe
@@ -239,3 +240,5 @@ def _fit_rate(task: CodecTask, statistics: Statistics | None, dataset: Dataset |
             optimizer.zero_grad()
             rate(scaled, quality).mean().backward()
         optimizer.step()
+    for parameter in rate.parameters():  # of several processes each had noise of its own
+        parameter.copy_(ranks.summed(parameter.clone()) / ranks.world())
