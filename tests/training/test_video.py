@@ -1,6 +1,7 @@
 """Two-stage codes and a prior over video learn from recordings, and do what they are for."""
 
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from vqcli import codec as api
 from vqcli import codec_video, generate, generate_video, priors, zoo
 from vqcli.data import recordings
 from vqcli.data.recordings import Facts
-from vqcli.errors import BadFile, UnknownLabel, UsageError
+from vqcli.errors import BadFile, ModelError, UnknownLabel, UsageError
 from vqcli.nets.frames import MISSING, UNKNOWN
 from vqcli.nets.sampling import Sampling
-from vqcli.training import run
+from vqcli.training import checkpoint, journal, run
 from vqcli.training.frames import Windows
 
 CODEC = b"""
@@ -315,3 +316,37 @@ def test_a_recording_that_is_none(codec, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises((UsageError, BadFile)):
         trained(FRAMES, tmp_path / "empty", tmp_path / "no", f"codec={codec.info.folder}")
+
+
+# ---------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize("whole_run", [True, False], ids=["run", "model"])
+@pytest.mark.parametrize(("kind", "text"), [("two_stages", TWO_STAGES), ("video", FRAMES)])
+def test_they_begin_from_finished_ones(request, tmp_path, recording, codec, kind, text, whole_run):
+    """The first held-out bits are those of the model; what only training needs begins anew."""
+    folder = request.getfixturevalue(kind).info.folder
+    if not whole_run:
+        folder = shutil.copytree(folder, tmp_path / "given")
+        (folder / checkpoint.NAME).unlink()
+    best = min(event["bits_per_code"] for event in validations(request.getfixturevalue(kind).info.folder))
+    brief = of(text, f"codec={codec.info.folder}", "optimization.steps=2", "optimization.learning_rate=1e-4")
+    run.run(brief, [recording], tmp_path / "after", device="cpu", threads=1, start=str(folder))
+    assert validations(tmp_path / "after")[0]["bits_per_code"] == pytest.approx(best, rel=0.02)
+
+
+def test_a_second_stage_stays_on_its_first(tmp_path, recording, two_stages):
+    other = trained(CODEC, recording, tmp_path / "other", "optimization.steps=5", "optimization.seed=1")
+    with pytest.raises(ModelError, match="is built on another first stage"):
+        run.run(
+            of(TWO_STAGES, f"codec={other.info.folder}"),
+            [recording],
+            tmp_path / "after",
+            device="cpu",
+            start=str(two_stages.info.folder),
+        )
+    assert not (tmp_path / "after").exists()
+
+
+def validations(folder):
+    return [event for event in journal.read(folder) if event["event"] == "validation"]
