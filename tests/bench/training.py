@@ -1,8 +1,9 @@
-"""Throughput of `vq train`: beside a plain loop of the same net, and of two processes beside one.
+"""Throughput of `vq train`: beside a plain loop of the same net, of two processes beside one, and of five recipes as
+they are computed here beside other ways (training_steps.py, which has options of its own).
 
     python tests/bench/training.py [--steps 60]
 
-Both ratios are of items per second in one run, taken in turns, one thread for each process. The plain loop does what a
+The first two ratios are of items per second in one run, taken in turns, one thread for each process. The plain loop does what a
 step needs and nothing else: batches made ahead of time, loss, gradients, clipping, Adam, the averaged weights. The loop
 of vq adds the log, the checkpoints, the count of codes and the checks.
 """
@@ -21,6 +22,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 import numpy as np
 import torch
+import training_steps
 from torch import nn
 
 from vqcli import recipe
@@ -42,7 +44,7 @@ def plain(steps: int) -> float:
     torch.manual_seed(0)
     task = tasks.CodecTask(NET).train()
     learned = list(task.parameters())
-    optimizer, average = torch.optim.AdamW(learned, lr=1e-3), Average(task, 0.99)
+    optimizer, average = torch.optim.AdamW(learned, lr=1e-3, fused=True), Average(task, 0.99)
     batches = Dataset(Shapes(), held_out=False).batches(NET.data, 0, 0)
     begun = time.perf_counter()
     for step in range(steps):
@@ -100,6 +102,9 @@ def main() -> None:
     print(f"one process   {one:7.0f} items/s")
     print(f"two processes {two:7.0f} items/s: {two / one:.2f} times; losses apart by {apart[0]:.1e} at first")
     print(f"(float errors grow as they turn codes over: {apart[len(apart) // 2]:.1e} halfway)")
+    print("\nseconds of a step, and times as many of other ways:")
+    for name in training_steps.RECIPES:
+        training_steps.measure(name, steps=6, compiled=False)
 
 
 if __name__ == "__main__":
