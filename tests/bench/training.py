@@ -3,9 +3,9 @@ they are computed here beside other ways (training_steps.py, which has options o
 
     python tests/bench/training.py [--steps 60]
 
-The first two ratios are of items per second in one run, taken in turns, one thread for each process. The plain loop does what a
-step needs and nothing else: batches made ahead of time, loss, gradients, clipping, Adam, the averaged weights. The loop
-of vq adds the log, the checkpoints, the count of codes and the checks.
+The first two ratios are of items per second in one run, taken in turns, one thread for each process. The plain loop
+does what a step needs and nothing else: batches made ahead of time, loss, gradients, clipping, Adam, the averaged
+weights. The loop of vq adds the log, the checkpoints, the count of codes and the checks.
 """
 
 from __future__ import annotations
