@@ -88,7 +88,8 @@ def export(
             # measured as it is shipped; then the figures join the header
             description |= info.description | {"measured": card.measure(zoo.load(info, "cpu"), held_out, budget)}
             info = zoo.save(folder, task.model, zoo.load(info, "cpu").statistics, description)
-    card.write(folder, info.description | description, validation.show(task) if validation else None)
+    # what the model of a codec began with is not what its prior did
+    card.write(folder, info.description | {"start": None} | description, validation.show(task) if validation else None)
     return info
 
 
