@@ -1,6 +1,6 @@
 """Precision and threads of a run, chosen by timing real steps: what is fast depends on the net and on the processor.
 
-bfloat16 takes half the time of float32 on processors with units for it, and more than twice as long on others.
+bfloat16 takes less time than float32 on processors with units for it, and several times as long on others.
 """
 
 from __future__ import annotations
@@ -117,8 +117,10 @@ class _Trial:
         """Seconds of a step, None if there is no time to find out."""
         _use(threads)
         expected = self._item_s * self.items
-        if precision != "float32" and not self._late(3 * self._item_s * self._few):
+        if precision != "float32":
             # without units for it this may take ten times as long, which a few items tell
+            if self.seconds and self._late(3 * self._item_s * self._few):
+                return None
             expected = self._step(precision, self._few) / self._few * self.items
         best = expected
         if expected < HOPELESS * self._item_s * self.items or not self.seconds:
