@@ -15,7 +15,7 @@ for name, value in {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1"}.items(
     os.environ.setdefault(name, value)
 
 if TYPE_CHECKING:
-    from vqcli.zoo import LoadedModel
+    from vqcli.zoo.loading import LoadedModel
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,19 +49,21 @@ def make_model(models_folder: Path) -> Callable[..., LoadedModel]:
     """make_model(name, **arguments of ImageVQVAE): saved and loaded again, with statistics fitted on random codes."""
     import torch
 
-    from vqcli import zoo
     from vqcli.coders import statistics
+    from vqcli.zoo import loading, registry
 
     def make(name: str, folder: Path = models_folder, **arguments: Any) -> LoadedModel:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            net = zoo.build("vqvae2d", arguments)
+            net = registry.build("vqvae2d", arguments)
             net.train()(torch.rand(8, 3, 64, 64).round() - 0.5)  # a codebook begins as encoder outputs
         sizes = np.array(net.quantizer.codebook_sizes)
         spread = np.random.default_rng(0).normal(0.5, 0.15, (len(sizes), 30, 30)).clip(0, 0.999)
         codes = (spread * sizes[:, None, None]).astype(np.int32)
         description = {"family": "vqvae2d", "arguments": arguments, "modality": "image"}
-        return zoo.load(zoo.save(folder / name, net, statistics.fit([codes], sizes.tolist()), description), "cpu")
+        return loading.load(
+            loading.save(folder / name, net, statistics.fit([codes], sizes.tolist()), description), "cpu"
+        )
 
     return make
 

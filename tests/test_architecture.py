@@ -16,7 +16,7 @@ LAYERS = (
     ("crc", "recipe", "vqz", "vqz_header"),
     ("media", "coders"),
     ("nets", "kernels"),
-    ("zoo", "priors", "weights", "data"),
+    ("zoo", "data"),
     (
         "batch",
         "charts",

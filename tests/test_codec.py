@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import codec_image, packing, tiles, zoo
+from vqcli import codec_image, packing, tiles
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError, VqError
 from vqcli.media import image
+from vqcli.zoo import store
 
 
 @pytest.fixture(params=["scalar_model", "vector_model"])
@@ -188,7 +189,7 @@ def test_a_missing_model_names_where_it_was_sought(scalar_model, picture, monkey
             action()
         message = str(caught.value)
         assert "scalar" in message
-        assert all(str(place) in message for place in zoo.search_path())
+        assert all(str(place) in message for place in store.search_path())
         assert str(tmp_path / "here") in message
 
 

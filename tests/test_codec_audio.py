@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import vqcli
-from vqcli import chunks, coders, packing, priors, vqz, windows, zoo
+from vqcli import chunks, coders, packing, vqz, windows
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio
 from vqcli.nets import rounding
+from vqcli.zoo import loading, priors, registry, store
 
 RATE = 16_000
 
@@ -22,9 +23,9 @@ def model(tmp_path_factory):
     arguments = {"K": 8, "dim": 4, "width": 16, "blocks": (1, 1), "decoder_width": 16, "decoder_blocks": 1}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("speech", arguments)
+        net = registry.build("speech", arguments)
     description = {"family": "speech", "arguments": arguments, "modality": "audio"}
-    return zoo.load(zoo.save(tmp_path_factory.mktemp("models") / "tiny-speech", net, None, description), "cpu")
+    return loading.load(loading.save(tmp_path_factory.mktemp("models") / "tiny-speech", net, None, description), "cpu")
 
 
 def talk(seconds: float, rate_hz: int = RATE, channels: int = 1) -> np.ndarray:
@@ -38,7 +39,9 @@ def talk(seconds: float, rate_hz: int = RATE, channels: int = 1) -> np.ndarray:
     return noise.astype(np.float32)
 
 
-def encode(samples: np.ndarray, model: zoo.LoadedModel, rate_hz: int = RATE, **options: object) -> vqcli.EncodedAudio:
+def encode(
+    samples: np.ndarray, model: loading.LoadedModel, rate_hz: int = RATE, **options: object
+) -> vqcli.EncodedAudio:
     return vqcli.encode(samples, model, rate_hz=rate_hz, **options)
 
 
@@ -300,7 +303,7 @@ def test_the_honest_version_decodes(model):
     assert vqcli.decode(lying(model), model).samples.shape == (2, 6400)
 
 
-def lying(model: zoo.LoadedModel, **changes: object) -> vqz.Vqz:
+def lying(model: loading.LoadedModel, **changes: object) -> vqz.Vqz:
     """A file that is sound as a container, with a header that its codes and its model do not bear out."""
     sizes, coded = changes.pop("codebook_sizes", model.net.codebook_sizes), changes.pop("levels", 3)
     codes = np.zeros((len(sizes), *changes.get("grid", (20,))), np.uint16)
@@ -381,14 +384,14 @@ def prior_model(model, tmp_path_factory):
     """The same model with a random exact prior beside it."""
     folder = tmp_path_factory.mktemp("prior") / "tiny-speech"
     folder.mkdir()
-    (folder / zoo.FILE).write_bytes(model.info.path.read_bytes())
+    (folder / store.FILE).write_bytes(model.info.path.read_bytes())
     arguments = {"codebook_sizes": model.net.codebook_sizes, "hidden": 8, "embedding": 4}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = rounding.rounded_sequence(zoo.build("exact1d", arguments))
+        net = rounding.rounded_sequence(registry.build("exact1d", arguments))
     tensors = {name: torch.from_numpy(array) for name, array in net.arrays().items()}
     priors.save(folder, tensors, {"family": "exact1d", "arguments": arguments, "codec": model.info.digest.hex()})
-    return zoo.load(zoo.describe(folder), "cpu")
+    return loading.load(store.describe(folder), "cpu")
 
 
 @pytest.mark.parametrize("channels", [1, 2])

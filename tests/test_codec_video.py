@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import codec, codec_video, packing, tiles, vqz, zoo
+from vqcli import codec, codec_video, packing, tiles, vqz
 from vqcli.codec import DecodedVideo, EncodedVideo
 from vqcli.codec_image import GREY
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.media import clips, image, video, video_writing
+from vqcli.zoo import store
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +88,7 @@ def test_uneven_frames_have_their_average_in_the_header(scalar_model, frames, tm
 
 def test_the_default_model(scalar_model, frames, monkeypatch):
     monkeypatch.setenv("VQ_MODELS", str(scalar_model.info.folder.parent))
-    monkeypatch.setitem(zoo.DEFAULTS, "video", "scalar")
+    monkeypatch.setitem(store.DEFAULTS, "video", "scalar")
     assert vqcli.encode(frames, device="cpu").header.model == "scalar"
 
 

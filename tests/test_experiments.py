@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from vqcli import experiments, figures, recipe, zoo
+from vqcli import experiments, figures, recipe
 from vqcli.cli.main import app
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation.measures import JUDGES
 from vqcli.experiments import DATA, EXPERIMENTS
 from vqcli.vqz_header import MODEL_NAME
+from vqcli.zoo import registry, store
 
 ROOT = Path(__file__).parent.parent
 AFTER_THE_CODEC = {  # what a judge needs to be trained after the codec
@@ -56,7 +57,7 @@ def test_what_a_row_names_is_there(experiment):
     assert experiment.paper or experiment.report
     assert all(judge in JUDGES for judge in experiment.judges)
     assert not experiment.judges or experiment.data in DATA
-    assert all(zoo.find(name).name == name for name in experiment.models)
+    assert all(store.find(name).name == name for name in experiment.models)
     assert all(map(parses, experiment.commands))
     labels = [variant.label for variant in experiment.variants]
     assert len(set(labels)) == len(labels) and all(MODEL_NAME.fullmatch(f"{label}-prior") for label in labels)
@@ -65,7 +66,7 @@ def test_what_a_row_names_is_there(experiment):
         chosen = recipe.override(recipe.load(variant.recipe), variant.settings)
         assert chosen.modality == "image" and chosen.codec is None
         assert chosen.data.size or chosen.data.crop == DATA[experiment.data].side
-        zoo.build(chosen.model.family, chosen.model.arguments)
+        registry.build(chosen.model.family, chosen.model.arguments)
         wanted = [AFTER_THE_CODEC[judge] for judge in experiment.judges if judge in AFTER_THE_CODEC]
         assert (variant.prior is not None) == bool(wanted)
         if variant.prior is not None:

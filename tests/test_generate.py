@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import generate, priors, weights, zoo
+from vqcli import generate
 from vqcli.errors import ModelError, UnknownLabel, UsageError
 from vqcli.nets.pixelcnn import PixelCNN
 from vqcli.nets.sampling import Sampling
+from vqcli.zoo import priors, store, weights
 
 CLASSES = ["cat", "dog", "fox"]
 
@@ -132,9 +133,9 @@ def test_a_prior_of_another_model_is_refused(make_model, tmp_path):
 
 def test_the_model_that_has_a_prior_is_found(model, monkeypatch):
     monkeypatch.setenv("VQ_MODELS", str(model.info.folder.parent))
-    monkeypatch.setattr(zoo, "search_path", lambda: [model.info.folder.parent])
+    monkeypatch.setattr(store, "search_path", lambda: [model.info.folder.parent])
     assert generate.find_model().name == "drawing"
-    monkeypatch.setattr(zoo, "search_path", lambda: [])
+    monkeypatch.setattr(store, "search_path", lambda: [])
     with pytest.raises(ModelError, match="no model has a prior"):
         generate.find_model()
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import generate, generate_speech, packing, priors, vqz, weights, windows, zoo
+from vqcli import generate, generate_speech, packing, vqz, windows
 from vqcli.errors import ModelError, UnknownLabel, UsageError
 from vqcli.media import audio
 from vqcli.nets.sampling import Sampling
+from vqcli.zoo import loading, priors, registry, store, weights
 
 SPEAKERS = ("p225", "p226", "p227")
 SMALL = {"K": 16, "dim": 6, "levels": 2, "width": 8, "blocks": [1, 1], "decoder_width": 8, "decoder_blocks": 1}
@@ -18,11 +19,11 @@ def make_model(folder, **arguments):
     arguments = SMALL | {"speakers": len(SPEAKERS)} | arguments
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("speech", arguments)
+        net = registry.build("speech", arguments)
         net.quantizer.codebook.normal_()  # as after a first batch
     names = [{"name": name, "seconds": 60.0, "pitch_hz": 150.0} for name in SPEAKERS]
     description = {"family": "speech", "arguments": arguments, "modality": "audio", "speakers": names}
-    return zoo.load(zoo.save(folder / "speech", net, None, description), "cpu")
+    return loading.load(loading.save(folder / "speech", net, None, description), "cpu")
 
 
 def add_prior(model, classes=SPEAKERS[:2], **arguments):
@@ -30,7 +31,7 @@ def add_prior(model, classes=SPEAKERS[:2], **arguments):
     arguments = PRIOR | {"codebook_sizes": list(model.net.codebook_sizes), "labels": len(classes)} | arguments
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("wavenet", arguments)
+        net = registry.build("wavenet", arguments)
     description = {
         "family": "wavenet",
         "arguments": arguments,
@@ -162,9 +163,9 @@ def test_a_prior_over_other_codes_is_refused(tmp_path):
 
 
 def test_the_model_that_has_a_prior_is_found(model, monkeypatch):
-    monkeypatch.setattr(zoo, "search_path", lambda: [model.info.folder.parent])
+    monkeypatch.setattr(store, "search_path", lambda: [model.info.folder.parent])
     assert generate_speech.find_model().name == "speech"
-    monkeypatch.setattr(zoo, "search_path", list)
+    monkeypatch.setattr(store, "search_path", list)
     with pytest.raises(ModelError, match="no model has a prior"):
         generate_speech.find_model()
 
@@ -174,10 +175,10 @@ def test_a_model_of_one_group_speaks_by_its_wavenet(tmp_path):
     arguments = {"K": 8, "dim": 4, "width": 8, "speakers": 3, "wavenet": wavenet}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("vqvae1d", arguments)
+        net = registry.build("vqvae1d", arguments)
     names = [{"name": name, "seconds": 60.0, "pitch_hz": 150.0} for name in SPEAKERS]
     description = {"family": "vqvae1d", "arguments": arguments, "modality": "audio", "speakers": names}
-    made = zoo.load(zoo.save(tmp_path / "paper", net, None, description), "cpu")
+    made = loading.load(loading.save(tmp_path / "paper", net, None, description), "cpu")
     add_prior(made, classes=SPEAKERS)
     drawn = generate_speech.sample_speech(made, speakers=["p227"], seconds=0.1, seed=1)
     assert drawn.audio[0].codes.shape == (1, 1, 25) and drawn.sounds.shape == (1, 1600)

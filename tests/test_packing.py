@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import coders, packing, priors, tiles, vqz, zoo
+from vqcli import coders, packing, tiles, vqz
 from vqcli.coders import packed
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.nets import rounding
 from vqcli.packing import ImageCodes
 from vqcli.vqz import Vqz
+from vqcli.zoo import loading, priors, registry, store
 
 PLAIN = ["packed", "histogram", "adaptive"]  # coders that need no prior
 
@@ -28,7 +29,7 @@ def put_prior(model, seed: int) -> bytes:
     arguments = {"codebook_sizes": model.net.quantizer.codebook_sizes, "qualities": 3, "hidden": 8, "levels": 1}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = zoo.build("exact", arguments)
+        net = registry.build("exact", arguments)
     tensors = {name: torch.from_numpy(array) for name, array in rounding.rounded(net).arrays().items()}
     description = {"family": "exact", "arguments": arguments, "codec": model.info.digest.hex()}
     return priors.save(model.info.folder, tensors, description).digest
@@ -249,7 +250,7 @@ def test_the_prior_tells_which_it_is(prior_model, picture, monkeypatch, chunk):
     image = tiles.encode_image(prior_model, picture(44, 33), quality=1.7)
     header, payloads = packing.pack_image(prior_model, image, coder="prior")
     assert header.coder == coders.IDS["prior"] and header.joint and header.prior == b""
-    assert header.digest == zoo.joint_digest(prior_model.info.digest, prior_model.exact[1])
+    assert header.digest == store.joint_digest(prior_model.info.digest, prior_model.exact[1])
     decoded, lost = packing.unpack_image(prior_model, vqz.unpack(vqz.pack(header, payloads)))
     assert np.array_equal(decoded.codes, image.codes) and not lost.any()
     assert packing.pack_image(prior_model, image, coder="adaptive")[0].prior == b""
@@ -286,13 +287,13 @@ def test_another_prior_or_none(make_model, prior_model, picture, tmp_path):
     used = file.header.digest.hex()
     with pytest.raises(ModelError, match=r"there is no exact\.safetensors beside it"):
         packing.unpack_image(model, file)
-    other = zoo.joint_digest(model.info.digest, put_prior(model, seed=1)).hex()
+    other = store.joint_digest(model.info.digest, put_prior(model, seed=1)).hex()
     with pytest.raises(ModelError, match=f"with-prior and its prior .{used}., not with those in .*{other}"):
-        packing.unpack_image(zoo.load(model.info, "cpu"), file)
+        packing.unpack_image(loading.load(model.info, "cpu"), file)
     plain = file_of(prior_model, tiles.encode_image(prior_model, picture(12, 12)), "adaptive")
     packing.unpack_image(model, plain)  # which needs none
     assert put_prior(model, seed=0) == prior_model.exact[1]
-    packing.unpack_image(zoo.load(model.info, "cpu"), file)
+    packing.unpack_image(loading.load(model.info, "cpu"), file)
 
 
 def test_a_prior_that_is_broken(make_model, prior_model, picture, tmp_path):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import chunks, packing, packing_video, priors, vqz, zoo
+from vqcli import chunks, packing, packing_video, vqz
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.nets import rounding
 from vqcli.packing_video import VideoCodes
+from vqcli.zoo import priors, registry
 
 CODERS = ["packed", "histogram", "adaptive"]
 
@@ -21,7 +22,7 @@ def prior_model(make_model, scalar_model, tmp_path_factory):
     arguments = {"codebook_sizes": model.net.quantizer.codebook_sizes, "qualities": 3, "hidden": 8, "levels": 1}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("exact", arguments)
+        net = registry.build("exact", arguments)
     tensors = {name: torch.from_numpy(array) for name, array in rounding.rounded(net).arrays().items()}
     description = {"family": "exact", "arguments": arguments, "codec": model.info.digest.hex()}
     priors.save(model.info.folder, tensors, description)

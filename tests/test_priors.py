@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save
 
-from vqcli import priors, weights, zoo
 from vqcli.errors import ModelError
 from vqcli.nets import rounding
-from vqcli.priors import PriorInfo
+from vqcli.zoo import priors, registry, weights
+from vqcli.zoo.priors import PriorInfo
 
 SIZES = [15, 9, 9]
 
@@ -22,7 +22,7 @@ def net():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         arguments = {"codebook_sizes": SIZES, "qualities": 3, "hidden": 48, "levels": 1}
-        return rounding.rounded(zoo.build("exact", arguments))
+        return rounding.rounded(registry.build("exact", arguments))
 
 
 def saved(folder: Path, arrays: dict[str, np.ndarray]) -> PriorInfo:

@@ -1,7 +1,8 @@
 import pytest
 
-from vqcli import recipe, zoo
+from vqcli import recipe
 from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.zoo import registry
 
 TINY = b"""
 description = "tiny"
@@ -20,7 +21,7 @@ def test_shipped_recipes_build(name):
     assert (recipe.SHIPPED / f"{name}.toml").read_text().count("\n") <= 40
     if loaded.codec is None:
         strides = {"image": (4, 8), "audio": (64, 128, 320, 640)}[loaded.modality]
-        assert zoo.build(loaded.model.family, loaded.model.arguments).stride in strides
+        assert registry.build(loaded.model.family, loaded.model.arguments).stride in strides
 
 
 @pytest.mark.parametrize("name", recipe.names())
@@ -52,7 +53,7 @@ def test_unknown_names():
         recipe.parse(TINY + b"[optimization]\nstpes = 3\n", "mine.toml")
     assert "steps" in misspelt.value.hint
     with pytest.raises(ModelError, match="arguments do not make"):
-        zoo.build("vqvae2d", {"wdths": [8]})
+        registry.build("vqvae2d", {"wdths": [8]})
 
 
 def test_settings():

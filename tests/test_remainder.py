@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import vqcli
-from vqcli import codec_image, packing, remainder, tiles, vqz, zoo
+from vqcli import codec_image, packing, remainder, tiles, vqz
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.nets import guarded
 from vqcli.training.losses import likelihood_loss
 from vqcli.vqz_header import Remainder
+from vqcli.zoo import loading, registry
 
 
 @pytest.fixture(params=["scalar_model", "vector_model"])
@@ -225,7 +226,7 @@ def likely_model(request, tmp_path, picture):
         "widths": [96, 96], "dim": 48, "blocks": 0, "likelihood": {"kind": request.param}, **start,
         "quantizer": {"kind": "vector", "K": 16, "groups": 4, "levels": 2},
     }  # fmt: skip
-    net = zoo.build("vqvae2d", arguments)
+    net = registry.build("vqvae2d", arguments)
     x = torch.from_numpy(np.stack([picture(40, 44 + n)[:32, :32] for n in range(4)])).movedim(-1, 1) / 255 - 0.5
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     for _ in range(20):
@@ -233,7 +234,7 @@ def likely_model(request, tmp_path, picture):
         likelihood_loss(net, x).value.backward()
         optimizer.step()
     description = {"family": "vqvae2d", "arguments": arguments, "modality": "image"}
-    return zoo.load(zoo.save(tmp_path / "likely", net.eval(), None, description), "cpu")
+    return loading.load(loading.save(tmp_path / "likely", net.eval(), None, description), "cpu")
 
 
 def test_the_decoders_distribution_can_code_the_pixels(likely_model, picture, monkeypatch, small_chunks):

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import codec_video, generate_video, priors, zoo
+from vqcli import codec_video, generate_video
 from vqcli.coders import packed
 from vqcli.evaluation import boxers, metrics
 from vqcli.media import image, video
 from vqcli.nets.sampling import Sampling
+from vqcli.zoo import loading, priors, store
 
 MODELS = Path(__file__).parent.parent / "models"
 
 
 @pytest.fixture(scope="module")
 def load():
-    loaded = {name: zoo.load(zoo.describe(MODELS / name), "cpu") for name in ("boxing", "boxing-27bit", "doom")}
+    loaded = {name: loading.load(store.describe(MODELS / name), "cpu") for name in ("boxing", "boxing-27bit", "doom")}
     return loaded.__getitem__
 
 

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 import vqcli
-from vqcli import figures, priors, zoo
+from vqcli import figures
 from vqcli.evaluation import lossless, picture_codecs
 from vqcli.media import image
+from vqcli.zoo import loading, priors, store
 
 MODELS = Path(__file__).parent.parent / "models"
 PARROTS = Path(vqcli.__file__).parent / "demo" / "parrots.webp"
@@ -17,7 +18,7 @@ PARROTS = Path(vqcli.__file__).parent / "demo" / "parrots.webp"
 
 @pytest.fixture(scope="module")
 def cifar10():
-    return zoo.load(zoo.describe(MODELS / "cifar10"), "cpu")
+    return loading.load(store.describe(MODELS / "cifar10"), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +45,14 @@ def test_cifar10_stores_small_pictures_without_loss_in_fewer_bytes_than_png(cifa
 
 @pytest.mark.parametrize("name, least", [("cifar10", 0.97), ("fashion-mnist", 0.8)])
 def test_class_priors_know_more_than_frequencies(name, least):
-    info = priors.find(zoo.describe(MODELS / name), "pixelcnn")
+    info = priors.find(store.describe(MODELS / name), "pixelcnn")
     assert len(info.classes) == 10
     assert info.description["measured"]["bits_per_code"] < least * info.description["measured"]["order_0"]
 
 
 def test_shoes_are_drawn_lower_than_trousers():
     samples = vqcli.sample(
-        zoo.load(zoo.describe(MODELS / "fashion-mnist"), "cpu"), labels=["sneaker", "trouser"], count=4
+        loading.load(store.describe(MODELS / "fashion-mnist"), "cpu"), labels=["sneaker", "trouser"], count=4
     )
     assert samples.pixels.shape == (8, 28, 28, 3)
     sneakers, trousers = (samples.pixels[first : first + 4, :8].mean() for first in (0, 4))  # at the top

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 import vqcli
-from vqcli import priors, zoo
 from vqcli.cli.main import app
 from vqcli.coders import packed
 from vqcli.evaluation import metrics, picture_codecs
 from vqcli.media import image
+from vqcli.zoo import loading, priors, store
 
 MODELS = Path(__file__).parent.parent / "models"
 NAMES = sorted(path.parent.name for path in MODELS.glob("*/model.safetensors"))
@@ -21,12 +21,12 @@ PARROTS = Path(vqcli.__file__).parent / "demo" / "parrots.webp"
 
 @pytest.fixture(scope="module")
 def photo():
-    return zoo.load(zoo.describe(MODELS / "photo"), "cpu")
+    return loading.load(store.describe(MODELS / "photo"), "cpu")
 
 
 @pytest.fixture(scope="module")
 def tokens():
-    return zoo.load(zoo.describe(MODELS / "tokens"), "cpu")
+    return loading.load(store.describe(MODELS / "tokens"), "cpu")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -35,7 +35,7 @@ def test_models_are_small_and_have_cards(name):
     card = (MODELS / name / "README.md").read_text()
     for word in ("Trained on", "Measured", "Not good at", "vq eval"):
         assert word in card
-    description = zoo.describe(MODELS / name).description
+    description = store.describe(MODELS / name).description
     assert description["steps"] > 1000 and description["data_licence"]
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import generate_speech, speaker, zoo
+from vqcli import generate_speech, speaker
 from vqcli.coders import packed
 from vqcli.evaluation import hearing
+from vqcli.zoo import loading, store
 
 MODELS = Path(__file__).parent.parent / "models"
 TALK = Path(vqcli.__file__).parent / "demo" / "talk.opus"
@@ -18,7 +19,7 @@ OFFERED = ("p225", "p226", "p227", "p228", "p232", "19", "26", "27")
 
 @pytest.fixture(scope="module")
 def speech():
-    return zoo.load(zoo.describe(MODELS / "speech"), "cpu")
+    return loading.load(store.describe(MODELS / "speech"), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +77,14 @@ def changes(pitch_codes):
 
 
 def test_25_codes_a_second_are_175_bits():
-    model = zoo.load(zoo.describe(MODELS / "speech-25hz"), "cpu")
+    model = loading.load(store.describe(MODELS / "speech-25hz"), "cpu")
     codes = vqcli.encode(TALK, model).audio
     assert codes.codes.shape[2] == -(-codes.samples // 640) and model.net.codebook_sizes[0] == 128
     assert len(np.unique(codes.codes[0, 0])) > 20
 
 
 def test_the_paper_s_model_encodes_and_speaks():
-    model = zoo.load(zoo.describe(MODELS / "speech-wavenet"), "cpu")
+    model = loading.load(store.describe(MODELS / "speech-wavenet"), "cpu")
     codes = vqcli.encode(TALK, model).audio
     assert codes.codes.shape == (1, 1, -(-codes.samples // 64))
     assert len(np.unique(codes.codes)) > 50

@@ -7,8 +7,8 @@ import torch
 from safetensors.numpy import save
 from safetensors.torch import save as save_tensors
 
-from vqcli import weights, zoo
-from vqcli.weights import DEFLATED
+from vqcli.zoo import store, weights
+from vqcli.zoo.weights import DEFLATED
 
 
 def test_sixteen_bits_unless_asked():
@@ -111,7 +111,7 @@ def test_files_come_back_whether_deflated_or_not(tmp_path):
     (tmp_path / "new").write_bytes(weights.to_bytes(arrays, {"steps": 3}))
     (tmp_path / "old").write_bytes(save(arrays, {"vq": "{}"}))
     assert (tmp_path / "new").stat().st_size < (tmp_path / "old").stat().st_size
-    assert zoo.read_description(tmp_path / "new") == {"steps": 3}
+    assert store.read_description(tmp_path / "new") == {"steps": 3}
     for name in ("new", "old"):
         again = weights.read(tmp_path / name)
         assert again.keys() == arrays.keys()

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save as to_bytes
 
-from vqcli import zoo
 from vqcli.coders.statistics import Statistics
 from vqcli.errors import ModelError, VqError
+from vqcli.zoo import loading, registry, store
 
 ARGUMENTS = {"widths": [4], "dim": 2, "blocks": 0, "quantizer": {"kind": "scalar", "limits": 3}}
 DESCRIPTION = {"family": "vqvae2d", "arguments": ARGUMENTS, "modality": "image"}
@@ -28,9 +28,9 @@ def places(monkeypatch, tmp_path) -> list[Path]:
     return [first, second, data / "vq" / "models"]
 
 
-def put(model, folder: Path, **extra: object) -> zoo.ModelInfo:
+def put(model, folder: Path, **extra: object) -> store.ModelInfo:
     """A model file of its own digest in `folder`."""
-    return zoo.save(folder, model.net, model.statistics, {**model.info.description, **extra})
+    return loading.save(folder, model.net, model.statistics, {**model.info.description, **extra})
 
 
 # ---------------------------------------------------------------- save and load
@@ -41,7 +41,7 @@ def test_what_is_saved_is_what_is_loaded(request, name, tmp_path):
     model = request.getfixturevalue(name)
     info = put(model, tmp_path / "again", steps=7)
     assert info.description == {**model.info.description, "steps": 7, "format": 1}
-    again = zoo.load(info, "cpu")
+    again = loading.load(info, "cpu")
     assert not again.net.training
     assert not any(parameter.requires_grad for parameter in again.net.parameters())
     for key, tensor in model.net.state_dict().items():
@@ -53,9 +53,9 @@ def test_what_is_saved_is_what_is_loaded(request, name, tmp_path):
 
 
 def test_weights_ship_as_float16(tmp_path):
-    net = zoo.build("vqvae2d", ARGUMENTS)
-    info = zoo.save(tmp_path / "x", net, None, DESCRIPTION)
-    loaded = zoo.load(info, "cpu")
+    net = registry.build("vqvae2d", ARGUMENTS)
+    info = loading.save(tmp_path / "x", net, None, DESCRIPTION)
+    loaded = loading.load(info, "cpu")
     assert loaded.statistics is None
     for key, tensor in net.state_dict().items():
         assert torch.equal(loaded.net.state_dict()[key], tensor.half().float())
@@ -72,16 +72,16 @@ def test_large_statistics_ship_deflated(tmp_path):
         thresholds=np.arange(30, dtype=np.int32).reshape(2, 15),
         counts=counts,
     )
-    net = zoo.build("vqvae2d", arguments)
-    info = zoo.save(tmp_path / "x", net, fitted, {**DESCRIPTION, "arguments": arguments})
+    net = registry.build("vqvae2d", arguments)
+    info = loading.save(tmp_path / "x", net, fitted, {**DESCRIPTION, "arguments": arguments})
     weights = sum(tensor.numel() for tensor in net.state_dict().values())
     assert info.path.stat().st_size < 2 * weights + 4096 + counts.nbytes // 4
-    loaded = zoo.load(info, "cpu")
+    loaded = loading.load(info, "cpu")
     for key, table in fitted.arrays().items():
         assert np.array_equal(loaded.statistics.arrays()[key], table)
         assert loaded.statistics.arrays()[key].dtype == table.dtype
     # measured again and saved again, it is the same file
-    assert zoo.save(tmp_path / "y", loaded.net, loaded.statistics, info.description).digest == info.digest
+    assert loading.save(tmp_path / "y", loaded.net, loaded.statistics, info.description).digest == info.digest
 
 
 def test_the_digest_follows_the_file(scalar_model, tmp_path):
@@ -93,7 +93,7 @@ def test_the_digest_follows_the_file(scalar_model, tmp_path):
 def test_saving_replaces_the_model(scalar_model, tmp_path):
     put(scalar_model, tmp_path / "x", steps=1)
     assert put(scalar_model, tmp_path / "x", steps=2).description["steps"] == 2
-    assert [path.name for path in (tmp_path / "x").iterdir()] == [zoo.FILE]
+    assert [path.name for path in (tmp_path / "x").iterdir()] == [store.FILE]
 
 
 def test_describing_takes_no_torch(scalar_model, models_folder):
@@ -103,7 +103,7 @@ def test_describing_takes_no_torch(scalar_model, models_folder):
         "zoo.find('scalar'); zoo.list_models()\n"
         "assert not {'torch', 'numpy', 'safetensors', 'numba'} & sys.modules.keys(), 'heavy imports'\n"
     )
-    environment = {"VQ_MODELS": str(models_folder), "PATH": "", "PYTHONPATH": str(Path(zoo.__file__).parents[1])}
+    environment = {"VQ_MODELS": str(models_folder), "PATH": "", "PYTHONPATH": str(Path(store.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", code, str(scalar_model.info.folder)], capture_output=True, text=True, env=environment
     )
@@ -114,69 +114,69 @@ def test_describing_takes_no_torch(scalar_model, models_folder):
 def test_unknown_devices(scalar_model):
     for device in ("quantum", "meta-physics", "cuda:99"):
         with pytest.raises(VqError, match=device):
-            zoo.load(scalar_model.info, device)
+            loading.load(scalar_model.info, device)
 
 
 # ---------------------------------------------------------------- find
 
 
 def test_search_path(places, scalar_model):
-    assert zoo.search_path()[:3] == places
-    assert zoo.search_path()[3].name in ("shipped", "models")
+    assert store.search_path()[:3] == places
+    assert store.search_path()[3].name in ("shipped", "models")
     for place in reversed(places):  # each goes before those that were there
         put(scalar_model, place / "m", where=str(place))
-        assert zoo.find("m").description["where"] == str(place)
-    assert [info.folder for info in zoo.list_models() if info.name == "m"] == [places[0] / "m"]
+        assert store.find("m").description["where"] == str(place)
+    assert [info.folder for info in store.list_models() if info.name == "m"] == [places[0] / "m"]
 
 
 def test_find_by_folder(places, scalar_model, monkeypatch, tmp_path):
     put(scalar_model, tmp_path / "somewhere" / "mine")
-    assert zoo.find(str(tmp_path / "somewhere" / "mine")).name == "mine"
+    assert store.find(str(tmp_path / "somewhere" / "mine")).name == "mine"
     monkeypatch.chdir(tmp_path / "somewhere")
-    assert zoo.find("mine").folder == tmp_path / "somewhere" / "mine"
-    assert zoo.find("./mine").name == "mine"
+    assert store.find("mine").folder == tmp_path / "somewhere" / "mine"
+    assert store.find("./mine").name == "mine"
     monkeypatch.chdir("mine")
-    assert zoo.find(".").name == "mine"
+    assert store.find(".").name == "mine"
 
 
 def test_unknown_names_list_near_ones(places, scalar_model):
     put(scalar_model, places[0] / "landscape")
     with pytest.raises(ModelError) as caught:
-        zoo.find("landscap")
+        store.find("landscap")
     assert str(places[0]) in str(caught.value) and str(places[2]) in str(caught.value)
     assert caught.value.hint == "did you mean landscape?"
     with pytest.raises(ModelError):
-        zoo.find("landscape/elsewhere")
+        store.find("landscape/elsewhere")
 
 
 def test_find_for_file_goes_by_digest(places, scalar_model):
     old = put(scalar_model, places[0] / "m", version=1)
     renamed = put(scalar_model, places[1] / "other", version=2)
-    assert zoo.find_for_file("m", old.digest).folder == places[0] / "m"
-    assert zoo.find_for_file("m", renamed.digest).folder == places[1] / "other"
-    assert zoo.find_for_file("gone", renamed.digest).folder == places[1] / "other"
+    assert store.find_for_file("m", old.digest).folder == places[0] / "m"
+    assert store.find_for_file("m", renamed.digest).folder == places[1] / "other"
+    assert store.find_for_file("gone", renamed.digest).folder == places[1] / "other"
 
 
 def test_find_for_file_says_what_was_there_instead(places, scalar_model):
     there = put(scalar_model, places[0] / "m")
     with pytest.raises(ModelError) as caught:
-        zoo.find_for_file("m", b"12345678")
+        store.find_for_file("m", b"12345678")
     for word in (b"12345678".hex(), there.digest.hex(), str(places[0] / "m")):
         assert word in str(caught.value)
     with pytest.raises(ModelError) as caught:
-        zoo.find_for_file("n", b"12345678")
+        store.find_for_file("n", b"12345678")
     assert "model n" in str(caught.value) and str(places[1]) in str(caught.value)
 
 
 def test_a_corrupt_neighbour_does_no_harm(places, scalar_model):
     """One broken download must not keep every other model from being found."""
     (places[0] / "broken").mkdir(parents=True)
-    (places[0] / "broken" / zoo.FILE).write_bytes(b"half a")
+    (places[0] / "broken" / store.FILE).write_bytes(b"half a")
     good = put(scalar_model, places[0] / "good")
-    assert zoo.find("good").digest == good.digest
-    assert zoo.find_for_file("renamed", good.digest).name == "good"
+    assert store.find("good").digest == good.digest
+    assert store.find_for_file("renamed", good.digest).name == "good"
     with pytest.raises(ModelError, match="no model goof"):
-        zoo.find("goof")
+        store.find("goof")
 
 
 # ---------------------------------------------------------------- corrupt files
@@ -217,14 +217,14 @@ def sized(text: bytes) -> bytes:
     ids=lambda item: item[0],
 )
 def test_what_is_no_model(tmp_path, data):
-    (tmp_path / zoo.FILE).write_bytes(data[1])
+    (tmp_path / store.FILE).write_bytes(data[1])
     with pytest.raises(ModelError, match="not a model of vq"):
-        zoo.describe(tmp_path)
+        store.describe(tmp_path)
 
 
 def test_no_file_at_all(tmp_path):
     with pytest.raises(ModelError):
-        zoo.describe(tmp_path)
+        store.describe(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -246,27 +246,27 @@ def test_no_file_at_all(tmp_path):
     ids=str,
 )
 def test_descriptions_that_make_no_net(tmp_path, change):
-    info = zoo.save(tmp_path / "x", zoo.build("vqvae2d", ARGUMENTS), None, {**DESCRIPTION, **change})
+    info = loading.save(tmp_path / "x", registry.build("vqvae2d", ARGUMENTS), None, {**DESCRIPTION, **change})
     with pytest.raises(ModelError):
-        zoo.load(info, "cpu")
+        loading.load(info, "cpu")
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
 def test_truncated_weights(scalar_model, tmp_path, share):
     shutil.copytree(scalar_model.info.folder, tmp_path / "x")
-    data = (tmp_path / "x" / zoo.FILE).read_bytes()
-    (tmp_path / "x" / zoo.FILE).write_bytes(data[: int(share * len(data))])
+    data = (tmp_path / "x" / store.FILE).read_bytes()
+    (tmp_path / "x" / store.FILE).write_bytes(data[: int(share * len(data))])
     with pytest.raises(ModelError):
-        zoo.load(str(tmp_path / "x"), "cpu")
+        loading.load(str(tmp_path / "x"), "cpu")
 
 
 def rewritten(model, folder: Path, tensors: dict[str, torch.Tensor | None]) -> Path:
     """The model file with other tensors in place of its own, or without them."""
     all_tensors = {key: tensor.half() for key, tensor in model.net.state_dict().items()}
-    all_tensors |= {zoo.STATISTICS + key: torch.from_numpy(t) for key, t in model.statistics.arrays().items()}
+    all_tensors |= {store.STATISTICS + key: torch.from_numpy(t) for key, t in model.statistics.arrays().items()}
     kept = {key: tensor for key, tensor in {**all_tensors, **tensors}.items() if tensor is not None}
     folder.mkdir(parents=True)
-    (folder / zoo.FILE).write_bytes(to_bytes(kept, {"vq": json.dumps(model.info.description)}))
+    (folder / store.FILE).write_bytes(to_bytes(kept, {"vq": json.dumps(model.info.description)}))
     return folder
 
 
@@ -293,7 +293,7 @@ def rewritten(model, folder: Path, tensors: dict[str, torch.Tensor | None]) -> P
 def test_tensors_that_do_not_belong(scalar_model, tmp_path, tensors):
     folder = rewritten(scalar_model, tmp_path / "x", tensors)
     with pytest.raises(ModelError):
-        zoo.load(str(folder), "cpu")
+        loading.load(str(folder), "cpu")
 
 
 def stream(data: bytes) -> torch.Tensor:
@@ -318,7 +318,7 @@ def test_deflated_tables_that_do_not_belong(scalar_model, tmp_path, shape, data)
         "statistics.counts.deflated": torch.frombuffer(bytearray(data), dtype=torch.uint8),
     }
     with pytest.raises(ModelError, match="counts"):
-        zoo.load(str(rewritten(scalar_model, tmp_path / "x", tensors)), "cpu")
+        loading.load(str(rewritten(scalar_model, tmp_path / "x", tensors)), "cpu")
 
 
 @pytest.mark.parametrize("shape", [[0, 2**40, 2**40], [0, 2**62, 2**62], [0, 2**63], [0, 2**40, 0]])
@@ -327,16 +327,16 @@ def test_shapes_beyond_all_bounds(scalar_model, tmp_path, shape):
         "statistics.counts": torch.zeros(0, dtype=torch.uint16),
         "statistics.counts.deflated": torch.ones(9).byte(),
     }
-    path = rewritten(scalar_model, tmp_path / "x", counts) / zoo.FILE
+    path = rewritten(scalar_model, tmp_path / "x", counts) / store.FILE
     data = path.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     header["statistics.counts"]["shape"] = shape
     path.write_bytes(sized(json.dumps(header).encode()) + data[end:])
     with pytest.raises(ModelError, match="does not hold"):
-        zoo.load(str(tmp_path / "x"), "cpu")
+        loading.load(str(tmp_path / "x"), "cpu")
 
 
 def test_rewriting_alone_does_no_harm(scalar_model, tmp_path):
     folder = rewritten(scalar_model, tmp_path / "x", {})
-    assert zoo.load(str(folder), "cpu").statistics is not None
+    assert loading.load(str(folder), "cpu").statistics is not None

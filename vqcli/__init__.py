@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vqcli.generate import Samples, sample
     from vqcli.generate_speech import SpeechSamples, sample_speech
     from vqcli.speaker import Converted, convert_speaker
-    from vqcli.zoo import load
+    from vqcli.zoo.loading import load
 
 __all__ = [
     "BadFile",
@@ -75,7 +75,7 @@ _HOMES = {
     "vqcli.generate": ("Samples", "sample"),
     "vqcli.generate_speech": ("SpeechSamples", "sample_speech"),
     "vqcli.speaker": ("Converted", "convert_speaker"),
-    "vqcli.zoo": ("load",),
+    "vqcli.zoo.loading": ("load",),
 }
 
 

@@ -22,12 +22,13 @@ from zlib import crc32
 
 import numpy as np
 
-from vqcli import coders, vqz, zoo
+from vqcli import coders, vqz
 from vqcli.coders.statistics import Statistics
 from vqcli.crc import combined
 from vqcli.errors import BadFile, ModelError, VqError
 from vqcli.vqz import Header, Vqz
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import store
+from vqcli.zoo.loading import LoadedModel
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -205,7 +206,7 @@ def _told(coding: Coding, header: Header) -> Header:
     if coding.coder != "prior" or not coding.model.exact:
         return used
     # one digest names both, so the header is no longer than without
-    return replace(used, digest=zoo.joint_digest(header.digest, coding.model.exact[1]), joint=True)
+    return replace(used, digest=store.joint_digest(header.digest, coding.model.exact[1]), joint=True)
 
 
 def _coding_of(model: LoadedModel, header: Header, channels: int = 1) -> Coding:
@@ -272,13 +273,13 @@ def _prior_of(model: LoadedModel, header: Header) -> Any:
         raise BadFile("the file needs a prior and does not say which")
     if model.exact is None:
         raise ModelError(
-            f"the file needs the exact prior of model {model.info.name}, and there is no {zoo.EXACT} beside it",
+            f"the file needs the exact prior of model {model.info.name}, and there is no {store.EXACT} beside it",
             f"put it into {model.info.folder}",
         )
     net, digest = model.exact
     if header.joint:
-        if zoo.joint_digest(model.info.digest, digest) != header.digest:  # both known: nothing is read again
-            zoo.check_digest(model.info, header.model, header.digest, joint=True)
+        if store.joint_digest(model.info.digest, digest) != header.digest:  # both known: nothing is read again
+            store.check_digest(model.info, header.model, header.digest, joint=True)
     elif digest != header.prior:
         raise ModelError(
             f"the file was made with prior {header.prior.hex()}, not with {digest.hex()} beside {model.info.name}"

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqcli import vqz, zoo
+from vqcli import vqz
 from vqcli.codec_audio import DecodedAudio, EncodedAudio, decode_audio, encode_audio
 from vqcli.codec_image import DecodedImage, EncodedImage, decode_image, encode_image
 from vqcli.codec_video import DecodedVideo, EncodedVideo, decode_video, encode_video
@@ -24,7 +24,8 @@ from vqcli.errors import UsageError
 from vqcli.media import audio, video
 from vqcli.tiles import Report, silent
 from vqcli.vqz import Header, Vqz
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import loading, store
+from vqcli.zoo.loading import LoadedModel
 
 Source = str | Path | BinaryIO | np.ndarray
 Encoded = EncodedImage | EncodedAudio | EncodedVideo
@@ -79,15 +80,15 @@ def encode(
     """
     with contextlib.ExitStack() as stack:
         source = _opened(Path(source) if isinstance(source, str) else source, stack)
-        known = None if model is None else (zoo.find(model) if isinstance(model, str) else model.info)
+        known = None if model is None else (store.find(model) if isinstance(model, str) else model.info)
         modality = modality_of(source, known)
         if known and known.modality != ("image" if modality == "video" else modality):  # frames are pictures
             kind = _KINDS.get(known.modality, known.modality)
             raise UsageError(
                 f"model {known.name} is for {kind}, and this is {_KINDS[modality]}",
-                f"--model {zoo.DEFAULTS[modality]}, or leave --model out",
+                f"--model {store.DEFAULTS[modality]}, or leave --model out",
             )
-        loaded = model if isinstance(model, LoadedModel) else zoo.load(known or zoo.DEFAULTS[modality], device)
+        loaded = model if isinstance(model, LoadedModel) else loading.load(known or store.DEFAULTS[modality], device)
         if frames_per_s is not None and modality != "video":
             raise UsageError("only clips have frames", "leave --rate out")
         if modality == "audio":
@@ -166,13 +167,13 @@ def decode(
 def load_for(header: Header, model: str | LoadedModel | None, device: str = "auto") -> LoadedModel:
     """The model that a file was made with. Raises ModelError if it is missing, or `model` is another one."""
     if model is None:
-        return zoo.load(zoo.find_for_file(header.model, header.digest, header.joint), device)
-    info = zoo.find(model) if isinstance(model, str) else model.info
-    zoo.check_digest(info, header.model, header.digest, header.joint)
-    return zoo.load(info, device) if isinstance(model, str) else model
+        return loading.load(store.find_for_file(header.model, header.digest, header.joint), device)
+    info = store.find(model) if isinstance(model, str) else model.info
+    store.check_digest(info, header.model, header.digest, header.joint)
+    return loading.load(info, device) if isinstance(model, str) else model
 
 
-def modality_of(source: Path | BinaryIO | np.ndarray, model: zoo.ModelInfo | None = None) -> str:
+def modality_of(source: Path | BinaryIO | np.ndarray, model: store.ModelInfo | None = None) -> str:
     """'audio', 'video' or 'image', by what a file begins with or is called; what tells nothing goes by the model.
 
     A folder and an .npz are clips, and so is a GIF, WebP or PNG of more than one frame.
@@ -195,7 +196,7 @@ def modality_of(source: Path | BinaryIO | np.ndarray, model: zoo.ModelInfo | Non
         return model.modality if model else "image"
 
 
-def _modality_in(stream: BinaryIO, model: zoo.ModelInfo | None) -> str:
+def _modality_in(stream: BinaryIO, model: store.ModelInfo | None) -> str:
     """By the first bytes of a stream that is left at its beginning."""
     if not (model and model.modality == "audio") and video.is_clip(stream):
         return "video"  # those who read sound say themselves what to do with a video

@@ -17,7 +17,7 @@ from vqcli.media import audio
 from vqcli.packing import AudioCodes
 from vqcli.tiles import Report, silent
 from vqcli.vqz import Header, Vqz
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 SLACK = 3  # positions that are decoded before and after a part, and dropped: resampling looks to both sides
 

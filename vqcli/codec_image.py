@@ -14,7 +14,7 @@ from vqcli.media import image
 from vqcli.packing import ImageCodes
 from vqcli.tiles import Report, silent
 from vqcli.vqz import Header, Vqz
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 LOSSLESS = 0.3  # the quality for pictures without loss, as a share of the model's: codes and remainder are least there
 GREY = 128  # what salvaged pictures show where chunks are lost

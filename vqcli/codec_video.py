@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqcli import packing, packing_video, tiles, vqz, zoo
+from vqcli import packing, packing_video, tiles, vqz
 from vqcli.codec_image import GREY
 from vqcli.data import recordings
 from vqcli.errors import DamagedChunks, UsageError
@@ -26,7 +26,8 @@ from vqcli.packing import ImageCodes
 from vqcli.packing_video import VideoCodes
 from vqcli.tiles import Report, silent
 from vqcli.vqz import Header, Vqz
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import store
+from vqcli.zoo.loading import LoadedModel
 
 RECORDED_PER_S = 10.0  # frames a second of what `vq record` wrote, and of arrays: they do not tell
 
@@ -191,7 +192,7 @@ def codes_of(
     source = Path(source) if isinstance(source, str) else source
     if isinstance(source, Path) and source.suffix.lower() == ".vqz":
         file = vqz.read(source)
-        zoo.check_digest(model.info, file.header.model, file.header.digest, file.header.joint)
+        store.check_digest(model.info, file.header.model, file.header.digest, file.header.joint)
         packing_video.check_video(model, file.header)
         frames = file.header.size[2]
         kept = min(most_frames or frames, frames)

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vqcli import zoo
 from vqcli.errors import BadFile
 from vqcli.experiments import DATA, EXPERIMENTS, Experiment, names
+from vqcli.zoo import store
 
 CARD = "README.md"
 TITLE = "## Experiments"
@@ -92,7 +92,7 @@ def rows(folder: Path | None = None) -> list[Row]:
 
     Raises BadFile as `read` does.
     """
-    cards = sorted((folder or zoo.search_path()[-1]).glob(f"*/{CARD}"))
+    cards = sorted((folder or store.search_path()[-1]).glob(f"*/{CARD}"))
     found = [figure for card in cards for figure in read(card)]
     return [
         Row(experiment, tuple(figure for figure in found if figure.experiment == experiment.name))

@@ -13,16 +13,17 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from vqcli import priors, tiles, zoo
+from vqcli import tiles
 from vqcli.data.crops import rgb
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.media.image import MAX_PIXELS
 from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
 from vqcli.packing import ImageCodes
-from vqcli.priors import PriorInfo
 from vqcli.recipe import Data
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import loading, priors, store
+from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.priors import PriorInfo
 
 PREFERRED = "tokens"
 PRIORS = ("pixelcnn", "uniform")
@@ -52,7 +53,7 @@ class Samples:
         return ImageCodes(self.codes[index], (width, height), 3, 0)
 
 
-def find_model(family: str = "pixelcnn") -> zoo.ModelInfo:
+def find_model(family: str = "pixelcnn") -> store.ModelInfo:
     """The model to sample from when none is named: the preferred one, else the first that has such a prior."""
     known = priors.models_with(family)
     if not known:
@@ -102,7 +103,7 @@ def sample(
     if prior not in PRIORS:
         raise UsageError(f"no prior {prior}", near_matches(prior, PRIORS))
     if isinstance(model, str):
-        model = zoo.load(model, device)
+        model = loading.load(model, device)
     if model.info.modality != "image":
         raise UsageError(f"model {model.info.name} draws no pictures", "generate_speech.sample_speech makes it speak")
     if model.net.quantizer.qualities:

@@ -13,15 +13,16 @@ from functools import partial
 
 import numpy as np
 
-from vqcli import priors, speaker, windows, zoo
+from vqcli import speaker, windows
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.media import voice
 from vqcli.media.audio import Recording
 from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
 from vqcli.packing import AudioCodes
-from vqcli.priors import PriorInfo
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import loading, priors, store
+from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.priors import PriorInfo
 
 PREFERRED = "speech"
 PRIORS = ("wavenet", "uniform")
@@ -46,7 +47,7 @@ class SpeechSamples:
     seed: int
 
 
-def find_model(family: str = "wavenet") -> zoo.ModelInfo:
+def find_model(family: str = "wavenet") -> store.ModelInfo:
     """The model to sample from when none is named: the preferred one, else the first that has such a prior."""
     known = priors.models_with(family)
     if not known:
@@ -77,7 +78,7 @@ def sample_speech(
     """
     if prior not in PRIORS:
         raise UsageError(f"no prior {prior} of speech", near_matches(prior, PRIORS))
-    loaded = zoo.load(model, device) if isinstance(model, str) else model
+    loaded = loading.load(model, device) if isinstance(model, str) else model
     if loaded.info.modality != "audio":
         raise UsageError(f"model {loaded.info.name} does not speak", f"--model {PREFERRED} does")
     info = priors.find(loaded.info, prior) if prior != "uniform" else None

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vqcli import codec_video, generate, priors, tiles, zoo
+from vqcli import codec_video, generate, tiles
 from vqcli.errors import ModelError, UsageError
 from vqcli.kernels.sampler import sampler_of
 from vqcli.media.image import MAX_PIXELS
@@ -24,9 +24,10 @@ from vqcli.nets.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
 from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
 from vqcli.packing import ImageCodes
 from vqcli.packing_video import VideoCodes
-from vqcli.priors import PriorInfo
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import loading, priors, store
+from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.priors import PriorInfo
 
 FAMILY = "frames"
 FRAMES = 10  # drawn, unless the actions or the user say how many
@@ -56,7 +57,7 @@ class VideoSamples:
         return np.stack([tiles.decode_image(self._model, ImageCodes(codes, self.size, 3, 0)) for codes in frames])
 
 
-def find_model() -> zoo.ModelInfo:
+def find_model() -> store.ModelInfo:
     """The model to draw video with when none is named: the first that has a prior over frames."""
     known = priors.models_with(FAMILY)
     if not known:
@@ -132,7 +133,7 @@ def sample_video(
     what does not fit together: a start that is shorter than what the prior looks at, or of another size.
     """
     if isinstance(model, str):
-        model = zoo.load(model, device)
+        model = loading.load(model, device)
     info = prior_of(model)
     frames, actions = _length(frames, actions)
     numbers = [info.label_of(name) for name in actions]

@@ -21,7 +21,7 @@ from vqcli.media import audio
 from vqcli.media.image import MAX_PIXELS
 from vqcli.vqz import Header, Vqz
 from vqcli.vqz_header import MODEL_NAME
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 CHUNK = 1024  # pixels: large enough for the counts to settle, small enough that damage stays local
 MAX_CHUNK = 2**22  # pixels of a chunk with a remainder, which takes some tens of bytes for each to decode

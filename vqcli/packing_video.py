@@ -20,7 +20,7 @@ from vqcli.media.clips import MAX_FRAMES
 from vqcli.media.image import MAX_PIXELS
 from vqcli.packing import ImageCodes
 from vqcli.vqz import Header, Vqz
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 CHUNK_FRAMES = 64  # of a chunk at most: some seconds, so that damage stays local
 CHUNK_CODES = 2**20  # positions of a chunk of several frames at most

@@ -35,7 +35,7 @@ from vqcli.packing import ImageCodes
 from vqcli.tiles import Report, Window, decoded_tiles, silent
 from vqcli.vqz import Header, Vqz
 from vqcli.vqz_header import Reader, Remainder, varint
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 TILE = 256  # pixels: float64 convolutions copy their input many times over
 

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from vqcli import __version__, charts, zoo
+from vqcli import __version__, charts
 from vqcli.charts import Band, Line
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.training import journal
 from vqcli.training.journal import Event
+from vqcli.zoo import store
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 PICTURE_BYTES = 2_000_000  # of all embedded pictures; base64 makes a third more of them
@@ -308,15 +309,15 @@ def data_facts(events: list[Event], start: Event) -> dict[str, Any]:
     }
 
 
-def model_of(run: Path) -> zoo.ModelInfo | None:
+def model_of(run: Path) -> store.ModelInfo | None:
     """The model that a finished run left in its folder, if it is a sound one."""
     try:
-        return zoo.describe(run)
+        return store.describe(run)
     except ModelError:
         return None
 
 
-def card(model: zoo.ModelInfo | None) -> dict[str, Any] | None:
+def card(model: store.ModelInfo | None) -> dict[str, Any] | None:
     """What a model says about itself, and its measured figures as a table."""
     if model is None:
         return None

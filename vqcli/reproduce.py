@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqcli import priors, recipe, zoo
+from vqcli import recipe
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.evaluation.measures import CLASSIFIER_MINUTES, JUDGES, Material, Measured
 from vqcli.experiments import DATA, Experiment, Variant
 from vqcli.training import run
 from vqcli.training.budget import Budget
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import loading, priors, store
+from vqcli.zoo.loading import LoadedModel
 
 OF_EPISODES = "frames"  # the family that learns from whole episodes, not from single pictures
 # where time is short: what the documents say is for days
@@ -92,7 +93,7 @@ def train(
     results = []
     for variant in experiment.variants:
         model, facts = _trained(variant, material, output, share_s, device, progress, say)
-        figures = _measured(experiment, zoo.load(model, device), material, progress)
+        figures = _measured(experiment, loading.load(model, device), material, progress)
         steps, items, machine = (facts[0][name] for name in ("steps", "pictures", "machine"))
         minutes = sum(fact["trained_seconds"] for fact in facts) / 60
         results.append(Result(variant.label, model.folder, figures, steps, minutes, items, machine))
@@ -111,7 +112,7 @@ def measure_shipped(
     material = Material(path, count, whole=True)
     results = []
     for name in experiment.models:
-        model = zoo.load(name, device)
+        model = loading.load(name, device)
         results.append(Result(name, model.info.folder, _measured(experiment, model, material, progress)))
     return results
 
@@ -141,7 +142,7 @@ def _trained(
     device: str,
     progress: Progress,
     say: Say,
-) -> tuple[zoo.ModelInfo, list[dict[str, Any]]]:
+) -> tuple[store.ModelInfo, list[dict[str, Any]]]:
     """The model of a variant, which is what is trained last, and what its runs say about themselves."""
     settings = (*variant.settings, *QUICK) if budget_s else variant.settings
     plans = [(variant.label, recipe.override(recipe.load(variant.recipe), settings), 1.0)]

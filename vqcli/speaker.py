@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from vqcli import packing, windows, zoo
+from vqcli import packing, windows
 from vqcli.errors import ModelError, UnknownLabel, UsageError, near_matches
 from vqcli.files import replacing
 from vqcli.media import audio
@@ -28,7 +28,9 @@ from vqcli.media.audio import Recording
 from vqcli.nets.vqvae1d import SpeechVQVAE
 from vqcli.packing import AudioCodes
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel, ModelInfo
+from vqcli.zoo import loading, store
+from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.store import ModelInfo
 
 PITCHES = ("target", "keep")
 VOICES = "voices"  # folder beside a model
@@ -110,7 +112,7 @@ class Converted:
 def convert_speaker(
     source: str | Path | np.ndarray | Recording | AudioCodes,
     to: str,
-    model: str | LoadedModel = zoo.DEFAULTS["audio"],
+    model: str | LoadedModel = store.DEFAULTS["audio"],
     *,
     rate_hz: int | None = None,
     pitch: str = "target",
@@ -119,7 +121,7 @@ def convert_speaker(
     device: str = "auto",
 ) -> Converted:
     """Speech in another voice: a file, samples float [N] or [channels, N] at `rate_hz`, or what `convert` takes."""
-    loaded = zoo.load(model, device) if isinstance(model, str) else model
+    loaded = loading.load(model, device) if isinstance(model, str) else model
     if isinstance(source, str | Path):
         source = audio.read(Path(source), loaded.net.rate_hz, mono=True)
     elif isinstance(source, np.ndarray):
@@ -133,7 +135,7 @@ def convert_speaker(
 def convert(
     source: Recording | AudioCodes,
     to: str,
-    model: str | LoadedModel = zoo.DEFAULTS["audio"],
+    model: str | LoadedModel = store.DEFAULTS["audio"],
     *,
     pitch: str = "target",
     semitones: float = 0.0,
@@ -153,7 +155,7 @@ def convert(
         raise UsageError(f"no pitch {pitch}", near_matches(pitch, PITCHES) or "target or keep")
     if not -24 <= semitones <= 24:
         raise UsageError(f"{semitones:g} semitones are not within -24 to 24")
-    loaded = zoo.load(model, device) if isinstance(model, str) else model
+    loaded = loading.load(model, device) if isinstance(model, str) else model
     speaker = find(loaded.info, to)
     codes = source if isinstance(source, AudioCodes) else windows.encode_audio(loaded, source, report)
     codes = packing.keep_levels(loaded, codes, levels)
@@ -169,7 +171,7 @@ def convert(
     return replace(codes, codes=moved, voice=tuple(stored for _ in codes.voice))
 
 
-def store(info: ModelInfo, speaker: Speaker, values: np.ndarray, *, force: bool = False) -> Path:
+def save_voice(info: ModelInfo, speaker: Speaker, values: np.ndarray, *, force: bool = False) -> Path:
     """Write a voice, float32 [voice_dim] in -1 .. 1, beside its model; `speakers` finds it there."""
     from safetensors.numpy import save
 
@@ -190,7 +192,7 @@ def _fitted(info: ModelInfo) -> list[Speaker]:
     found = []
     for path in sorted((info.folder / VOICES).glob("*.safetensors")):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            facts = zoo.read_description(path)
+            facts = store.read_description(path)
             if facts.pop("model") == info.digest.hex():
                 found.append(Speaker(path.stem, -1, **facts))
     return found

@@ -16,7 +16,7 @@ import torch
 from vqcli.errors import BadFile, UsageError
 from vqcli.nets.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.packing import ImageCodes, file_size
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 TILE = 1024  # pixels: the net's working set stays at some hundred MiB
 

@@ -23,7 +23,7 @@ from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
 from vqcli.packing import AudioCodes
 from vqcli.segments import generate_long
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 WINDOW_S = 10.0  # of sound that the net sees at a time
 CONTEXT = 100  # positions before a part that suffice to decode it as within the whole

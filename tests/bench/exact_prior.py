@@ -58,11 +58,12 @@ def cut(options: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from vqcli import tiles, zoo
+    from vqcli import tiles
     from vqcli.data.dataset import Dataset
+    from vqcli.zoo import loading
 
     torch.set_num_threads(1)
-    model, dataset = zoo.load(options.model, "cpu"), Dataset(options.pictures, held_out=False)
+    model, dataset = loading.load(options.model, "cpu"), Dataset(options.pictures, held_out=False)
     draw, found, tenths = np.random.default_rng(0), [], []
     for n in range(options.crops):
         pixels = dataset.pixels(n * 7919 % len(dataset))
@@ -80,12 +81,12 @@ def work(options: argparse.Namespace) -> None:
     """Print a digest of the bytes of each crop, and whether they came back."""
     import numpy as np
 
-    from vqcli import priors, zoo
     from vqcli.coders import prior
+    from vqcli.zoo import priors, store
 
     prior.BLOCK = int(os.environ.get("BLOCK", prior.BLOCK))
     net, number = (
-        net_of(priors.find(zoo.find(options.model), "exact"), zoo.find(options.model)),
+        net_of(priors.find(store.find(options.model), "exact"), store.find(options.model)),
         getattr(np, options.number),
     )
     with np.load(options.codes) as arrays:
@@ -98,9 +99,9 @@ def work(options: argparse.Namespace) -> None:
 
 def net_of(info, model):
     """The integers beside a model; its codebooks are told by its quantizer, so the model is loaded for them."""
-    from vqcli import priors, zoo
+    from vqcli.zoo import loading, priors
 
-    return priors.load_exact(info, zoo.load(model, "cpu").net.quantizer.codebook_sizes)
+    return priors.load_exact(info, loading.load(model, "cpu").net.quantizer.codebook_sizes)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -132,14 +133,15 @@ def rounding_loss(options: argparse.Namespace) -> None:
     import torch
     from safetensors.torch import load_file
 
-    from vqcli import priors, tiles, zoo
+    from vqcli import tiles
     from vqcli.coders import prior
     from vqcli.data.dataset import Dataset
     from vqcli.nets import rounding
+    from vqcli.zoo import loading, priors, registry
 
-    model = zoo.load(options.model, "cpu")
+    model = loading.load(options.model, "cpu")
     info = priors.find(model.info, "exact")
-    net = zoo.build("exact", info.description["arguments"]).eval()
+    net = registry.build("exact", info.description["arguments"]).eval()
     weights = {name.removeprefix("prior."): tensor.float() for name, tensor in load_file(options.floats).items()}
     net.load_state_dict({name: tensor for name, tensor in weights.items() if name in net.state_dict()})
     integers, dataset = rounding.rounded(net), Dataset(options.pictures, held_out=False)
@@ -159,10 +161,11 @@ def seconds(options: argparse.Namespace) -> None:
     """Seconds for a mosaic of pictures, with as many threads as there are cores."""
     import numpy as np
 
-    from vqcli import packing, tiles, vqz, zoo
+    from vqcli import packing, tiles, vqz
     from vqcli.data.dataset import Dataset
+    from vqcli.zoo import loading
 
-    model, dataset = zoo.load(options.model, "cpu"), Dataset(options.pictures, held_out=False)
+    model, dataset = loading.load(options.model, "cpu"), Dataset(options.pictures, held_out=False)
     rows, width, n = [], MOSAIC[1], 0
     while sum(len(row) for row in rows) < MOSAIC[0]:
         row = []

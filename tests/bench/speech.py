@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 import vqcli
-from vqcli import packing, speaker, windows, zoo
+from vqcli import packing, speaker, windows
 from vqcli.media import audio
+from vqcli.zoo import loading
 
 torch.set_num_threads(1)
 RUNS = 5
@@ -31,7 +32,7 @@ def seconds(work):
 
 
 def main(name: str = "speech") -> None:
-    model = zoo.load(name, "cpu")
+    model = loading.load(name, "cpu")
     clip = audio.read(Path(vqcli.__file__).parent / "demo" / "talk.opus", model.net.rate_hz, mono=True)
     recording = audio.from_samples(np.tile(clip.samples, 12), clip.rate_hz, clip.rate_hz, mono=True)
     codes = windows.encode_audio(model, recording)

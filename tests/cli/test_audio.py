@@ -10,8 +10,9 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import packing, vqz, zoo
+from vqcli import packing, vqz
 from vqcli.media import audio, image
+from vqcli.zoo import loading, registry, store
 
 SPEECH = ("--device", "cpu")
 RATE = 16_000
@@ -23,10 +24,10 @@ def speech(home):
     arguments = {"K": 8, "dim": 4, "width": 16, "blocks": (1, 1), "decoder_width": 16, "decoder_blocks": 1}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("speech", arguments)
+        net = registry.build("speech", arguments)
     names = ["words", "pitch", *["residual"] * 4]
     description = {"family": "speech", "arguments": arguments, "modality": "audio", "groups": names}
-    return zoo.save(home / "models" / "speech", net, None, description)
+    return loading.save(home / "models" / "speech", net, None, description)
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +144,7 @@ def test_folders_of_both(vq, talk, scalar_model, picture):
     write(Path("in/deep/b.opus"), 0.5)
     photo = Path("models/photo")
     photo.mkdir()
-    photo.joinpath(zoo.FILE).write_bytes(scalar_model.info.path.read_bytes())
+    photo.joinpath(store.FILE).write_bytes(scalar_model.info.path.read_bytes())
     result = vq("encode", "in", "-o", "out", *SPEECH)
     assert result.exit_code == 0, result.stderr
     written = sorted(path.as_posix() for path in Path("out").rglob("*.vqz"))

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from tests.cli.test_eval_samples import shapes, with_prior  # noqa: F401
-from vqcli import generate, priors, tiles, zoo
+from vqcli import generate, tiles
 from vqcli.data.dataset import Dataset
 from vqcli.evaluation import rate_distortion
 from vqcli.media import image
+from vqcli.zoo import loading, priors
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_pixelcnn_is_measured_given_the_class(vq, with_prior, shapes):  # noqa
     rows = costs(vq("eval", "codes", "shapes/train", "--model", "tokens", "--json"))
     assert rows[-1]["under"] == "pixelcnn at 16 x 16, given the class" and rows[-1]["pictures"] == 18
     # once more by hand
-    model = zoo.load("tokens", "cpu")
+    model = loading.load("tokens", "cpu")
     info = priors.find(model.info, "pixelcnn")
     net = priors.load_pixelcnn(info, model.device)
     pictures = rate_distortion.to_measure(Path("shapes/train"))

@@ -6,9 +6,10 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import windows, zoo
+from vqcli import windows
 from vqcli.evaluation import phonemes
 from vqcli.media import audio, image
+from vqcli.zoo import loading, registry
 
 K, SPEAKERS, RATE_HZ = 8, ("ann", "bob", "cat"), 16_000
 
@@ -22,9 +23,9 @@ def model(models_folder):
     }  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("speech", arguments)
+        net = registry.build("speech", arguments)
     description = {"family": "speech", "arguments": arguments, "modality": "audio"}
-    return zoo.save(models_folder / "tiny-25hz", net, None, description)
+    return loading.save(models_folder / "tiny-25hz", net, None, description)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_table_and_picture(vq, clips):
 
 
 def test_codes_are_those_of_the_model(vq, clips):
-    loaded = zoo.load("tiny-25hz", "cpu")
+    loaded = loading.load("tiny-25hz", "cpu")
     found = phonemes.find_clips(Path(clips))
     measured = phonemes.measure(loaded, found)
     table = np.zeros((K, 2), np.int64)

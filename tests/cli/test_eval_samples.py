@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqcli import priors, weights, zoo
 from vqcli.data.shapes import Shapes
 from vqcli.media import image
+from vqcli.zoo import priors, registry, weights
 
 QUICK = ("--minutes", "0.01", "--device", "cpu")
 
@@ -20,7 +20,7 @@ def with_prior(make_model, tmp_path, monkeypatch):
         arguments = {"codebook_sizes": [8], "width": 8, "layers": 2, "hidden": 8, "labels": len(classes)}
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            net = zoo.build("pixelcnn", arguments | {"unlabelled": True})
+            net = registry.build("pixelcnn", arguments | {"unlabelled": True})
         told = {"family": "pixelcnn", "arguments": arguments | {"unlabelled": True}, "classes": list(classes)}
         data = {"size": 16, "crop": 16, "batch": 8}
         told |= {"codec": made.info.digest.hex(), "recipe": {"data": data}}

@@ -6,9 +6,9 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import zoo
 from vqcli.data.split import is_held_out
 from vqcli.media import image
+from vqcli.zoo import loading, registry, store
 
 HELD_OUT = next(name for name in (f"ann/{index}.wav" for index in range(1000)) if is_held_out(name))
 
@@ -22,10 +22,10 @@ def speech_model(models_folder):
     }  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("speech", arguments)
+        net = registry.build("speech", arguments)
     speakers = [{"name": name, "seconds": 60.0, "pitch_hz": 150.0} for name in ("ann", "bob")]
     description = {"family": "speech", "arguments": arguments, "modality": "audio", "speakers": speakers}
-    return zoo.save(models_folder / "tiny-speech", net, None, description)
+    return loading.save(models_folder / "tiny-speech", net, None, description)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_speech_is_measured_as_speech(vq, clips):
 
 
 def test_the_model_follows_the_data(vq, clips, monkeypatch):
-    monkeypatch.setitem(zoo.DEFAULTS, "audio", "tiny-speech")
+    monkeypatch.setitem(store.DEFAULTS, "audio", "tiny-speech")
     assert "tiny-speech" in vq("eval", clips, "--no-judges", "--beside", "").stdout
     image.write(Path("clips/a.png"), np.zeros((32, 32, 3), np.uint8))
     both = vq("eval", clips, "--no-judges")

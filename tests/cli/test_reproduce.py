@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.evaluation.conftest import SIDE, record
-from vqcli import experiments, figures, zoo
+from vqcli import experiments, figures
 from vqcli.evaluation import frames, video
 from vqcli.experiments import EXPERIMENTS, Data, Experiment, Variant
+from vqcli.zoo import store
 
 CODEC = """
 description = "tiny"
@@ -196,7 +197,7 @@ def test_recordings_from_data_to_the_row(vq, tiny, name, family, told):
     assert result.exit_code == 0, result.stderr
     (net,) = json.loads(result.stdout)["results"]
     assert [figure["what"] for figure in net["figures"]] == told
-    assert net["model"].endswith("codec-prior") and zoo.find(net["model"]).description["family"] == family
+    assert net["model"].endswith("codec-prior") and store.find(net["model"]).description["family"] == family
     assert 1 <= net["steps"] <= 4 and net["items"] == 175
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import priors, vqz, weights, zoo
+from vqcli import vqz
 from vqcli.media import image, video
+from vqcli.zoo import priors, registry, weights
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def playing(make_model, tmp_path, monkeypatch):
     options |= {"decoder": decoder}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("frames", options)
+        net = registry.build("frames", options)
     description = {
         "family": "frames",
         "arguments": options,

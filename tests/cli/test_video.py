@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqcli import zoo
 from vqcli.media import image, video, video_writing
+from vqcli.zoo import store
 
 SCALAR = ("--model", "scalar", "--device", "cpu")
 
@@ -15,7 +15,7 @@ SCALAR = ("--model", "scalar", "--device", "cpu")
 def default(monkeypatch):
     """The tiny model `scalar` is the one that pictures and clips are coded with unless another is named."""
     for modality in ("image", "video"):
-        monkeypatch.setitem(zoo.DEFAULTS, modality, "scalar")
+        monkeypatch.setitem(store.DEFAULTS, modality, "scalar")
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ SCRIPT = """
 import sys, zlib
 import numpy as np
 from vqcli import coders
-from tests.coders.test_other_machines import SIZES, example
 codes, tables = example()
 for name in ("histogram", "adaptive"):
     data = coders.encode(name, codes, SIZES, tables)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import priors, weights, zoo
 from vqcli.data import recordings
 from vqcli.data.recordings import Facts
+from vqcli.zoo import loading, priors, registry, weights
 
 SIDE, STEP, CONTEXT = 24, 5, 2
 ACTIONS = ("left", "right")
@@ -41,10 +41,10 @@ def recorded(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def model_with(tmp_path: Path, make_model: Callable[..., zoo.LoadedModel]) -> Callable[..., zoo.LoadedModel]:
+def model_with(tmp_path: Path, make_model: Callable[..., loading.LoadedModel]) -> Callable[..., loading.LoadedModel]:
     """model_with("pixelcnn", "frames"): a codec of stride 4, K = 8, with these priors beside it."""
 
-    def make(*families: str, actions: tuple[str, ...] = ACTIONS) -> zoo.LoadedModel:
+    def make(*families: str, actions: tuple[str, ...] = ACTIONS) -> loading.LoadedModel:
         return with_priors(make_model("walked", tmp_path / "models", **codec_arguments()), families, actions)
 
     return make
@@ -55,8 +55,8 @@ def codec_arguments() -> dict[str, Any]:
 
 
 def with_priors(
-    model: zoo.LoadedModel, families: tuple[str, ...], actions: tuple[str, ...] = ACTIONS
-) -> zoo.LoadedModel:
+    model: loading.LoadedModel, families: tuple[str, ...], actions: tuple[str, ...] = ACTIONS
+) -> loading.LoadedModel:
     small = {"width": 8, "layers": 2, "hidden": 8}
     arguments: dict[str, dict[str, Any]] = {
         "pixelcnn": {"codebook_sizes": [8], **small},
@@ -68,14 +68,14 @@ def with_priors(
     for family in families:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            net = zoo.build(family, arguments[family])
+            net = registry.build(family, arguments[family])
         told = {"family": family, "arguments": arguments[family], "codec": model.info.digest.hex(), "recipe": DATA}
         told["classes"] = list(actions) if family == "frames" else []
         priors.save(model.info.folder, weights.packed(net.state_dict()), told)
     return model
 
 
-def two_stages(folder: Path, side: int = SIDE) -> zoo.LoadedModel:
+def two_stages(folder: Path, side: int = SIDE) -> loading.LoadedModel:
     """A model of two latents of K = 4 over the codes of such a codec."""
     small = {"width": 8, "layers": 2, "hidden": 8}
     arguments = {
@@ -84,8 +84,8 @@ def two_stages(folder: Path, side: int = SIDE) -> zoo.LoadedModel:
     }  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("twostage2d", arguments)
+        net = registry.build("twostage2d", arguments)
         net.first.train()(torch.rand(8, 3, side, side) - 0.5)
         net.quantizer(net.train().encoder(torch.rand(8, 3, side, side) - 0.5))
     described = {"family": "twostage2d", "arguments": arguments, "modality": "image"}
-    return zoo.load(zoo.save(folder / "stages", net, None, described), "cpu")
+    return loading.load(loading.save(folder / "stages", net, None, described), "cpu")

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from tests.evaluation.conftest import ACTIONS, CONTEXT, SIDE, record, two_stages
-from vqcli import priors
 from vqcli.data import recordings
 from vqcli.errors import UsageError
 from vqcli.evaluation import frames
 from vqcli.nets.convnet2d import from_pixels
 from vqcli.nets.frames import UNKNOWN
+from vqcli.zoo import priors
 
 
 def test_windows_are_runs_of_held_out_episodes(recorded):

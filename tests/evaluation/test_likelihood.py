@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from vqcli import recipe as recipes
-from vqcli import zoo
 from vqcli.data.arrays import Arrays, Part
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.evaluation import likelihood
 from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.training.losses import likelihood_loss
+from vqcli.zoo import loading, registry
 
 TINY = {"widths": [6, 6], "dim": 4, "blocks": 0, "channels": 1, "likelihood": {"kind": "logistics", "components": 2}}
 
@@ -23,8 +23,8 @@ def saved(folder, family, arguments, side):
     recipe = recipes.load("fashion-mnist").to_dict()
     recipe["data"]["crop"] = side
     description = {"family": family, "arguments": arguments, "modality": "image", "recipe": recipe}
-    zoo.save(folder, zoo.build(family, arguments), None, description)
-    return zoo.load(str(folder), "cpu")
+    loading.save(folder, registry.build(family, arguments), None, description)
+    return loading.load(str(folder), "cpu")
 
 
 def pictures(side, count=12):

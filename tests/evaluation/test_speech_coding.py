@@ -7,12 +7,13 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import packing, windows, zoo
+from vqcli import packing, windows
 from vqcli.errors import UnknownLabel, UsageError
 from vqcli.evaluation import evaluators, hearing, speech_coding, speech_conversion
 from vqcli.evaluation.speech_coding import Point
 from vqcli.evaluation.speech_conversion import Conversion, speaker_of
 from vqcli.media import audio
+from vqcli.zoo import loading, registry
 
 SPEAKERS = [
     {"name": "ann", "seconds": 60.0, "pitch_hz": 210.0, "source": "made"},
@@ -28,9 +29,9 @@ def model(tmp_path_factory):
     }  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("speech", arguments)
+        net = registry.build("speech", arguments)
     description = {"family": "speech", "arguments": arguments, "modality": "audio", "speakers": SPEAKERS}
-    return zoo.load(zoo.save(tmp_path_factory.mktemp("models") / "tiny", net, None, description), "cpu")
+    return loading.load(loading.save(tmp_path_factory.mktemp("models") / "tiny", net, None, description), "cpu")
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import zoo
 from vqcli.coders import prior, prior_net
 from vqcli.errors import ModelError
 from vqcli.nets import exact, rounding
 from vqcli.nets.exact import ExactPrior, logistic_nats
+from vqcli.zoo import registry
 
 ARGUMENTS = {
     "scalar": {"codebook_sizes": [31, 31, 15, 9], "qualities": 3, "slices": [1, 1, 2], "levels": [2, 1, 1]},
@@ -23,7 +23,7 @@ def trained(kind: str, steps: int = 40) -> ExactPrior:
     """A tiny net after a few steps, so that all its weights matter."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("exact", ARGUMENTS[kind] | {"hidden": 16})
+        net = registry.build("exact", ARGUMENTS[kind] | {"hidden": 16})
         optimizer = torch.optim.Adam(net.parameters(), 1e-2)
         for step in range(steps):
             optimizer.zero_grad()
@@ -159,7 +159,7 @@ def test_the_integers_are_whole_and_come_back(kind, net):
 
 def test_values_beyond_what_the_net_sees():
     """A codebook wider than LARGEST_VALUE is coded all the same."""
-    net = zoo.build("exact", {"codebook_sizes": [1201], "qualities": 1, "hidden": 4, "levels": 1})
+    net = registry.build("exact", {"codebook_sizes": [1201], "qualities": 1, "hidden": 4, "levels": 1})
     integers = rounding.rounded(net)
     codes = np.random.default_rng(0).integers(0, 1201, (1, 6, 6))
     assert np.abs(codes - 600).max() > exact.LARGEST_VALUE
@@ -187,4 +187,4 @@ def test_weights_too_large_for_integers(net):
 )
 def test_arguments_that_do_not_fit(arguments):
     with pytest.raises(ModelError):
-        zoo.build("exact", arguments)
+        registry.build("exact", arguments)

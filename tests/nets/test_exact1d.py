@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import zoo
 from vqcli.coders import sequence_net, sequences
 from vqcli.errors import ModelError
 from vqcli.nets import rounding
 from vqcli.nets.exact1d import SequencePrior
+from vqcli.zoo import registry
 
 SIZES = [12, 7, 12, 9]
 
@@ -22,7 +22,9 @@ def trained(steps: int) -> SequencePrior:
     """A tiny net after a few steps, so that all its weights matter."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("exact1d", {"codebook_sizes": SIZES, "past": 3, "hidden": 16, "embedding": 6, "dropout": 0.02})
+        net = registry.build(
+            "exact1d", {"codebook_sizes": SIZES, "past": 3, "hidden": 16, "embedding": 6, "dropout": 0.02}
+        )
         optimizer = torch.optim.Adam(net.parameters(), 1e-2)
         for step in range(steps):
             optimizer.zero_grad()
@@ -92,4 +94,4 @@ def test_weights_too_large_for_integers():
 
 def test_a_net_that_sees_nothing_before():
     with pytest.raises(ModelError, match="at least the one before"):
-        zoo.build("exact1d", {"codebook_sizes": [5], "past": 0})
+        registry.build("exact1d", {"codebook_sizes": [5], "past": 0})

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import recipe, windows, zoo
+from vqcli import recipe, windows
 from vqcli.coders import sequences
 from vqcli.data.clips import Clips
-from vqcli.priors import beside, load_exact
 from vqcli.recipe import Data
 from vqcli.training.code_clips import CodeClips, codes_of
 from vqcli.training.export_speech import recording_of
 from vqcli.training.run import run
+from vqcli.zoo import loading, registry
+from vqcli.zoo.priors import beside, load_exact
 
 ARGUMENTS = {"K": 8, "dim": 4, "levels": 2, "width": 16, "blocks": (1, 1), "decoder_width": 16, "decoder_blocks": 1}
 DATA = Data(batch=4, seconds=0.5)
@@ -36,13 +37,13 @@ validate_every = 30
 def codec(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = zoo.build("speech", ARGUMENTS | {"speakers": 3})
+        net = registry.build("speech", ARGUMENTS | {"speakers": 3})
         net.train()
         net.quantizer(torch.randn(4, 4, 200))
     speakers = [{"name": name, "seconds": 9.0, "pitch_hz": 120.0} for name in ("high", "low", "middle")]
     description = {"family": "speech", "arguments": ARGUMENTS | {"speakers": 3}, "modality": "audio"}
     folder = tmp_path_factory.mktemp("models") / "codec"
-    return zoo.load(zoo.save(folder, net, None, description | {"speakers": speakers}), "cpu")
+    return loading.load(loading.save(folder, net, None, description | {"speakers": speakers}), "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,12 @@ import pytest
 
 import vqcli
 from tests.training.conftest import of
-from vqcli import packing, priors, zoo
+from vqcli import packing
 from vqcli.cli.info import file_facts
 from vqcli.data.shapes import Shapes
 from vqcli.errors import ModelError
 from vqcli.training import run
+from vqcli.zoo import loading, priors
 
 EXACT = b"""
 description = "tiny prior for entropy coding"
@@ -54,7 +55,7 @@ def test_a_prior_saves_bytes(tmp_path, codec):
     assert measured["bits_per_code"] < measured["order_0"] < measured["uniform"]
     # 64 codes a picture: the last byte of each weighs a little
     assert measured["float_bits_per_code"] * 0.98 < measured["bits_per_code"] < measured["float_bits_per_code"] + 8 / 64
-    model = zoo.load(info, "cpu")
+    model = loading.load(info, "cpu")
     pixels = np.concatenate([np.concatenate([Shapes().read(i + 4 * j) for i in range(4)]) for j in range(4)], 1)
     encoded = vqcli.encode(pixels, model, coder="prior")
     sizes = {coder: packing.file_size(model, encoded.image, coder=coder) for coder in ("auto", "prior", "packed")}

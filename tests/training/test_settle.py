@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from vqcli import zoo
 from vqcli.data.clips import Clips
 from vqcli.errors import UsageError
 from vqcli.training import settle
+from vqcli.zoo import registry
 
 ARGUMENTS = {"K": 8, "dim": 4, "width": 8, "frames": 4, "blocks": [1, 1], "decoder_width": 8, "decoder_blocks": 1}
 
@@ -24,7 +24,7 @@ def few(monkeypatch):
 def net(**arguments):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return zoo.build("speech", {**ARGUMENTS, "levels": 1, **arguments}).eval()
+        return registry.build("speech", {**ARGUMENTS, "levels": 1, **arguments}).eval()
 
 
 @torch.no_grad()

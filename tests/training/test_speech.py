@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import recipe, speaker, windows, zoo
+from vqcli import recipe, speaker, windows
 from vqcli.data.clips import Clips
 from vqcli.errors import BadFile, UnknownLabel, UsageError
 from vqcli.media import audio
 from vqcli.nets.vqvae1d import SpeechVQVAE
 from vqcli.training import new_speaker, tasks
 from vqcli.training.run import run
+from vqcli.zoo import loading
 
 ARGUMENTS = (
     "K = 16\ndim = 8\nlevels = 2\nwidth = 16\nblocks = [1, 1]\ndecoder_width = 16\ndecoder_blocks = 1\nvoice_dim = 8"
@@ -54,7 +55,7 @@ def test_a_run_learns_and_becomes_a_model(trained):
     losses = [event["loss"] for event in events(trained.folder, "train")]
     assert losses[-1] < 0.7 * losses[0]
     assert {"sound", "features", "commitment"} <= events(trained.folder, "train")[0].keys()
-    model = zoo.load(trained)
+    model = loading.load(trained)
     assert isinstance(model.net, SpeechVQVAE) and model.statistics is not None
     assert [each["name"] for each in trained.description["speakers"]] == ["high", "low", "middle"]
     card = (trained.folder / "README.md").read_text()
@@ -73,7 +74,7 @@ def recording(clips_folder, name="low/0.wav"):
 
 
 def test_conversion_keeps_the_words_and_moves_the_melody(trained, clips_folder):
-    model, source = zoo.load(trained), recording(clips_folder)
+    model, source = loading.load(trained), recording(clips_folder)
     before = windows.encode_audio(model, source)
     moved = speaker.convert(source, "high", model)
     assert moved.codes.shape[1] == 2 and np.array_equal(moved.codes[:, 0], before.codes[:, 0])
@@ -92,7 +93,7 @@ def test_conversion_keeps_the_words_and_moves_the_melody(trained, clips_folder):
 
 
 def test_conversion_refuses_nonsense(trained, clips_folder):
-    model, source = zoo.load(trained), recording(clips_folder)
+    model, source = loading.load(trained), recording(clips_folder)
     for options in ({"pitch": "targt"}, {"semitones": 99.0}):
         with pytest.raises(UsageError):
             speaker.convert(source, "high", model, **options)
@@ -106,7 +107,7 @@ def test_a_finish_teaches_the_decoder_and_leaves_the_codes(trained, clips_folder
     finish = recipe.parse((text + "[adversary]\nwidth = 16\n").encode(), "test")
     finish = recipe.override(finish, [f"codec={trained.folder}"])
     info = run(finish, [clips_folder], tmp_path / "finished", device="cpu", threads=1)
-    before, after = zoo.load(trained).net.state_dict(), zoo.load(info).net.state_dict()
+    before, after = loading.load(trained).net.state_dict(), loading.load(info).net.state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"decoder", "voices", "guess"}
     log = events(tmp_path / "finished", "train")[0]
@@ -116,7 +117,7 @@ def test_a_finish_teaches_the_decoder_and_leaves_the_codes(trained, clips_folder
 def test_the_adversary_learns_from_its_own_loss_alone(trained, clips_folder):
     finish = recipe.override(recipe.parse(SPEECH, "test"), ["adversary.width=16"])
     clips = Clips([clips_folder], held_out=None)
-    task = tasks.make(finish, zoo.load(trained), clips, CPU).train()
+    task = tasks.make(finish, loading.load(trained), clips, CPU).train()
     batch = tasks.as_input(clips.batch(finish.data, 0, 0, 4), CPU)
     torch.manual_seed(0)
     gradients = {}
@@ -137,11 +138,11 @@ def test_a_finish_needs_its_model_and_the_same_speakers(trained, clips_folder):
     with pytest.raises(UsageError, match="needs the model"):
         tasks.make(finish, None, Clips([clips_folder], held_out=None), CPU)
     with pytest.raises(UsageError, match="speakers"):
-        tasks.make(finish, zoo.load(trained), Clips([clips_folder / "low"], held_out=None), CPU)
+        tasks.make(finish, loading.load(trained), Clips([clips_folder / "low"], held_out=None), CPU)
 
 
 def test_a_new_speaker_is_fitted_stored_and_found(trained, clips_folder):
-    model = zoo.load(trained)
+    model = loading.load(trained)
     notes = []
     fitted = new_speaker.fit(
         model, "anna", clips_folder / "middle", steps=4, report=lambda share, note: notes.append(note)
@@ -168,7 +169,7 @@ def test_the_paper_s_model_trains_and_converts(clips_folder, tmp_path):
     )
     wave = recipe.override(recipe.parse(text.encode(), "test"), ["optimization.steps=6", "data.seconds=0.12"])
     info = run(wave, [clips_folder], tmp_path / "tiny-wavenet", device="cpu", threads=1)
-    model, source = zoo.load(info), recording(clips_folder)
+    model, source = loading.load(info), recording(clips_folder)
     sound = speaker.convert_speaker(source, "high", model).samples
     assert sound.shape == (1, source.source_samples) and np.isfinite(sound).all()
 
@@ -180,7 +181,7 @@ def test_clips_need_folders_and_a_net_for_sound(clips_folder, tmp_path):
 
 @pytest.mark.parametrize("voice", [b"", b"\0" * 5, b"\1" * 4, b"\xff" * 5])
 def test_codes_with_a_voice_of_another_kind_are_refused(trained, clips_folder, voice):
-    model = zoo.load(trained)
+    model = loading.load(trained)
     codes = windows.encode_audio(model, recording(clips_folder))
     with pytest.raises(BadFile, match="voice"):
         speaker.convert(replace(codes, voice=(voice,)), "high", model)
@@ -188,4 +189,4 @@ def test_codes_with_a_voice_of_another_kind_are_refused(trained, clips_folder, v
 
 def test_more_levels_than_there_are_is_one_clear_line(trained, clips_folder):
     with pytest.raises(UsageError, match="levels"):
-        speaker.convert(recording(clips_folder), "high", zoo.load(trained), levels=3)
+        speaker.convert(recording(clips_folder), "high", loading.load(trained), levels=3)

@@ -9,7 +9,7 @@ import torch
 
 from tests.training.conftest import of
 from vqcli import codec as api
-from vqcli import codec_video, generate, generate_video, priors, zoo
+from vqcli import codec_video, generate, generate_video
 from vqcli.data import recordings
 from vqcli.data.recordings import Facts
 from vqcli.errors import BadFile, ModelError, UnknownLabel, UsageError
@@ -17,6 +17,7 @@ from vqcli.nets.frames import MISSING, UNKNOWN
 from vqcli.nets.sampling import Sampling
 from vqcli.training import checkpoint, journal, run
 from vqcli.training.frames import Windows
+from vqcli.zoo import loading, priors, store
 
 CODEC = b"""
 description = "frames of a walk"
@@ -112,7 +113,7 @@ def recording(tmp_path_factory):
 
 
 def trained(text, recording, output, *settings):
-    return zoo.load(run.run(of(text, *settings), [recording], output, device="cpu", threads=1), "cpu")
+    return loading.load(run.run(of(text, *settings), [recording], output, device="cpu", threads=1), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +279,7 @@ def test_what_cannot_be_drawn(video, codec, recording):
         generate_video.sample_video(video, actions=["jump"])
     with pytest.raises(UsageError, match="5 frames and 2 actions"):
         generate_video.sample_video(video, frames=5, actions=["left", "right"])
-    with pytest.raises(zoo.ModelError, match="no prior over video"):
+    with pytest.raises(store.ModelError, match="no prior over video"):
         generate_video.sample_video(codec)
 
 

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from tests.training.conftest import CPU, SCALAR, VECTOR, of
 from tests.training.test_priors import PIXELCNN
-from vqcli import zoo
 from vqcli.cli.main import app
 from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import KINDS, Shapes
@@ -17,6 +16,7 @@ from vqcli.errors import ModelError
 from vqcli.media import image
 from vqcli.nets.rate import ScalarRate
 from vqcli.training import checkpoint, journal, run, tasks, warm_start
+from vqcli.zoo import loading
 
 SHAPES = Shapes(count=2000)
 BRIEF = ("optimization.steps=20", "optimization.validate_every=10", "optimization.precision=float32")
@@ -68,7 +68,9 @@ def test_it_begins_where_the_model_ended(before, tmp_path, kind, ending):
 def test_a_run_that_makes_nothing_better_keeps_what_it_began_with(before, tmp_path):
     info = trained(VECTOR, tmp_path / "after", "optimization.learning_rate=0.3", start=before / "vector")
     assert info.description["steps"] == 0
-    one, other = (zoo.load(str(folder), "cpu").net.state_dict() for folder in (before / "vector", tmp_path / "after"))
+    one, other = (
+        loading.load(str(folder), "cpu").net.state_dict() for folder in (before / "vector", tmp_path / "after")
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -109,7 +111,7 @@ def test_labels_of_a_prior_go_by_name(before, tmp_path, ending):
     start = warm_start.read(str(before / f"prior{ending}"), recipe)
     dataset = Dataset(SHAPES, held_out=False)
     dataset.classes = tuple(reversed(KINDS))
-    task = tasks.make(recipe, zoo.load(str(before / "vector"), "cpu"), dataset, CPU)
+    task = tasks.make(recipe, loading.load(str(before / "vector"), "cpu"), dataset, CPU)
     warm_start.begin(task, start, dataset)
     there = start.tensors["prior.label_embedding.weight"]
     assert torch.equal(task.prior.label_embedding.weight, there[[*reversed(range(len(KINDS))), len(KINDS)]])
@@ -119,7 +121,7 @@ def test_unknown_classes(before):
     recipe = of(PIXELCNN, f"codec={before / 'vector'}")
     dataset = Dataset(SHAPES, held_out=False)
     dataset.classes = (KINDS[1], "heptagon")
-    codec = zoo.load(str(before / "vector"), "cpu")
+    codec = loading.load(str(before / "vector"), "cpu")
     start = warm_start.read(str(before / "prior-model"), recipe)
     with pytest.raises(ModelError, match="prior-model does not know heptagon") as raised:
         warm_start.begin(tasks.make(recipe, codec, dataset, CPU), start, dataset)

@@ -46,14 +46,15 @@ def convert_speaker(
     vq convert-speaker in.wav --to p225 --model speech-wavenet
     vq models show speech
     """
-    from vqcli import codec, packing, speaker, vqz, windows, zoo
+    from vqcli import codec, packing, speaker, vqz, windows
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import audio
+    from vqcli.zoo import loading, store
 
     if not (inputs or from_codes) or (inputs and from_codes):
         raise UsageError("what should be converted?", "name a recording, or --from-codes FILE")
-    info = zoo.find(model)
+    info = store.find(model)
     targets = [speaker.find(info, name).name for name in to or []]  # before any work
     if not targets:
         best = ", ".join(each.name for each in speaker.speakers(info)[:8])
@@ -75,7 +76,7 @@ def convert_speaker(
             packing.check_audio(loaded := codec.load_for(file.header, None, device), file.header)
             read, _ = packing.unpack_audio(loaded, file)
         else:
-            loaded = loaded or zoo.load(info, device)
+            loaded = loaded or loading.load(info, device)
             stream = sys.stdin.buffer if source == STREAM else source
             recording = audio.read(stream, loaded.net.rate_hz, mono=True)
             for note in recording.notes:

@@ -28,12 +28,13 @@ def demo(
     """
     from dataclasses import asdict
 
-    from vqcli import codec_image, vqz, zoo
+    from vqcli import codec_image, vqz
     from vqcli.cli.demo_speech import speak
     from vqcli.cli.demo_video import walk
     from vqcli.errors import UsageError
     from vqcli.evaluation.rate_distortion import Point, measure, picture_codecs
     from vqcli.media import drawing, image
+    from vqcli.zoo import loading
 
     if output.exists() and not force and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(
@@ -45,7 +46,7 @@ def demo(
     image.write(output / "original.png", original, force=True)
     points: list[Point] = []
     pictures, labels = [original], ["original"]
-    models = {name: zoo.load(name, device) for name, _ in SETTINGS}
+    models = {name: loading.load(name, device) for name, _ in SETTINGS}
     with ui.progress("encoding and decoding") as report:
         for done, (name, quality) in enumerate(SETTINGS):
             stem = f"{name}-q{quality:g}" if quality else name

@@ -26,12 +26,13 @@ def speak(output: Path, device: str) -> list[Spoken]:
     """Encode a clip, decode it with one level and with all, and give it another voice; results go into a folder."""
     import numpy as np
 
-    from vqcli import codec_audio, packing, speaker, vqz, windows, zoo
+    from vqcli import codec_audio, packing, speaker, vqz, windows
     from vqcli.evaluation import hearing, spectrograms
     from vqcli.media import audio, image
+    from vqcli.zoo import loading, store
 
     clip = Path(__file__).parent.parent / "demo" / "talk.opus"
-    model = zoo.load(zoo.DEFAULTS["audio"], device)
+    model = loading.load(store.DEFAULTS["audio"], device)
     recording = audio.read(clip, model.net.rate_hz, mono=True)
     source = np.asarray(recording.samples[0])
     audio.write(output / "talk.wav", recording.samples, recording.rate_hz, force=True)

@@ -15,11 +15,12 @@ def walk(output: Path, device: str) -> list[str]:
     names: a GIF for each action, and a picture of all frames."""
     import numpy as np
 
-    from vqcli import codec_video, generate_video, zoo
+    from vqcli import codec_video, generate_video
     from vqcli.media import drawing, image, video_writing
     from vqcli.nets.sampling import Sampling
+    from vqcli.zoo import loading
 
-    model = zoo.load(MODEL, device)
+    model = loading.load(MODEL, device)
     prior = generate_video.prior_of(model)
     start = codec_video.codes_of(Path(__file__).parent.parent / "demo" / "maze.webp", model)
     rows, written = [], []

@@ -85,13 +85,14 @@ def encode(
     vq encode pictures/ -o codes/ --shard 2/8
     cat photo.png | vq encode - > photo.vqz
     """
-    from vqcli import batch, codec, zoo
+    from vqcli import batch, codec
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import audio, image, video
+    from vqcli.zoo import loading, store
 
     models: dict[str, Any] = {}  # by name: a folder of files loads each model once
-    chosen = None if model is None else zoo.load(model, device)
+    chosen = None if model is None else loading.load(model, device)
     options: dict[str, Any] = {
         "quality": quality, "bits_per_pixel": bpp, "lossless": lossless, "levels": levels, "coder": coder,
         "background": background, "mono": mono, "frames_per_s": rate,
@@ -100,9 +101,9 @@ def encode(
     def encoded(source: Path) -> tuple[Encoded, float]:
         """What became of a file, and the seconds it took."""
         if model is None and (source.is_file() or source.is_dir()):  # what is neither can be looked at only once
-            default = zoo.DEFAULTS[codec.modality_of(source)]
+            default = store.DEFAULTS[codec.modality_of(source)]
             if default not in models:
-                models[default] = zoo.load(default, device)
+                models[default] = loading.load(default, device)
             loaded = models[default]
         else:
             loaded = chosen
@@ -150,7 +151,7 @@ def encode(
             ui.say(_line(str(job.source), str(job.target), result, took_s, _source_bytes(job)))
             row = _facts(job, result, took_s)
             if verify:
-                loaded = chosen or models.get(zoo.DEFAULTS[result.header.modality])
+                loaded = chosen or models.get(store.DEFAULTS[result.header.modality])
                 row |= _verify(job, result, loaded, rate, background)
             rows.append(row)
     if skipped:

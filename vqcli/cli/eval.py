@@ -19,10 +19,10 @@ from vqcli.cli.eval_phonemes import phonemes
 from vqcli.cli.eval_samples import samples
 from vqcli.cli.eval_speech import BESIDE_SPEECH, HeldOut, Judges, speech
 from vqcli.cli.eval_video import video
-from vqcli.cli.options import AsJson, Coder, Device, Force
+from vqcli.cli.options import AsJson, Coder, Device, Force, numbers
 
 if TYPE_CHECKING:
-    from vqcli.zoo import ModelInfo
+    from vqcli.zoo.store import ModelInfo
 
 
 BESIDE = "JPEG,WebP,AVIF"
@@ -97,13 +97,14 @@ def evaluate(
     vq eval frames boxing/ --model boxing      frames of a recording: PSNR, bits a code, two stages
     vq eval video doom/ --model doom           drawn video: whether it shows the action it was told
     """
-    from vqcli import batch, codec, zoo
+    from vqcli import batch, codec
     from vqcli.data import split
     from vqcli.errors import UsageError
     from vqcli.media import audio, image
+    from vqcli.zoo import store
 
     suffixes = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
-    told = zoo.find(model) if model else None
+    told = store.find(model) if model else None
     found = batch.plan(inputs, Path(), suffixes[told.modality] if told else image.SUFFIXES + audio.SUFFIXES, "")
     kept = split.held_out([job.name for job in found]) if held_out else [True] * len(found)
     paths = [job.source for job, keep in zip(found, kept, strict=True) if keep]
@@ -113,7 +114,7 @@ def evaluate(
     if len(modalities) > 1:
         raise UsageError("there are pictures and sounds", "--model says which of them to measure")
     [modality] = modalities
-    chosen = told or zoo.find(zoo.DEFAULTS[modality])
+    chosen = told or store.find(store.DEFAULTS[modality])
     options: dict[str, Any] = {"coder": coder, "plot": plot, "each": all_files, "force": force, "as_json": as_json}
     if modality == "audio":
         if qualities is not None:
@@ -142,16 +143,17 @@ def pictures(
 
     import numpy as np
 
-    from vqcli import tiles, zoo
+    from vqcli import tiles
     from vqcli.errors import UsageError
     from vqcli.evaluation import metrics, plots, rate_distortion
     from vqcli.files import refuse_existing
     from vqcli.media import image
+    from vqcli.zoo import loading
 
     if plot:
         plots.require_plots()
         refuse_existing(plot, force)
-    loaded = zoo.load(model, device)
+    loaded = loading.load(model, device)
     codecs = [name for name in beside.split(",") if name]
     sizes = loaded.net.quantizer.codebook_sizes
     counts = metrics.CodeCounts(sizes)
@@ -199,16 +201,6 @@ def pictures(
     if not tiles.qualities(loaded):
         used, perplexity = np.mean(counts.usages(), axis=0)
         ui.say(f"codes used: {used:.1%} of each codebook, perplexity {perplexity:.0f} of {max(sizes)}")
-
-
-def numbers(qualities: str | None) -> list[float | None]:
-    """The option --qualities: numbers with commas between."""
-    from vqcli.errors import UsageError
-
-    try:
-        return [float(part) for part in (qualities or "").split(",") if part]
-    except ValueError:
-        raise UsageError(f"--qualities {qualities}: not numbers with commas between") from None
 
 
 def _span(values: list[float], digits: str) -> str:

@@ -34,13 +34,13 @@ def codes(
     """
     from dataclasses import asdict
 
-    from vqcli import priors, zoo
-    from vqcli.cli.eval import numbers
+    from vqcli.cli.options import numbers
     from vqcli.errors import UsageError
     from vqcli.evaluation import rate_distortion
+    from vqcli.zoo import loading, priors
 
     given = numbers(qualities)
-    loaded = zoo.load(model, device)
+    loaded = loading.load(model, device)
     pictures = rate_distortion.to_measure(data)
     sampling, exact = priors.find(loaded.info, "pixelcnn"), priors.find(loaded.info, "exact")
     with ui.progress(f"coding {ui.plural(len(pictures), 'picture')}") as report:

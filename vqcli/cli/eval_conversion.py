@@ -69,12 +69,13 @@ def conversion(
     """
     from dataclasses import asdict
 
-    from vqcli import batch, zoo
+    from vqcli import batch
     from vqcli.data.split import is_held_out
     from vqcli.errors import UsageError
     from vqcli.evaluation import speech_conversion
     from vqcli.evaluation.speech_conversion import speaker_of
     from vqcli.media import audio
+    from vqcli.zoo import loading
 
     look = picture_of_first(plot, force)
     judging = asked(judges)
@@ -85,7 +86,7 @@ def conversion(
     known: dict[str, list[Path]] = {}
     for job in batch.plan(references, Path(), audio.SUFFIXES, "") if references else found:
         known.setdefault(speaker_of(job.name), []).append(job.source)
-    loaded = zoo.load(model, device)
+    loaded = loading.load(model, device)
     with ui.progress(f"converting {ui.plural(len(clips), 'clip')}") as report:
         conversions = list(
             speech_conversion.evaluate(

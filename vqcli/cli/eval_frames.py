@@ -13,7 +13,7 @@ from vqcli.cli.options import AsJson, Device
 if TYPE_CHECKING:
     from vqcli.evaluation.boxers import Places
     from vqcli.evaluation.frames import Latents, Windows
-    from vqcli.zoo import LoadedModel
+    from vqcli.zoo.loading import LoadedModel
 
 
 def frames(
@@ -41,11 +41,11 @@ def frames(
     vq eval frames boxing/ --model boxing
     vq eval frames boxing/ --model boxing-27bit -n 200 --json
     """
-    from vqcli import zoo
     from vqcli.evaluation import frames as measures
     from vqcli.nets.twostage import TwoStage
+    from vqcli.zoo import loading
 
-    loaded = zoo.load(model, device)
+    loaded = loading.load(model, device)
     if loaded.info.modality != "image":
         from vqcli.errors import UsageError
 

@@ -38,10 +38,10 @@ def likelihood(
     """
     from dataclasses import asdict
 
-    from vqcli import zoo
     from vqcli.evaluation import likelihood, rate_distortion
+    from vqcli.zoo import loading
 
-    loaded = zoo.load(model, device)
+    loaded = loading.load(model, device)
     pictures = rate_distortion.to_measure(data)
     with ui.progress(f"measuring {ui.plural(min(count or len(pictures), len(pictures)), 'picture')}") as report:
         bounds = likelihood.measure(loaded, pictures, count=count, report=report)

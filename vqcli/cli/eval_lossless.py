@@ -41,13 +41,13 @@ def lossless(
     """
     from dataclasses import asdict
 
-    from vqcli import zoo
     from vqcli.data.dataset import permutation
     from vqcli.errors import UsageError
     from vqcli.evaluation import lossless, rate_distortion
     from vqcli.vqz_header import REMAINDERS
+    from vqcli.zoo import loading
 
-    loaded = zoo.load(model, device)
+    loaded = loading.load(model, device)
     pictures = rate_distortion.to_measure(data)
     order = permutation(len(pictures), 0, 0)[:count].tolist()
     with ui.progress(f"storing {ui.plural(len(order), 'picture')}") as report:

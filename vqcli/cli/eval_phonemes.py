@@ -41,15 +41,15 @@ def phonemes(
     vq eval phonemes speech timit/ --train clips/ -o codes.png
     vq eval phonemes speech-25hz vctk/ --top 128 --json
     """
-    from vqcli import zoo
     from vqcli.errors import UsageError
     from vqcli.evaluation import phonemes
     from vqcli.files import refuse_existing
     from vqcli.media import image
+    from vqcli.zoo import loading
 
     if output:
         refuse_existing(output, force)
-    loaded = zoo.load(model, device)
+    loaded = loading.load(model, device)
     if loaded.info.modality != "audio":
         raise UsageError(f"model {loaded.info.name} is for {loaded.info.modality}s", "name one for sound, as speech")
     clips = phonemes.find_clips(data, ui.complain)

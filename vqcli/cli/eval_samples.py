@@ -47,17 +47,18 @@ def samples(
     """
     from dataclasses import asdict
 
-    from vqcli import generate, priors, zoo
+    from vqcli import generate
     from vqcli.data.dataset import Dataset
     from vqcli.evaluation import judge, rate_distortion
     from vqcli.files import refuse_existing
     from vqcli.media import drawing, image
     from vqcli.nets.sampling import Sampling
+    from vqcli.zoo import loading, priors
 
     sampling = Sampling(temperature, top_k, top_p, guidance)
     if output:
         refuse_existing(output, force)
-    loaded = zoo.load(model if model is not None else generate.find_model(), device)
+    loaded = loading.load(model if model is not None else generate.find_model(), device)
     source = rate_distortion.open_pictures(data)
     real, held_out = Dataset(source, held_out=False), Dataset(source, held_out=True)
     piece = generate.data_of(priors.find(loaded.info, "pixelcnn"))

@@ -13,7 +13,7 @@ from vqcli.cli import ui
 if TYPE_CHECKING:
     import numpy as np
 
-    from vqcli.zoo import ModelInfo
+    from vqcli.zoo.store import ModelInfo
 
 BESIDE_SPEECH = "Opus,Codec2-1300,Codec2-700C"
 Judges = Annotated[
@@ -56,9 +56,9 @@ def speech(
     """Measure a model on clips: a row for the clips themselves, each number of levels and each codec beside."""
     from dataclasses import asdict
 
-    from vqcli import zoo
     from vqcli.errors import UsageError
     from vqcli.evaluation import hearing, speech_codecs, speech_coding
+    from vqcli.zoo import loading
 
     judging = asked(judges)
     codecs = [name for name in beside.split(",") if name]
@@ -66,7 +66,7 @@ def speech(
     if absent:
         ui.say(f"left out: {', '.join(absent)} (the commands c2enc and c2dec are not installed)")
     look = picture_of_first(plot, force)
-    loaded = zoo.load(model, device)
+    loaded = loading.load(model, device)
     with ui.progress(f"measuring {ui.plural(len(clips), 'clip')}") as report:
         points = list(
             speech_coding.evaluate(

@@ -12,7 +12,7 @@ from vqcli.cli.options import AsJson, Device, Force
 
 if TYPE_CHECKING:
     from vqcli.nets.sampling import Sampling
-    from vqcli.zoo import LoadedModel
+    from vqcli.zoo.loading import LoadedModel
 
 
 def video(
@@ -54,12 +54,13 @@ def video(
     """
     from dataclasses import asdict
 
-    from vqcli import generate_video, zoo
+    from vqcli import generate_video
     from vqcli.errors import UsageError
     from vqcli.evaluation import frames
     from vqcli.evaluation import video as measures
     from vqcli.files import refuse_existing
     from vqcli.nets.sampling import Sampling
+    from vqcli.zoo import loading
 
     sampling = Sampling(temperature, guidance=guidance)
     codecs = [name for name in beside.split(",") if name]
@@ -69,7 +70,7 @@ def video(
         refuse_existing(plot, force)
     if not count and (plot or not clips):
         raise UsageError("with -n 0 no clip is drawn", "leave --plot out, and store some --clips")
-    loaded = zoo.load(model if model is not None else generate_video.find_model(), device)
+    loaded = loading.load(model if model is not None else generate_video.find_model(), device)
     # what does not fit together shows before the classifier learns
     stored = frames.windows(recording, clips, measures.STORED) if clips else None
     drawn = {}

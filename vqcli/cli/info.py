@@ -14,7 +14,7 @@ from vqcli.cli.options import AsJson
 
 if TYPE_CHECKING:
     from vqcli.vqz import Header
-    from vqcli.zoo import ModelInfo
+    from vqcli.zoo.store import ModelInfo
 
 
 def info(
@@ -29,13 +29,14 @@ def info(
     vq info clip.vqz
     vq info tokens --json
     """
-    from vqcli import vqz, zoo
+    from vqcli import vqz
+    from vqcli.zoo import store
 
     path = Path(what)
     if path.is_file() or path.suffix == ".vqz":
         facts = file_facts(path, *vqz.read_header(path))
     else:
-        facts = model_facts(zoo.find(what))
+        facts = model_facts(store.find(what))
     show(facts, as_json)
 
 
@@ -141,14 +142,14 @@ def _levels_at(header: Header) -> range:
 
 def _codebooks(header: Header) -> str:
     """Groups by codebook size; by name too if their model is there and names them (`groups` in its description)."""
-    from vqcli import zoo
     from vqcli.errors import ModelError
+    from vqcli.zoo import store
 
     kinds = [f"K = {K}" for K in header.codebook_sizes]
     named = None
     if header.modality == "audio":
         with suppress(ModelError):  # the file tells enough without it
-            named = zoo.find_for_file(header.model, header.digest, header.joint).description.get("groups")
+            named = store.find_for_file(header.model, header.digest, header.joint).description.get("groups")
     channels = header.metadata.get("loudness_db", "").count(",") + 1  # that are coded
     if isinstance(named, list) and len(named) * channels >= header.groups:
         n = header.groups_per_level // channels
@@ -158,7 +159,7 @@ def _codebooks(header: Header) -> str:
 
 
 def model_facts(model: ModelInfo) -> dict[str, Any]:
-    from vqcli import priors
+    from vqcli.zoo import priors
 
     described = _described(model.description)
     beside = [

@@ -11,7 +11,7 @@ from vqcli.cli.info import model_facts, show
 from vqcli.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from vqcli.zoo import ModelInfo
+    from vqcli.zoo.store import ModelInfo
 
 models = typer.Typer(help="List the models that are here, show one, or say where it lies.", invoke_without_command=True)
 
@@ -32,15 +32,15 @@ def list_models(as_json: AsJson = False) -> None:
     vq models
     vq models list --json
     """
-    from vqcli import priors, zoo
+    from vqcli.zoo import priors, store
 
-    found = zoo.list_models()
+    found = store.list_models()
     if as_json:
         ui.emit_json([model_facts(model) for model in found])
         return
     rows = [
         (
-            model.name + " *" * (model.name in zoo.DEFAULTS.values()),
+            model.name + " *" * (model.name in store.DEFAULTS.values()),
             model.modality,
             ui.size(model.path.stat().st_size),
             model.digest.hex(),
@@ -65,9 +65,9 @@ def show_model(
     vq models show photo
     vq models show speech --speakers
     """
-    from vqcli import zoo
+    from vqcli.zoo import store
 
-    model = zoo.find(name)
+    model = store.find(name)
     facts = model_facts(model)
     if "speakers" in facts and not as_json:  # hundreds of names are a table of their own
         facts["speakers"] = len(facts["speakers"])
@@ -112,6 +112,6 @@ def path_of_model(name: Name) -> None:
     \b
     vq models path photo
     """
-    from vqcli import zoo
+    from vqcli.zoo import store
 
-    print(zoo.find(name).folder)
+    print(store.find(name).folder)

@@ -16,3 +16,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON on s
 Coder = Annotated[str, typer.Option("--coder", help="auto (the smallest), packed, histogram, adaptive or prior.")]
 
 STREAM = Path("-")
+
+
+def numbers(qualities: str | None) -> list[float | None]:
+    """The option --qualities: numbers with commas between."""
+    from vqcli.errors import UsageError
+
+    try:
+        return [float(part) for part in (qualities or "").split(",") if part]
+    except ValueError:
+        raise UsageError(f"--qualities {qualities}: not numbers with commas between") from None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vqcli.generate import Samples
     from vqcli.generate_speech import SpeechSamples
     from vqcli.nets.sampling import Sampling
-    from vqcli.zoo import LoadedModel
+    from vqcli.zoo.loading import LoadedModel
 
 
 def sample(
@@ -84,12 +84,13 @@ def sample(
     """
     import secrets
 
-    from vqcli import generate, generate_speech, generate_video, priors, zoo
+    from vqcli import generate, generate_speech, generate_video
     from vqcli.cli.sample_video import sample_video
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import audio
     from vqcli.nets.sampling import Sampling
+    from vqcli.zoo import loading, priors, store
 
     sampling = Sampling(temperature, top_k, top_p, guidance)
     chosen = seed if seed is not None else secrets.randbelow(10**6)
@@ -98,7 +99,7 @@ def sample(
     speech = bool(speakers) or seconds is not None or prior == "wavenet"
     video = frames is not None or actions is not None or prior == "frames"
     if model is not None:
-        info = zoo.find(model)
+        info = store.find(model)
     else:
         info = (generate_video if video else generate_speech if speech else generate).find_model()
     speech = info.modality == "audio"
@@ -117,7 +118,7 @@ def sample(
         refuse_existing(target, force)
         if speech:
             audio.format_of(target)
-    loaded = zoo.load(info, device)
+    loaded = loading.load(info, device)
     if video:
         if prior not in (None, "frames"):
             raise UsageError(f"--prior {prior} draws no video", "--prior frames does")
@@ -171,8 +172,9 @@ def _draw(
     start: Path | None,
     keep: str,
 ) -> Samples:
-    from vqcli import generate, priors
+    from vqcli import generate
     from vqcli.media import image
+    from vqcli.zoo import priors
 
     if prior in (None, "pixelcnn") and (known := priors.find(model.info, "pixelcnn")):
         for name in labels:

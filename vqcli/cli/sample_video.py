@@ -11,7 +11,7 @@ from vqcli.cli import ui
 if TYPE_CHECKING:
     from vqcli.generate_video import VideoSamples
     from vqcli.nets.sampling import Sampling
-    from vqcli.zoo import LoadedModel
+    from vqcli.zoo.loading import LoadedModel
 
 
 def sample_video(

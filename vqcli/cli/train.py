@@ -157,13 +157,13 @@ def _show_profile(recipe: Any, source: Any, device: str, threads: int | None) ->
 
 
 def _fit_speaker(name: str, folders: list[Path], model: str | None, device: str) -> None:
-    from vqcli import zoo
     from vqcli.errors import UsageError
     from vqcli.training import new_speaker
+    from vqcli.zoo import loading, store
 
     if len(folders) != 1 or not folders[0].is_dir():
         raise UsageError("which clips are those of the new speaker?", "name one folder: --new-speaker NAME CLIPS/")
-    loaded = zoo.load(model or zoo.DEFAULTS["audio"], device)
+    loaded = loading.load(model or store.DEFAULTS["audio"], device)
     with ui.progress(f"fitting {name}") as report:
         fitted = new_speaker.fit(loaded, name, folders[0], report=report)
     ui.say(f"{name}: {fitted.seconds / 60:.1f} minutes of speech, at {fitted.pitch_hz:.0f} Hz on average")

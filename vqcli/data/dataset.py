@@ -18,7 +18,8 @@ import numpy as np
 
 from vqcli.data import crops
 from vqcli.data.ahead import Batches
-from vqcli.data.sources import Source, open_sources
+from vqcli.data.source import Source
+from vqcli.data.sources import open_sources
 from vqcli.errors import BadFile, UsageError
 from vqcli.recipe import Data
 

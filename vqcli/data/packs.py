@@ -31,7 +31,7 @@ from vqcli.files import replacing
 from vqcli.media.image import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from vqcli.data.sources import Source
+    from vqcli.data.source import Source
 
 FORMAT = 1
 LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library: some two million pictures

@@ -17,7 +17,6 @@ import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -25,25 +24,13 @@ from vqcli.data import arrays, classical, split
 from vqcli.data.crops import rgb
 from vqcli.data.packs import Pack
 from vqcli.data.recordings import Episodes
+from vqcli.data.source import Source
 from vqcli.data.tars import Tar
 from vqcli.errors import UsageError
 from vqcli.media import image
 
 SYNSETS = "LOC_synset_mapping.txt"
 KINDS = "a folder of pictures, of MNIST's or CIFAR's files or of .npz episodes, a .tar, an .npz or a pack of vq pack"
-
-
-class Source(Protocol):
-    """Pictures with names that are stable and distinct; entry i of each sequence is about picture i."""
-
-    names: Sequence[str]
-    labels: Sequence[str | None]
-    held_out: Sequence[bool]  # by split.held_out, of the names as they were first
-    decoded: bool  # reading decodes nothing, so keeping the result gains nothing
-    stride: int  # pixels, each way, that an entry of an array stands for: 1, or that of a codec where arrays are codes
-
-    def read(self, index: int) -> np.ndarray:
-        """uint8 [H, W, 3], not to be written to; any thread may call. Raises BadFile."""
 
 
 class Folder:

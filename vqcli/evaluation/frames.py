@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcli import packing, priors, tiles
+from vqcli import packing, tiles
 from vqcli.data import recordings, split
 from vqcli.data.crops import rgb
 from vqcli.errors import UsageError
@@ -30,9 +30,10 @@ from vqcli.evaluation.rate_distortion import CodeCost, Point
 from vqcli.nets.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.nets.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
 from vqcli.nets.twostage import TwoStage
-from vqcli.priors import PriorInfo
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import priors
+from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.priors import PriorInfo
 
 BATCH = 32
 BESIDE = ("WebP", "JPEG")

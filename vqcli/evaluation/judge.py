@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli import generate, priors
+from vqcli import generate
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.evaluation.fitting import BATCH, fit
@@ -30,7 +30,8 @@ from vqcli.nets.convnet2d import in_channels, to_pixels
 from vqcli.nets.sampling import AS_LEARNED, Sampling
 from vqcli.recipe import Data
 from vqcli.tiles import silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import priors
+from vqcli.zoo.loading import LoadedModel
 
 CROPS = 2  # of each real picture, as the prior's training cuts them
 PASSES = 40  # over the real pictures at most; in the given minutes there may be fewer

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcli import priors, recipe
+from vqcli import recipe
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.evaluation import lossless
@@ -35,7 +35,8 @@ from vqcli.nets.vae2d import Baseline, ContinuousVAE
 from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.recipe import Data
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import priors
+from vqcli.zoo.loading import LoadedModel
 
 Limit = Callable[[Iterable[Any]], Iterator[Any]]
 

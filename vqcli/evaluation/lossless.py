@@ -12,7 +12,7 @@ from vqcli.errors import BadFile, VqError
 from vqcli.evaluation import picture_codecs
 from vqcli.evaluation.rate_distortion import readable
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 
 @dataclass(frozen=True)

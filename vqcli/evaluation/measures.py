@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vqcli import batch, generate, priors
+from vqcli import batch, generate
 from vqcli.data.dataset import Dataset, permutation
-from vqcli.data.sources import Source
+from vqcli.data.source import Source
 from vqcli.errors import UsageError
 from vqcli.evaluation import (
     evaluators,
@@ -30,7 +30,8 @@ from vqcli.evaluation import (
 )
 from vqcli.media import audio
 from vqcli.tiles import Report
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import priors
+from vqcli.zoo.loading import LoadedModel
 
 CLASSIFIER_MINUTES = 3.0  # at most
 MOST_SEEN = 10_000  # real pictures that it learns from

@@ -24,7 +24,7 @@ from vqcli.errors import BadFile, UsageError
 from vqcli.media import audio, drawing, mel
 from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
 from vqcli.tiles import silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 SILENCE = "sil"
 CLASSES = (

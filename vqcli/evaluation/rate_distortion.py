@@ -14,15 +14,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vqcli import coders, generate, packing, priors, tiles, vqz
+from vqcli import coders, generate, packing, tiles, vqz
 from vqcli.data.dataset import Dataset
-from vqcli.data.sources import Source, open_sources
+from vqcli.data.source import Source
+from vqcli.data.sources import open_sources
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation import metrics, picture_codecs
 from vqcli.nets.convnet2d import from_pixels, in_channels
 from vqcli.nets.sampling import BATCH
-from vqcli.priors import PriorInfo
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import priors
+from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.priors import PriorInfo
 
 
 @dataclass(frozen=True)

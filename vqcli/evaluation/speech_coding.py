@@ -21,7 +21,7 @@ from vqcli.media import audio
 from vqcli.media.audio import Recording
 from vqcli.packing import AudioCodes
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 SOURCE = "source"
 

@@ -17,7 +17,7 @@ from vqcli.evaluation import evaluators, hearing, speech_coding
 from vqcli.evaluation.speech_coding import SOURCE, Complain, Look, averaged, decoded, judged, known, word_error
 from vqcli.media import audio
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo.loading import LoadedModel
 
 MOST_REFERENCES = 20  # clips that a speaker is known by
 

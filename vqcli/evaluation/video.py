@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli import generate_video, priors, vqz
+from vqcli import generate_video, vqz
 from vqcli.codec_video import RECORDED_PER_S
 from vqcli.errors import UsageError, near_matches
 from vqcli.evaluation import frames, metrics, picture_codecs, video_codecs
@@ -34,9 +34,10 @@ from vqcli.media import drawing
 from vqcli.nets.frames import UNKNOWN
 from vqcli.nets.sampling import AS_LEARNED, Sampling
 from vqcli.packing_video import VideoCodes, pack_video
-from vqcli.priors import PriorInfo
 from vqcli.tiles import Report, silent
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import priors
+from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.priors import PriorInfo
 
 RUN = 17  # frames in a row to learn from
 RUNS = 300  # such runs at most

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from vqcli import zoo
 from vqcli.data.dataset import Dataset
 from vqcli.evaluation import likelihood, metrics, rate_distortion
 from vqcli.evaluation.rate_distortion import Point
@@ -16,6 +15,7 @@ from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.training.budget import Budget
 from vqcli.training.journal import compare
+from vqcli.zoo import loading
 
 CARD = "README.md"
 PICTURE = "pictures.webp"
@@ -25,7 +25,7 @@ CODES_SHARE = 0.4  # of the time for measuring, beside a likelihood
 BESIDE = ("JPEG", "WebP")
 
 
-def measure(model: zoo.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
+def measure(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
     """What a model reaches on held-out pictures: bits/dim by its likelihood, rate and distortion by its codes.
 
     On as many pictures as there is time for.
@@ -42,7 +42,7 @@ def measure(model: zoo.LoadedModel, held_out: Dataset, budget: Budget) -> dict[s
     return measured
 
 
-def _coded(model: zoo.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
+def _coded(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
     """Rate and distortion on whole held-out pictures, usual codecs at equal bytes beside, and the use of the codes."""
     names = held_out.names[:MEASURED]
     counts = metrics.CodeCounts(model.net.quantizer.codebook_sizes)

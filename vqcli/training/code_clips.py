@@ -9,12 +9,12 @@ from bisect import bisect
 import numpy as np
 import torch
 
-from vqcli import zoo
 from vqcli.data.ahead import Batches
 from vqcli.data.clips import FULL_SCALE, Clip, Clips
 from vqcli.data.dataset import Batch
 from vqcli.nets.vqvae1d import SpeechVQVAE
 from vqcli.recipe import Data
+from vqcli.zoo import loading
 
 
 class CodeClips(Batches[Batch]):
@@ -24,7 +24,7 @@ class CodeClips(Batches[Batch]):
     sequences  uint16 [groups, T] of each clip that could be used, by its index
     """
 
-    def __init__(self, clips: Clips, codec: zoo.LoadedModel) -> None:
+    def __init__(self, clips: Clips, codec: loading.LoadedModel) -> None:
         self.classes, self.names, self.labels = clips.classes, clips.names, clips.labels
         self.skipped, self.too_small = clips.skipped, clips.too_small
         self.rate_hz = codec.net.rate_hz / codec.net.stride  # positions in a second
@@ -62,7 +62,7 @@ class CodeClips(Batches[Batch]):
 
 
 @torch.inference_mode()
-def codes_of(codec: zoo.LoadedModel, clip: Clip) -> np.ndarray:
+def codes_of(codec: loading.LoadedModel, clip: Clip) -> np.ndarray:
     """Codes uint16 [groups, T] of a clip, which has been listened to already: those of windows.encode_audio."""
     net = codec.net
     P = -(-len(clip.samples) // net.stride)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vqcli import packing, vqz, zoo
+from vqcli import packing, vqz
 from vqcli.data import split
 from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.zoo import loading, store
 
 SUFFIX = ".vqz"
 
@@ -28,7 +29,7 @@ class CodeFiles:
 
     decoded = False
 
-    def __init__(self, paths: Sequence[Path], codec: zoo.LoadedModel) -> None:
+    def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel) -> None:
         if codec.net.quantizer.qualities:
             raise UsageError(
                 f"files of {codec.info.name} have many qualities, and a prior must see them all",
@@ -47,7 +48,7 @@ class CodeFiles:
         """uint16 [rows, columns, groups]. Raises BadFile, also for files that another model made."""
         file = vqz.read(self._files[index])
         try:
-            zoo.check_digest(self._codec.info, file.header.model, file.header.digest, file.header.joint)
+            store.check_digest(self._codec.info, file.header.model, file.header.digest, file.header.joint)
             codes, _ = packing.unpack_image(self._codec, file)
         except ModelError as error:
             raise BadFile(str(error)) from None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vqcli import priors, tiles, weights, zoo
+from vqcli import tiles
 from vqcli.coders import prior, statistics
 from vqcli.coders.prior_net import Net
 from vqcli.coders.sequence_net import SequenceNet
@@ -30,6 +30,7 @@ from vqcli.training.task import Task
 from vqcli.training.tasks import BaselineTask, CodecTask, PriorTask, as_input
 from vqcli.training.twostage import TwoStageTask
 from vqcli.training.validation import Validation
+from vqcli.zoo import loading, priors, store, weights
 
 ENERGIES = 16  # classes for scalar codes; codes of a vector quantizer have no order and get one
 SAMPLES = 250  # pictures whose codes are counted
@@ -47,7 +48,7 @@ def export(
     folder: Path,
     facts: dict[str, Any],
     budget: Budget,
-) -> zoo.ModelInfo:
+) -> store.ModelInfo:
     """Write the model of a finished run to `folder`. `facts` joins its description: steps, time, machine.
 
     As much is counted and measured as there is time for in the budget, and at least something of each.
@@ -83,11 +84,11 @@ def export(
             if isinstance(task, TwoStageTask):  # it holds its first stage, so that it is a model of its own
                 description |= {"arguments": task.arguments, "first": task.codec.name}
                 description["recipe"] |= {"codec": task.codec.name}  # its folder is nobody's business
-            info = zoo.save(folder, task.model, None, description)
+            info = loading.save(folder, task.model, None, description)
         if held_out is not None:
             # measured as it is shipped; then the figures join the header
-            description |= info.description | {"measured": card.measure(zoo.load(info, "cpu"), held_out, budget)}
-            info = zoo.save(folder, task.model, zoo.load(info, "cpu").statistics, description)
+            description |= info.description | {"measured": card.measure(loading.load(info, "cpu"), held_out, budget)}
+            info = loading.save(folder, task.model, loading.load(info, "cpu").statistics, description)
     # what the model of a codec began with is not what its prior did
     card.write(folder, info.description | {"start": None} | description, validation.show(task) if validation else None)
     return info
@@ -95,14 +96,14 @@ def export(
 
 def _export_codec(
     task: CodecTask, dataset: Dataset, folder: Path, description: dict[str, Any], budget: Budget
-) -> zoo.ModelInfo:
+) -> store.ModelInfo:
     # the codes to be counted come from the weights as they are shipped, in float16
-    info = zoo.save(folder, task.model, None, description)
-    model = zoo.load(info, "cpu")
+    info = loading.save(folder, task.model, None, description)
+    model = loading.load(info, "cpu")
     samples = list(budget.part(COUNTING_SHARE).limit(sample_codes(model, dataset), LEAST))
     if task.rate is None:
         counted = statistics.fit(samples, model.net.quantizer.codebook_sizes)
-        return zoo.save(folder, task.model, counted, description)
+        return loading.save(folder, task.model, counted, description)
     old = np.array(model.net.quantizer.codebook_sizes) // 2
     new = narrowed(samples, old)
     arguments = task.recipe.model.arguments
@@ -114,7 +115,7 @@ def _export_codec(
         weights={name: weight.cpu().numpy() for name, weight in task.rate.fitted_weights().items()},
         energies=ENERGIES,
     )
-    return zoo.save(folder, task.model, counted, description)
+    return loading.save(folder, task.model, counted, description)
 
 
 def _export_prior(
@@ -125,11 +126,11 @@ def _export_prior(
     folder: Path,
     description: dict[str, Any],
     budget: Budget,
-) -> zoo.ModelInfo:
+) -> store.ModelInfo:
     """Write the prior beside a copy of its codec, so that the folder is a model of its own."""
     source = task.codec.info
     if folder.resolve() != source.folder.resolve():
-        shutil.copyfile(source.path, folder / zoo.FILE)
+        shutil.copyfile(source.path, folder / store.FILE)
     description |= {
         "arguments": task.arguments,
         "codec": source.digest.hex(),
@@ -159,7 +160,7 @@ def _export_prior(
     else:
         arrays = net.arrays()
     priors.save(folder, arrays, description)
-    return zoo.describe(folder)
+    return store.describe(folder)
 
 
 @torch.no_grad()
@@ -205,7 +206,7 @@ def _bits_per_code(
     }
 
 
-def sample_codes(model: zoo.LoadedModel, dataset: Dataset) -> Iterator[np.ndarray]:
+def sample_codes(model: loading.LoadedModel, dataset: Dataset) -> Iterator[np.ndarray]:
     """Codes int16 [groups, rows, columns] of some pictures, at some qualities each if the model has qualities."""
     steps = tiles.qualities(model)
     for done, index in enumerate(range(0, len(dataset), max(1, len(dataset) // SAMPLES))):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vqcli import packing, windows, zoo
+from vqcli import packing, windows
 from vqcli.coders import statistics
 from vqcli.data.clips import FULL_SCALE, RATE_HZ, Clips
 from vqcli.evaluation import hearing, spectrograms
@@ -22,7 +22,8 @@ from vqcli.training.card_speech import PICTURE
 from vqcli.training.code_clips import codes_of
 from vqcli.training.finish import FinishTask
 from vqcli.training.speech import SpeechTask, WaveTask
-from vqcli.zoo import LoadedModel
+from vqcli.zoo import loading, store
+from vqcli.zoo.loading import LoadedModel
 
 SAMPLES = 400  # clips whose codes are counted ...
 LEAST = 12  # ... and so many however short the time is
@@ -38,7 +39,7 @@ def export(
     folder: Path,
     description: dict[str, Any],
     budget: Budget,
-) -> zoo.ModelInfo:
+) -> store.ModelInfo:
     """Write the model file, with figures of held-out clips and a picture of one of them beside it."""
     description |= {
         "arguments": task.arguments,
@@ -49,18 +50,18 @@ def export(
         description |= {key: description[key] + value for key, value in task.before.items()}
         description["recipe"] |= {"description": task.what}  # it is still what it was before
     # the codes to be counted come from the weights as they are shipped, in float16
-    info = zoo.save(folder, task.model, None, description)
-    model = zoo.load(info, "cpu")
+    info = loading.save(folder, task.model, None, description)
+    model = loading.load(info, "cpu")
     counted = statistics.fit(
         budget.part(COUNTING_SHARE).limit(sample_codes(model, clips), LEAST), model.net.codebook_sizes
     )
-    info = zoo.save(folder, task.model, counted, description)
+    info = loading.save(folder, task.model, counted, description)
     if held_out is None:
         return info
-    measured, sounds = measure(zoo.load(info, "cpu"), held_out, budget)
+    measured, sounds = measure(loading.load(info, "cpu"), held_out, budget)
     with replacing(folder / PICTURE, force=True) as stream:
         stream.write(image.encode_bytes(spectrograms.stacked(list(sounds.items())), "webp", quality=90))
-    return zoo.save(folder, task.model, counted, description | {"measured": measured})
+    return loading.save(folder, task.model, counted, description | {"measured": measured})
 
 
 def group_names(net: SpeechVQVAE | WaveVQVAE) -> list[str]:

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcli import zoo
 from vqcli.data.clips import WELL_KNOWN_S, Clips
 from vqcli.errors import UsageError
 from vqcli.nets import ranks
@@ -23,6 +22,7 @@ from vqcli.training.settle import settle
 from vqcli.training.spectral import SpectralDistance
 from vqcli.training.speech import energy_distance, pictures, voices
 from vqcli.training.task import Task
+from vqcli.zoo import loading
 
 
 class FinishTask(Task):
@@ -31,7 +31,7 @@ class FinishTask(Task):
     model: SpeechVQVAE
     _targets: Tensor
 
-    def __init__(self, recipe: Recipe, clips: Clips, codec: zoo.LoadedModel) -> None:
+    def __init__(self, recipe: Recipe, clips: Clips, codec: loading.LoadedModel) -> None:
         super().__init__(recipe)
         assert recipe.adversary is not None
         if [speaker["name"] for speaker in codec.info.description["speakers"]] != list(clips.classes):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqcli import packing, zoo
+from vqcli import packing
 from vqcli.data import split
 from vqcli.data.ahead import Batches
 from vqcli.data.dataset import Batch, permutation
@@ -29,6 +29,7 @@ from vqcli.recipe import Data, Recipe
 from vqcli.training.budget import Budget
 from vqcli.training.losses import Loss, direct_bits
 from vqcli.training.task import Task
+from vqcli.zoo import loading, registry
 
 SHORTENED = 0.1  # of the windows miss some of their frames before
 WITHOUT_ACTIONS = 0.1  # of the windows
@@ -46,7 +47,7 @@ class Windows(Batches[Batch]):
     frame_size  height and width in pixels
     """
 
-    def __init__(self, paths: Sequence[Path], codec: zoo.LoadedModel, context: int, *, held_out: bool) -> None:
+    def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel, context: int, *, held_out: bool) -> None:
         found = [episode_files(path) for path in paths]
         files = [file for names in found for file in names.values()]
         held = [held for names in found for held in split.held_out(list(names))]
@@ -124,19 +125,19 @@ class FramesTask(Task):
 
     prior: FramePrior
 
-    def __init__(self, recipe: Recipe, codec: zoo.LoadedModel, actions: tuple[str, ...]) -> None:
+    def __init__(self, recipe: Recipe, codec: loading.LoadedModel, actions: tuple[str, ...]) -> None:
         super().__init__(recipe)
         sizes, _ = packing.books(codec)
         self.arguments = {"codebook_sizes": sizes, "actions": len(actions), **recipe.model.arguments}
         self.classes = actions
-        self.prior = zoo.build(recipe.model.family, self.arguments)
+        self.prior = registry.build(recipe.model.family, self.arguments)
         self._codec = (codec,)  # in a tuple, so that its weights are not those of the task
         for table in (self.prior.embedding, self.prior.decoder.embedding):
             begin_alike(table, codec.net.quantizer)
         self.direct = nn.ModuleList(nn.Conv2d(self.prior.decoder.condition, K, 1) for K in self.prior.codebook_sizes)
 
     @property
-    def codec(self) -> zoo.LoadedModel:
+    def codec(self) -> loading.LoadedModel:
         return self._codec[0]
 
     def forward(self, codes: Tensor, actions: Tensor) -> Loss:

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vqcli import speaker, zoo
+from vqcli import speaker
 from vqcli.data.clips import Clips
 from vqcli.errors import ModelError, UsageError
 from vqcli.nets.vqvae1d import SpeechVQVAE, excitation
 from vqcli.recipe import Data
 from vqcli.training.spectral import SpectralDistance
 from vqcli.training.speech import as_input, energy_distance
+from vqcli.zoo import loading
 
 STEPS = 200
 DATA = Data(batch=8, seconds=1.28, balance=1.0)
@@ -25,7 +26,7 @@ LEARNING_RATE = 0.02
 
 
 def fit(
-    model: zoo.LoadedModel,
+    model: loading.LoadedModel,
     name: str,
     folder: Path,
     *,
@@ -65,5 +66,5 @@ def fit(
     seconds = sum(each.seconds for each in clips.speakers())
     hz = round(float(torch.exp(register)), 1)
     fitted = speaker.Speaker(name, -1, round(seconds, 1), hz, source=folder.name)
-    speaker.store(model.info, fitted, torch.tanh(raw).detach().cpu().numpy(), force=force)
+    speaker.save_voice(model.info, fitted, torch.tanh(raw).detach().cpu().numpy(), force=force)
     return fitted

@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
-from vqcli.data.sources import Source
+from vqcli.data.source import Source
 from vqcli.nets.quantizer import Quantizer
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, loop, run

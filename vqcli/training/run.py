@@ -15,10 +15,9 @@ import torch
 import torch.distributed as dist
 
 from vqcli import recipe as recipes
-from vqcli import zoo
 from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
-from vqcli.data.sources import Source
+from vqcli.data.source import Source
 from vqcli.errors import UsageError
 from vqcli.files import replacing
 from vqcli.nets import ranks
@@ -34,6 +33,7 @@ from vqcli.training.loop import Progress, State, train
 from vqcli.training.task import Task
 from vqcli.training.validation import Validation
 from vqcli.vqz_header import MODEL_NAME
+from vqcli.zoo import loading, store
 
 RECIPE = "recipe.toml"
 PATIENCE = timedelta(hours=2)  # with a process that validates or measures while the others wait
@@ -53,7 +53,7 @@ def run(
     workers: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
-) -> zoo.ModelInfo | None:
+) -> store.ModelInfo | None:
     """Train, then write the model to the folder `output`, which also holds checkpoint, log, pictures and recipe.
 
     With a `budget` the run ends, model and card included, when it is used up; one that is resumed without a budget has
@@ -89,7 +89,7 @@ def _run(
     workers: int | None,
     report: Callable[[Progress], None],
     say: Callable[[str], None],
-) -> zoo.ModelInfo | None:
+) -> store.ModelInfo | None:
     first = ranks.rank() == 0
     before = checkpoint.metadata_of(output)[1] if resume else {}
     seconds = budget.seconds if budget else before.get("budget_s")
@@ -221,18 +221,18 @@ def prepare(
 
 def _source(
     recipe: Recipe, data: list[Path] | Source, device: torch.device
-) -> tuple[Source | list[Path], zoo.LoadedModel | None]:
+) -> tuple[Source | list[Path], loading.LoadedModel | None]:
     """Where the data come from, and for priors the codec: pictures, or codes that it wrote into files."""
     if recipe.codec is None:
         return data, None
-    codec = zoo.load(recipe.codec, str(device))
+    codec = loading.load(recipe.codec, str(device))
     if isinstance(data, list) and codes.found(data):
         return codes.CodeFiles(data, codec), codec
     return data, codec
 
 
 def _opened(
-    recipe: Recipe, codec: zoo.LoadedModel | None, source: Source | list[Path], held_out: bool
+    recipe: Recipe, codec: loading.LoadedModel | None, source: Source | list[Path], held_out: bool
 ) -> Dataset | Clips | CodeClips | Windows:
     if recipe.model.family == "frames":
         if codec is None or not isinstance(source, list):
@@ -254,7 +254,7 @@ def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:
         )
     if not MODEL_NAME.fullmatch(output.resolve().name):
         raise UsageError(f"{output.name} cannot name a model", "small letters, digits, dots and dashes")
-    if not resume and ((output / checkpoint.NAME).exists() or (output / zoo.FILE).exists()):
+    if not resume and ((output / checkpoint.NAME).exists() or (output / store.FILE).exists()):
         raise UsageError(f"{output} holds a run already", "--resume continues it, another name starts a new one")
     if resume:
         before, _ = _begun(output)
@@ -274,7 +274,7 @@ def _begun(output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def join(device: str) -> torch.device:
     """Join the other processes if torchrun started several, and return this one's device."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    place = zoo.pick_device(device)
+    place = loading.pick_device(device)
     if world == 1:
         return place
     if place.type == "cuda":

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli import zoo
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.media import mel
 from vqcli.nets import ranks
@@ -18,6 +17,7 @@ from vqcli.training.clusters import Clusters, masked
 from vqcli.training.losses import Loss
 from vqcli.training.spectral import SpectralDistance
 from vqcli.training.task import Task
+from vqcli.zoo import registry
 
 
 class SpeechTask(Task):
@@ -27,7 +27,7 @@ class SpeechTask(Task):
 
     def __init__(self, recipe: Recipe, clips: Clips) -> None:
         self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
-        model = zoo.build(recipe.model.family, self.arguments)
+        model = registry.build(recipe.model.family, self.arguments)
         super().__init__(recipe, model.quantizer.codebook_sizes[:1])
         self.model, self.speakers = model, clips.speakers()
         model.registers.copy_(torch.log(torch.tensor([speaker.pitch_hz for speaker in self.speakers])))
@@ -137,7 +137,7 @@ class WaveTask(Task):
 
     def __init__(self, recipe: Recipe, clips: Clips) -> None:
         self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
-        model = zoo.build(recipe.model.family, self.arguments)
+        model = registry.build(recipe.model.family, self.arguments)
         super().__init__(recipe, model.codebook_sizes)
         self.model, self.speakers = model, clips.speakers()
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcli import packing, zoo
+from vqcli import packing
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import ModelError, UsageError
@@ -31,6 +31,7 @@ from vqcli.training.frames import FramesTask, Windows
 from vqcli.training.losses import Loss, bound_loss, likelihood_loss, rate_distortion_loss, reconstruction_loss
 from vqcli.training.task import Task
 from vqcli.training.twostage import TwoStageTask
+from vqcli.zoo import loading, registry
 
 BASELINES = ("vae2d", "vimco2d")
 OF_TIME = ("wavenet", "exact1d")  # families of priors over codes in time
@@ -40,7 +41,7 @@ class CodecTask(Task):
     """A model of pictures, and for scalar codes the rate model that is not shipped."""
 
     def __init__(self, recipe: Recipe) -> None:
-        model = zoo.build(recipe.model.family, recipe.model.arguments)
+        model = registry.build(recipe.model.family, recipe.model.arguments)
         quantizer = model.quantizer
         # scalar codes have room at the borders of their codebooks on purpose
         super().__init__(recipe, quantizer.codebook_sizes if isinstance(quantizer, VectorQuantizer) else ())
@@ -64,7 +65,7 @@ class BaselineTask(Task):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        self.model: Baseline = zoo.build(recipe.model.family, recipe.model.arguments)
+        self.model: Baseline = registry.build(recipe.model.family, recipe.model.arguments)
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
         """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5; labels [B] do not matter."""
@@ -78,7 +79,7 @@ class BaselineTask(Task):
 class PriorTask(Task):
     """A prior over the codes of a codec that is finished: it makes the codes, and learns nothing."""
 
-    def __init__(self, recipe: Recipe, codec: zoo.LoadedModel, classes: tuple[str, ...]) -> None:
+    def __init__(self, recipe: Recipe, codec: loading.LoadedModel, classes: tuple[str, ...]) -> None:
         super().__init__(recipe)
         arguments = dict(recipe.model.arguments)
         if recipe.model.family in ("pixelcnn", "wavenet"):
@@ -89,11 +90,11 @@ class PriorTask(Task):
             arguments["qualities"] = codec.net.quantizer.qualities
         sizes, _ = packing.books(codec)
         self.arguments, self.classes = {"codebook_sizes": sizes, **arguments}, classes
-        self.prior = zoo.build(recipe.model.family, self.arguments)
+        self.prior = registry.build(recipe.model.family, self.arguments)
         self._codec = (codec,)  # in a tuple, so that its weights are not those of the task
 
     @property
-    def codec(self) -> zoo.LoadedModel:
+    def codec(self) -> loading.LoadedModel:
         return self._codec[0]
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
@@ -125,7 +126,10 @@ class PriorTask(Task):
 
 
 def make(
-    recipe: Recipe, codec: zoo.LoadedModel | None, dataset: Dataset | Clips | CodeClips | Windows, device: torch.device
+    recipe: Recipe,
+    codec: loading.LoadedModel | None,
+    dataset: Dataset | Clips | CodeClips | Windows,
+    device: torch.device,
 ) -> Task:
     """The task of a recipe, on its device. Raises UsageError if a prior by class misses the class of some picture."""
     if isinstance(dataset, Windows):
@@ -152,7 +156,7 @@ def make(
     return PriorTask(recipe, codec, dataset.classes).to(device)
 
 
-def _of_clips(recipe: Recipe, codec: zoo.LoadedModel | None, clips: Clips) -> Task:
+def _of_clips(recipe: Recipe, codec: loading.LoadedModel | None, clips: Clips) -> Task:
     family = recipe.model.family
     if family == "speech" and recipe.adversary is not None:
         if codec is None:

@@ -7,7 +7,6 @@ import math
 import numpy as np
 from torch import Tensor, nn
 
-from vqcli import zoo
 from vqcli.errors import UsageError
 from vqcli.nets.convnet2d import to_pixels
 from vqcli.nets.quantizer import VectorQuantizer
@@ -16,6 +15,7 @@ from vqcli.nets.vqvae2d import ImageVQVAE
 from vqcli.recipe import Recipe
 from vqcli.training.losses import Loss, direct_bits
 from vqcli.training.task import Task
+from vqcli.zoo import loading, registry
 
 DIRECT = 1.0  # weight of the bits when the map alone names the codes
 
@@ -25,12 +25,12 @@ class TwoStageTask(Task):
 
     model: TwoStage
 
-    def __init__(self, recipe: Recipe, codec: zoo.LoadedModel) -> None:
+    def __init__(self, recipe: Recipe, codec: loading.LoadedModel) -> None:
         first = codec.net
         if not isinstance(first, ImageVQVAE) or not isinstance(first.quantizer, VectorQuantizer):
             raise UsageError(f"{codec.info.name} is no first stage", "a model of family vqvae2d with vector codes is")
         arguments = {**recipe.model.arguments, "first": codec.info.description["arguments"]}
-        model = zoo.build(recipe.model.family, arguments)
+        model = registry.build(recipe.model.family, arguments)
         model.first.load_state_dict(first.state_dict())
         if model.frame_size != (recipe.data.crop, recipe.data.crop):
             sides = f"{model.frame_size[0]} pixels each way, and data.crop is {recipe.data.crop}"

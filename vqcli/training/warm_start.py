@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vqcli import priors, weights, zoo
 from vqcli.coders.statistics import Statistics
 from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
@@ -31,7 +30,8 @@ from vqcli.training.code_clips import CodeClips
 from vqcli.training.frames import Windows
 from vqcli.training.task import Task
 from vqcli.training.tasks import CodecTask, as_input
-from vqcli.zoo import ModelInfo
+from vqcli.zoo import priors, store, weights
+from vqcli.zoo.store import ModelInfo
 
 RATE_BATCHES, RATE_STEPS, RATE_LEARNING_RATE = 8, 300, 0.15
 SHOWN = 3  # names in a complaint
@@ -61,7 +61,7 @@ def read(name: str, recipe: Recipe, partial: bool = False) -> Start:
     """
     if (Path(name) / checkpoint.NAME).is_file():
         return _of_run(Path(name), recipe, partial)
-    info = zoo.find(name)
+    info = store.find(name)
     if recipe.codec is None or recipe.model.family == info.description["family"]:
         return _of_model(info, recipe, partial)
     return _of_prior(info, recipe, partial)
@@ -89,7 +89,7 @@ def _of_run(folder: Path, recipe: Recipe, partial: bool) -> Start:
 def _of_model(info: ModelInfo, recipe: Recipe, partial: bool) -> Start:
     _check_family(info.name, info.description["family"], recipe)
     arrays = _arrays(info.path)
-    prefix = zoo.STATISTICS
+    prefix = store.STATISTICS
     tables = {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
     tensors = {f"model.{name}": tensor for name, tensor in _unpacked(info.path, arrays).items()}
     try:
@@ -112,7 +112,7 @@ def _of_prior(info: ModelInfo, recipe: Recipe, partial: bool) -> Start:
     if prior is None:
         raise ModelError(f"model {info.name} has no prior of family {family} beside it, and is none itself")
     _check_family(str(prior.path), prior.family, recipe)
-    codec = zoo.find(str(recipe.codec))
+    codec = store.find(str(recipe.codec))
     if prior.description["codec"] != codec.digest.hex():
         raise ModelError(f"the prior of {info.name} is over other codes than those of {codec.name}", "--codec names it")
     tensors = {f"prior.{name}": tensor for name, tensor in _unpacked(prior.path, _arrays(prior.path)).items()}

@@ -1,4 +1,4 @@
-"""Trained models: find, list, load, save.
+"""Model folders: find, list, describe.
 
 A model is a folder with `model.safetensors` (weights, integer statistics of its codes, and a JSON description in the
 header) and `README.md` (its card). It goes by the name of its folder and by a digest: the first 8 bytes of the
@@ -11,22 +11,13 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vqcli.errors import ModelError, VqError, near_matches
-from vqcli.files import replacing
-
-if TYPE_CHECKING:
-    import torch
-
-    from vqcli.coders.prior_net import Net
-    from vqcli.coders.sequence_net import SequenceNet
-    from vqcli.coders.statistics import Statistics
+from vqcli.errors import ModelError, near_matches
 
 FORMAT = 1
 FILE = "model.safetensors"
@@ -61,75 +52,14 @@ class ModelInfo:
         return digest_of(self.path)
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A net ready to run on `device`, the statistics of its codes if it ships any, and its description."""
-
-    info: ModelInfo
-    net: Any  # of the families of models: ImageVQVAE, SpeechVQVAE, WaveVQVAE
-    statistics: Statistics | None
-    device: torch.device
-
-    @cached_property
-    def exact(self) -> tuple[Net | SequenceNet, bytes] | None:
-        """The prior for entropy coding that lies beside the model, with its digest. Raises ModelError if it is broken.
-
-        That of pictures covers all groups of a chunk at once, so those with several residual levels have none.
-        """
-        from vqcli import priors
-
-        if self.info.modality == "image" and self.net.levels > 1:
-            return None
-        info = priors.find(self.info, "exact")
-        return None if info is None else (priors.load_exact(info, self.net.codebook_sizes), info.digest)
-
-
 def digest_of(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()[:8]
-
-
-def families() -> dict[str, Any]:
-    """Architectures by name. A function, since naming the classes imports torch."""
-    from vqcli.nets.exact import ExactPrior
-    from vqcli.nets.exact1d import SequencePrior
-    from vqcli.nets.frames import FramePrior
-    from vqcli.nets.pixelcnn import PixelCNN
-    from vqcli.nets.twostage import TwoStage
-    from vqcli.nets.vae2d import CategoricalVAE, ContinuousVAE
-    from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
-    from vqcli.nets.vqvae2d import ImageVQVAE
-    from vqcli.nets.wavenet_prior import WaveNetPrior
-
-    return {
-        "vqvae2d": ImageVQVAE,
-        "twostage2d": TwoStage,
-        "vae2d": ContinuousVAE,
-        "vimco2d": CategoricalVAE,
-        "vqvae1d": WaveVQVAE,
-        "speech": SpeechVQVAE,
-        "pixelcnn": PixelCNN,
-        "frames": FramePrior,
-        "wavenet": WaveNetPrior,
-        "exact": ExactPrior,
-        "exact1d": SequencePrior,
-    }
-
-
-def build(family: str, arguments: Mapping[str, Any]) -> Any:
-    """A net with fresh weights. Raises ModelError for an unknown family or arguments that do not fit it."""
-    known = families()
-    if not isinstance(family, str) or family not in known:
-        raise ModelError(f"no family {family}", near_matches(str(family), known))
-    try:
-        return known[family](**arguments)
-    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, RuntimeError) as error:
-        raise ModelError(f"these arguments do not make a {family}: {error}") from None
 
 
 def search_path() -> list[Path]:
     """Folders that hold models, the first match wins: VQ_MODELS, the user's data folder, the shipped models."""
     named = [Path(part) for part in os.environ.get("VQ_MODELS", "").split(os.pathsep) if part]
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     shipped = package / "shipped"
     return [*named, user_folder(), shipped if shipped.is_dir() else package.parent / "models"]
 
@@ -232,59 +162,6 @@ def read_description(path: Path) -> dict[str, Any]:
             raise ValueError("its header is too large")
         description: dict[str, Any] = json.loads(json.loads(stream.read(length))["__metadata__"]["vq"])
     return description
-
-
-def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
-    """Load a model by name, folder or description, as float32 and ready to run."""
-    from vqcli import weights
-    from vqcli.coders.statistics import Statistics
-
-    info = find(model) if isinstance(model, str) else model
-    place = pick_device(device)
-    net = build(info.description["family"], info.description["arguments"])
-    try:
-        arrays = weights.read(info.path)
-        tables = {
-            name.removeprefix(STATISTICS): arrays.pop(name) for name in list(arrays) if name.startswith(STATISTICS)
-        }
-        net.load_state_dict(weights.unpacked(arrays))
-        statistics = Statistics(**tables) if tables else None
-        if statistics is not None:
-            statistics.check(net.codebook_sizes)
-    except (RuntimeError, TypeError, ValueError, OSError) as error:
-        raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
-    return LoadedModel(info, net.eval().requires_grad_(False).to(place), statistics, place)
-
-
-def save(
-    folder: Path, net: torch.nn.Module, statistics: Statistics | None, description: Mapping[str, Any]
-) -> ModelInfo:
-    """Write the model file of `folder`: weights (weights.py), statistics as integers, the description in the header.
-
-    `description` holds at least family, arguments and modality; its recipe tells which weights take 8 bits.
-    """
-    from vqcli import weights
-
-    eight_bits = description.get("recipe", {}).get("model", {}).get("eight_bits", ())
-    arrays = weights.packed(net.state_dict(), eight_bits)
-    for name, table in (statistics.arrays() if statistics else {}).items():
-        arrays[STATISTICS + name] = table
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / FILE, force=True) as stream:
-        stream.write(weights.to_bytes(arrays, {"format": FORMAT, **description}))
-    return describe(folder)
-
-
-def pick_device(name: str) -> torch.device:
-    """'auto' is cuda, then mps, then cpu. Raises VqError for a device that is not there."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise VqError(f"device {name} is not available here", "use --device auto or --device cpu") from None
 
 
 def _places() -> str:

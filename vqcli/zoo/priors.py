@@ -18,10 +18,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqcli import zoo
 from vqcli.errors import ModelError, UnknownLabel, near_matches
 from vqcli.files import replacing
-from vqcli.zoo import ModelInfo
+from vqcli.zoo import registry, store
+from vqcli.zoo.store import ModelInfo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ class PriorInfo:
     @cached_property
     def digest(self) -> bytes:
         """First 8 bytes of the SHA-256 of the file."""
-        return zoo.digest_of(self.path)
+        return store.digest_of(self.path)
 
     def number_of(self, name: str) -> int:
         """The number of a class or alias, -1 for a name that is neither."""
@@ -109,13 +109,13 @@ def beside(model: ModelInfo) -> list[PriorInfo]:
 
 def models_with(family: str) -> list[ModelInfo]:
     """The models on the search path that have a prior of that family."""
-    return [info for info in zoo.list_models() if path_of(info.folder, family).is_file()]
+    return [info for info in store.list_models() if path_of(info.folder, family).is_file()]
 
 
 def describe(path: Path) -> PriorInfo:
     """Read the header of a prior. Raises ModelError if it is not one."""
     try:
-        description = zoo.read_description(path)
+        description = store.read_description(path)
         if description["format"] != FORMAT:
             raise ValueError(f"it has format {description['format']}, this vq reads {FORMAT}")
         classes, aliases = description.get("classes", []), description.get("aliases", {})
@@ -130,7 +130,7 @@ def describe(path: Path) -> PriorInfo:
 
 def save(folder: Path, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> PriorInfo:
     """Write a prior beside its model. `description` holds at least family, arguments and codec (the hex digest)."""
-    from vqcli import weights
+    from vqcli.zoo import weights
 
     path = path_of(folder, description["family"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,9 +158,9 @@ def load_wavenet(info: PriorInfo, device: torch.device) -> WaveNetPrior:
 
 
 def _load(info: PriorInfo, device: torch.device) -> Any:
-    from vqcli import weights
+    from vqcli.zoo import weights
 
-    net = zoo.build(info.family, info.description["arguments"])
+    net = registry.build(info.family, info.description["arguments"])
     try:
         net.load_state_dict(weights.unpacked(weights.read(info.path)))
     except (RuntimeError, ValueError, OSError) as error:
@@ -170,8 +170,8 @@ def _load(info: PriorInfo, device: torch.device) -> Any:
 
 def load_exact(info: PriorInfo, codebook_sizes: Sequence[int]) -> Net | SequenceNet:
     """The integer net of a prior for entropy coding. Raises ModelError if the file does not hold one of this model."""
-    from vqcli import weights
     from vqcli.coders import prior_net, sequence_net
+    from vqcli.zoo import weights
 
     kind = sequence_net if info.family == "exact1d" else prior_net
     try:
