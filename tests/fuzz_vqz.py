@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from zlib import crc32
 
-from vqcli import vqz, vqz_header
+from vqcli.container import header as vqz_header
+from vqcli.container import vqz
 from vqcli.errors import BadFile, DamagedChunks
 
 
@@ -118,8 +119,8 @@ def header_span(data: bytes) -> tuple[int, int]:
 
 def seal(fields: bytes, version: int) -> bytes:
     """Header fields as the front of a file of this version whose length and checksum fit."""
-    front = vqz.MAGIC + bytes([version]) + vqz_header.varint(len(fields)) + fields
-    return front + vqz_header.u32(crc32(front))
+    front = vqz.MAGIC + bytes([version]) + fields.varint(len(fields)) + fields
+    return front + fields.u32(crc32(front))
 
 
 MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (flip, truncate, insert, delete, splice, edit_header)

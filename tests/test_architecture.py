@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Lower never imports higher; modules of one layer may import each other.
 LAYERS = (
     ("errors", "files"),
-    ("crc", "recipe", "vqz", "vqz_header"),
+    ("recipe", "container"),
     ("media", "coders"),
     ("nets", "kernels"),
     ("zoo", "data"),
@@ -45,7 +45,7 @@ LAYERS = (
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-WITHOUT_TORCH = ("crc", "errors", "files", "recipe", "vqz", "vqz_header", "media", "coders", "batch")
+WITHOUT_TORCH = ("container", "errors", "files", "recipe", "media", "coders", "batch")
 # of evaluation
 NUMBERS_ONLY = ("metrics", "picture_codecs", "video_codecs", "hearing", "speech_codecs", "spectrograms", "evaluators")
 

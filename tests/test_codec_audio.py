@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import vqcli
-from vqcli import chunks, coders, packing, vqz, windows
+from vqcli import chunks, coders, packing, windows
+from vqcli.container import vqz
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio
 from vqcli.nets import rounding

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import codec, codec_video, packing, tiles, vqz
+from vqcli import codec, codec_video, packing, tiles
 from vqcli.codec import DecodedVideo, EncodedVideo
 from vqcli.codec_image import GREY
+from vqcli.container import vqz
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.media import clips, image, video, video_writing
 from vqcli.zoo import store

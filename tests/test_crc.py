@@ -3,7 +3,7 @@ from zlib import crc32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqcli.crc import combined
+from vqcli.container.crc import combined
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))

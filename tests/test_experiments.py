@@ -8,10 +8,10 @@ import typer
 
 from vqcli import experiments, figures, recipe
 from vqcli.cli.main import app
+from vqcli.container.header import MODEL_NAME
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation.measures import JUDGES
 from vqcli.experiments import DATA, EXPERIMENTS
-from vqcli.vqz_header import MODEL_NAME
 from vqcli.zoo import registry, store
 
 ROOT = Path(__file__).parent.parent

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import generate, generate_speech, packing, vqz, windows
+from vqcli import generate, generate_speech, packing, windows
+from vqcli.container import vqz
 from vqcli.errors import ModelError, UnknownLabel, UsageError
 from vqcli.media import audio
 from vqcli.nets.sampling import Sampling

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import coders, packing, tiles, vqz
+from vqcli import coders, packing, tiles
 from vqcli.coders import packed
+from vqcli.container import vqz
+from vqcli.container.vqz import Vqz
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.nets import rounding
 from vqcli.packing import ImageCodes
-from vqcli.vqz import Vqz
 from vqcli.zoo import loading, priors, registry, store
 
 PLAIN = ["packed", "histogram", "adaptive"]  # coders that need no prior

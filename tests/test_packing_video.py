@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import chunks, packing, packing_video, vqz
+from vqcli import chunks, packing, packing_video
+from vqcli.container import vqz
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.nets import rounding
 from vqcli.packing_video import VideoCodes

@@ -62,7 +62,7 @@ def test_every_picture_is_there():
 
 
 def test_the_specification_is_that_of_the_code():
-    from vqcli import vqz
+    from vqcli.container import vqz
 
     _, *paragraphs = vqz.__doc__.split("\n\n")
     for paragraph in paragraphs:

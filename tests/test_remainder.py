@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import vqcli
-from vqcli import codec_image, packing, remainder, tiles, vqz
+from vqcli import codec_image, packing, remainder, tiles
+from vqcli.container import vqz
+from vqcli.container.header import Remainder
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.nets import guarded
 from vqcli.training.losses import likelihood_loss
-from vqcli.vqz_header import Remainder
 from vqcli.zoo import loading, registry
 
 

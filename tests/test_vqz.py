@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqcli import vqz
+from vqcli.container import vqz
+from vqcli.container.header import Remainder
 from vqcli.errors import BadFile, DamagedChunks, UsageError
-from vqcli.vqz_header import Remainder
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -22,11 +22,12 @@ from zlib import crc32
 
 import numpy as np
 
-from vqcli import coders, vqz
+from vqcli import coders
 from vqcli.coders.statistics import Statistics
-from vqcli.crc import combined
+from vqcli.container import vqz
+from vqcli.container.crc import combined
+from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, ModelError, VqError
-from vqcli.vqz import Header, Vqz
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
 

@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vqcli import packing, windows
+from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio
 from vqcli.packing import AudioCodes
 from vqcli.tiles import Report, silent
-from vqcli.vqz import Header, Vqz
 from vqcli.zoo.loading import LoadedModel
 
 SLACK = 3  # positions that are decoded before and after a part, and dropped: resampling looks to both sides

@@ -9,11 +9,11 @@ from typing import BinaryIO
 import numpy as np
 
 from vqcli import packing, remainder, tiles
+from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import UsageError
 from vqcli.media import image
 from vqcli.packing import ImageCodes
 from vqcli.tiles import Report, silent
-from vqcli.vqz import Header, Vqz
 from vqcli.zoo.loading import LoadedModel
 
 LOSSLESS = 0.3  # the quality for pictures without loss, as a share of the model's: codes and remainder are least there

@@ -16,8 +16,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqcli import packing, packing_video, tiles, vqz
+from vqcli import packing, packing_video, tiles
 from vqcli.codec_image import GREY
+from vqcli.container import vqz
+from vqcli.container.vqz import Header, Vqz
 from vqcli.data import recordings
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import clips, video, video_writing
@@ -25,7 +27,6 @@ from vqcli.media.clips import Clip
 from vqcli.packing import ImageCodes
 from vqcli.packing_video import VideoCodes
 from vqcli.tiles import Report, silent
-from vqcli.vqz import Header, Vqz
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
 

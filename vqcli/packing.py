@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vqcli import chunks, coders, vqz
+from vqcli import chunks, coders
+from vqcli.container import vqz
+from vqcli.container.header import MODEL_NAME
+from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.media import audio
 from vqcli.media.image import MAX_PIXELS
-from vqcli.vqz import Header, Vqz
-from vqcli.vqz_header import MODEL_NAME
 from vqcli.zoo.loading import LoadedModel
 
 CHUNK = 1024  # pixels: large enough for the counts to settle, small enough that damage stays local

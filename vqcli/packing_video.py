@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vqcli import chunks, coders, packing, tiles
+from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, UsageError
 from vqcli.media.clips import MAX_FRAMES
 from vqcli.media.image import MAX_PIXELS
 from vqcli.packing import ImageCodes
-from vqcli.vqz import Header, Vqz
 from vqcli.zoo.loading import LoadedModel
 
 CHUNK_FRAMES = 64  # of a chunk at most: some seconds, so that damage stays local

@@ -27,14 +27,15 @@ import numpy as np
 import torch
 
 from vqcli.coders import mixture, predicted
+from vqcli.container.fields import Reader, varint
+from vqcli.container.header import Remainder
+from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, VqError
 from vqcli.nets import guarded
 from vqcli.nets.exact_likelihood import parameters
 from vqcli.nets.guarded import Listed
 from vqcli.packing import ImageCodes
 from vqcli.tiles import Report, Window, decoded_tiles, silent
-from vqcli.vqz import Header, Vqz
-from vqcli.vqz_header import Reader, Remainder, varint
 from vqcli.zoo.loading import LoadedModel
 
 TILE = 256  # pixels: float64 convolutions copy their input many times over

@@ -161,7 +161,8 @@ def seconds(options: argparse.Namespace) -> None:
     """Seconds for a mosaic of pictures, with as many threads as there are cores."""
     import numpy as np
 
-    from vqcli import packing, tiles, vqz
+    from vqcli import packing, tiles
+    from vqcli.container import vqz
     from vqcli.data.dataset import Dataset
     from vqcli.zoo import loading
 

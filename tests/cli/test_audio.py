@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import packing, vqz
+from vqcli import packing
+from vqcli.container import vqz
 from vqcli.media import audio, image
 from vqcli.zoo import loading, registry, store
 

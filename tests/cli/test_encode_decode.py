@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqcli import files, vqz
+from vqcli import files
+from vqcli.container import vqz
 from vqcli.media import image
 
 SCALAR = ("--model", "scalar", "--device", "cpu")

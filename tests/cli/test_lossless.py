@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqcli import packing, vqz
+from vqcli import packing
+from vqcli.container import vqz
 from vqcli.media import audio, image
 
 SCALAR = ("--model", "scalar", "--device", "cpu", "--lossless")

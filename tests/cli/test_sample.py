@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_generate import add_prior
-from vqcli import vqz
+from vqcli.container import vqz
 from vqcli.media import image
 
 

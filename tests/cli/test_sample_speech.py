@@ -6,7 +6,7 @@ import pytest
 
 from tests.test_generate import add_prior as add_pixelcnn
 from tests.test_generate_speech import add_prior, make_model
-from vqcli import vqz
+from vqcli.container import vqz
 from vqcli.media import audio
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import vqz
+from vqcli.container import vqz
 from vqcli.media import image, video
 from vqcli.zoo import priors, registry, weights
 

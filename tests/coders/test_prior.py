@@ -9,8 +9,8 @@ from vqcli import coders
 from vqcli.coders import layers, prior, prior_net, stages
 from vqcli.coders.layers import Dense, Stencil
 from vqcli.coders.prior_net import Net, ScalarPart, ScalarTables, VectorPart
+from vqcli.container.fields import varint
 from vqcli.errors import BadFile
-from vqcli.vqz_header import varint
 
 SCALAR_SIZES, VECTOR_SIZES = (31, 31, 15, 8), (16, 7)
 QUALITY = {"scalar": 17, "vector": 0}

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqcli import vqz
+from vqcli.container import vqz
+from vqcli.container.header import Remainder
 from vqcli.errors import BadFile
-from vqcli.vqz_header import Remainder
 
 FUZZ = runpy.run_path(str(Path(__file__).parents[1] / "fuzz_vqz.py"))
 SIZES = {

@@ -46,7 +46,8 @@ def convert_speaker(
     vq convert-speaker in.wav --to p225 --model speech-wavenet
     vq models show speech
     """
-    from vqcli import codec, packing, speaker, vqz, windows
+    from vqcli import codec, packing, speaker, windows
+    from vqcli.container import vqz
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import audio

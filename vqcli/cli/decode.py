@@ -69,7 +69,8 @@ def decode(
     vq decode frame.vqz --seed 3
     cat photo.vqz | vq decode - > photo.png
     """
-    from vqcli import batch, codec, vqz
+    from vqcli import batch, codec
+    from vqcli.container import vqz
     from vqcli.errors import BadFile, UsageError
     from vqcli.files import refuse_existing
 

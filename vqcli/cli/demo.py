@@ -28,9 +28,10 @@ def demo(
     """
     from dataclasses import asdict
 
-    from vqcli import codec_image, vqz
+    from vqcli import codec_image
     from vqcli.cli.demo_speech import speak
     from vqcli.cli.demo_video import walk
+    from vqcli.container import vqz
     from vqcli.errors import UsageError
     from vqcli.evaluation.rate_distortion import Point, measure, picture_codecs
     from vqcli.media import drawing, image

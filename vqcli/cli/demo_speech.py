@@ -26,7 +26,8 @@ def speak(output: Path, device: str) -> list[Spoken]:
     """Encode a clip, decode it with one level and with all, and give it another voice; results go into a folder."""
     import numpy as np
 
-    from vqcli import codec_audio, packing, speaker, vqz, windows
+    from vqcli import codec_audio, packing, speaker, windows
+    from vqcli.container import vqz
     from vqcli.evaluation import hearing, spectrograms
     from vqcli.media import audio, image
     from vqcli.zoo import loading, store

@@ -41,10 +41,10 @@ def lossless(
     """
     from dataclasses import asdict
 
+    from vqcli.container.header import REMAINDERS
     from vqcli.data.dataset import permutation
     from vqcli.errors import UsageError
     from vqcli.evaluation import lossless, rate_distortion
-    from vqcli.vqz_header import REMAINDERS
     from vqcli.zoo import loading
 
     loaded = loading.load(model, device)

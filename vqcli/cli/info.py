@@ -13,7 +13,7 @@ from vqcli.cli import ui
 from vqcli.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from vqcli.vqz import Header
+    from vqcli.container.vqz import Header
     from vqcli.zoo.store import ModelInfo
 
 
@@ -29,7 +29,7 @@ def info(
     vq info clip.vqz
     vq info tokens --json
     """
-    from vqcli import vqz
+    from vqcli.container import vqz
     from vqcli.zoo import store
 
     path = Path(what)
@@ -88,7 +88,7 @@ def _image_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[st
 
 
 def _remainder_facts(header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
-    from vqcli.vqz_header import REMAINDERS
+    from vqcli.container.header import REMAINDERS
 
     assert header.remainder
     codes = header.records - header.chunk_count

@@ -244,7 +244,8 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _write(drawn: Samples, model: LoadedModel, target: Path, rows: int, prior: str, force: bool) -> list[Path]:
     """A folder gets single pictures, .vqz single code files, anything else one picture of all; the file of each."""
-    from vqcli import packing, vqz
+    from vqcli import packing
+    from vqcli.container import vqz
     from vqcli.files import refuse_existing
     from vqcli.media import drawing, image
 
@@ -279,7 +280,8 @@ def _write(drawn: Samples, model: LoadedModel, target: Path, rows: int, prior: s
 
 def _write_speech(spoken: SpeechSamples, model: LoadedModel, target: Path, prior: str, force: bool) -> list[Path]:
     """A folder, or one file for each sample: of sound, or of codes where the suffix is .vqz; the file of each."""
-    from vqcli import packing, vqz
+    from vqcli import packing
+    from vqcli.container import vqz
     from vqcli.files import refuse_existing
     from vqcli.media import audio
 

@@ -63,7 +63,8 @@ def _write(drawn: VideoSamples, model: LoadedModel, target: Path, rate_mhz: int,
     """The file of each clip."""
     import numpy as np
 
-    from vqcli import packing_video, vqz
+    from vqcli import packing_video
+    from vqcli.container import vqz
     from vqcli.files import refuse_existing
     from vqcli.media import drawing, image, video_writing
     from vqcli.packing_video import VideoCodes

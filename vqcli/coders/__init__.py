@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vqcli.coders import packed
+from vqcli.container.fields import Reader, require, varint
 from vqcli.errors import BadFile, UsageError, near_matches
-from vqcli.vqz_header import Reader, require, varint
 
 if TYPE_CHECKING:
     from vqcli.coders.prior_net import Net

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vqcli import codec_image, vqz
+from vqcli import codec_image
+from vqcli.container import vqz
 from vqcli.errors import BadFile, VqError
 from vqcli.evaluation import picture_codecs
 from vqcli.evaluation.rate_distortion import readable

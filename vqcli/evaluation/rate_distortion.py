@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vqcli import coders, generate, packing, tiles, vqz
+from vqcli import coders, generate, packing, tiles
+from vqcli.container import vqz
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
 from vqcli.data.sources import open_sources

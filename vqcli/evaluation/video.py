@@ -22,8 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli import generate_video, vqz
+from vqcli import generate_video
 from vqcli.codec_video import RECORDED_PER_S
+from vqcli.container import vqz
 from vqcli.errors import UsageError, near_matches
 from vqcli.evaluation import frames, metrics, picture_codecs, video_codecs
 from vqcli.evaluation.fitting import BATCH, fit

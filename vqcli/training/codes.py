@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vqcli import packing, vqz
+from vqcli import packing
+from vqcli.container import vqz
 from vqcli.data import split
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.zoo import loading, store

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from vqcli import recipe as recipes
+from vqcli.container.header import MODEL_NAME
 from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
@@ -32,7 +33,6 @@ from vqcli.training.journal import Journal
 from vqcli.training.loop import Progress, State, train
 from vqcli.training.task import Task
 from vqcli.training.validation import Validation
-from vqcli.vqz_header import MODEL_NAME
 from vqcli.zoo import loading, store
 
 RECIPE = "recipe.toml"

@@ -66,9 +66,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from zlib import crc32
 
+from vqcli.container.fields import Reader, require, u32, varint
+from vqcli.container.header import Header, read_fields, write_fields
 from vqcli.errors import BadFile, DamagedChunks, OutputError, UsageError
 from vqcli.files import replacing
-from vqcli.vqz_header import Header, Reader, read_fields, require, u32, varint, write_fields
 
 if TYPE_CHECKING:
     import numpy as np

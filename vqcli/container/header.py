@@ -6,12 +6,12 @@ import itertools
 import json
 import math
 import re
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from vqcli.container.fields import Reader, require, u32, varint, within
 from vqcli.errors import BadFile
 
 MODALITIES = ("image", "audio", "video")  # from 1
@@ -22,7 +22,8 @@ _SIZE_BOUNDS = {
 }
 REMAINDERS = {0: "predicted", 1: "likelihood"}  # coders of remainders; numbers are never used again
 _GRID_DIMS = {"image": 2, "audio": 1, "video": 3}
-u32 = struct.Struct("<I").pack
+
+
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -171,53 +172,9 @@ def read_fields(fields: Reader, version: int) -> tuple[Header, list[tuple[int, i
     return header, [(fields.varint(), fields.u32()) for _ in range(header.records)]
 
 
-class Reader:
-    """A cursor over bytes, those of `what`; reading past the end is BadFile."""
-
-    def __init__(self, data: bytes, what: str = "the header") -> None:
-        self._rest, self._what = memoryview(data), what
-
-    def __len__(self) -> int:
-        return len(self._rest)
-
-    def take(self, count: int) -> bytes:
-        require(count <= len(self._rest), f"{self._what} ends before its last field")
-        taken, self._rest = self._rest[:count], self._rest[count:]
-        return bytes(taken)
-
-    def u8(self) -> int:
-        return self.take(1)[0]
-
-    def u32(self) -> int:
-        return int.from_bytes(self.take(4), "little")
-
-    def varint(self) -> int:
-        value = 0
-        for shift in range(0, 42, 7):
-            byte = self.u8()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise BadFile(f"a number in {self._what} is too long")
-
-
-def varint(value: int) -> bytes:
-    return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + varint(value >> 7)
-
-
 def _metadata_bytes(metadata: dict[str, str]) -> bytes:
     try:
         "".join(itertools.chain(*metadata.items())).encode()
     except (AttributeError, TypeError, UnicodeEncodeError) as error:  # the last for half of a surrogate pair
         raise BadFile("metadata is not an object of Unicode strings") from error
     return json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode() if metadata else b""
-
-
-def require(sound: bool, message: str) -> None:
-    if not sound:
-        raise BadFile(message)
-
-
-def within(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise BadFile(f"{name} {value} is not in {low}..{high}")
