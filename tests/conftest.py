@@ -49,7 +49,7 @@ def make_model(models_folder: Path) -> Callable[..., LoadedModel]:
     """make_model(name, **arguments of ImageVQVAE): saved and loaded again, with statistics fitted on random codes."""
     import torch
 
-    from vqcli.coders import statistics
+    from vqcli.entropy import statistics
     from vqcli.zoo import loading, registry
 
     def make(name: str, folder: Path = models_folder, **arguments: Any) -> LoadedModel:

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("errors", "files"),
     ("recipe", "container"),
-    ("media", "coders"),
+    ("media", "entropy"),
     ("nets", "kernels"),
     ("zoo", "data"),
     (
@@ -45,7 +45,7 @@ LAYERS = (
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-WITHOUT_TORCH = ("container", "errors", "files", "recipe", "media", "coders", "batch")
+WITHOUT_TORCH = ("container", "errors", "files", "recipe", "media", "entropy", "batch")
 # of evaluation
 NUMBERS_ONLY = ("metrics", "picture_codecs", "video_codecs", "hearing", "speech_codecs", "spectrograms", "evaluators")
 

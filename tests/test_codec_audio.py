@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import vqcli
-from vqcli import chunks, coders, packing, windows
+from vqcli import chunks, packing, windows
 from vqcli.container import vqz
+from vqcli.entropy import coders
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio
 from vqcli.nets import rounding
@@ -121,7 +122,7 @@ def test_coders(model, coder, channels, small_chunks):
 
 def test_counts_are_shared_by_channels(model):
     """A model's statistics are those of one channel, and serve any number."""
-    from vqcli.coders import statistics
+    from vqcli.entropy import statistics
 
     samples = talk(4, channels=2)
     codes = encode(samples, model, mono=False).codes

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import coders, packing, tiles
-from vqcli.coders import packed
+from vqcli import packing, tiles
 from vqcli.container import vqz
 from vqcli.container.vqz import Vqz
+from vqcli.entropy import coders, packed
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.nets import rounding
 from vqcli.packing import ImageCodes

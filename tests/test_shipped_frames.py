@@ -7,7 +7,7 @@ import pytest
 
 import vqcli
 from vqcli import codec_video, generate_video
-from vqcli.coders import packed
+from vqcli.entropy import packed
 from vqcli.evaluation import boxers, metrics
 from vqcli.media import image, video
 from vqcli.nets.sampling import Sampling

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import vqcli
 from vqcli.cli.main import app
-from vqcli.coders import packed
+from vqcli.entropy import packed
 from vqcli.evaluation import metrics, picture_codecs
 from vqcli.media import image
 from vqcli.zoo import loading, priors, store

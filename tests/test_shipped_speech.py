@@ -8,7 +8,7 @@ import pytest
 
 import vqcli
 from vqcli import generate_speech, speaker
-from vqcli.coders import packed
+from vqcli.entropy import packed
 from vqcli.evaluation import hearing
 from vqcli.zoo import loading, store
 

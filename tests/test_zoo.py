@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save as to_bytes
 
-from vqcli.coders.statistics import Statistics
+from vqcli.entropy.statistics import Statistics
 from vqcli.errors import ModelError, VqError
 from vqcli.zoo import loading, registry, store
 

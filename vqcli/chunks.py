@@ -22,11 +22,11 @@ from zlib import crc32
 
 import numpy as np
 
-from vqcli import coders
-from vqcli.coders.statistics import Statistics
 from vqcli.container import vqz
 from vqcli.container.crc import combined
 from vqcli.container.vqz import Header, Vqz
+from vqcli.entropy import coders
+from vqcli.entropy.statistics import Statistics
 from vqcli.errors import BadFile, ModelError, VqError
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vqcli import chunks, coders
+from vqcli import chunks
 from vqcli.container import vqz
 from vqcli.container.header import MODEL_NAME
 from vqcli.container.vqz import Header, Vqz
+from vqcli.entropy import coders
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.media import audio
 from vqcli.media.image import MAX_PIXELS

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vqcli import chunks, coders, packing, tiles
+from vqcli import chunks, packing, tiles
 from vqcli.container.vqz import Header, Vqz
+from vqcli.entropy import coders
 from vqcli.errors import BadFile, UsageError
 from vqcli.media.clips import MAX_FRAMES
 from vqcli.media.image import MAX_PIXELS

@@ -26,10 +26,10 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from vqcli.coders import mixture, predicted
 from vqcli.container.fields import Reader, varint
 from vqcli.container.header import Remainder
 from vqcli.container.vqz import Header, Vqz
+from vqcli.entropy import pixel_likelihood, pixel_prediction
 from vqcli.errors import BadFile, VqError
 from vqcli.nets import guarded
 from vqcli.nets.exact_likelihood import parameters
@@ -156,8 +156,8 @@ def _encode_predicted(part: Part, pixels: np.ndarray) -> Callable[[], bytes]:
     decoded, listed = rounded(values(part))
 
     def work() -> bytes:
-        coded = predicted.encode(pixels, decoded)
-        if not np.array_equal(predicted.decode(coded, decoded), pixels):
+        coded = pixel_prediction.encode(pixels, decoded)
+        if not np.array_equal(pixel_prediction.decode(coded, decoded), pixels):
             raise VqError("the remainder does not return the pixels", "this is a defect of vq: please report it")
         return _list_to_bytes(listed) + coded
 
@@ -168,7 +168,7 @@ def _decode_predicted(part: Part, payload: bytes) -> Callable[[], np.ndarray]:
     levels = values(part)
     listed, coded = _list_of_bytes(payload, levels.size)
     decoded, _ = rounded(levels, listed)
-    return lambda: predicted.decode(coded, decoded)
+    return lambda: pixel_prediction.decode(coded, decoded)
 
 
 def _encode_likelihood(part: Part, pixels: np.ndarray) -> Callable[[], bytes]:
@@ -176,8 +176,8 @@ def _encode_likelihood(part: Part, pixels: np.ndarray) -> Callable[[], bytes]:
 
     def work() -> bytes:
         planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
-        coded = mixture.encode(planes, said)
-        if not np.array_equal(mixture.decode(coded, planes.shape, said), planes):
+        coded = pixel_likelihood.encode(planes, said)
+        if not np.array_equal(pixel_likelihood.decode(coded, planes.shape, said), planes):
             raise VqError("the remainder does not return the pixels", "this is a defect of vq: please report it")
         return _list_to_bytes(listed) + coded
 
@@ -192,7 +192,7 @@ def _decode_likelihood(part: Part, payload: bytes) -> Callable[[], np.ndarray]:
     listed, coded = _list_of_bytes(payload, 256 * made.numel())
     said, _ = parameters(net.likelihood, made, listed)
     shape = (image.channels, *made.shape[1:])
-    return lambda: np.ascontiguousarray(mixture.decode(coded, shape, said).transpose(1, 2, 0))
+    return lambda: np.ascontiguousarray(pixel_likelihood.decode(coded, shape, said).transpose(1, 2, 0))
 
 
 def _numbers(part: Part) -> torch.Tensor:

@@ -81,10 +81,10 @@ def work(options: argparse.Namespace) -> None:
     """Print a digest of the bytes of each crop, and whether they came back."""
     import numpy as np
 
-    from vqcli.coders import prior
+    from vqcli.entropy import prior2d
     from vqcli.zoo import priors, store
 
-    prior.BLOCK = int(os.environ.get("BLOCK", prior.BLOCK))
+    prior2d.BLOCK = int(os.environ.get("BLOCK", prior2d.BLOCK))
     net, number = (
         net_of(priors.find(store.find(options.model), "exact"), store.find(options.model)),
         getattr(np, options.number),
@@ -92,8 +92,8 @@ def work(options: argparse.Namespace) -> None:
     with np.load(options.codes) as arrays:
         for n in range(options.crops):
             codes, tenths = arrays[str(n)].astype(np.int32), int(arrays["tenths"][n])
-            data = prior.encode(codes, tenths, net, number)
-            back = np.array_equal(prior.decode(data, codes.shape, tenths, net, number), codes)
+            data = prior2d.encode(codes, tenths, net, number)
+            back = np.array_equal(prior2d.decode(data, codes.shape, tenths, net, number), codes)
             print(hashlib.sha256(data).hexdigest(), back, len(data), codes.size)
 
 
@@ -134,8 +134,8 @@ def rounding_loss(options: argparse.Namespace) -> None:
     from safetensors.torch import load_file
 
     from vqcli import tiles
-    from vqcli.coders import prior
     from vqcli.data.dataset import Dataset
+    from vqcli.entropy import prior2d
     from vqcli.nets import rounding
     from vqcli.zoo import loading, priors, registry
 
@@ -153,7 +153,7 @@ def rounding_loss(options: argparse.Namespace) -> None:
             codes = torch.from_numpy(image.codes.astype(np.int64))[None]
             with torch.no_grad():
                 floats += float(net.loss(codes, torch.tensor([image.quality / 10]))) * codes.numel()
-            written += 8 * len(prior.encode(image.codes.astype(np.int32), image.quality, integers))
+            written += 8 * len(prior2d.encode(image.codes.astype(np.int32), image.quality, integers))
         print(f"quality {quality}: integers {written / floats - 1:+.3%} beside floats, {floats / 8:,.0f} bytes")
 
 

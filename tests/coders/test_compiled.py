@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from vqcli.coders import compiled
+from vqcli.entropy import jit
 
 
 def load(path):
@@ -19,8 +19,8 @@ def test_the_compiled_function_follows_the_sources(tmp_path, monkeypatch):
     path.write_text("def half(x):\n    return x / 2\n")
 
     def hits(sources: str) -> int:
-        monkeypatch.setattr(compiled, "_digest", lambda: sources)
-        function = compiled.compiled(load(path))
+        monkeypatch.setattr(jit, "_digest", lambda: sources)
+        function = jit.compiled(load(path))
         assert function(3.0) == 1.5
         return sum(function.stats.cache_hits.values())
 
@@ -28,21 +28,21 @@ def test_the_compiled_function_follows_the_sources(tmp_path, monkeypatch):
 
 
 def test_the_sources_have_a_digest():
-    assert compiled._digest() == compiled._digest() and len(compiled._digest()) == 64
+    assert jit._digest() == jit._digest() and len(jit._digest()) == 64
 
 
 def test_without_a_place_for_the_cache(monkeypatch):
     """A read-only installation compiles anew instead of failing."""
-    real = compiled.njit
+    real = jit.njit
 
     def njit(**options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return real(**options)
 
-    monkeypatch.setattr(compiled, "njit", njit)
+    monkeypatch.setattr(jit, "njit", njit)
 
-    @compiled.compiled
+    @jit.compiled
     def twice(x):
         return 2 * x
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from vqcli import coders
-from vqcli.coders import counted, statistics
-from vqcli.coders.statistics import Statistics
+from vqcli.entropy import coders, context, statistics
+from vqcli.entropy.statistics import Statistics
 from vqcli.errors import BadFile, UsageError
 
 SIZES = [9, 16, 5]
@@ -196,10 +195,10 @@ def test_of_groups_is_the_statistics_of_those_groups(fitted):
 
 def test_no_codes_are_no_bytes():
     empty = np.zeros((3, 0, 4), int)
-    assert counted.encode(empty, SIZES, statistics.flat(SIZES), adaptive=True) == b""
-    assert counted.decode(b"", (3, 0, 4), SIZES, statistics.flat(SIZES), adaptive=True).shape == (3, 0, 4)
+    assert context.encode(empty, SIZES, statistics.flat(SIZES), adaptive=True) == b""
+    assert context.decode(b"", (3, 0, 4), SIZES, statistics.flat(SIZES), adaptive=True).shape == (3, 0, 4)
     with pytest.raises(BadFile):
-        counted.decode(b"\0", (3, 0, 4), SIZES, statistics.flat(SIZES), adaptive=True)
+        context.decode(b"\0", (3, 0, 4), SIZES, statistics.flat(SIZES), adaptive=True)
 
 
 def test_histogram_needs_counts():

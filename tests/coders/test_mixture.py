@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from vqcli.coders import mixture
-from vqcli.coders.mixture import Categories, Mixture
+from vqcli.entropy import pixel_likelihood
+from vqcli.entropy.pixel_likelihood import Categories, Mixture
 from vqcli.errors import BadFile
 
 TOTAL = (1 << 24) + 256
@@ -73,32 +73,32 @@ def parameters(request: pytest.FixtureRequest) -> Mixture | Categories:
 def test_pixels_return(parameters):
     shape = parameters.shape
     for pixels in (noise(shape), np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)):
-        data = mixture.encode(pixels, parameters)
-        back = mixture.decode(data, shape, parameters)
+        data = pixel_likelihood.encode(pixels, parameters)
+        back = pixel_likelihood.decode(data, shape, parameters)
         assert back.dtype == np.uint8 and (back == pixels).all()
-        assert 8 * len(data) <= mixture.bits(pixels, parameters) + 8.01
+        assert 8 * len(data) <= pixel_likelihood.bits(pixels, parameters) + 8.01
 
 
 def test_other_lengths_are_noticed(parameters):
     """A shorter stream may be one of other pixels, never of the same; a longer one is none at all."""
     pixels = noise(parameters.shape)
-    data = mixture.encode(pixels, parameters)
+    data = pixel_likelihood.encode(pixels, parameters)
     for longer in (data + b"\0", data + b"\xff", data + data):
         with pytest.raises(BadFile, match=f"{len(longer)} bytes of pixels end too early or too late"):
-            mixture.decode(longer, pixels.shape, parameters)
+            pixel_likelihood.decode(longer, pixels.shape, parameters)
     for shorter in (b"", data[:-1], data[: len(data) // 2]):
         try:
-            assert (mixture.decode(shorter, pixels.shape, parameters) != pixels).any()
+            assert (pixel_likelihood.decode(shorter, pixels.shape, parameters) != pixels).any()
         except BadFile:
             continue
 
 
 def test_much_shorter_streams_are_bad_files():
     said = likely("logistic", (3, 9, 9), 3)
-    data = mixture.encode(noise(said.shape), said)
+    data = pixel_likelihood.encode(noise(said.shape), said)
     for length in range(len(data) * 3 // 4):
         with pytest.raises(BadFile, match=f"^{length} bytes of pixels end too early or too late"):
-            mixture.decode(data[:length], said.shape, said)
+            pixel_likelihood.decode(data[:length], said.shape, said)
 
 
 def test_foreign_bytes_give_pixels_or_bad_file(parameters):
@@ -106,7 +106,7 @@ def test_foreign_bytes_give_pixels_or_bad_file(parameters):
     for length in (1, 8, 40, 400):
         for fill in (generator.bytes(length), b"\0" * length, b"\xff" * length):
             try:
-                assert mixture.decode(fill, parameters.shape, parameters).shape == parameters.shape
+                assert pixel_likelihood.decode(fill, parameters.shape, parameters).shape == parameters.shape
             except BadFile:
                 pass
 
@@ -114,10 +114,10 @@ def test_foreign_bytes_give_pixels_or_bad_file(parameters):
 def test_no_pixels_are_no_bytes():
     for nothing in (likely("logistic", (3, 0, 4), 2), categories((3, 4, 0))):
         pixels = np.zeros(nothing.shape, np.uint8)
-        assert mixture.encode(pixels, nothing) == b"" and mixture.bits(pixels, nothing) == 0
-        assert mixture.decode(b"", nothing.shape, nothing).shape == nothing.shape
+        assert pixel_likelihood.encode(pixels, nothing) == b"" and pixel_likelihood.bits(pixels, nothing) == 0
+        assert pixel_likelihood.decode(b"", nothing.shape, nothing).shape == nothing.shape
         with pytest.raises(BadFile):
-            mixture.decode(b"\0", nothing.shape, nothing)
+            pixel_likelihood.decode(b"\0", nothing.shape, nothing)
 
 
 def all_values(kind: str, rows: int, components: int, seed: int) -> tuple[np.ndarray, Mixture]:
@@ -169,24 +169,29 @@ def test_later_channels_follow_earlier_ones():
 
 
 def test_tables_are_rounded_exactly():
-    sigmoid, normal = mixture._logistic(), mixture._normal()
+    sigmoid, normal = pixel_likelihood._logistic(), pixel_likelihood._normal()
     at = (np.arange(1281) - 640) / 32
     assert len(sigmoid) == len(normal) == 1282 and sigmoid[640] == normal[640] == 1 << 29
     assert np.abs(sigmoid[:-1] - 2**30 / (1 + np.exp(-at))).max() <= 0.5 + 1e-6
     assert np.abs(normal[:-1] - 2**30 * np.array([math.erfc(-t / math.sqrt(2)) / 2 for t in at])).max() <= 0.5 + 1e-6
     for table in (sigmoid, normal):
         assert (np.diff(table) >= 0).all() and (table[:-1] + table[-2::-1] == 1 << 30).all()
-    powers = mixture._powers(32, 1 << 20)
+    powers = pixel_likelihood._powers(32, 1 << 20)
     assert np.abs(powers - 2.0**20 * 2 ** (-np.arange(len(powers)) / 32)).max() <= 0.5 + 1e-6
     assert powers[0] == 1 << 20 and powers[32] == 1 << 19 and powers[-1] in (0, 1)
 
 
 def test_tables_and_bytes_stay_what_they_are():
     """Files depend on each of these numbers: they may not change, with a version or with a machine."""
-    tables = [mixture._logistic(), mixture._normal(), mixture._reciprocals(), mixture._powers(32, 1 << 20)]
-    tables.append(mixture._powers(16, 1 << 22))
+    tables = [
+        pixel_likelihood._logistic(),
+        pixel_likelihood._normal(),
+        pixel_likelihood._reciprocals(),
+        pixel_likelihood._powers(32, 1 << 20),
+    ]
+    tables.append(pixel_likelihood._powers(16, 1 << 22))
     assert digest(b"".join(table.astype("<i8").tobytes() for table in tables)) == TABLES
-    written = [mixture.encode(noise(said.shape), said) for said in PARAMETERS.values()]
+    written = [pixel_likelihood.encode(noise(said.shape), said) for said in PARAMETERS.values()]
     assert digest(b"".join(written)) == WRITTEN
 
 
@@ -211,8 +216,8 @@ def test_arrays_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="logits are"):
         Categories(np.zeros((3, 2, 2, 255), np.int32))
     with pytest.raises(ValueError, match="pixels are"):
-        mixture.encode(noise((3, 2, 3)), good)
+        pixel_likelihood.encode(noise((3, 2, 3)), good)
     with pytest.raises(ValueError, match="pixels are int64"):
-        mixture.encode(noise((3, 2, 2)).astype(np.int64), good)
+        pixel_likelihood.encode(noise((3, 2, 2)).astype(np.int64), good)
     with pytest.raises(ValueError, match="not \\(3, 2, 3\\)"):
-        mixture.decode(b"", (3, 2, 3), good)
+        pixel_likelihood.decode(b"", (3, 2, 3), good)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from tests.coders.test_prior import KINDS, QUALITY, random_codes, tiny_net
-from vqcli import coders
-from vqcli.coders import prior, statistics
+from vqcli.entropy import coders, prior2d, statistics
 
 SIZES = [31, 31, 7, 512]
 
@@ -85,8 +84,8 @@ def test_same_bytes_under_the_prior(environment, tmp_path):
     expected = []
     for kind in KINDS:
         codes, net = random_codes(kind, 150, 90), tiny_net(kind, hidden=96)
-        data = prior.encode(codes, QUALITY[kind], net)
-        assert np.array_equal(prior.decode(data, codes.shape, QUALITY[kind], net), codes)
+        data = prior2d.encode(codes, QUALITY[kind], net)
+        assert np.array_equal(prior2d.decode(data, codes.shape, QUALITY[kind], net), codes)
         expected.append(f"{zlib.crc32(data)} {zlib.crc32(codes.astype('<u2').tobytes())}")
     assert printed(PRIOR_SCRIPT, environment, tmp_path) == expected
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vqcli.coders import packed
+from vqcli.entropy import packed
 from vqcli.errors import BadFile
 
 

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vqcli import coders
-from vqcli.coders import layers, prior, prior_net, stages
-from vqcli.coders.layers import Dense, Stencil
-from vqcli.coders.prior_net import Net, ScalarPart, ScalarTables, VectorPart
 from vqcli.container.fields import varint
+from vqcli.entropy import coders, integer_layers, prior2d, prior2d_net, prior2d_stages
+from vqcli.entropy.integer_layers import Dense, Stencil
+from vqcli.entropy.prior2d_net import Net, ScalarPart, ScalarTables, VectorPart
 from vqcli.errors import BadFile
 
 SCALAR_SIZES, VECTOR_SIZES = (31, 31, 15, 8), (16, 7)
@@ -50,14 +49,16 @@ def tiny_net(kind: str, seed: int = 0, hidden: int = 6) -> Net:
         return Dense(weights(n, inputs, out), bias, np.full((n, out), shift, np.int8))
 
     slices, levels = (
-        (stages.slices(4, (1, 1, 2)), (2, 1, 1)) if kind == "scalar" else (stages.slices(2, (1, 1)), (3, 1))
+        (prior2d_stages.slices(4, (1, 1, 2)), (2, 1, 1))
+        if kind == "scalar"
+        else (prior2d_stages.slices(2, (1, 1)), (3, 1))
     )
     parts = []
     for groups, depth in zip(slices, levels, strict=True):
-        kinds = [phase.kind for phase in stages.phases(depth)[1:]]
+        kinds = [phase.kind for phase in prior2d_stages.phases(depth)[1:]]
         first, n = groups.start, len(groups)
         if kind == "scalar":
-            taps = [len(stages.taps(k, 2)) * n for k in kinds]
+            taps = [len(prior2d_stages.taps(k, 2)) * n for k in kinds]
             parts.append(
                 ScalarPart(
                     stencil(18 * first, [2 * t for t in taps], 2, hidden, -4000, 8),
@@ -68,7 +69,7 @@ def tiny_net(kind: str, seed: int = 0, hidden: int = 6) -> Net:
                 )
             )
         else:
-            taps = [len(stages.taps(k, 3)) * 3 for k in kinds]
+            taps = [len(prior2d_stages.taps(k, 3)) * 3 for k in kinds]
             sizes = VECTOR_SIZES[first], *VECTOR_SIZES[:first]
             embeddings = [draw.integers(-127, 128, (K + 1, 3)).astype(np.int8) for K in sizes]
             parts.append(
@@ -102,8 +103,8 @@ def kind(request):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 23), (17, 1), (2, 2), (16, 16), (37, 21)], ids=str)
 def test_codes_come_back(kind, shape):
     net, codes = tiny_net(kind), random_codes(kind, *shape)
-    data = prior.encode(codes, QUALITY[kind], net)
-    decoded = prior.decode(data, codes.shape, QUALITY[kind], net)
+    data = prior2d.encode(codes, QUALITY[kind], net)
+    decoded = prior2d.decode(data, codes.shape, QUALITY[kind], net)
     assert decoded.dtype == np.int32
     assert np.array_equal(decoded, codes)
 
@@ -111,10 +112,10 @@ def test_codes_come_back(kind, shape):
 def test_no_codes_are_no_bytes(kind):
     net = tiny_net(kind)
     empty = np.zeros((len(net.codebook_sizes), 0, 4), np.int32)
-    assert prior.encode(empty, QUALITY[kind], net) == b""
-    assert prior.decode(b"", empty.shape, QUALITY[kind], net).shape == empty.shape
+    assert prior2d.encode(empty, QUALITY[kind], net) == b""
+    assert prior2d.decode(b"", empty.shape, QUALITY[kind], net).shape == empty.shape
     with pytest.raises(BadFile):
-        prior.decode(b"\0", empty.shape, QUALITY[kind], net)
+        prior2d.decode(b"\0", empty.shape, QUALITY[kind], net)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -122,21 +123,21 @@ def test_every_kind_of_number_and_block_gives_the_same(kind, number, monkeypatch
     net, codes = tiny_net(kind), random_codes(kind, 37, 21)
     predicted: dict[int, list[np.ndarray]] = {}
     for block in (1, 50, 10**6):  # one row at a time, some, all
-        monkeypatch.setattr(prior, "BLOCK", block)
+        monkeypatch.setattr(prior2d, "BLOCK", block)
         told = predicted[block] = []
 
         class Listener:
             def tell(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray, told=told) -> None:
                 told.extend(predicted)
 
-        prior._tell(np.moveaxis(codes, 0, -1).copy(), QUALITY[kind], net, Listener(), number)
+        prior2d._tell(np.moveaxis(codes, 0, -1).copy(), QUALITY[kind], net, Listener(), number)
     reference = predicted[10**6]
     assert len(reference) > 37 * 21
     for told in predicted.values():
         assert all(np.array_equal(a, b) for a, b in zip(told, reference, strict=True))
-    data = prior.encode(codes, QUALITY[kind], net)
-    assert prior.encode(codes, QUALITY[kind], net, number) == data
-    assert np.array_equal(prior.decode(data, codes.shape, QUALITY[kind], net, number), codes)
+    data = prior2d.encode(codes, QUALITY[kind], net)
+    assert prior2d.encode(codes, QUALITY[kind], net, number) == data
+    assert np.array_equal(prior2d.decode(data, codes.shape, QUALITY[kind], net, number), codes)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -159,42 +160,42 @@ def test_frequencies_follow_the_shape():
     frequencies = np.diff(rows, axis=2)
     assert (frequencies >= 1).all()
     assert np.array_equal(frequencies[:, 0], frequencies[:, 0, ::-1])  # a mean without rest leans nowhere
-    shape = tables().shape / prior_net.SHARE
+    shape = tables().shape / prior2d_net.SHARE
 
     def beyond(away: float) -> float:
-        at = min(abs(away) * prior_net.SHAPE, len(shape) - 1.001)
+        at = min(abs(away) * prior2d_net.SHAPE, len(shape) - 1.001)
         share = shape[int(at)] + (at % 1) * (shape[int(at) + 1] - shape[int(at)])
         return 1 - share if away < 0 else share
 
     scale, rest = tables().scales[5 * 8] / 4096, 9 / 32
     for k, difference in enumerate(range(-15, 16)):
         share = beyond((difference - 0.5 - rest) / scale) - beyond((difference + 0.5 - rest) / scale)
-        assert frequencies[5, 9, k] / prior_net.TOTAL == pytest.approx(share, abs=3e-6)
+        assert frequencies[5, 9, k] / prior2d_net.TOTAL == pytest.approx(share, abs=3e-6)
 
 
 def test_a_confident_net_takes_few_bytes(kind):
     net, codes = tiny_net(kind), random_codes(kind, 16, 16)
     uniform = sum(np.log2(K) for K in net.codebook_sizes) * 256 / 8
-    assert len(prior.encode(codes, QUALITY[kind], net)) < 3 * uniform
+    assert len(prior2d.encode(codes, QUALITY[kind], net)) < 3 * uniform
     constant = np.zeros_like(codes) + (np.array(net.codebook_sizes) - 1)[:, None, None] // 2
     bits = np.zeros(3)
     for n, seed in enumerate(range(3)):
-        bits[n] = len(prior.encode(constant, QUALITY[kind], tiny_net(kind, seed)))
+        bits[n] = len(prior2d.encode(constant, QUALITY[kind], tiny_net(kind, seed)))
     assert len(set(bits)) == 3  # it is the net that decides
 
 
 @pytest.mark.parametrize("tenths", [10, 13, 20])
 def test_the_quality_counts(tenths):
     net, codes = tiny_net("scalar"), random_codes("scalar", 9, 9)
-    data = prior.encode(codes, tenths, net)
-    assert np.array_equal(prior.decode(data, codes.shape, tenths, net), codes)
-    assert data != prior.encode(codes, 16, net)
+    data = prior2d.encode(codes, tenths, net)
+    assert np.array_equal(prior2d.decode(data, codes.shape, tenths, net), codes)
+    assert data != prior2d.encode(codes, 16, net)
 
 
 @pytest.mark.parametrize("tenths", [0, 9, 21, 255])
 def test_a_quality_that_the_net_has_not(tenths):
     with pytest.raises(BadFile, match="quality"):
-        prior.decode(b"abc", (4, 3, 3), tenths, tiny_net("scalar"))
+        prior2d.decode(b"abc", (4, 3, 3), tenths, tiny_net("scalar"))
 
 
 # ---------------------------------------------------------------- bad streams
@@ -203,18 +204,18 @@ def test_a_quality_that_the_net_has_not(tenths):
 def refused(wrong: bytes, codes: np.ndarray, kind: str, net: Net) -> bool:
     """Whether bytes are a BadFile. If not, they must be the whole stream of other codes, as any bytes may be."""
     try:
-        decoded = prior.decode(wrong, codes.shape, QUALITY[kind], net)
+        decoded = prior2d.decode(wrong, codes.shape, QUALITY[kind], net)
     except BadFile:
         return True
     assert not np.array_equal(decoded, codes)  # so the checksum of the codes tells
     assert ((decoded >= 0) & (decoded < np.array(net.codebook_sizes)[:, None, None])).all()
-    assert len(prior.encode(decoded, QUALITY[kind], net)) == len(wrong)
+    assert len(prior2d.encode(decoded, QUALITY[kind], net)) == len(wrong)
     return False
 
 
 def test_cut_and_lengthened_streams(kind):
     net, codes = tiny_net(kind), random_codes(kind, 6, 7)
-    data = prior.encode(codes, QUALITY[kind], net)
+    data = prior2d.encode(codes, QUALITY[kind], net)
     assert refused(b"", codes, kind, net)
     assert refused(data + b"\0", codes, kind, net)
     assert refused(data + bytes(50), codes, kind, net)
@@ -228,7 +229,7 @@ def test_each_frame_of_a_clip_is_a_picture_of_its_own(kind):
     frames = [random_codes(kind, 5, 7, seed) for seed in range(3)]
     clip, quality = np.stack(frames, 1), QUALITY[kind]
     data = coders.encode("prior", clip, sizes, None, net, quality)
-    alone = [prior.encode(frame, quality, net) for frame in frames]
+    alone = [prior2d.encode(frame, quality, net) for frame in frames]
     assert data == b"".join(varint(len(frame)) + frame for frame in alone)
     assert np.array_equal(coders.decode("prior", data, clip.shape, sizes, None, net, quality), clip)
     too_long = varint(len(data)) + data[1:]
@@ -239,7 +240,7 @@ def test_each_frame_of_a_clip_is_a_picture_of_its_own(kind):
 
 def test_flipped_bits(kind):
     net, codes = tiny_net(kind), random_codes(kind, 5, 6)
-    data = prior.encode(codes, QUALITY[kind], net)
+    data = prior2d.encode(codes, QUALITY[kind], net)
     flips = [
         bytes(b ^ (1 << bit % 8 if i == bit // 8 else 0) for i, b in enumerate(data)) for bit in range(8 * len(data))
     ]
@@ -259,10 +260,10 @@ def test_noise(kind):
 
 def test_arrays_and_back(kind):
     net = tiny_net(kind)
-    again = prior_net.from_arrays(net.arrays(), net.codebook_sizes)
+    again = prior2d_net.from_arrays(net.arrays(), net.codebook_sizes)
     assert (again.slices, again.levels, again.qualities) == (net.slices, net.levels, net.qualities)
     codes = random_codes(kind, 9, 9)
-    assert prior.encode(codes, QUALITY[kind], again) == prior.encode(codes, QUALITY[kind], net)
+    assert prior2d.encode(codes, QUALITY[kind], again) == prior2d.encode(codes, QUALITY[kind], net)
 
 
 def test_every_array_is_needed_and_has_its_shape_and_type(kind):
@@ -281,12 +282,12 @@ def test_every_array_is_needed_and_has_its_shape_and_type(kind):
             if name in ("slices", "levels", "qualities") and np.array_equal(np.ravel(wrong.get(name, ())), array):
                 continue  # the same few numbers
             with pytest.raises(ValueError):
-                prior_net.from_arrays(wrong, net.codebook_sizes)
+                prior2d_net.from_arrays(wrong, net.codebook_sizes)
     with pytest.raises(ValueError, match="other arrays"):
-        prior_net.from_arrays(arrays | {"more": np.zeros(3)}, net.codebook_sizes)
+        prior2d_net.from_arrays(arrays | {"more": np.zeros(3)}, net.codebook_sizes)
     for sizes in (net.codebook_sizes[1:], (*net.codebook_sizes, 4), (70_000,) * len(net.codebook_sizes)):
         with pytest.raises(ValueError):
-            prior_net.from_arrays(arrays, sizes)
+            prior2d_net.from_arrays(arrays, sizes)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +323,7 @@ def test_numbers_that_would_break_the_promise(name, value):
     else:
         changed.ravel()[changed.size // 2] = value
     with pytest.raises(ValueError):
-        prior_net.from_arrays(arrays, net.codebook_sizes)
+        prior2d_net.from_arrays(arrays, net.codebook_sizes)
 
 
 def test_frequencies_of_vector_codes_are_bounded():
@@ -335,11 +336,13 @@ def test_frequencies_of_vector_codes_are_bounded():
 def test_the_bound_is_tight():
     """At 2^24 - 1 a layer is sound, and float32 still exact; one more is refused."""
     weight = np.full((1, 2, 1), 32_767, np.int16)
-    bias = np.array([[layers.LIMIT - 1 - 2 * 32_767 * 256]], np.int32)
+    bias = np.array([[integer_layers.LIMIT - 1 - 2 * 32_767 * 256]], np.int32)
     layer = Dense(weight, bias, np.zeros((1, 1), np.int8))
     layer.check(1, 2, 1, 256)
     x = np.full((1, 2), 256)
-    assert [int(layer.prepared(number)(0, x.astype(number))[0, 0]) for number in NUMBERS] == [layers.LIMIT - 1] * 3
+    assert [int(layer.prepared(number)(0, x.astype(number))[0, 0]) for number in NUMBERS] == [
+        integer_layers.LIMIT - 1
+    ] * 3
     with pytest.raises(ValueError, match="2\\^24"):
         replace(layer, bias=bias + 1).check(1, 2, 1, 256)
 
@@ -354,5 +357,5 @@ GOLDEN = {
 def test_golden_bytes(kind):
     """The format never changes: these bytes were written by the first version."""
     codes, net = random_codes(kind, 4, 5, seed=3), tiny_net(kind, seed=3)
-    assert prior.encode(codes, QUALITY[kind], net).hex() == GOLDEN[kind]
-    assert np.array_equal(prior.decode(bytes.fromhex(GOLDEN[kind]), codes.shape, QUALITY[kind], net), codes)
+    assert prior2d.encode(codes, QUALITY[kind], net).hex() == GOLDEN[kind]
+    assert np.array_equal(prior2d.decode(bytes.fromhex(GOLDEN[kind]), codes.shape, QUALITY[kind], net), codes)

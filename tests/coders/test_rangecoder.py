@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vqcli.coders import rangecoder
+from vqcli.entropy import rangecoder
 
 
 def encode(symbols: np.ndarray, frequencies: list[int]) -> bytes:

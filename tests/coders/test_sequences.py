@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vqcli import coders
-from vqcli.coders import sequence_net, sequences
-from vqcli.coders.layers import Dense
-from vqcli.coders.sequence_net import SequenceNet, SequencePart, places
+from vqcli.entropy import coders, prior1d, prior1d_net
+from vqcli.entropy.integer_layers import Dense
+from vqcli.entropy.prior1d_net import SequenceNet, SequencePart, places
 from vqcli.errors import BadFile
 
 SIZES = (9, 5, 12, 6)  # levels of two groups
@@ -58,7 +57,7 @@ def expected_logits(net: SequenceNet, codes: np.ndarray, group: int, t: int) -> 
         x = np.array(inputs, object) @ layer.weight[0].astype(object) + layer.bias[0].astype(object)
         inputs = [int(v) >> int(s) for v, s in zip(x, layer.shift[0], strict=True)]
         if not last:
-            inputs = [min(max(v, 0), sequence_net.CEILING) for v in inputs]
+            inputs = [min(max(v, 0), prior1d_net.CEILING) for v in inputs]
     return np.array(inputs)
 
 
@@ -76,28 +75,28 @@ def expected_bits(net: SequenceNet, codes: np.ndarray, groups: range) -> float:
 def test_codes_come_back(shape):
     rows, T = shape
     net, codes = tiny_net(), random_codes(T, rows)
-    data = sequences.encode(codes, net)
-    decoded = sequences.decode(data, codes.shape, net)
+    data = prior1d.encode(codes, net)
+    decoded = prior1d.decode(data, codes.shape, net)
     assert decoded.dtype == np.int32 and np.array_equal(decoded, codes)
 
 
 @pytest.mark.parametrize("start", [0, 2, 3])
 def test_bytes_are_what_the_net_in_plain_integers_says(start):
     net, codes = tiny_net(), random_codes(60)
-    data = sequences.encode(codes[start:], net, codes[:start])
+    data = prior1d.encode(codes[start:], net, codes[:start])
     assert 8 * len(data) == pytest.approx(expected_bits(net, codes[:, 0], range(start, 4)), abs=16)
-    assert np.array_equal(sequences.decode(data, (4 - start, 1, 60), net, codes[:start]), codes[start:])
+    assert np.array_equal(prior1d.decode(data, (4 - start, 1, 60), net, codes[:start]), codes[start:])
 
 
 def test_a_level_needs_those_below_and_no_others():
     net, codes = tiny_net(), random_codes(80, 2)
-    first = sequences.encode(codes[:2], net)
-    second = sequences.encode(codes[2:], net, codes[:2])
-    assert np.array_equal(sequences.decode(first, (2, 2, 80), net), codes[:2])
-    assert np.array_equal(sequences.decode(second, (2, 2, 80), net, codes[:2]), codes[2:])
+    first = prior1d.encode(codes[:2], net)
+    second = prior1d.encode(codes[2:], net, codes[:2])
+    assert np.array_equal(prior1d.decode(first, (2, 2, 80), net), codes[:2])
+    assert np.array_equal(prior1d.decode(second, (2, 2, 80), net, codes[:2]), codes[2:])
     other = random_codes(80, 2, seed=1)[:2]
     try:
-        assert not np.array_equal(sequences.decode(second, (2, 2, 80), net, other), codes[2:])
+        assert not np.array_equal(prior1d.decode(second, (2, 2, 80), net, other), codes[2:])
     except BadFile:
         pass
 
@@ -105,7 +104,7 @@ def test_a_level_needs_those_below_and_no_others():
 def test_rows_know_nothing_of_each_other():
     net, codes = tiny_net(), random_codes(40, 2)
     bits = [expected_bits(net, codes[:, row], range(4)) for row in range(2)]
-    assert 8 * len(sequences.encode(codes, net)) == pytest.approx(sum(bits), abs=16)
+    assert 8 * len(prior1d.encode(codes, net)) == pytest.approx(sum(bits), abs=16)
 
 
 def test_through_the_common_door():
@@ -123,27 +122,27 @@ def test_through_the_common_door():
 
 def test_no_codes_are_no_bytes():
     net, empty = tiny_net(), np.zeros((4, 1, 0), np.int32)
-    assert sequences.encode(empty, net) == b""
-    assert sequences.decode(b"", empty.shape, net).shape == empty.shape
+    assert prior1d.encode(empty, net) == b""
+    assert prior1d.decode(b"", empty.shape, net).shape == empty.shape
     with pytest.raises(BadFile):
-        sequences.decode(b"\0", empty.shape, net)
+        prior1d.decode(b"\0", empty.shape, net)
 
 
 def test_more_groups_than_the_net_has():
     with pytest.raises(BadFile, match="4 groups"):
-        sequences.decode(b"abc", (2, 1, 5), tiny_net(), np.zeros((3, 1, 5), np.int32))
+        prior1d.decode(b"abc", (2, 1, 5), tiny_net(), np.zeros((3, 1, 5), np.int32))
 
 
 def test_wrong_streams():
     net, codes = tiny_net(), random_codes(50)
-    data = sequences.encode(codes, net)
+    data = prior1d.encode(codes, net)
     draw = np.random.default_rng(0)
     wrong = [data[:length] for length in range(len(data))] + [data + b"\0", data + bytes(50)]
     wrong += [draw.bytes(length) for length in range(60)]
     refused = 0
     for stream in wrong:
         try:
-            decoded = sequences.decode(stream, codes.shape, net)
+            decoded = prior1d.decode(stream, codes.shape, net)
         except BadFile:
             refused += 1
         else:  # then they are the whole stream of other codes, as any bytes may be
@@ -154,8 +153,8 @@ def test_wrong_streams():
 
 def test_arrays_and_back():
     net, codes = tiny_net(), random_codes(20)
-    again = sequence_net.from_arrays(net.arrays(), SIZES)
-    assert sequences.encode(codes, again) == sequences.encode(codes, net)
+    again = prior1d_net.from_arrays(net.arrays(), SIZES)
+    assert prior1d.encode(codes, again) == prior1d.encode(codes, net)
 
 
 def test_every_array_is_needed_and_has_its_shape_and_type():
@@ -167,12 +166,12 @@ def test_every_array_is_needed_and_has_its_shape_and_type():
         ]
         for wrong in bad:
             with pytest.raises(ValueError):
-                sequence_net.from_arrays(wrong, SIZES)
+                prior1d_net.from_arrays(wrong, SIZES)
     with pytest.raises(ValueError, match="other arrays"):
-        sequence_net.from_arrays(arrays | {"more": np.zeros(3)}, SIZES)
+        prior1d_net.from_arrays(arrays | {"more": np.zeros(3)}, SIZES)
     for sizes in (SIZES[1:], (*SIZES, 4), (70_000,) * 4):
         with pytest.raises(ValueError):
-            sequence_net.from_arrays(arrays, sizes)
+            prior1d_net.from_arrays(arrays, sizes)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_numbers_that_would_break_the_promise(name, value):
     arrays = {key: array.copy() for key, array in tiny_net().arrays().items()}
     arrays[name][...] = value
     with pytest.raises(ValueError):
-        sequence_net.from_arrays(arrays, SIZES)
+        prior1d_net.from_arrays(arrays, SIZES)
 
 
 def test_frequencies_are_bounded():
@@ -209,5 +208,5 @@ GOLDEN = "c0a7f1d039743d555def595b642a10f67e6f76"
 def test_golden_bytes():
     """The format never changes: these bytes were written by the first version."""
     codes, net = random_codes(12, seed=3), tiny_net(seed=3)
-    assert sequences.encode(codes, net).hex() == GOLDEN
-    assert np.array_equal(sequences.decode(bytes.fromhex(GOLDEN), codes.shape, net), codes)
+    assert prior1d.encode(codes, net).hex() == GOLDEN
+    assert np.array_equal(prior1d.decode(bytes.fromhex(GOLDEN), codes.shape, net), codes)

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from vqcli.coders import stages
+from vqcli.entropy import prior2d_stages
 
 
 def order(levels: int, H: int, W: int) -> np.ndarray:
     """The number of the phase that tells each position; fails if two do."""
     told = np.full((H, W), -1)
-    for p, phase in enumerate(stages.phases(levels)):
+    for p, phase in enumerate(prior2d_stages.phases(levels)):
         for top, left, step in phase.lattices:
             assert (told[top::step, left::step] == -1).all()
             told[top::step, left::step] = p
@@ -19,7 +19,7 @@ def order(levels: int, H: int, W: int) -> np.ndarray:
 def test_phases_part_the_grid(levels, shape):
     told = order(levels, *shape)
     assert (told >= 0).all()
-    assert len(stages.phases(levels)) == 1 + 2 * levels
+    assert len(prior2d_stages.phases(levels)) == 1 + 2 * levels
 
 
 def test_the_finest_phase_tells_half_of_all():
@@ -31,19 +31,19 @@ def test_the_finest_phase_tells_half_of_all():
 @pytest.mark.parametrize("reach", [2, 3])
 def test_taps_see_earlier_phases_alone_and_stay_within_the_margin(reach):
     told = order(3, 96, 96)
-    for p, phase in enumerate(stages.phases(3)):
-        taps = stages.taps(phase.kind, reach)
+    for p, phase in enumerate(prior2d_stages.phases(3)):
+        taps = prior2d_stages.taps(phase.kind, reach)
         assert len(taps) == len(set(taps)) == (0 if p == 0 else 12 if reach == 2 else 16 if phase.kind == 1 else 24)
         for top, left, step in phase.lattices:
             for y, x in taps:
                 dy, dx = y * phase.spacing, x * phase.spacing
-                assert max(abs(dy), abs(dx)) <= stages.margin(3)
+                assert max(abs(dy), abs(dx)) <= prior2d_stages.margin(3)
                 seen = told[32 + top + dy : 64 + dy : step, 32 + left + dx : 64 + dx : step]
                 assert (seen < p).all()
 
 
 def test_slices():
-    assert stages.slices(7, (1, 2, 4)) == [range(0, 1), range(1, 3), range(3, 7)]
+    assert prior2d_stages.slices(7, (1, 2, 4)) == [range(0, 1), range(1, 3), range(3, 7)]
     for sizes in ((1, 2), (7, 1), (8, -1), ()):
         with pytest.raises(ValueError, match="slices"):
-            stages.slices(7, sizes)
+            prior2d_stages.slices(7, sizes)

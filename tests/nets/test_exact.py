@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli.coders import prior, prior_net
+from vqcli.entropy import prior2d, prior2d_net
 from vqcli.errors import ModelError
 from vqcli.nets import exact, rounding
 from vqcli.nets.exact import ExactPrior, logistic_nats
@@ -63,8 +63,8 @@ def tenths(quality: torch.Tensor | None) -> int:
     return 0 if quality is None else round(10 * float(quality[0]))
 
 
-def integer_bits(integers: prior_net.Net, codes: torch.Tensor, quality: torch.Tensor | None) -> int:
-    return 8 * len(prior.encode(codes[0].numpy(), tenths(quality), integers))
+def integer_bits(integers: prior2d_net.Net, codes: torch.Tensor, quality: torch.Tensor | None) -> int:
+    return 8 * len(prior2d.encode(codes[0].numpy(), tenths(quality), integers))
 
 
 def test_training_lowers_the_bits(kind, net):
@@ -150,11 +150,11 @@ def test_rounding_costs_next_to_nothing(kind, net):
 
 def test_the_integers_are_whole_and_come_back(kind, net):
     integers = rounding.rounded(net)
-    again = prior_net.from_arrays(integers.arrays(), net.codebook_sizes)
+    again = prior2d_net.from_arrays(integers.arrays(), net.codebook_sizes)
     for shape in ((1, 1), (1, 9), (11, 1), (13, 10)):
         codes, quality = batch(kind, 1, 9, *shape)
-        data = prior.encode(codes[0].numpy(), tenths(quality), again)
-        assert np.array_equal(prior.decode(data, tuple(codes.shape[1:]), tenths(quality), again), codes[0].numpy())
+        data = prior2d.encode(codes[0].numpy(), tenths(quality), again)
+        assert np.array_equal(prior2d.decode(data, tuple(codes.shape[1:]), tenths(quality), again), codes[0].numpy())
 
 
 def test_values_beyond_what_the_net_sees():
@@ -163,8 +163,8 @@ def test_values_beyond_what_the_net_sees():
     integers = rounding.rounded(net)
     codes = np.random.default_rng(0).integers(0, 1201, (1, 6, 6))
     assert np.abs(codes - 600).max() > exact.LARGEST_VALUE
-    data = prior.encode(codes, 10, integers)
-    assert np.array_equal(prior.decode(data, codes.shape, 10, integers), codes)
+    data = prior2d.encode(codes, 10, integers)
+    assert np.array_equal(prior2d.decode(data, codes.shape, 10, integers), codes)
 
 
 def test_weights_too_large_for_integers(net):

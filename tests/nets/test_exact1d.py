@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli.coders import sequence_net, sequences
+from vqcli.entropy import prior1d, prior1d_net
 from vqcli.errors import ModelError
 from vqcli.nets import rounding
 from vqcli.nets.exact1d import SequencePrior
@@ -72,15 +72,15 @@ def test_every_weight_gets_a_gradient():
 
 def test_rounding_costs_next_to_nothing(net):
     integers = rounding.rounded_sequence(net)
-    again = sequence_net.from_arrays(integers.arrays(), net.codebook_sizes)
+    again = prior1d_net.from_arrays(integers.arrays(), net.codebook_sizes)
     floats = written = 0.0
     for seed in range(100, 104):
         codes = batch(1, 300, seed)
         with torch.no_grad():
             floats += float(net.loss(codes)) * codes.numel()
-        data = sequences.encode(codes[0].numpy()[:, None], again)
+        data = prior1d.encode(codes[0].numpy()[:, None], again)
         written += 8 * len(data) - 4  # of the last byte, on average
-        assert np.array_equal(sequences.decode(data, (4, 1, 300), again)[:, 0], codes[0].numpy())
+        assert np.array_equal(prior1d.decode(data, (4, 1, 300), again)[:, 0], codes[0].numpy())
     assert -0.02 < written / floats - 1 < 0.002
 
 

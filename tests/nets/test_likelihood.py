@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqcli.coders import mixture
+from vqcli.entropy import pixel_likelihood
 from vqcli.errors import BadFile
 from vqcli.nets import exact_likelihood, likelihood
 from vqcli.nets.guarded import GUARD, rounded
@@ -261,11 +261,11 @@ def test_bytes_are_what_the_likelihood_says(kind, channels):
     pixels = draw(net.likelihood, made)
     bits = -net.likelihood.log_prob(made, likelihood.from_levels(pixels.float())).item() / math.log(2)
     said, listed = exact_likelihood.parameters(net.likelihood, made[0])
-    data = mixture.encode(pixels[0].numpy(), said)
-    assert mixture.bits(pixels[0].numpy(), said) == pytest.approx(bits, rel=2e-3)
+    data = pixel_likelihood.encode(pixels[0].numpy(), said)
+    assert pixel_likelihood.bits(pixels[0].numpy(), said) == pytest.approx(bits, rel=2e-3)
     assert 8 * len(data) == pytest.approx(bits, rel=0.01)
     again, _ = exact_likelihood.parameters(net.likelihood, made[0] * (1 + 1e-12), listed)
-    assert (mixture.decode(data, said.shape, again) == pixels[0].numpy()).all()
+    assert (pixel_likelihood.decode(data, said.shape, again) == pixels[0].numpy()).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -296,7 +296,7 @@ def test_whatever_a_file_makes_of_the_numbers_pixels_are_coded(kind, worst):
     made[::2] = worst
     said, _ = exact_likelihood.parameters(model, made)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 4), dtype=np.uint8)
-    assert (mixture.decode(mixture.encode(pixels, said), pixels.shape, said) == pixels).all()
+    assert (pixel_likelihood.decode(pixel_likelihood.encode(pixels, said), pixels.shape, said) == pixels).all()
 
 
 def test_lesser_precision_is_refused():

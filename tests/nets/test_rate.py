@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli.coders import statistics
+from vqcli.entropy import statistics
 from vqcli.nets import ranks
 from vqcli.nets.rate import NEIGHBOURS, ScalarRate
 

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vqcli import coders
-from vqcli.coders import statistics
-from vqcli.coders.statistics import Statistics
+from vqcli.entropy import coders, statistics
+from vqcli.entropy.statistics import Statistics
 from vqcli.errors import BadFile
 
 SIZES = st.integers(2, 1000) | st.sampled_from([2, 3, 4, 5, 255, 256, 257])  # codebooks of one bit and odd ones too

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from vqcli import recipe, windows
-from vqcli.coders import sequences
 from vqcli.data.clips import Clips
+from vqcli.entropy import prior1d
 from vqcli.recipe import Data
 from vqcli.training.code_clips import CodeClips, codes_of
 from vqcli.training.export_speech import recording_of
@@ -88,5 +88,5 @@ def test_a_prior_is_trained_and_lies_beside_a_copy_of_its_codec(codec, clips_fol
     if family == "exact1d":
         net = load_exact(prior, codec.net.codebook_sizes)
         codes = np.random.default_rng(0).integers(0, 8, (4, 1, 40)).astype(np.int32)
-        data = sequences.encode(codes[:2], net)
-        assert np.array_equal(sequences.decode(data, (2, 1, 40), net), codes[:2])
+        data = prior1d.encode(codes[:2], net)
+        assert np.array_equal(prior1d.decode(data, (2, 1, 40), net), codes[:2])

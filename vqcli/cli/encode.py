@@ -212,8 +212,8 @@ def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes
 
 
 def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
-    from vqcli import coders
     from vqcli.codec import EncodedAudio, EncodedVideo
+    from vqcli.entropy import coders
 
     header = result.header
     rate: dict[str, Any]

@@ -51,8 +51,7 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
 
 def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
     """What the header tells, and what follows from it."""
-    from vqcli import coders
-    from vqcli.coders import packed
+    from vqcli.entropy import coders, packed
 
     size = path.stat().st_size
     about = {"image": _image_facts, "audio": _audio_facts, "video": _video_facts}[header.modality]

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vqcli import coders, generate, packing, tiles
+from vqcli import generate, packing, tiles
 from vqcli.container import vqz
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
 from vqcli.data.sources import open_sources
+from vqcli.entropy import coders
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation import metrics, picture_codecs
 from vqcli.nets.convnet2d import from_pixels, in_channels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vqcli.coders import compiled as integers
+from vqcli.entropy import jit as integers
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

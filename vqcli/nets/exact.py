@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.coders import stages
+from vqcli.entropy import prior2d_stages
 
 CEILING = 8.0  # of activations
 LARGEST_VALUE = 255  # of scalar codes, counted from the middle: what lies beyond is seen as this
@@ -35,7 +35,9 @@ def signed_log(values: Tensor) -> Tensor:
     return values.sign() * torch.log2(1 + values.abs())
 
 
-def around(x: Tensor, offsets: stages.Offsets, spacing: int, lattice: stages.Lattice, margin: int) -> Tensor:
+def around(
+    x: Tensor, offsets: prior2d_stages.Offsets, spacing: int, lattice: prior2d_stages.Lattice, margin: int
+) -> Tensor:
     """Neighbours of a lattice: x [B, H + 2 margin, W + 2 margin, C] -> [B * rows * columns, offsets * C]."""
     top, left, step = lattice
     H, W = x.shape[1] - 2 * margin, x.shape[2] - 2 * margin
@@ -48,7 +50,7 @@ def around(x: Tensor, offsets: stages.Offsets, spacing: int, lattice: stages.Lat
     return torch.cat(found, -1).flatten(0, 2)
 
 
-def at_lattice(x: Tensor, lattice: stages.Lattice) -> Tensor:
+def at_lattice(x: Tensor, lattice: prior2d_stages.Lattice) -> Tensor:
     """x [B, H, W, C] at a lattice: [B * rows * columns, C]."""
     top, left, step = lattice
     return x[:, top::step, left::step].flatten(0, 2)
@@ -65,10 +67,10 @@ class ScalarSlice(nn.Module):
 
     def __init__(self, start: int, groups: int, levels: int, hidden: int, qualities: int) -> None:
         super().__init__()
-        self.start, self.groups, self.phases = start, groups, stages.phases(levels)
-        self.margin = stages.margin(levels)
-        self.offsets = [stages.taps(phase.kind, 2) for phase in self.phases]
-        own, window = len(self.phases) - 1, len(stages.WINDOW)
+        self.start, self.groups, self.phases = start, groups, prior2d_stages.phases(levels)
+        self.margin = prior2d_stages.margin(levels)
+        self.offsets = [prior2d_stages.taps(phase.kind, 2) for phase in self.phases]
+        own, window = len(self.phases) - 1, len(prior2d_stages.WINDOW)
         known = 12 * groups
         # first layer, [taps x features, hidden] as the integers have it
         self.earlier = nn.Parameter(_uniform(window * 2 * start, hidden))
@@ -141,16 +143,16 @@ class VectorSlice(nn.Module):
 
     def __init__(self, group: int, K: int, levels: int, hidden: int, embedding: int, earlier: Sequence[int]) -> None:
         super().__init__()
-        self.group, self.K, self.phases = group, K, stages.phases(levels)
-        self.margin = stages.margin(levels)
-        self.offsets = [stages.taps(phase.kind, 3) for phase in self.phases]
+        self.group, self.K, self.phases = group, K, prior2d_stages.phases(levels)
+        self.margin = prior2d_stages.margin(levels)
+        self.offsets = [prior2d_stages.taps(phase.kind, 3) for phase in self.phases]
         # the last row of each table stands for what lies outside
         self.embedding = nn.Embedding(K + 1, embedding)
         lent = [nn.Embedding(size + 1, embedding) for size in earlier]
         for table in (self.embedding, *lent):
             nn.init.normal_(table.weight, std=0.7)
         self.lent: Sequence[nn.Embedding] = nn.ModuleList(lent)  # type: ignore[assignment]
-        self.earlier = nn.Parameter(_uniform(len(stages.WINDOW) * embedding * len(earlier), hidden))
+        self.earlier = nn.Parameter(_uniform(len(prior2d_stages.WINDOW) * embedding * len(earlier), hidden))
         own = [_uniform(len(offsets) * embedding, hidden) for offsets in self.offsets]
         self.own = nn.ParameterList(own[1:])
         self.bias = nn.Parameter(torch.zeros(len(own), hidden))
@@ -166,7 +168,7 @@ class VectorSlice(nn.Module):
             beside = [
                 table(F.pad(codes[:, g], (1,) * 4, value=table.num_embeddings - 1)) for g, table in enumerate(self.lent)
             ]
-            rows = around(torch.cat(beside, -1), stages.WINDOW, 1, (0, 0, 1), 1)
+            rows = around(torch.cat(beside, -1), prior2d_stages.WINDOW, 1, (0, 0, 1), 1)
             lent = (rows @ self.earlier).view(*code.shape, -1)
         x = self.embedding(F.pad(code, (self.margin,) * 4, value=self.K))
         targets, hidden = [], []
@@ -210,7 +212,7 @@ class ExactPrior(nn.Module):
     ) -> None:
         super().__init__()
         self.codebook_sizes, self.qualities = tuple(codebook_sizes), qualities
-        parts = stages.slices(len(codebook_sizes), tuple(slices or (1,) * len(codebook_sizes)))
+        parts = prior2d_stages.slices(len(codebook_sizes), tuple(slices or (1,) * len(codebook_sizes)))
         depths = [levels] * len(parts) if isinstance(levels, int) else list(levels)
         widths = [hidden] * len(parts) if isinstance(hidden, int) else list(hidden)
         if not len(depths) == len(widths) == len(parts):

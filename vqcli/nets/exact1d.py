@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.coders.sequence_net import places
+from vqcli.entropy.prior1d_net import places
 from vqcli.nets.exact import activation
 
 

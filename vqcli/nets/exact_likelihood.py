@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcli.coders import mixture
-from vqcli.coders.mixture import Categories, Mixture
+from vqcli.entropy import pixel_likelihood
+from vqcli.entropy.pixel_likelihood import Categories, Mixture
 from vqcli.nets.guarded import Listed, rounded
 from vqcli.nets.likelihood import VALUES, Categorical, Gaussian, Likelihood, LogisticMixture
 
@@ -46,18 +46,18 @@ def _on_grid(likelihood: Likelihood, made: Tensor) -> list[np.ndarray]:
     if isinstance(likelihood, LogisticMixture):
         log_weights, means, log_scales, coefficients = (part[0] for part in likelihood.split(made))
         parts = [
-            log_weights * (bit * mixture.WEIGHT),
-            means * mixture.LEVEL,
-            log_scales * (bit * mixture.OCTAVE),
-            coefficients * mixture.COEFFICIENT,
+            log_weights * (bit * pixel_likelihood.WEIGHT),
+            means * pixel_likelihood.LEVEL,
+            log_scales * (bit * pixel_likelihood.OCTAVE),
+            coefficients * pixel_likelihood.COEFFICIENT,
         ]
     elif isinstance(likelihood, Gaussian):
         means = (likelihood.mean(made)[0] + 0.5) * (VALUES - 1)
         log_scales = likelihood.log_scale.detach().cpu().double()
-        parts = [means * mixture.LEVEL, log_scales * (bit * mixture.OCTAVE)]
+        parts = [means * pixel_likelihood.LEVEL, log_scales * (bit * pixel_likelihood.OCTAVE)]
     elif isinstance(likelihood, Categorical):
         logits = made[0].unflatten(0, (VALUES, likelihood.channels)).movedim(0, -1)  # (channels, H, W, 256)
-        parts = [logits * (bit * mixture.LOGIT)]
+        parts = [logits * (bit * pixel_likelihood.LOGIT)]
     else:
         raise TypeError(f"no integers are known for {type(likelihood).__name__}")
     return [part.numpy() for part in parts]

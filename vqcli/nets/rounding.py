@@ -12,16 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from vqcli.coders import prior_net
-from vqcli.coders.layers import LIMIT, Dense, Stencil
-from vqcli.coders.prior_net import LOGIT, OCTAVE, SCALE, SHAPE, SHARE, Net, ScalarPart, ScalarTables, VectorPart
-from vqcli.coders.sequence_net import SequenceNet, SequencePart
+from vqcli.entropy import prior2d_net
+from vqcli.entropy.integer_layers import LIMIT, Dense, Stencil
+from vqcli.entropy.prior1d_net import SequenceNet, SequencePart
+from vqcli.entropy.prior2d_net import LOGIT, OCTAVE, SCALE, SHAPE, SHARE, Net, ScalarPart, ScalarTables, VectorPart
 from vqcli.nets import exact
 from vqcli.nets.exact import ExactPrior, ScalarSlice, VectorSlice
 from vqcli.nets.exact1d import SequenceGroup, SequencePrior
 
 FEATURE = 32  # steps of a doubling of 1 + |v|
-ACTIVATION = prior_net.CEILING / exact.CEILING  # steps of 1
+ACTIVATION = prior2d_net.CEILING / exact.CEILING  # steps of 1
 MEAN = 256  # steps of 1
 SHIFT = 64  # steps of a scale
 ENERGY = 1024  # steps of 1
@@ -136,7 +136,7 @@ def _dense(
     biases: Sequence[Tensor],
     steps: float | np.ndarray,
     inputs: float = ACTIVATION,
-    largest: int = prior_net.CEILING,
+    largest: int = prior2d_net.CEILING,
 ) -> Dense:
     """Layers on activations, which come in `inputs` steps for each 1, up to `largest`; outputs leave in `steps` for
     each 1, for all of them or for each."""
@@ -178,7 +178,7 @@ def _scalar_tables(half: int) -> ScalarTables:
     """Tables for codebooks of up to 2 * half + 1 codes."""
     lowest, highest = (round(OCTAVE * math.log2(scale)) for scale in exact.SCALES)
     scales = np.exp2(np.arange(lowest, highest + 1) / OCTAVE)
-    values = np.minimum(np.arange(prior_net.LARGEST_VALUE + 1), half)
+    values = np.minimum(np.arange(prior2d_net.LARGEST_VALUE + 1), half)
     away = np.arange(24 * SHAPE) / SHAPE  # a logistic has next to nothing beyond 24 scales
     return ScalarTables(
         np.round(FEATURE * np.log2(1 + values)).astype(np.int16),

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from vqcli import tiles
-from vqcli.coders import prior, statistics
-from vqcli.coders.prior_net import Net
-from vqcli.coders.sequence_net import SequenceNet
 from vqcli.data.clips import Clips
 from vqcli.data.dataset import Batch, Dataset
+from vqcli.entropy import prior2d, statistics
+from vqcli.entropy.prior1d_net import SequenceNet
+from vqcli.entropy.prior2d_net import Net
 from vqcli.errors import BadFile
 from vqcli.nets import rounding
 from vqcli.nets.exact import ExactPrior
@@ -189,7 +189,7 @@ def _bits_per_code(
         floats, written = [], []
         for i in budget.limit(range(len(held_out))):
             floats.append(float(task.prior.loss(held_out[i : i + 1], None if quality is None else quality[i : i + 1])))
-            written.append(len(prior.encode(held_out[i].cpu().numpy(), tenths[i], net)))
+            written.append(len(prior2d.encode(held_out[i].cpu().numpy(), tenths[i], net)))
         coded = len(written) * held_out[0].numel()
         under = {"bits_per_code": 8 * sum(written) / coded, "float_bits_per_code": float(np.mean(floats))}
     # a codec with qualities codes each picture at two

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from vqcli import coders, packing
-from vqcli.coders.sequence_net import SequenceNet
+from vqcli import packing
+from vqcli.entropy import coders
+from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.files import replacing
 from vqcli.training.budget import Budget
 from vqcli.training.card import CARD, computed

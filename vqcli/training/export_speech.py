@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from vqcli import packing, windows
-from vqcli.coders import statistics
 from vqcli.data.clips import FULL_SCALE, RATE_HZ, Clips
+from vqcli.entropy import statistics
 from vqcli.evaluation import hearing, spectrograms
 from vqcli.files import replacing
 from vqcli.media import image

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vqcli.coders.statistics import Statistics
 from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
+from vqcli.entropy.statistics import Statistics
 from vqcli.errors import ModelError
 from vqcli.nets import ranks
 from vqcli.nets.convnet2d import in_channels

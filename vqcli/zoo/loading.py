@@ -16,9 +16,9 @@ from vqcli.zoo.store import FILE, FORMAT, STATISTICS, ModelInfo, describe, find
 if TYPE_CHECKING:
     import torch
 
-    from vqcli.coders.prior_net import Net
-    from vqcli.coders.sequence_net import SequenceNet
-    from vqcli.coders.statistics import Statistics
+    from vqcli.entropy.prior1d_net import SequenceNet
+    from vqcli.entropy.prior2d_net import Net
+    from vqcli.entropy.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LoadedModel:
 
 def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
     """Load a model by name, folder or description, as float32 and ready to run."""
-    from vqcli.coders.statistics import Statistics
+    from vqcli.entropy.statistics import Statistics
     from vqcli.zoo import weights
 
     info = find(model) if isinstance(model, str) else model

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from vqcli.coders.prior_net import Net
-    from vqcli.coders.sequence_net import SequenceNet
+    from vqcli.entropy.prior1d_net import SequenceNet
+    from vqcli.entropy.prior2d_net import Net
     from vqcli.nets.frames import FramePrior
     from vqcli.nets.pixelcnn import PixelCNN
     from vqcli.nets.wavenet_prior import WaveNetPrior
@@ -170,10 +170,10 @@ def _load(info: PriorInfo, device: torch.device) -> Any:
 
 def load_exact(info: PriorInfo, codebook_sizes: Sequence[int]) -> Net | SequenceNet:
     """The integer net of a prior for entropy coding. Raises ModelError if the file does not hold one of this model."""
-    from vqcli.coders import prior_net, sequence_net
+    from vqcli.entropy import prior1d_net, prior2d_net
     from vqcli.zoo import weights
 
-    kind = sequence_net if info.family == "exact1d" else prior_net
+    kind = prior1d_net if info.family == "exact1d" else prior2d_net
     try:
         return kind.from_arrays(weights.read(info.path), codebook_sizes)
     except (ValueError, OSError) as error:

@@ -22,8 +22,8 @@ from functools import cache
 
 import numpy as np
 
-from vqcli.coders import rangecoder
-from vqcli.coders.compiled import compiled
+from vqcli.entropy import rangecoder
+from vqcli.entropy.jit import compiled
 from vqcli.errors import BadFile
 
 ORDER = (1, 0, 2)  # in which the channels of a colour picture are told

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vqcli.coders import rangecoder
-from vqcli.coders.compiled import compiled
-from vqcli.coders.statistics import Statistics, add_activity, lean_of, observe, predict
+from vqcli.entropy import rangecoder
+from vqcli.entropy.jit import compiled
+from vqcli.entropy.statistics import Statistics, add_activity, lean_of, observe, predict
 from vqcli.errors import BadFile
 
 INCREMENT = 300  # what a symbol adds to its count when counts learn: the shipped counts weigh as much as 200 symbols

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from vqcli.coders import rangecoder
-from vqcli.coders.compiled import compiled
-from vqcli.coders.prior_net import CEILING
-from vqcli.coders.sequence_net import Layer, Prepared, SequenceNet
+from vqcli.entropy import rangecoder
+from vqcli.entropy.jit import compiled
+from vqcli.entropy.prior1d_net import Layer, Prepared, SequenceNet
+from vqcli.entropy.prior2d_net import CEILING
 from vqcli.errors import BadFile
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import njit
 
-_FOLDERS = ("coders", "kernels", "nets")  # what compiled functions are made of: each other, and constants of the nets
+_FOLDERS = ("entropy", "nets")  # what compiled functions are made of: each other, and constants of the nets
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -39,5 +39,5 @@ def _follow_sources(kept: Any) -> None:
 @cache
 def _digest() -> str:
     package = Path(__file__).parent.parent
-    sources = sorted(path for folder in _FOLDERS for path in (package / folder).glob("*.py"))
+    sources = sorted(path for folder in _FOLDERS for path in (package / folder).rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()

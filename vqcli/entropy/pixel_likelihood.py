@@ -26,8 +26,8 @@ from functools import cache
 import numpy as np
 from numba import int64
 
-from vqcli.coders import rangecoder
-from vqcli.coders.compiled import compiled
+from vqcli.entropy import rangecoder
+from vqcli.entropy.jit import compiled
 from vqcli.errors import BadFile
 
 VALUES = 256

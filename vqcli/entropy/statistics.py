@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from vqcli.coders.compiled import compiled
+from vqcli.entropy.jit import compiled
 
 COUNT_TOTAL = 60_000  # about what the counts of one context add up to; the floor of 1 a code is then cheap
 FLAT_COUNT = 150  # of each code when nothing is known: half of what a seen one adds (Krichevsky and Trofimov)

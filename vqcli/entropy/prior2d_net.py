@@ -19,9 +19,9 @@ from functools import cached_property
 
 import numpy as np
 
-from vqcli.coders import stages
-from vqcli.coders.layers import Dense, Stencil
-from vqcli.coders.rangecoder import MAX_TOTAL
+from vqcli.entropy import prior2d_stages
+from vqcli.entropy.integer_layers import Dense, Stencil
+from vqcli.entropy.rangecoder import MAX_TOTAL
 
 CEILING = 256  # of activations, in units of 1/32
 OCTAVE = 128  # steps of a logarithm
@@ -179,12 +179,12 @@ class Net:
         elif int(self.tables.max()) * max(self.codebook_sizes) >= MAX_TOTAL:
             raise ValueError("its frequencies are too large")
         for groups, levels, part in zip(self.slices, self.levels, self.parts, strict=True):
-            phases = stages.phases(levels)
-            window = len(stages.WINDOW)
+            phases = prior2d_stages.phases(levels)
+            window = len(prior2d_stages.WINDOW)
             width = part.first.bias.shape[-1]
             part.hidden.check(len(phases), width, width, CEILING)
             if isinstance(part, ScalarPart):
-                taps = [len(stages.taps(phase.kind, 2)) * len(groups) for phase in phases[1:]]
+                taps = [len(prior2d_stages.taps(phase.kind, 2)) * len(groups) for phase in phases[1:]]
                 earlier, n = window * groups.start, len(groups)
                 part.first.check(2 * earlier, [2 * t for t in taps], qualities, width, (feature, feature))
                 part.mean.check(earlier, taps, qualities, n, (value, value))
@@ -199,7 +199,7 @@ class Net:
                 for table, size in zip(tables, sizes, strict=True):
                     if table.dtype != np.int8 or table.shape != (size + 1, channels):
                         raise ValueError(f"an embedding is {table.dtype} {table.shape}")
-                taps = [len(stages.taps(phase.kind, 3)) * channels for phase in phases[1:]]
+                taps = [len(prior2d_stages.taps(phase.kind, 3)) * channels for phase in phases[1:]]
                 part.first.check(window * channels * groups.start, taps, 1, width, (128, 128))
                 part.out.check(len(phases), width, K, CEILING)
 
@@ -223,7 +223,7 @@ def _assembled(arrays: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> Net:
             raise ValueError(f"its {name} are not within {low} to {high}")
         return found
 
-    slices = stages.slices(len(sizes), tuple(small("slices", 1, len(sizes))))
+    slices = prior2d_stages.slices(len(sizes), tuple(small("slices", 1, len(sizes))))
     levels, (qualities,) = small("levels", 0, 6), small("qualities", 0, 25)
     if len(levels) != len(slices):
         raise ValueError(f"levels for {len(levels)} slices, not for {len(slices)}")

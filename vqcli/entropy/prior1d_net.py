@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vqcli.coders.layers import Dense
-from vqcli.coders.prior_net import CEILING
-from vqcli.coders.rangecoder import MAX_TOTAL
+from vqcli.entropy.integer_layers import Dense
+from vqcli.entropy.prior2d_net import CEILING
+from vqcli.entropy.rangecoder import MAX_TOTAL
 
 REACH = 32  # the largest `past` and `around`
 LARGEST_WIDTH = 4096

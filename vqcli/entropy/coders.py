@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vqcli.coders import packed
 from vqcli.container.fields import Reader, require, varint
+from vqcli.entropy import packed
 from vqcli.errors import BadFile, UsageError, near_matches
 
 if TYPE_CHECKING:
-    from vqcli.coders.prior_net import Net
-    from vqcli.coders.sequence_net import SequenceNet
-    from vqcli.coders.statistics import Statistics
+    from vqcli.entropy.prior1d_net import SequenceNet
+    from vqcli.entropy.prior2d_net import Net
+    from vqcli.entropy.statistics import Statistics
 
 IDS = {"packed": 0, "histogram": 1, "adaptive": 2, "prior": 3}
 NAMES = {number: name for name, number in IDS.items()}
@@ -49,10 +49,10 @@ def encode(
         return packed.encode(codes, codebook_sizes)
     if coder == "prior":
         return _encode_by(_net(net), codes, quality, below)
-    from vqcli.coders import counted
+    from vqcli.entropy import context
 
     shape, model = _as_plane(codes.shape), _statistics(coder, codebook_sizes, statistics)
-    return counted.encode(codes.reshape(shape), codebook_sizes, model, adaptive=coder == "adaptive")
+    return context.encode(codes.reshape(shape), codebook_sizes, model, adaptive=coder == "adaptive")
 
 
 def decode(
@@ -73,11 +73,11 @@ def decode(
         return packed.decode(data, shape, codebook_sizes)
     if coder == "prior":
         return _decode_by(_net(net), data, shape, quality, below).reshape(shape)
-    from vqcli.coders import counted
+    from vqcli.entropy import context
 
     model = _statistics(coder, codebook_sizes, statistics)
     adaptive = coder == "adaptive"
-    return counted.decode(data, _as_plane(shape), codebook_sizes, model, adaptive=adaptive).reshape(shape)
+    return context.decode(data, _as_plane(shape), codebook_sizes, model, adaptive=adaptive).reshape(shape)
 
 
 def name_of(number: int) -> str:
@@ -101,37 +101,37 @@ def _statistics(coder: str, codebook_sizes: Sequence[int], statistics: Statistic
         return statistics
     if coder == "histogram":
         raise UsageError("the histogram coder needs counts, and this model ships none", "use adaptive or packed")
-    from vqcli.coders.statistics import flat
+    from vqcli.entropy.statistics import flat
 
     return flat(codebook_sizes)
 
 
 def _encode_by(net: Net | SequenceNet, codes: np.ndarray, quality: int, below: np.ndarray | None) -> bytes:
-    from vqcli.coders import prior, sequences
-    from vqcli.coders.sequence_net import SequenceNet
+    from vqcli.entropy import prior1d, prior2d
+    from vqcli.entropy.prior1d_net import SequenceNet
 
     plane = codes.reshape(_as_plane(codes.shape))
     if isinstance(net, SequenceNet):
-        return sequences.encode(plane, net, _plane(below))
+        return prior1d.encode(plane, net, _plane(below))
     if codes.ndim < 4:
-        return prior.encode(plane, quality, net)
-    frames = (prior.encode(frame, quality, net) for frame in codes.swapaxes(0, 1))
+        return prior2d.encode(plane, quality, net)
+    frames = (prior2d.encode(frame, quality, net) for frame in codes.swapaxes(0, 1))
     return b"".join(varint(len(frame)) + frame for frame in frames)
 
 
 def _decode_by(
     net: Net | SequenceNet, data: bytes, shape: tuple[int, ...], quality: int, below: np.ndarray | None
 ) -> np.ndarray:
-    from vqcli.coders import prior, sequences
-    from vqcli.coders.sequence_net import SequenceNet
+    from vqcli.entropy import prior1d, prior2d
+    from vqcli.entropy.prior1d_net import SequenceNet
 
     if isinstance(net, SequenceNet):
-        return sequences.decode(data, _as_plane(shape), net, _plane(below))
+        return prior1d.decode(data, _as_plane(shape), net, _plane(below))
     if len(shape) < 4:
-        return prior.decode(data, _as_plane(shape), quality, net)
+        return prior2d.decode(data, _as_plane(shape), quality, net)
     G, frames, rows, columns = shape
     reader = Reader(data, "a chunk of video")
-    codes = [prior.decode(reader.take(reader.varint()), (G, rows, columns), quality, net) for _ in range(frames)]
+    codes = [prior2d.decode(reader.take(reader.varint()), (G, rows, columns), quality, net) for _ in range(frames)]
     require(not len(reader), "a chunk of video goes on after its last frame")
     return np.stack(codes, axis=1)
 

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
-from vqcli.coders import rangecoder, stages
-from vqcli.coders.compiled import compiled
-from vqcli.coders.layers import Number
-from vqcli.coders.prior_net import (
+from vqcli.entropy import prior2d_stages, rangecoder
+from vqcli.entropy.integer_layers import Number
+from vqcli.entropy.jit import compiled
+from vqcli.entropy.prior2d_net import (
     CEILING,
     CLASS,
     LARGEST_SHIFT,
@@ -82,9 +82,9 @@ def _tell(codes: np.ndarray, quality: int, net: Net, coder: _Coder, number: Numb
             assert board is not None
             predict = _Scalars(part, board, own, quality, number)
         else:
-            predict = _Vectors(part, codes, own.start, stages.margin(levels), number)
+            predict = _Vectors(part, codes, own.start, prior2d_stages.margin(levels), number)
         sizes = np.array(net.codebook_sizes[own], np.int64)
-        for p, phase in enumerate(stages.phases(levels)):
+        for p, phase in enumerate(prior2d_stages.phases(levels)):
             for lattice in phase.lattices:
                 for block in _blocks(codes.shape[:2], lattice):
                     here = codes[block][..., own]
@@ -92,7 +92,7 @@ def _tell(codes: np.ndarray, quality: int, net: Net, coder: _Coder, number: Numb
                     predict.learn(block, here)
 
 
-def _blocks(shape: tuple[int, ...], lattice: stages.Lattice) -> Iterator[Block]:
+def _blocks(shape: tuple[int, ...], lattice: prior2d_stages.Lattice) -> Iterator[Block]:
     """Rows and columns of a lattice on a grid, in blocks of whole rows."""
     (H, W), (top, left, step) = shape, lattice
     columns = len(range(left, W, step))
@@ -114,7 +114,7 @@ def _size(block: Block) -> int:
     return y * x
 
 
-def _around(plane: np.ndarray, offsets: stages.Offsets, spacing: int, block: Block, margin: int) -> np.ndarray:
+def _around(plane: np.ndarray, offsets: prior2d_stages.Offsets, spacing: int, block: Block, margin: int) -> np.ndarray:
     """Neighbours of a block: plane [H + 2 margin, W + 2 margin, ...] -> [positions, offsets, ...]."""
     near = [plane[_moved(block, margin + y * spacing, margin + x * spacing)] for y, x in offsets]
     return np.stack(near, 2).reshape(_size(block), len(offsets), *plane.shape[2:])
@@ -129,7 +129,7 @@ class _Board:
 
     def __init__(self, codes: np.ndarray, net: Net, number: Number) -> None:
         assert isinstance(net.tables, ScalarTables)
-        self.margin = max(stages.margin(levels) for levels in net.levels)
+        self.margin = max(prior2d_stages.margin(levels) for levels in net.levels)
         self.table = net.tables.features.astype(number)
         self.middles = (np.array(net.codebook_sizes) - 1) // 2
         H, W, G = codes.shape
@@ -142,7 +142,7 @@ class _Board:
         place = self.plane[_moved(block, self.margin)][..., groups]
         place[..., 0, :], place[..., 1, :], place[..., 2, :] = values, features * np.sign(values), features
 
-    def around(self, groups: slice, offsets: stages.Offsets, spacing: int, block: Block) -> Inputs:
+    def around(self, groups: slice, offsets: prior2d_stages.Offsets, spacing: int, block: Block) -> Inputs:
         """Inputs [positions, offsets x ...] for mean, energy and perceptron."""
         near = _around(self.plane[..., groups], offsets, spacing, block, self.margin)
         values = near[:, :, 0].reshape(len(near), -1)
@@ -161,13 +161,13 @@ class _Scalars:
         """Codes [rows, columns, groups] of a block are known from now on."""
         self.board.write(block, self.own, codes)
 
-    def __call__(self, p: int, phase: stages.Phase, block: Block) -> np.ndarray:
+    def __call__(self, p: int, phase: prior2d_stages.Phase, block: Block) -> np.ndarray:
         earlier: Inputs = (None,) * 3
         own: Inputs = (None,) * 3
         if self.own.start:
-            earlier = self.board.around(slice(self.own.start), stages.WINDOW, 1, block)
+            earlier = self.board.around(slice(self.own.start), prior2d_stages.WINDOW, 1, block)
         if p:
-            own = self.board.around(self.own, stages.taps(phase.kind, 2), phase.spacing, block)
+            own = self.board.around(self.own, prior2d_stages.taps(phase.kind, 2), phase.spacing, block)
         mean, energy, first = (
             stencil(p, a, b, _size(block)) for stencil, a, b in zip(self.stencils, earlier, own, strict=True)
         )
@@ -195,9 +195,13 @@ class _Vectors:
     def learn(self, block: Block, codes: np.ndarray) -> None:
         self.own[_moved(block, self.margin)] = self.table[codes[..., 0]]
 
-    def __call__(self, p: int, phase: stages.Phase, block: Block) -> np.ndarray:
-        earlier = None if self.earlier is None else _flat(_around(self.earlier, stages.WINDOW, 1, block, 1))
-        own = _flat(_around(self.own, stages.taps(phase.kind, 3), phase.spacing, block, self.margin)) if p else None
+    def __call__(self, p: int, phase: prior2d_stages.Phase, block: Block) -> np.ndarray:
+        earlier = None if self.earlier is None else _flat(_around(self.earlier, prior2d_stages.WINDOW, 1, block, 1))
+        own = (
+            _flat(_around(self.own, prior2d_stages.taps(phase.kind, 3), phase.spacing, block, self.margin))
+            if p
+            else None
+        )
         first = self.first(p, earlier, own, _size(block))
         hidden = np.clip(self.hidden(p, np.clip(first, 0, CEILING)), 0, CEILING)
         return self.out(p, hidden).astype(np.int32)

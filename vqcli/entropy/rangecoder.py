@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numba import uint64
 
-from vqcli.coders.compiled import compiled
+from vqcli.entropy.jit import compiled
 
 MAX_TOTAL = 1 << 32
 _TOP, _BOTTOM = uint64(1 << 56), uint64(1 << 48)
