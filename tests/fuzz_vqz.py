@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from zlib import crc32
 
-from vqcli.container import header as vqz_header
 from vqcli.container import vqz
+from vqcli.container.fields import u32, varint
+from vqcli.container.header import Remainder
 from vqcli.errors import BadFile, DamagedChunks
 
 
@@ -53,7 +54,7 @@ def samples() -> list[tuple[vqz.Header, list[bytes]]]:
         **common,
     )
     lossless = replace(photo, chunk=(2, 2), levels=2, codebook_sizes=(8, 9), codes_crcs=(1, 2))
-    lossless = replace(lossless, remainder=vqz_header.Remainder(0, 0xDEADBEEF))
+    lossless = replace(lossless, remainder=Remainder(0, 0xDEADBEEF))
     source = random.Random(1)
     sizes = [[4], [60, 61, 0, 20, 130, 9], [200, 200, 100], [4, 5, 6, 0, 70, 80]]
     return [
@@ -119,8 +120,8 @@ def header_span(data: bytes) -> tuple[int, int]:
 
 def seal(fields: bytes, version: int) -> bytes:
     """Header fields as the front of a file of this version whose length and checksum fit."""
-    front = vqz.MAGIC + bytes([version]) + fields.varint(len(fields)) + fields
-    return front + fields.u32(crc32(front))
+    front = vqz.MAGIC + bytes([version]) + varint(len(fields)) + fields
+    return front + u32(crc32(front))
 
 
 MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (flip, truncate, insert, delete, splice, edit_header)

@@ -15,7 +15,7 @@ LAYERS = (
     ("errors", "files"),
     ("recipe", "container"),
     ("media", "entropy"),
-    ("nets", "kernels"),
+    ("nets",),
     ("zoo", "data"),
     (
         "batch",
@@ -36,7 +36,6 @@ LAYERS = (
         "remainder",
         "report",
         "reproduce",
-        "segments",
         "speaker",
         "tiles",
         "training",

@@ -13,7 +13,7 @@ from vqcli.container import vqz
 from vqcli.entropy import coders
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio
-from vqcli.nets import rounding
+from vqcli.nets.priors import rounding
 from vqcli.zoo import loading, priors, registry, store
 
 RATE = 16_000

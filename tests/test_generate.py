@@ -4,8 +4,8 @@ import torch
 
 from vqcli import generate
 from vqcli.errors import ModelError, UnknownLabel, UsageError
-from vqcli.nets.pixelcnn import PixelCNN
-from vqcli.nets.sampling import Sampling
+from vqcli.nets.priors.autoregressive import Sampling
+from vqcli.nets.priors.pixelcnn import PixelCNN
 from vqcli.zoo import priors, store, weights
 
 CLASSES = ["cat", "dog", "fox"]
@@ -59,13 +59,13 @@ def test_sizes_beyond_the_trained_one(model):
 
 
 def test_the_torch_path_draws_the_same_codes(model, monkeypatch):
-    from vqcli.nets import sampling
+    from vqcli.nets.priors import pixelcnn_torch
 
     compiled = generate.sample(model, labels=["cat", "fox"], count=2, seed=3).codes
     net = priors.load_pixelcnn(priors.find(model.info, "pixelcnn"), torch.device("cpu"))
     uniforms = np.stack([np.random.default_rng([3, index]).random((2, 8, 8)) for index in range(4)])
     nothing = np.zeros((4, 2, 8, 8), np.int64)
-    in_torch = sampling.sample(net, nothing, nothing.astype(bool), uniforms, np.array([0, 0, 2, 2]))
+    in_torch = pixelcnn_torch.sample(net, nothing, nothing.astype(bool), uniforms, np.array([0, 0, 2, 2]))
     assert np.array_equal(in_torch, compiled)
 
 

@@ -8,7 +8,7 @@ from vqcli import generate, generate_speech, packing, windows
 from vqcli.container import vqz
 from vqcli.errors import ModelError, UnknownLabel, UsageError
 from vqcli.media import audio
-from vqcli.nets.sampling import Sampling
+from vqcli.nets.priors.autoregressive import Sampling
 from vqcli.zoo import loading, priors, registry, store, weights
 
 SPEAKERS = ("p225", "p226", "p227")

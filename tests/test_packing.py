@@ -10,7 +10,7 @@ from vqcli.container import vqz
 from vqcli.container.vqz import Vqz
 from vqcli.entropy import coders, packed
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
-from vqcli.nets import rounding
+from vqcli.nets.priors import rounding
 from vqcli.packing import ImageCodes
 from vqcli.zoo import loading, priors, registry, store
 

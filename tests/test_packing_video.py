@@ -9,7 +9,7 @@ import torch
 from vqcli import chunks, packing, packing_video
 from vqcli.container import vqz
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
-from vqcli.nets import rounding
+from vqcli.nets.priors import rounding
 from vqcli.packing_video import VideoCodes
 from vqcli.zoo import priors, registry
 

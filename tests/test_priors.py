@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file, save
 
 from vqcli.errors import ModelError
-from vqcli.nets import rounding
+from vqcli.nets.priors import rounding
 from vqcli.zoo import priors, registry, weights
 from vqcli.zoo.priors import PriorInfo
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import segments
-from vqcli.kernels import wavenet as compiled
-from vqcli.nets import mulaw
-from vqcli.nets.wavenet import WaveNetDecoder
+from vqcli.nets.layers import mulaw
+from vqcli.nets.wavenet import decoder_numba as compiled
+from vqcli.nets.wavenet import segments
+from vqcli.nets.wavenet.decoder import WaveNetDecoder
 
 D = 3
 LENGTHS = {"rate_hz": 800, "segment_s": 0.5, "warmup_s": 0.4, "overlap_s": 0.1, "batch": 3}  # 50 latents of 8 a segment

@@ -10,7 +10,7 @@ from vqcli import codec_video, generate_video
 from vqcli.entropy import packed
 from vqcli.evaluation import boxers, metrics
 from vqcli.media import image, video
-from vqcli.nets.sampling import Sampling
+from vqcli.nets.priors.autoregressive import Sampling
 from vqcli.zoo import loading, priors, store
 
 MODELS = Path(__file__).parent.parent / "models"

@@ -388,7 +388,7 @@ def test_files_above_4_gib_are_refused() -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, vqcli.vqz; print(sorted({'numpy', 'torch', 'numba'} & set(sys.modules)))"
+    code = "import sys, vqcli.container.vqz; print(sorted({'numpy', 'torch', 'numba'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 

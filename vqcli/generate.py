@@ -17,7 +17,7 @@ from vqcli import tiles
 from vqcli.data.crops import rgb
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.media.image import MAX_PIXELS
-from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
+from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
 from vqcli.packing import ImageCodes
 from vqcli.recipe import Data
 from vqcli.tiles import Report, silent
@@ -182,7 +182,7 @@ def _draw(
     report: Report,
 ) -> np.ndarray:
     """Codes [N, groups, rows, columns] by the PixelCNN."""
-    from vqcli.kernels.sampler import sampler_of
+    from vqcli.nets.priors.pixelcnn_sampler import sampler_of
 
     net = priors.load_pixelcnn(info, model.device)
     if sampling.guidance != 1 and not net.unlabelled:

@@ -17,7 +17,7 @@ from vqcli import speaker, windows
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.media import voice
 from vqcli.media.audio import Recording
-from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
+from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
 from vqcli.packing import AudioCodes
 from vqcli.tiles import Report, silent
 from vqcli.zoo import loading, priors, store
@@ -160,8 +160,8 @@ def _draw(
     report: Report,
 ) -> np.ndarray:
     """Codes [N, groups, positions] by the WaveNet: compiled on a CPU, in torch elsewhere."""
-    from vqcli.kernels import wavenet_prior as compiled
-    from vqcli.nets import wavenet_prior as in_torch
+    from vqcli.nets.priors import wavenet_numba as compiled
+    from vqcli.nets.priors import wavenet_torch
 
     net = priors.load_wavenet(info, model.device)
     if tuple(net.codebook_sizes) != tuple(model.net.codebook_sizes):
@@ -171,5 +171,5 @@ def _draw(
     if sampling.guidance != 1 and (labels is None or not net.unlabelled):
         raise UsageError("guidance needs a speaker, and a prior that has learned to do without", "leave it out")
     on_cpu = model.device.type == "cpu"
-    sampler = partial(compiled.sample, compiled.pack(net)) if on_cpu else partial(in_torch.sample, net)
+    sampler = partial(compiled.sample, compiled.pack(net)) if on_cpu else partial(wavenet_torch.sample, net)
     return in_batches(sampler, codes, kept, uniforms, labels, sampling, report)

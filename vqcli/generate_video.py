@@ -18,10 +18,10 @@ import torch
 
 from vqcli import codec_video, generate, tiles
 from vqcli.errors import ModelError, UsageError
-from vqcli.kernels.sampler import sampler_of
 from vqcli.media.image import MAX_PIXELS
-from vqcli.nets.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
-from vqcli.nets.sampling import AS_LEARNED, Sampling, in_batches
+from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
+from vqcli.nets.priors.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
+from vqcli.nets.priors.pixelcnn_sampler import sampler_of
 from vqcli.packing import ImageCodes
 from vqcli.packing_video import VideoCodes
 from vqcli.tiles import Report, silent

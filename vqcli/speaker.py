@@ -25,7 +25,7 @@ from vqcli.files import replacing
 from vqcli.media import audio
 from vqcli.media import pitch as tones
 from vqcli.media.audio import Recording
-from vqcli.nets.vqvae1d import SpeechVQVAE
+from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.packing import AudioCodes
 from vqcli.tiles import Report, silent
 from vqcli.zoo import loading, store

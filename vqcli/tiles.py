@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vqcli.errors import BadFile, UsageError
-from vqcli.nets.convnet2d import from_pixels, in_channels, to_pixels
+from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.packing import ImageCodes, file_size
 from vqcli.zoo.loading import LoadedModel
 

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from vqcli.errors import BadFile
-from vqcli.kernels import wavenet as compiled
 from vqcli.media import audio, pitch, voice
 from vqcli.media.audio import Recording
-from vqcli.nets import vqvae1d
-from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
+from vqcli.nets.codecs import speech
+from vqcli.nets.codecs.speech import SpeechVQVAE
+from vqcli.nets.codecs.vqvae1d import WaveVQVAE
+from vqcli.nets.wavenet import decoder_numba as compiled
+from vqcli.nets.wavenet.segments import generate_long
 from vqcli.packing import AudioCodes
-from vqcli.segments import generate_long
 from vqcli.tiles import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
@@ -90,7 +91,7 @@ def decode_audio(
 
 def voice_bytes(values: np.ndarray, register: float) -> bytes:
     """A voice as files hold it: 4 bits for each value in -1 .. 1, then the register as a pitch code."""
-    steps = np.rint((np.clip(values, -1, 1) + 1) / 2 * vqvae1d.VOICE_STEPS).astype(np.uint8)
+    steps = np.rint((np.clip(values, -1, 1) + 1) / 2 * speech.VOICE_STEPS).astype(np.uint8)
     packed = steps[::2] << 4 | steps[1::2]
     return packed.tobytes() + pitch.to_codes(np.exp([register])).tobytes()
 
@@ -102,7 +103,7 @@ def voice_of(model: LoadedModel, stored: bytes) -> Voice:
         raise BadFile("the voice in the file does not belong to its model")
     packed = np.frombuffer(stored[:-1], np.uint8)
     steps = np.stack([packed >> 4, packed & 15], 1).ravel()
-    values = steps.astype(np.float32) / vqvae1d.VOICE_STEPS * 2 - 1
+    values = steps.astype(np.float32) / speech.VOICE_STEPS * 2 - 1
     return Voice(torch.from_numpy(values), float(np.log(pitch.from_codes(np.array([stored[-1]]))[0])))
 
 
@@ -177,7 +178,7 @@ def _rendered(
     values = torch.stack([each.values for each in voices]).to(device)
     registers = torch.tensor([each.register for each in voices], device=device)
     every = torch.from_numpy(codes.codes.astype(np.int64))
-    f0, phases = vqvae1d.excitation(net.split(every[:, : net.groups_of_level])[1])  # of all frames: a few numbers each
+    f0, phases = speech.excitation(net.split(every[:, : net.groups_of_level])[1])  # of all frames: a few numbers each
     margin, frames = net.decoder_margin, net.frames
     windows = _windows(model, stop, start)
     for first, last in windows:

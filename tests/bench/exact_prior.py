@@ -136,7 +136,7 @@ def rounding_loss(options: argparse.Namespace) -> None:
     from vqcli import tiles
     from vqcli.data.dataset import Dataset
     from vqcli.entropy import prior2d
-    from vqcli.nets import rounding
+    from vqcli.nets.priors import rounding
     from vqcli.zoo import loading, priors, registry
 
     model = loading.load(options.model, "cpu")

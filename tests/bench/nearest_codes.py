@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from vqcli.nets.quantizer import nearest_codes
+from vqcli.nets.layers.quantizer import nearest_codes
 
 ROWS, K, D, ROUNDS = 8192, 512, 64, 15
 

@@ -11,9 +11,9 @@ import time
 import numpy as np
 import torch
 
-from vqcli.kernels import pixelcnn as compiled
-from vqcli.nets import sampling
-from vqcli.nets.pixelcnn import PixelCNN
+from vqcli.nets.priors import autoregressive, pixelcnn_torch
+from vqcli.nets.priors import pixelcnn_numba as compiled
+from vqcli.nets.priors.pixelcnn import PixelCNN
 
 # width, layers, grid, batch, rounds, and in each round: positions of the naive way, runs of the others
 CASES = [(64, 12, 8, 1, 9, 32, 10), (64, 12, 8, 64, 7, 3, 1), (128, 15, 32, 1, 5, 3, 1)]
@@ -25,7 +25,7 @@ def naive(net, codes, uniforms, label, positions) -> None:
     """The usual way at some positions: all logits anew, one of them used."""
     for i, j in positions:
         logits = net(codes, label)[:, 0, :, i, j]
-        codes[:, 0, i, j] = sampling.draw(logits, uniforms[:, 0, i, j], sampling.AS_LEARNED)
+        codes[:, 0, i, j] = autoregressive.draw(logits, uniforms[:, 0, i, j], autoregressive.AS_LEARNED)
 
 
 def seconds(runs: int, function, *arguments) -> float:
@@ -50,7 +50,7 @@ def measure(width: int, layers: int, side: int, batch: int, rounds: int, count: 
         positions = [divmod(place, side) for place in rng.choice(side * side, count)]
         slow = seconds(1, naive, net, *tensors, positions) / count * side * side
         fast = seconds(runs, compiled.sample, packed, codes, keep, uniforms, label)
-        steps = seconds(1, sampling.sample, net, codes, keep, uniforms, label)
+        steps = seconds(1, pixelcnn_torch.sample, net, codes, keep, uniforms, label)
         times.append((slow, fast, steps))
     print(f"{width} x {layers}, K = {K}, {side} x {side}, batch {batch}: {rounds} rounds")
     print(f"  naive: {statistics.median(t[0] for t in times):.2f} s, from {count} positions in each round")

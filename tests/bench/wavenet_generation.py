@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from vqcli.kernels import wavenet as compiled
-from vqcli.nets import wavenet_generation as queues
-from vqcli.nets.sampling import AS_LEARNED, draw
-from vqcli.nets.wavenet import WaveNetDecoder
+from vqcli.nets.priors.autoregressive import AS_LEARNED, draw
+from vqcli.nets.wavenet import decoder_numba as compiled
+from vqcli.nets.wavenet import decoder_torch as queues
+from vqcli.nets.wavenet.decoder import WaveNetDecoder
 
 # residual, skip, cycles, layers in each; the first is that of the targets, the second that of `speech-wavenet`
 SIZES = [(64, 128, 2, 10), (32, 128, 2, 9)]

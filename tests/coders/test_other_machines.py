@@ -17,7 +17,8 @@ SIZES = [31, 31, 7, 512]
 SCRIPT = """
 import sys, zlib
 import numpy as np
-from vqcli import coders
+from vqcli.entropy import coders
+from tests.coders.test_other_machines import SIZES, example
 codes, tables = example()
 for name in ("histogram", "adaptive"):
     data = coders.encode(name, codes, SIZES, tables)
@@ -27,7 +28,7 @@ for name in ("histogram", "adaptive"):
 
 PRIOR_SCRIPT = """
 import sys, zlib
-from vqcli.coders import prior
+from vqcli.entropy import prior2d as prior
 from tests.coders.test_prior import KINDS, QUALITY, random_codes, tiny_net
 for kind in KINDS:
     codes, net = random_codes(kind, 150, 90), tiny_net(kind, hidden=96)

@@ -8,8 +8,8 @@ from tests.evaluation.conftest import ACTIONS, CONTEXT, SIDE, record, two_stages
 from vqcli.data import recordings
 from vqcli.errors import UsageError
 from vqcli.evaluation import frames
-from vqcli.nets.convnet2d import from_pixels
-from vqcli.nets.frames import UNKNOWN
+from vqcli.nets.layers.convnet2d import from_pixels
+from vqcli.nets.priors.frames import UNKNOWN
 from vqcli.zoo import priors
 
 

@@ -11,7 +11,7 @@ from vqcli.data.arrays import Arrays, Part
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.evaluation import likelihood
-from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.training.losses import likelihood_loss
 from vqcli.zoo import loading, registry
 

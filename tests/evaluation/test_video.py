@@ -6,7 +6,7 @@ from tests.evaluation.conftest import ACTIONS, CONTEXT, SIDE
 from vqcli.errors import ModelError, UsageError
 from vqcli.evaluation import frames, metrics, video, video_codecs
 from vqcli.evaluation.video import Drawn
-from vqcli.nets.frames import UNKNOWN
+from vqcli.nets.priors.frames import UNKNOWN
 
 
 @pytest.fixture

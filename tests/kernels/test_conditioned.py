@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli.kernels import pixelcnn as compiled
-from vqcli.kernels.sampler import sampler_of
-from vqcli.nets import sampling
-from vqcli.nets.pixelcnn import PixelCNN
-from vqcli.nets.sampling import Sampling, in_batches
+from vqcli.nets.priors import autoregressive, pixelcnn_torch
+from vqcli.nets.priors import pixelcnn_numba as compiled
+from vqcli.nets.priors.autoregressive import Sampling, in_batches
+from vqcli.nets.priors.pixelcnn import PixelCNN
+from vqcli.nets.priors.pixelcnn_sampler import sampler_of
 
 WAYS = ["torch", "compiled"]
 NETS = {
@@ -46,7 +46,7 @@ def forward(net, codes, label, condition):
 
 def run(way, net, *arguments, **options):
     if way == "torch":
-        return sampling.sample(net, *arguments, **options)
+        return pixelcnn_torch.sample(net, *arguments, **options)
     return compiled.sample(compiled.pack(net), *arguments, **options)
 
 
@@ -58,7 +58,7 @@ def test_logits_are_those_of_the_forward_pass(name, grid, way):
     codes, _, label, condition = request(net, 3, grid)
     expected = forward(net, codes, label, condition).numpy()
     if way == "torch":
-        logits = sampling.logits_of(net, codes, label, condition)
+        logits = pixelcnn_torch.logits_of(net, codes, label, condition)
     else:
         logits = compiled.logits_of(compiled.pack(net), codes, label, condition)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)
@@ -71,7 +71,7 @@ def test_codes_are_drawn_from_the_forward_pass(name, way):
     codes, uniforms, label, condition = request(net, 4, (5, 3))
     drawn = run(way, net, codes, np.zeros(codes.shape, bool), uniforms, label, condition=condition)
     logits = forward(net, drawn, label, condition)
-    again = sampling.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), Sampling())
+    again = autoregressive.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), Sampling())
     assert np.array_equal(drawn, again.numpy().reshape(drawn.shape))
 
 
@@ -84,7 +84,7 @@ def test_guidance_moves_away_from_the_second_map(way):
     drawn = run(way, net, codes, none, uniforms, None, settings, condition=condition)
     given, free = (forward(net, drawn, None, part) for part in np.split(condition, 2))
     logits = free + 2.5 * (given - free)
-    again = sampling.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings)
+    again = autoregressive.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings)
     assert np.array_equal(drawn, again.numpy().reshape(drawn.shape))
 
 

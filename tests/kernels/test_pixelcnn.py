@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from vqcli.errors import UsageError
-from vqcli.kernels import pixelcnn as compiled
-from vqcli.kernels.drawing import draw
-from vqcli.kernels.exponential import exp32, exp64
-from vqcli.kernels.gate import gate
-from vqcli.kernels.product import add_product, padded, panels
-from vqcli.nets import gated, sampling
-from vqcli.nets.pixelcnn import PixelCNN
-from vqcli.nets.sampling import Sampling
+from vqcli.nets.kernels.exponential import exp32, exp64
+from vqcli.nets.kernels.gate import gate
+from vqcli.nets.kernels.matmul import add_product, padded, panels
+from vqcli.nets.layers import gated
+from vqcli.nets.priors import autoregressive, pixelcnn_torch
+from vqcli.nets.priors import pixelcnn_numba as compiled
+from vqcli.nets.priors.autoregressive import Sampling
+from vqcli.nets.priors.categorical_numba import draw
+from vqcli.nets.priors.pixelcnn import PixelCNN
 
 NETS = {
     "one group": {"codebook_sizes": [37], "labels": 3},
@@ -47,7 +48,7 @@ def request(net: PixelCNN, batch: int, grid: tuple[int, int], keep: float = 0, s
 
 def run(way: str, net: PixelCNN, *arguments: object) -> np.ndarray:
     if way == "torch":
-        return sampling.sample(net, *arguments)
+        return pixelcnn_torch.sample(net, *arguments)
     return compiled.sample(compiled.pack(net), *arguments)
 
 
@@ -59,7 +60,7 @@ def test_logits_of_given_codes_are_those_of_the_forward_pass(name, grid, way):
     codes, _, _, label = request(net, 3, grid)
     with torch.no_grad():
         expected = net(torch.from_numpy(codes), None if label is None else torch.from_numpy(label)).numpy()
-    logits = sampling.logits_of(net, codes, label) if way == "torch" else None
+    logits = pixelcnn_torch.logits_of(net, codes, label) if way == "torch" else None
     logits = compiled.logits_of(compiled.pack(net), codes, label) if logits is None else logits
     np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)  # where one is -inf, both are
     assert np.abs(expected[np.isfinite(expected)]).max() > 1
@@ -76,7 +77,9 @@ def test_codes_are_drawn_from_the_forward_pass_and_kept_ones_stay(name, way):
         assert np.array_equal(drawn[keep], codes[keep])
         with torch.no_grad():
             logits = net(torch.from_numpy(drawn), None if label is None else torch.from_numpy(label))
-        again = sampling.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings)
+        again = autoregressive.draw(
+            logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings
+        )
         assert np.array_equal(drawn[~keep], again.numpy().reshape(drawn.shape)[~keep])
 
 
@@ -97,7 +100,7 @@ def test_guidance_moves_logits_away_from_those_without_the_label(way):
     with torch.no_grad():
         given, free = net(torch.from_numpy(drawn), torch.from_numpy(label)), net(torch.from_numpy(drawn))
     logits = free + 2.5 * (given - free)
-    again = sampling.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings)
+    again = autoregressive.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings)
     assert np.array_equal(drawn[~keep], again.numpy().reshape(drawn.shape)[~keep])
     assert not np.array_equal(drawn, run(way, net, codes, keep, uniforms, label))
 
@@ -181,7 +184,7 @@ DRAWS = [
 @pytest.mark.parametrize("settings,uniforms,expected", DRAWS)
 def test_draws(settings, uniforms, expected):
     rows = torch.from_numpy(LOGITS).expand(len(uniforms), -1)
-    assert sampling.draw(rows, torch.tensor(uniforms, dtype=torch.float64), settings).tolist() == expected
+    assert autoregressive.draw(rows, torch.tensor(uniforms, dtype=torch.float64), settings).tolist() == expected
     room = np.ones(6)  # more than enough, and not empty
     options = float(settings.temperature), settings.top_k, float(settings.top_p)
     assert [draw(LOGITS, float(u), *options, room) for u in uniforms] == expected
@@ -192,7 +195,7 @@ def test_top_k_keeps_codes_as_probable_as_the_last():
     drawn = [draw(logits, u, 1.0, 2, 1.0, np.zeros(4)) for u in (0.1, 0.3, 0.6, 0.9)]
     assert drawn == [0, 1, 2, 3]
     uniforms = torch.tensor([0.1, 0.3, 0.6, 0.9]).double()
-    assert sampling.draw(torch.zeros(4, 4), uniforms, Sampling(top_k=2)).tolist() == drawn
+    assert autoregressive.draw(torch.zeros(4, 4), uniforms, Sampling(top_k=2)).tolist() == drawn
 
 
 def test_products_of_any_size():

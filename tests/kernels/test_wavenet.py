@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from vqcli.errors import UsageError
-from vqcli.kernels import wavenet as compiled
-from vqcli.kernels.product import add_product, padded, panels
-from vqcli.nets import sampling, wavenet_generation
-from vqcli.nets.sampling import Sampling
-from vqcli.nets.wavenet import WaveNetDecoder
+from vqcli.nets.kernels.matmul import add_product, padded, panels
+from vqcli.nets.priors import autoregressive
+from vqcli.nets.priors.autoregressive import Sampling
+from vqcli.nets.wavenet import decoder_numba as compiled
+from vqcli.nets.wavenet import decoder_torch
+from vqcli.nets.wavenet.decoder import WaveNetDecoder
 
 NETS = {
     "usual": {"cycles": 2, "layers_per_cycle": 5},
@@ -25,7 +26,7 @@ HALF_ERROR = 1e-2  # of logits within -10 .. 10, from rounding the weights to fl
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Several blocks within few samples."""
-    monkeypatch.setattr(wavenet_generation, "BLOCK", 64)
+    monkeypatch.setattr(decoder_torch, "BLOCK", 64)
 
 
 def make(name: str) -> WaveNetDecoder:
@@ -49,7 +50,7 @@ def request(
 
 
 def module_and_net(way: str, net: WaveNetDecoder, half: bool = False):
-    return (wavenet_generation, net) if way == "torch" else (compiled, compiled.pack(net, half))
+    return (decoder_torch, net) if way == "torch" else (compiled, compiled.pack(net, half))
 
 
 @torch.no_grad()
@@ -104,7 +105,7 @@ def test_codes_are_drawn_from_the_forward_pass(temperature, way):
     module, given = module_and_net(way, net)
     drawn = module.generate(given, context(net, z_q), speaker, uniforms, temperature=temperature)
     logits = forward(net, z_q, speaker, drawn).transpose(1, 2).flatten(0, 1)
-    again = sampling.draw(logits, torch.from_numpy(uniforms).flatten(), Sampling(temperature)).numpy()
+    again = autoregressive.draw(logits, torch.from_numpy(uniforms).flatten(), Sampling(temperature)).numpy()
     assert np.array_equal(drawn.ravel(), again)
     assert len(np.unique(drawn)) > (10 if temperature else 0)
 
@@ -121,7 +122,7 @@ def test_forced_samples_stay_and_the_rest_follows_from_them(way):
     other = module.generate(given, local, speaker, uniforms, forced=codes[:, :37])
     assert np.array_equal(other[:, :37], codes[:, :37])
     logits = forward(net, z_q, speaker, other)[:, :, 37:].transpose(1, 2).flatten(0, 1)
-    expected = sampling.draw(logits, torch.from_numpy(uniforms[:, 37:]).flatten(), Sampling()).numpy()
+    expected = autoregressive.draw(logits, torch.from_numpy(uniforms[:, 37:]).flatten(), Sampling()).numpy()
     assert np.array_equal(other[:, 37:].ravel(), expected)
     assert np.array_equal(module.generate(given, local, speaker, uniforms, forced=codes), codes)
 

@@ -8,8 +8,8 @@ import torch
 
 from vqcli.entropy import prior2d, prior2d_net
 from vqcli.errors import ModelError
-from vqcli.nets import exact, rounding
-from vqcli.nets.exact import ExactPrior, logistic_nats
+from vqcli.nets.priors import exact, rounding
+from vqcli.nets.priors.exact import ExactPrior, logistic_nats
 from vqcli.zoo import registry
 
 ARGUMENTS = {

@@ -6,8 +6,8 @@ import torch
 
 from vqcli.entropy import prior1d, prior1d_net
 from vqcli.errors import ModelError
-from vqcli.nets import rounding
-from vqcli.nets.exact1d import SequencePrior
+from vqcli.nets.priors import rounding
+from vqcli.nets.priors.exact1d import SequencePrior
 from vqcli.zoo import registry
 
 SIZES = [12, 7, 12, 9]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vqcli.nets.gated import gate
+from vqcli.nets.layers.gated import gate
 
 
 @pytest.mark.parametrize(("shape", "dim"), [((2, 6, 3, 2), 1), ((2, 5, 4), 2)])

@@ -2,8 +2,8 @@ import math
 
 import torch
 
-from vqcli.nets import harmonic
-from vqcli.nets.harmonic import (
+from vqcli.nets.layers import harmonic
+from vqcli.nets.layers.harmonic import (
     HOP,
     HarmonicDecoder,
     centred_spectra,

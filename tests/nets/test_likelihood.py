@@ -7,10 +7,11 @@ from torch import Tensor
 
 from vqcli.entropy import pixel_likelihood
 from vqcli.errors import BadFile
-from vqcli.nets import exact_likelihood, likelihood
+from vqcli.nets import exact_likelihood
+from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.nets.guarded import GUARD, rounded
-from vqcli.nets.likelihood import Categorical, Gaussian, Likelihood, LogisticMixture
-from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.nets.layers import likelihood
+from vqcli.nets.layers.likelihood import Categorical, Gaussian, Likelihood, LogisticMixture
 
 KINDS = ["gaussian", "logistics", "categorical"]
 

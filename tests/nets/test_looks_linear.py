@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from vqcli.nets.looks_linear import cosines
-from vqcli.nets.vae2d import CategoricalVAE, ContinuousVAE
-from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.nets.codecs.vae2d import ContinuousVAE
+from vqcli.nets.codecs.vimco2d import CategoricalVAE
+from vqcli.nets.codecs.vqvae2d import ImageVQVAE
+from vqcli.nets.layers.linear_init import cosines
 
 BEGUN = {"widths": [96, 96], "blocks": 1, "linear_start": 16.0}
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from vqcli.nets.pixelcnn import PixelCNN
+from vqcli.nets.priors.pixelcnn import PixelCNN
 
 GRIDS = [(1, 1), (1, 6), (6, 1), (5, 4), (3, 9)]
 SIZES = [[5], [4, 7, 3]]

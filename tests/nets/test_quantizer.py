@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli.nets.quantizer import ScalarQuantizer, VectorQuantizer, nearest_codes, straight_through
+from vqcli.nets.layers.quantizer import ScalarQuantizer, VectorQuantizer, nearest_codes, straight_through
 
 SETTINGS = list(itertools.product(["ema", "loss", "frozen"], [1, 2], [1, 3]))
 D = 4

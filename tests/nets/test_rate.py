@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from vqcli.entropy import statistics
-from vqcli.nets import ranks
-from vqcli.nets.rate import NEIGHBOURS, ScalarRate
+from vqcli.nets.layers import distributed
+from vqcli.nets.layers.rate import NEIGHBOURS, ScalarRate
 
 C, H, W = 3, 3, 4
 
@@ -19,7 +19,7 @@ def random_rate(qualities: int = 2) -> ScalarRate:
 
 
 def no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "rand", lambda *shape, device: torch.full(shape, 0.5, device=device))
+    monkeypatch.setattr(distributed, "rand", lambda *shape, device: torch.full(shape, 0.5, device=device))
 
 
 def test_each_position_depends_on_earlier_ones_alone(monkeypatch):

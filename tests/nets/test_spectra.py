@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vqcli.nets.spectra import short_time_spectra
+from vqcli.nets.layers.spectra import short_time_spectra
 
 
 @pytest.mark.parametrize(("n", "hop"), [(16, 4), (8, 8), (16, 5)])

@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
-from vqcli.nets.vae2d import CategoricalVAE, ContinuousVAE, vimco
-from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.nets.codecs.vae2d import ContinuousVAE
+from vqcli.nets.codecs.vimco2d import CategoricalVAE, vimco
+from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 
 SMALL = {"widths": [8, 8], "blocks": 1, "likelihood": {"kind": "logistics", "components": 2}}
 

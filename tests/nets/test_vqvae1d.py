@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from vqcli.media import mel, pitch, voice
-from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE, excitation, jitter
+from vqcli.nets.codecs.speech import SpeechVQVAE, excitation
+from vqcli.nets.codecs.vqvae1d import WaveVQVAE
+from vqcli.nets.layers.quantizer import jitter
 
 TINY = {"K": 16, "dim": 8, "width": 16, "blocks": (1, 1), "decoder_width": 16, "decoder_blocks": 1, "speakers": 3}
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqcli.nets.rate import ScalarRate
-from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.nets.codecs.vqvae2d import ImageVQVAE
+from vqcli.nets.layers.rate import ScalarRate
 from vqcli.recipe import Rate
 from vqcli.training.losses import rate_distortion_loss, reconstruction_loss
 

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcli.nets import mulaw
-from vqcli.nets.wavenet import GatedStack, WaveNetDecoder
+from vqcli.nets.layers import mulaw
+from vqcli.nets.layers.wavenet_stack import GatedStack
+from vqcli.nets.wavenet.decoder import WaveNetDecoder
 
 R, S, L, G = 6, 7, 3, 4
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from vqcli.errors import UsageError
-from vqcli.kernels import wavenet_prior as compiled
-from vqcli.nets import wavenet_prior as in_torch
-from vqcli.nets.sampling import Sampling
-from vqcli.nets.wavenet_prior import WaveNetPrior
+from vqcli.nets.priors import wavenet_numba as compiled
+from vqcli.nets.priors import wavenet_torch
+from vqcli.nets.priors.autoregressive import Sampling
+from vqcli.nets.priors.wavenet import WaveNetPrior
 
 SIZES = [[5], [9, 4, 7]]
 
@@ -125,7 +125,7 @@ def test_steps_give_the_logits_of_the_full_forward(net):
         expected = net(codes, None if label is None else torch.tensor(label)).numpy()
     there = np.isfinite(expected)
     for found in (
-        in_torch.logits_of(net, codes.numpy(), label),
+        wavenet_torch.logits_of(net, codes.numpy(), label),
         compiled.logits_of(compiled.pack(net), codes.numpy(), label),
     ):
         assert np.array_equal(np.isfinite(found), there)
@@ -143,7 +143,7 @@ def test_both_samplers_draw_the_same_and_keep_what_is_kept(net, sampling):
     keep[1, 0] = True
     uniforms = np.random.default_rng(0).random(given.shape)
     shares: list[float] = []
-    one = in_torch.sample(net, given, keep, uniforms, labels_of(net, B), sampling)
+    one = wavenet_torch.sample(net, given, keep, uniforms, labels_of(net, B), sampling)
     two = compiled.sample(compiled.pack(net), given, keep, uniforms, labels_of(net, B), sampling, shares.append)
     assert np.array_equal(one, two)
     assert np.array_equal(one[keep], given[keep]) and not np.array_equal(one, given)
@@ -171,7 +171,7 @@ def test_guidance_moves_away_from_no_label():
     found = [
         draw(model, nothing, nothing > 0, uniforms, label, Sampling(guidance=guidance))
         for guidance in (1.0, 6.0)
-        for draw, model in ((in_torch.sample, net), (compiled.sample, compiled.pack(net)))
+        for draw, model in ((wavenet_torch.sample, net), (compiled.sample, compiled.pack(net)))
     ]
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[2], found[3])
     assert not np.array_equal(found[0], found[2])
@@ -179,7 +179,7 @@ def test_guidance_moves_away_from_no_label():
 
 def test_no_positions():
     net, empty = make([4, 7]), np.zeros((2, 2, 0), np.int64)
-    for draw, model in ((in_torch.sample, net), (compiled.sample, compiled.pack(net))):
+    for draw, model in ((wavenet_torch.sample, net), (compiled.sample, compiled.pack(net))):
         assert draw(model, empty, empty > 0, empty.astype(float)).shape == empty.shape
 
 
@@ -197,7 +197,7 @@ def test_requests_that_make_no_sense(change, says):
     net = make([12, 20], labels=2, unlabelled=True)
     zeros = np.zeros((1, 2, 5), np.int64)
     request = {"codes": zeros, "keep": zeros > 0, "uniforms": zeros.astype(float), "label": np.array([0])} | change
-    for draw, model in ((in_torch.sample, net), (compiled.sample, compiled.pack(net))):
+    for draw, model in ((wavenet_torch.sample, net), (compiled.sample, compiled.pack(net))):
         with pytest.raises(ValueError, match=says):
             draw(model, **request)
     with pytest.raises(UsageError):

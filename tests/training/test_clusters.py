@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vqcli.media import mel
-from vqcli.nets.vqvae1d import MelEncoder
+from vqcli.nets.codecs.speech import MelEncoder
 from vqcli.training import clusters
 from vqcli.training.clusters import GATHER, Clusters, masked
 

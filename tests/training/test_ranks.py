@@ -12,8 +12,8 @@ from tests.training.conftest import CPU, SCALAR, VECTOR, of, train
 from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
 from vqcli.errors import VqError
-from vqcli.nets import ranks
-from vqcli.nets.quantizer import VectorQuantizer
+from vqcli.nets.layers import distributed
+from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.training import checkpoint, loop, run, tasks
 from vqcli.training.journal import Journal
 
@@ -104,9 +104,13 @@ def test_revival_takes_rows_of_all_ranks():
 
 
 def shared(rank):
-    numbers = ranks.rand(3, 2, device=CPU)
+    numbers = distributed.rand(3, 2, device=CPU)
     rows = torch.arange(8.0).reshape(4, 2) + 8 * rank
-    return numbers.tolist(), ranks.rows_at(rows, torch.tensor([0, 5, 3, 7])).tolist(), ranks.from_first(rank + 1.0)
+    return (
+        numbers.tolist(),
+        distributed.rows_at(rows, torch.tensor([0, 5, 3, 7])).tolist(),
+        distributed.from_first(rank + 1.0),
+    )
 
 
 def test_what_ranks_share():

@@ -10,7 +10,7 @@ from vqcli import recipe, speaker, windows
 from vqcli.data.clips import Clips
 from vqcli.errors import BadFile, UnknownLabel, UsageError
 from vqcli.media import audio
-from vqcli.nets.vqvae1d import SpeechVQVAE
+from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.training import new_speaker, tasks
 from vqcli.training.run import run
 from vqcli.zoo import loading

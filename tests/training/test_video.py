@@ -13,8 +13,8 @@ from vqcli import codec_video, generate, generate_video
 from vqcli.data import recordings
 from vqcli.data.recordings import Facts
 from vqcli.errors import BadFile, ModelError, UnknownLabel, UsageError
-from vqcli.nets.frames import MISSING, UNKNOWN
-from vqcli.nets.sampling import Sampling
+from vqcli.nets.priors.autoregressive import Sampling
+from vqcli.nets.priors.frames import MISSING, UNKNOWN
 from vqcli.training import checkpoint, journal, run
 from vqcli.training.frames import Windows
 from vqcli.zoo import loading, priors, store

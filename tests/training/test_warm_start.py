@@ -14,7 +14,7 @@ from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import KINDS, Shapes
 from vqcli.errors import ModelError
 from vqcli.media import image
-from vqcli.nets.rate import ScalarRate
+from vqcli.nets.layers.rate import ScalarRate
 from vqcli.training import checkpoint, journal, run, tasks, warm_start
 from vqcli.zoo import loading
 

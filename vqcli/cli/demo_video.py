@@ -17,7 +17,7 @@ def walk(output: Path, device: str) -> list[str]:
 
     from vqcli import codec_video, generate_video
     from vqcli.media import drawing, image, video_writing
-    from vqcli.nets.sampling import Sampling
+    from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.zoo import loading
 
     model = loading.load(MODEL, device)

@@ -42,7 +42,7 @@ def frames(
     vq eval frames boxing/ --model boxing-27bit -n 200 --json
     """
     from vqcli.evaluation import frames as measures
-    from vqcli.nets.twostage import TwoStage
+    from vqcli.nets.codecs.twostage2d import TwoStage
     from vqcli.zoo import loading
 
     loaded = loading.load(model, device)

@@ -52,7 +52,7 @@ def samples(
     from vqcli.evaluation import judge, rate_distortion
     from vqcli.files import refuse_existing
     from vqcli.media import drawing, image
-    from vqcli.nets.sampling import Sampling
+    from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.zoo import loading, priors
 
     sampling = Sampling(temperature, top_k, top_p, guidance)

@@ -11,7 +11,7 @@ from vqcli.cli import ui
 from vqcli.cli.options import AsJson, Device, Force
 
 if TYPE_CHECKING:
-    from vqcli.nets.sampling import Sampling
+    from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.zoo.loading import LoadedModel
 
 
@@ -59,7 +59,7 @@ def video(
     from vqcli.evaluation import frames
     from vqcli.evaluation import video as measures
     from vqcli.files import refuse_existing
-    from vqcli.nets.sampling import Sampling
+    from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.zoo import loading
 
     sampling = Sampling(temperature, guidance=guidance)

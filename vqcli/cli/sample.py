@@ -16,7 +16,7 @@ from vqcli.cli.options import AsJson, Device, Force, Output
 if TYPE_CHECKING:
     from vqcli.generate import Samples
     from vqcli.generate_speech import SpeechSamples
-    from vqcli.nets.sampling import Sampling
+    from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.zoo.loading import LoadedModel
 
 
@@ -89,7 +89,7 @@ def sample(
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import audio
-    from vqcli.nets.sampling import Sampling
+    from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.zoo import loading, priors, store
 
     sampling = Sampling(temperature, top_k, top_p, guidance)

@@ -10,7 +10,7 @@ from vqcli.cli import ui
 
 if TYPE_CHECKING:
     from vqcli.generate_video import VideoSamples
-    from vqcli.nets.sampling import Sampling
+    from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.zoo.loading import LoadedModel
 
 

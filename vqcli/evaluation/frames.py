@@ -27,9 +27,9 @@ from vqcli.errors import UsageError
 from vqcli.evaluation import boxers, metrics, rate_distortion
 from vqcli.evaluation.boxers import Places
 from vqcli.evaluation.rate_distortion import CodeCost, Point
-from vqcli.nets.convnet2d import from_pixels, in_channels, to_pixels
-from vqcli.nets.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
-from vqcli.nets.twostage import TwoStage
+from vqcli.nets.codecs.twostage2d import TwoStage
+from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
+from vqcli.nets.priors.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
 from vqcli.tiles import Report, silent
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel

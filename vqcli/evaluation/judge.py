@@ -26,8 +26,8 @@ from vqcli.errors import UsageError
 from vqcli.evaluation.fitting import BATCH, fit
 from vqcli.evaluation.rate_distortion import codes_of
 from vqcli.generate import Samples
-from vqcli.nets.convnet2d import in_channels, to_pixels
-from vqcli.nets.sampling import AS_LEARNED, Sampling
+from vqcli.nets.layers.convnet2d import in_channels, to_pixels
+from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
 from vqcli.recipe import Data
 from vqcli.tiles import silent
 from vqcli.zoo import priors

@@ -28,11 +28,11 @@ from vqcli import recipe
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.evaluation import lossless
-from vqcli.nets.convnet2d import from_pixels, in_channels
-from vqcli.nets.likelihood import bits_per_dim
-from vqcli.nets.pixelcnn import PixelCNN
-from vqcli.nets.vae2d import Baseline, ContinuousVAE
-from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.nets.codecs.vae2d import Baseline, ContinuousVAE
+from vqcli.nets.codecs.vqvae2d import ImageVQVAE
+from vqcli.nets.layers.convnet2d import from_pixels, in_channels
+from vqcli.nets.layers.likelihood import bits_per_dim
+from vqcli.nets.priors.pixelcnn import PixelCNN
 from vqcli.recipe import Data
 from vqcli.tiles import Report, silent
 from vqcli.zoo import priors

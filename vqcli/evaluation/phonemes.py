@@ -22,7 +22,8 @@ import numpy as np
 from vqcli import windows
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import audio, drawing, mel
-from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
+from vqcli.nets.codecs.speech import SpeechVQVAE
+from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.tiles import silent
 from vqcli.zoo.loading import LoadedModel
 

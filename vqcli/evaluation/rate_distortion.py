@@ -22,8 +22,8 @@ from vqcli.data.sources import open_sources
 from vqcli.entropy import coders
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation import metrics, picture_codecs
-from vqcli.nets.convnet2d import from_pixels, in_channels
-from vqcli.nets.sampling import BATCH
+from vqcli.nets.layers.convnet2d import from_pixels, in_channels
+from vqcli.nets.priors.autoregressive import BATCH
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo

@@ -32,8 +32,8 @@ from vqcli.evaluation.frames import Windows
 from vqcli.evaluation.judge import recoded
 from vqcli.generate_video import FRAMES, draw_frames
 from vqcli.media import drawing
-from vqcli.nets.frames import UNKNOWN
-from vqcli.nets.sampling import AS_LEARNED, Sampling
+from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
+from vqcli.nets.priors.frames import UNKNOWN
 from vqcli.packing_video import VideoCodes, pack_video
 from vqcli.tiles import Report, silent
 from vqcli.zoo import priors

@@ -12,7 +12,7 @@ from torch import Tensor
 from vqcli.entropy import pixel_likelihood
 from vqcli.entropy.pixel_likelihood import Categories, Mixture
 from vqcli.nets.guarded import Listed, rounded
-from vqcli.nets.likelihood import VALUES, Categorical, Gaussian, Likelihood, LogisticMixture
+from vqcli.nets.layers.likelihood import VALUES, Categorical, Gaussian, Likelihood, LogisticMixture
 
 
 def parameters(

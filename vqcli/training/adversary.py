@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vqcli.media import mel
-from vqcli.nets.spectra import short_time_spectra
+from vqcli.nets.layers.spectra import short_time_spectra
 
 Judged = tuple[Tensor, list[Tensor]]
 

@@ -15,7 +15,7 @@ import torch
 
 from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
-from vqcli.nets import ranks
+from vqcli.nets.layers import distributed
 from vqcli.training.code_clips import CodeClips
 from vqcli.training.frames import Windows
 from vqcli.training.task import Task
@@ -109,7 +109,7 @@ class _Trial:
         self._step("float32", self._few)
         self._item_s = self._step("float32", self._few) / self._few
         # as many items as there will be time for
-        left_s = ranks.from_first(self._end - time.monotonic())
+        left_s = distributed.from_first(self._end - time.monotonic())
         affordable = int(left_s / (PLANNED * max(self._item_s, 1e-9)))
         self.items = min(len(self._batch), max(self._few, affordable))
 
@@ -136,7 +136,7 @@ class _Trial:
 
     def _late(self, seconds: float) -> bool:
         """Whether so many seconds are more than there are."""
-        return ranks.from_first(self._end - time.monotonic()) < seconds
+        return distributed.from_first(self._end - time.monotonic()) < seconds
 
     def _step(self, precision: str, items: int) -> float:
         x = as_input(self._batch.part(0, items), self._device)
@@ -148,13 +148,13 @@ class _Trial:
         self._optimizer.step()
         if self._device.type == "cuda":
             torch.cuda.synchronize()
-        return ranks.from_first(time.monotonic() - begun)
+        return distributed.from_first(time.monotonic() - begun)
 
 
 def _thread_counts(device: torch.device, threads: int) -> tuple[int, ...]:
     if threads:
         return (threads,)
-    if device.type != "cpu" or ranks.world() > 1:
+    if device.type != "cpu" or distributed.world() > 1:
         return (0,)
     cores = os.cpu_count() or 1
     return (1,) if cores == 1 else (1, 2) if cores < 4 else (1, 2, cores // 2)

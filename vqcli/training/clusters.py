@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli.media import mel
-from vqcli.nets import ranks
-from vqcli.nets.quantizer import nearest_codes
-from vqcli.nets.vqvae1d import MelEncoder
+from vqcli.nets.codecs.speech import MelEncoder
+from vqcli.nets.layers import distributed
+from vqcli.nets.layers.quantizer import nearest_codes
 
 GATHER = 64  # steps in which rows are gathered before clusters are made of them; meanwhile there are none
 ROWS = 2**15
@@ -105,8 +105,8 @@ class Clusters(nn.Module):
         each = ROWS // GATHER
         rows = features.flatten(0, 1)
         # the same rows on every rank; where a batch has too few, some come twice
-        chosen = torch.randint(len(rows) * ranks.world(), (each,), device=rows.device)
-        self.rows[place * each : (place + 1) * each] = ranks.rows_at(rows, chosen)
+        chosen = torch.randint(len(rows) * distributed.world(), (each,), device=rows.device)
+        self.rows[place * each : (place + 1) * each] = distributed.rows_at(rows, chosen)
 
     def _make(self) -> None:
         """Cluster the rows, each dimension brought to the same spread, and let the guesses start anew."""
@@ -139,6 +139,6 @@ def masked(spectra: Tensor, share: float) -> Tensor:
         return spectra
     B, _, T = spectra.shape
     length = 16  # frames: 160 ms, longer than most phonemes
-    begins = ranks.rand(B, T, device=spectra.device) < share / length
+    begins = distributed.rand(B, T, device=spectra.device) < share / length
     hidden = F.max_pool1d(F.pad(begins.float(), (length - 1, 0))[:, None], length, stride=1)
     return spectra * (1 - hidden)

@@ -12,7 +12,7 @@ import torch
 from vqcli.data.ahead import Batches
 from vqcli.data.clips import FULL_SCALE, Clip, Clips
 from vqcli.data.dataset import Batch
-from vqcli.nets.vqvae1d import SpeechVQVAE
+from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.recipe import Data
 from vqcli.zoo import loading
 

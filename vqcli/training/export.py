@@ -17,9 +17,9 @@ from vqcli.entropy import prior2d, statistics
 from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.entropy.prior2d_net import Net
 from vqcli.errors import BadFile
-from vqcli.nets import rounding
-from vqcli.nets.exact import ExactPrior
-from vqcli.nets.exact1d import SequencePrior
+from vqcli.nets.priors import rounding
+from vqcli.nets.priors.exact import ExactPrior
+from vqcli.nets.priors.exact1d import SequencePrior
 from vqcli.training import card, card_speech, export_codes, export_speech, frames
 from vqcli.training.budget import Budget
 from vqcli.training.code_clips import CodeClips

@@ -16,7 +16,8 @@ from vqcli.evaluation import hearing, spectrograms
 from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.media.audio import Recording
-from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
+from vqcli.nets.codecs.speech import SpeechVQVAE
+from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.training.budget import Budget
 from vqcli.training.card_speech import PICTURE
 from vqcli.training.code_clips import codes_of

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vqcli.data.clips import WELL_KNOWN_S, Clips
 from vqcli.errors import UsageError
-from vqcli.nets import ranks
-from vqcli.nets.harmonic import frame_phases, pitch_frames
-from vqcli.nets.vqvae1d import SpeechVQVAE, excitation, hertz
+from vqcli.nets.codecs.speech import SpeechVQVAE, excitation, hertz
+from vqcli.nets.layers import distributed
+from vqcli.nets.layers.harmonic import frame_phases, pitch_frames
 from vqcli.recipe import Recipe
 from vqcli.training.adversary import Adversary, fooling_loss, matching_loss, own_loss
 from vqcli.training.losses import Loss
@@ -59,7 +59,7 @@ class FinishTask(Task):
             books = model.quantizer.codes(model.latents(samples, profile))
         alone = model.levels == 1 or float(torch.rand(())) < options.first_level
         levels = 1 if alone else int(torch.randint(2, model.levels + 1, ()))
-        named = ranks.rand(B, device=device) < options.table
+        named = distributed.rand(B, device=device) < options.table
         f0, phases = excitation(pitch)
         z_q = model.quantizer.lookup(books[:, : model.books(levels)])
         envelopes = model.decoder.envelopes(z_q, f0, *voices(model, profile, labels, named))
@@ -91,7 +91,7 @@ class FinishTask(Task):
     ) -> tuple[Tensor, Tensor]:
         """The first `count` items in well-known voices, by level 0: sounds [count, N] and whose they are [count]."""
         model = self.model
-        targets = self._targets[(ranks.rand(count, device=labels.device) * len(self._targets)).long()]
+        targets = self._targets[(distributed.rand(count, device=labels.device) * len(self._targets)).long()]
         voice, register = model.voice_of_speaker(targets)
         ratio = torch.exp(register - profile[:count, -3])
         f0 = pitch_frames(hertz(pitch[:count]) * ratio[:, None])

@@ -23,8 +23,8 @@ from vqcli.data.dataset import Batch, permutation
 from vqcli.data.recordings import episode_files, read_actions, read_episode
 from vqcli.errors import UsageError
 from vqcli.evaluation.frames import bits_per_code, codes_of
-from vqcli.nets.frames import MISSING, UNKNOWN, FramePrior
-from vqcli.nets.quantizer import VectorQuantizer
+from vqcli.nets.layers.quantizer import VectorQuantizer
+from vqcli.nets.priors.frames import MISSING, UNKNOWN, FramePrior
 from vqcli.recipe import Data, Recipe
 from vqcli.training.budget import Budget
 from vqcli.training.losses import Loss, direct_bits

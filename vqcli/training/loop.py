@@ -16,7 +16,7 @@ from torch.profiler import record_function as phase
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import VqError
-from vqcli.nets import ranks
+from vqcli.nets.layers import distributed
 from vqcli.training import checkpoint
 from vqcli.training.average import Average
 from vqcli.training.budget import Budget
@@ -101,9 +101,9 @@ def train(
         now = {name: getattr(state, name) for name in ("threads", "precision", "budget_s")}
         vars(state).update(checkpoint.read(folder, task, average, optimizer) | now)
     batches: Generator[Batch | ClipBatch, None, None] = dataset.batches(
-        recipe.data, options.seed, state.step, rank=ranks.rank(), world=ranks.world(), workers=workers
+        recipe.data, options.seed, state.step, rank=distributed.rank(), world=distributed.world(), workers=workers
     )
-    items = recipe.data.batch * ranks.world()  # in a step
+    items = recipe.data.batch * distributed.world()  # in a step
     log_every = max(1, min(50, options.steps // 20))
     epoch_steps = max(log_every, math.ceil(len(dataset) / items))
     meter = Meter()
@@ -124,7 +124,7 @@ def train(
             begun_s = clock.seconds
             ending_s = step_s / 2 + (validation.seconds_of(step_s) if validation is not None else 0)
             spent = begun_s / max(end_s - ending_s, 1e-9)
-            share = ranks.from_first(min(1.0, max(state.step / options.steps, spent)))
+            share = distributed.from_first(min(1.0, max(state.step / options.steps, spent)))
             # a step is taken however short the time
             if (share >= 1 and state.step) or (options.patience and state.worse >= options.patience):
                 break
@@ -148,7 +148,7 @@ def train(
                     if loss.codes is not None and task.codebook_sizes:
                         task.count(loss.codes)
             with phase("optimizer"):
-                ranks.average_gradients(learned)
+                distributed.average_gradients(learned)
                 norm = nn.utils.clip_grad_norm_(learned, options.clip or math.inf)
                 optimizer.step()
                 state.step += 1
@@ -209,12 +209,12 @@ def judge(task: Task, validation: Validation, folder: Path, state: State, journa
         shown = validation.show(task)
         if shown is not None:
             journal.pictures(state.step, *shown)
-    state.worse = int(ranks.from_first(state.worse))
+    state.worse = int(distributed.from_first(state.worse))
 
 
 def close_epoch(task: Task, step: int, journal: Journal | None, epoch: int) -> float:
     """Log how much of each codebook the epoch used, and return the least share."""
-    counts = ranks.summed(task.usage).double()
+    counts = distributed.summed(task.usage).double()
     p = counts / counts.sum(1, keepdim=True).clamp_min(1)
     perplexity = torch.exp(-torch.xlogy(p, p).sum(1))
     sizes = torch.tensor(task.codebook_sizes, device=counts.device)
@@ -281,9 +281,11 @@ class Meter:
 
     def close(self) -> tuple[dict[str, float], float]:
         """Means of the terms, and items per second, over all ranks; begins anew."""
-        sums = ranks.summed(torch.stack(list(self.sums.values()))).tolist()
-        means = {name: total / (self.counts[name] * ranks.world()) for name, total in zip(self.sums, sums, strict=True)}
-        speed = self.items * ranks.world() / max(time.monotonic() - self.begun, 1e-9)
+        sums = distributed.summed(torch.stack(list(self.sums.values()))).tolist()
+        means = {
+            name: total / (self.counts[name] * distributed.world()) for name, total in zip(self.sums, sums, strict=True)
+        }
+        speed = self.items * distributed.world() / max(time.monotonic() - self.begun, 1e-9)
         self.restart()
         return means, speed
 

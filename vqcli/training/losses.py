@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.nets import ranks
-from vqcli.nets.likelihood import bits_per_dim
-from vqcli.nets.quantizer import ScalarQuantizer
-from vqcli.nets.rate import ScalarRate
-from vqcli.nets.vae2d import Baseline
-from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.nets.codecs.vae2d import Baseline
+from vqcli.nets.codecs.vqvae2d import ImageVQVAE
+from vqcli.nets.layers import distributed
+from vqcli.nets.layers.likelihood import bits_per_dim
+from vqcli.nets.layers.quantizer import ScalarQuantizer
+from vqcli.nets.layers.rate import ScalarRate
 from vqcli.recipe import Rate
 from vqcli.training.ms_ssim import ms_ssim
 
@@ -86,7 +86,7 @@ def rate_distortion_loss(model: ImageVQVAE, rate: ScalarRate, recipe: Rate, x: T
     B, _, H, W = x.shape
     assert isinstance(model.quantizer, ScalarQuantizer)
     qualities = model.quantizer.qualities
-    quality = 1 + ranks.rand(B, device=x.device) * (qualities - 1)
+    quality = 1 + distributed.rand(B, device=x.device) * (qualities - 1)
     position = (quality - 1) / max(qualities - 1, 1)
     weight = recipe.lambda_low * (recipe.lambda_high / recipe.lambda_low) ** position  # (B,)
     z_e = model.encoder(x).float()

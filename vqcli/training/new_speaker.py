@@ -14,7 +14,7 @@ import torch
 from vqcli import speaker
 from vqcli.data.clips import Clips
 from vqcli.errors import ModelError, UsageError
-from vqcli.nets.vqvae1d import SpeechVQVAE, excitation
+from vqcli.nets.codecs.speech import SpeechVQVAE, excitation
 from vqcli.recipe import Data
 from vqcli.training.spectral import SpectralDistance
 from vqcli.training.speech import as_input, energy_distance

@@ -13,7 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, record_function
 
 from vqcli.data.source import Source
-from vqcli.nets.quantizer import Quantizer
+from vqcli.nets.layers.quantizer import Quantizer
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, loop, run
 from vqcli.training.budget import TRIAL_SECONDS

@@ -21,8 +21,8 @@ from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
 from vqcli.errors import UsageError
 from vqcli.files import replacing
-from vqcli.nets import ranks
-from vqcli.nets.frames import CONTEXT
+from vqcli.nets.layers import distributed
+from vqcli.nets.priors.frames import CONTEXT
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, checkpoint, codes, journal, tasks, warm_start
 from vqcli.training.budget import Budget
@@ -69,7 +69,7 @@ def run(
     try:
         beginning = None if start is None else warm_start.read(start, recipe, partial)
         info = _run(recipe, data, output, place, budget, resume, beginning, threads, workers, report, say)
-        if ranks.world() > 1:
+        if distributed.world() > 1:
             dist.barrier()  # the first measures the model; a process that left before it would take it along
         return info
     finally:
@@ -90,7 +90,7 @@ def _run(
     report: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> store.ModelInfo | None:
-    first = ranks.rank() == 0
+    first = distributed.rank() == 0
     before = checkpoint.metadata_of(output)[1] if resume else {}
     seconds = budget.seconds if budget else before.get("budget_s")
     budget = (budget or Budget(seconds or math.inf)).without(before.get("seconds", 0.0))
@@ -108,7 +108,7 @@ def _run(
         output.mkdir(parents=True, exist_ok=True)
         with replacing(output / RECIPE, force=True) as stream:
             stream.write(recipe.to_toml())
-    if ranks.world() > 1:
+    if distributed.world() > 1:
         dist.barrier()
     with Journal(output, before.get("step")) if first else nullcontext() as log:
         if log is not None:
@@ -125,7 +125,7 @@ def _run(
                 timed_items=settings.items,
                 start=state.start or before.get("start"),
                 device=device.type,
-                world=ranks.world(),
+                world=distributed.world(),
             )
         options: dict[str, Any] = {"device": device, "resume": resume, "workers": workers, "report": report}
         train(made.task, made.dataset, made.validation, output, state, log, budget=budget, **options)
@@ -145,7 +145,7 @@ def _run(
         "machine": _where(device),
         "computed_in": str(settings),
         made.things: len(made.dataset),
-        "processes": ranks.world(),
+        "processes": distributed.world(),
     }
     if state.start is not None:
         facts["start"] = state.start
@@ -286,7 +286,7 @@ def join(device: str) -> torch.device:
 
 def _where(device: torch.device) -> str:
     machine = journal.machine()
-    processes = f" in {ranks.world()} processes" if ranks.world() > 1 else ""
+    processes = f" in {distributed.world()} processes" if distributed.world() > 1 else ""
     if device.type == "cpu":
         return f"{machine['processor']}, {torch.get_num_threads()} of {machine['cores']} cores{processes}"
     return f"{machine.get('gpu', device.type)}{processes}"

@@ -12,7 +12,7 @@ import torch
 
 from vqcli.data.clips import Clips
 from vqcli.errors import UsageError
-from vqcli.nets.vqvae1d import SpeechVQVAE
+from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.recipe import Data
 from vqcli.training.clusters import kmeans
 

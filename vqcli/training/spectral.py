@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli.media import mel
-from vqcli.nets.spectra import short_time_spectra
+from vqcli.nets.layers.spectra import short_time_spectra
 
 SIZES = (128, 256, 512, 1024, 2048)
 FLOOR = 1e-3

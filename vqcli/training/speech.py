@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.media import mel
-from vqcli.nets import ranks
-from vqcli.nets.convnext import Blocks
-from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE, excitation
+from vqcli.nets.codecs.speech import SpeechVQVAE, excitation
+from vqcli.nets.codecs.vqvae1d import WaveVQVAE
+from vqcli.nets.layers import distributed
+from vqcli.nets.layers.convnext import Blocks
 from vqcli.recipe import Recipe
 from vqcli.training.clusters import Clusters, masked
 from vqcli.training.losses import Loss
@@ -49,8 +50,10 @@ class SpeechTask(Task):
         if self.training:
             alone = self.model.levels == 1 or float(torch.rand(())) < options.first_level
             levels = 1 if alone else int(torch.randint(2, self.model.levels + 1, ()))
-            warps = (ranks.rand(len(samples), device=device) * len(self.model.WARPS)).long() if options.warp else None
-            named = ranks.rand(len(samples), device=device) < options.table
+            warps = (
+                (distributed.rand(len(samples), device=device) * len(self.model.WARPS)).long() if options.warp else None
+            )
+            named = distributed.rand(len(samples), device=device) < options.table
             return self._loss(samples, pitch, profile, labels, levels, warps, named)
         total = samples.new_zeros(())
         terms: dict[str, Tensor] = {}

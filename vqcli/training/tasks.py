@@ -16,13 +16,13 @@ from vqcli import packing
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import ModelError, UsageError
-from vqcli.nets.convnet2d import from_pixels, in_channels, to_pixels
-from vqcli.nets.exact1d import SequencePrior
-from vqcli.nets.pixelcnn import PixelCNN
-from vqcli.nets.quantizer import VectorQuantizer
-from vqcli.nets.rate import ScalarRate
-from vqcli.nets.vae2d import Baseline
-from vqcli.nets.wavenet_prior import WaveNetPrior
+from vqcli.nets.codecs.vae2d import Baseline
+from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
+from vqcli.nets.layers.quantizer import VectorQuantizer
+from vqcli.nets.layers.rate import ScalarRate
+from vqcli.nets.priors.exact1d import SequencePrior
+from vqcli.nets.priors.pixelcnn import PixelCNN
+from vqcli.nets.priors.wavenet import WaveNetPrior
 from vqcli.recipe import Recipe
 from vqcli.training import speech
 from vqcli.training.code_clips import CodeClips

@@ -8,10 +8,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from vqcli.errors import UsageError
-from vqcli.nets.convnet2d import to_pixels
-from vqcli.nets.quantizer import VectorQuantizer
-from vqcli.nets.twostage import TwoStage
-from vqcli.nets.vqvae2d import ImageVQVAE
+from vqcli.nets.codecs.twostage2d import TwoStage
+from vqcli.nets.codecs.vqvae2d import ImageVQVAE
+from vqcli.nets.layers.convnet2d import to_pixels
+from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.recipe import Recipe
 from vqcli.training.losses import Loss, direct_bits
 from vqcli.training.task import Task

@@ -21,9 +21,9 @@ from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
 from vqcli.entropy.statistics import Statistics
 from vqcli.errors import ModelError
-from vqcli.nets import ranks
-from vqcli.nets.convnet2d import in_channels
-from vqcli.nets.quantizer import VectorQuantizer
+from vqcli.nets.layers import distributed
+from vqcli.nets.layers.convnet2d import in_channels
+from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.recipe import Recipe
 from vqcli.training import checkpoint
 from vqcli.training.code_clips import CodeClips
@@ -241,4 +241,4 @@ def _fit_rate(task: CodecTask, statistics: Statistics | None, dataset: Dataset |
             rate(scaled, quality).mean().backward()
         optimizer.step()
     for parameter in rate.parameters():  # of several processes each had noise of its own
-        parameter.copy_(ranks.summed(parameter.clone()) / ranks.world())
+        parameter.copy_(distributed.summed(parameter.clone()) / distributed.world())

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from vqcli.entropy.prior1d_net import SequenceNet
     from vqcli.entropy.prior2d_net import Net
-    from vqcli.nets.frames import FramePrior
-    from vqcli.nets.pixelcnn import PixelCNN
-    from vqcli.nets.wavenet_prior import WaveNetPrior
+    from vqcli.nets.priors.frames import FramePrior
+    from vqcli.nets.priors.pixelcnn import PixelCNN
+    from vqcli.nets.priors.wavenet import WaveNetPrior
 
 FORMAT = 1
 FAMILIES = ("pixelcnn", "frames", "wavenet", "exact")  # as their files are called

@@ -10,15 +10,17 @@ from vqcli.errors import ModelError, near_matches
 
 def families() -> dict[str, Any]:
     """Architectures by name. A function, since naming the classes imports torch."""
-    from vqcli.nets.exact import ExactPrior
-    from vqcli.nets.exact1d import SequencePrior
-    from vqcli.nets.frames import FramePrior
-    from vqcli.nets.pixelcnn import PixelCNN
-    from vqcli.nets.twostage import TwoStage
-    from vqcli.nets.vae2d import CategoricalVAE, ContinuousVAE
-    from vqcli.nets.vqvae1d import SpeechVQVAE, WaveVQVAE
-    from vqcli.nets.vqvae2d import ImageVQVAE
-    from vqcli.nets.wavenet_prior import WaveNetPrior
+    from vqcli.nets.codecs.speech import SpeechVQVAE
+    from vqcli.nets.codecs.twostage2d import TwoStage
+    from vqcli.nets.codecs.vae2d import ContinuousVAE
+    from vqcli.nets.codecs.vimco2d import CategoricalVAE
+    from vqcli.nets.codecs.vqvae1d import WaveVQVAE
+    from vqcli.nets.codecs.vqvae2d import ImageVQVAE
+    from vqcli.nets.priors.exact import ExactPrior
+    from vqcli.nets.priors.exact1d import SequencePrior
+    from vqcli.nets.priors.frames import FramePrior
+    from vqcli.nets.priors.pixelcnn import PixelCNN
+    from vqcli.nets.priors.wavenet import WaveNetPrior
 
     return {
         "vqvae2d": ImageVQVAE,

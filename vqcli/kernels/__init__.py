@@ -1,1 +1,0 @@
-"""Compiled evaluation of the autoregressive nets, one symbol at a time."""

@@ -1,0 +1,124 @@
+"""Two stages of codes (the paper, section 4.2, figure 5): a second VQ-VAE over the codes of a first one.
+
+The second encoder squeezes the first stage's grid into a few latents, each with a codebook of its own. What comes back
+is a distribution over that grid, a PixelCNN that the latents condition, so decoding draws: the latents say what is
+where, the drawing makes up what they do not tell. A decoder that strong could do without latents; the paper's and this
+one do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vqcli.nets.codecs.vqvae2d import ImageVQVAE
+from vqcli.nets.layers.convnet2d import ResidualBlock
+from vqcli.nets.layers.quantizer import VectorQuantizer
+from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
+from vqcli.nets.priors.pixelcnn import PixelCNN
+from vqcli.nets.priors.pixelcnn_sampler import sampler_of
+
+SEED = 0  # of what decoding draws, unless another is asked for
+
+
+class TwoStage(nn.Module):
+    """Pictures [B, 3, side, side] in -0.5 .. 0.5 to codes [B, latents, 1, 1] and back; it stands where one VQ-VAE does.
+
+    first      arguments of the first stage (vqvae2d), whose weights stay as they are
+    side       pixels of a picture, each way: the second stage knows grids of one size only
+    latents    how many a picture gets, each of `dim` channels with a codebook of K
+    widths     channels of the second stage at the grid, at a half and at a quarter of it
+    condition  channels of the map that the latents become, from which the PixelCNN draws
+    decoder    further arguments of that PixelCNN
+    """
+
+    levels, likelihood = 1, None
+    encoder_margin = decoder_margin = 0
+
+    def __init__(
+        self,
+        first: dict[str, Any],
+        side: int = 84,
+        latents: int = 3,
+        K: int = 512,
+        dim: int = 32,
+        widths: Sequence[int] = (64, 96, 128),
+        condition: int = 64,
+        quantizer: dict[str, Any] | None = None,
+        decoder: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.first = ImageVQVAE(**first).requires_grad_(False)
+        self.channels, self.stride, self.frame_size = self.first.channels, side, (side, side)
+        grid = self.first.grid(side, side)
+        sizes = [tuple(length // 2**n for length in grid) for n in range(3)]
+        wide, half, quarter = widths
+        self.quantizer = VectorQuantizer(dim * latents, K, groups=latents, **(quantizer or {}))
+        self.codebook_sizes = self.quantizer.codebook_sizes
+        self.squeeze = nn.Sequential(
+            nn.Conv2d(self.first.quantizer.dim, wide, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(wide, half, 4, stride=2, padding=1), ResidualBlock(half), nn.ReLU(),
+            nn.Conv2d(half, quarter, 4, stride=2, padding=1), ResidualBlock(quarter), nn.ReLU(),
+            nn.Conv2d(quarter, dim * latents, sizes[2]),  # each latent sees all
+            nn.BatchNorm2d(dim * latents, affine=False),  # or the commitment term would still latents that tell little
+        )  # fmt: skip
+        self.spread = nn.Sequential(
+            nn.ConvTranspose2d(dim * latents, quarter, sizes[2]), ResidualBlock(quarter), nn.ReLU(),
+            nn.Upsample(sizes[1]), nn.Conv2d(quarter, half, 3, padding=1), ResidualBlock(half), nn.ReLU(),
+            nn.Upsample(sizes[0]), nn.Conv2d(half, wide, 3, padding=1), ResidualBlock(wide), nn.ReLU(),
+            nn.Conv2d(wide, condition, 3, padding=1),
+        )  # fmt: skip
+        self.decoder = PixelCNN(self.first.codebook_sizes, condition=condition, **(decoder or {}))
+
+    def train(self, mode: bool = True) -> TwoStage:
+        super().train(mode)
+        self.first.eval()
+        return self
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the codes of a picture: one of each for the pictures that it takes."""
+        return -(-height // self.stride), -(-width // self.stride)
+
+    def encoder(self, x: Tensor) -> Tensor:
+        """Latents z_e [B, latents * dim, 1, 1] of pictures."""
+        return self.latents(self.first.encode(x))
+
+    def latents(self, codes: Tensor) -> Tensor:
+        """Latents z_e of the first stage's codes [B, groups, h, w]."""
+        z_e: Tensor = self.squeeze(self.first.quantizer.lookup(codes))
+        return z_e
+
+    def condition(self, z_q: Tensor) -> Tensor:
+        """The map [B, condition, h, w] that quantized latents tell the decoder."""
+        condition: Tensor = self.spread(z_q)
+        return condition
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Codes [B, latents, 1, 1] int64 of pictures."""
+        return self.quantizer.codes(self.encoder(x))
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int = SEED) -> Tensor:
+        """Pictures of codes [B, latents, 1, 1]. Equal seeds draw alike on a device, whatever else is in the batch."""
+        return self.first.decode(self.draw(codes, seed))
+
+    @torch.no_grad()
+    def draw(self, codes: Tensor, seed: int = SEED, sampling: Sampling = AS_LEARNED) -> Tensor:
+        """Codes of the first stage [B, groups, h, w] for codes of the second."""
+        condition = self.condition(self.quantizer.lookup(codes)).cpu().numpy()
+        shape = (len(codes), len(self.first.codebook_sizes), *condition.shape[2:])
+        one = np.random.default_rng(seed).random(shape[1:])
+        drawn = sampler_of(self.decoder)(
+            np.zeros(shape, np.int64), np.zeros(shape, bool), np.broadcast_to(one, shape), None, sampling,
+            condition=condition,
+        )  # fmt: skip
+        return torch.from_numpy(drawn).to(codes.device)
+
+    def nats(self, first_codes: Tensor, z_q: Tensor) -> Tensor:
+        """-log p(codes of the first stage | latents) of each item, [B]."""
+        return self.decoder.nats(first_codes, None, self.condition(z_q))

@@ -1,0 +1,98 @@
+"""The baseline with continuous latents, by the reparameterisation trick (Kingma and Welling 2014): section 4.1.
+
+`Baseline` is what it shares with that of categorical latents (vimco2d.py): the encoder and decoder of the VQ-VAE. They
+bound the likelihood that the VQ-VAE is compared by, and have no codes to write into files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from vqcli.errors import ModelError
+from vqcli.nets.layers import likelihood as likelihoods
+from vqcli.nets.layers.convnet2d import Shape
+from vqcli.nets.layers.linear_init import begin_linear
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A lower bound on log p(x) in nats, for each picture.
+
+    value           [B], the bound
+    log_likelihood  [B], E_q log p(x | z), what the decoder has in it
+    surrogate       [B], whose gradient is that of the bound, or an estimate of it
+    made            [B, numbers, H, W] by the decoder, of one z
+    """
+
+    value: Tensor
+    log_likelihood: Tensor
+    surrogate: Tensor
+    made: Tensor
+
+
+class Baseline(nn.Module):
+    """What both have; arguments as ImageVQVAE has them. `out` are the numbers that the encoder makes at a position."""
+
+    codebook_sizes: tuple[int, ...] = ()
+    levels = 1
+
+    def __init__(
+        self,
+        out: int,
+        widths: Sequence[int] = (256, 256),
+        dim: int = 64,
+        blocks: int = 2,
+        kernel: int = 4,
+        activation: str = "relu",
+        normalised: bool = False,
+        linear_start: float = 0.0,
+        channels: int = 3,
+        likelihood: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        made = likelihoods.make(channels, likelihood or {"kind": "gaussian"})
+        assert made is not None
+        shape = Shape(tuple(widths), dim, kernel, activation, normalised)
+        self.likelihood, self.channels, self.stride = made, channels, shape.stride
+        self.encoder = shape.encoder(channels, blocks, out)
+        self.decoder = shape.decoder(self.likelihood.numbers, blocks, exact=False)
+        if linear_start:
+            begin_linear(self.encoder, self.decoder, channels, self.likelihood, gain=linear_start)
+
+    @property
+    def quantizer(self) -> NoReturn:
+        """What all that codes pictures asks a model for first."""
+        raise ModelError("the model has no codes: it is a baseline for likelihoods", "vq eval likelihood measures it")
+
+    def bound(self, x: Tensor) -> Bound:
+        """The bound for pictures x [B, channels, H, W] in -0.5 .. 0.5, with fresh samples from the posterior."""
+        raise NotImplementedError
+
+    def picture(self, made: Tensor) -> Tensor:
+        """The picture [B, channels, H, W] of what the decoder made."""
+        return self.likelihood.mean(made)
+
+
+class ContinuousVAE(Baseline):
+    """q(z | x) = N(mean, scale^2) of `dim` numbers at each position, p(z) = N(0, 1)."""
+
+    LOG_SCALES = (-7.0, 3.0)
+
+    def __init__(self, dim: int = 64, **common: Any) -> None:
+        super().__init__(2 * dim, dim=dim, **common)
+
+    def bound(self, x: Tensor) -> Bound:
+        mean, log_scale = self.encoder(x).float().chunk(2, 1)
+        log_scale = log_scale.clamp(*self.LOG_SCALES)
+        z = mean + log_scale.exp() * torch.randn_like(mean)
+        made = self.decoder(z)
+        log_likelihood = self.likelihood.log_prob(made, x)
+        # KL(q || p) in closed form (appendix B of Kingma and Welling)
+        divergence = (mean.square() + (2 * log_scale).exp() - 1 - 2 * log_scale).flatten(1).sum(1) / 2
+        value = log_likelihood - divergence
+        return Bound(value, log_likelihood, value, made)

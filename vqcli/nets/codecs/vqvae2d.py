@@ -1,0 +1,106 @@
+"""The image VQ-VAE (the paper, section 4.1): strided convolutions, residual blocks, a quantizer, and back.
+
+One family serves the paper's net (widths (256, 256), two blocks, kernel 4, ReLU), the report's and the
+photo codec (kernel 5 with divisive normalisation): all sizes are arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vqcli.nets.layers import likelihood as likelihoods
+from vqcli.nets.layers.convnet2d import Shape
+from vqcli.nets.layers.linear_init import begin_linear
+from vqcli.nets.layers.quantizer import Quantized, Quantizer, ScalarQuantizer, VectorQuantizer
+
+QUANTIZERS: dict[str, type[Quantizer]] = {"vector": VectorQuantizer, "scalar": ScalarQuantizer}
+
+
+class ImageVQVAE(nn.Module):
+    """Pictures [B, channels, H, W] in -0.5 .. 0.5, H and W multiples of `stride`, to codes [B, groups, h, w] and back.
+
+    widths, dim, kernel, activation, normalised: see convnet2d.Shape
+    linear_start  begin as a linear map that keeps all, with this gain (looks_linear.py); 0: from random weights
+    blocks      residual blocks at the lowest resolution of the encoder; decoder_blocks of the decoder
+    quantizer   arguments of the quantizer, with 'kind': 'vector' or 'scalar'
+    likelihood  arguments of p(x | z), with 'kind' (likelihood.py); without one the decoder makes the picture itself
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (256, 256),
+        dim: int = 64,
+        blocks: int = 2,
+        decoder_blocks: int | None = None,
+        kernel: int = 4,
+        activation: str = "relu",
+        normalised: bool = False,
+        linear_start: float = 0.0,
+        channels: int = 3,
+        quantizer: dict[str, Any] | None = None,
+        likelihood: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        decoder_blocks = blocks if decoder_blocks is None else decoder_blocks
+        options = dict(quantizer or {"kind": "vector", "K": 512})
+        shape = Shape(tuple(widths), dim, kernel, activation, normalised)
+        self.channels, self.stride = channels, shape.stride
+        self.quantizer: Quantizer = QUANTIZERS[options.pop("kind")](dim=dim, **options)
+        self.codebook_sizes, self.levels = self.quantizer.codebook_sizes, self.quantizer.levels
+        self.likelihood = likelihoods.make(channels, likelihood)
+        self.encoder = shape.encoder(channels, blocks)
+        made = self.likelihood.numbers if self.likelihood else channels
+        # many numbers for each pixel, of which none is a pixel
+        self.decoder = shape.decoder(made, decoder_blocks, exact=self.likelihood is None)
+        if linear_start:
+            begin_linear(
+                self.encoder,
+                self.decoder,
+                channels,
+                self.likelihood,
+                gain=linear_start,
+                groups=len(self.codebook_sizes),
+            )
+        self.encoder_margin, self.decoder_margin = shape.reach(blocks), shape.reach(decoder_blocks)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the codes of a picture; what is left over at the border counts as a whole one."""
+        return -(-height // self.stride), -(-width // self.stride)
+
+    def forward(self, x: Tensor, quality: Tensor | None = None, levels: int | None = None) -> tuple[Tensor, Quantized]:
+        """What the decoder makes [B, channels or likelihood.numbers, H, W], and what the quantizer made of x.
+
+        quality [B] for nets that have one.
+        """
+        quantized = self.quantizer(self.encoder(x), quality, levels)
+        return self.decoder(quantized.z_q), quantized
+
+    def picture(self, made: Tensor) -> Tensor:
+        """The picture [B, channels, H, W] of what the decoder made."""
+        return made if self.likelihood is None else self.likelihood.mean(made)
+
+    def uniform_nats(self, height: int, width: int) -> float:
+        """-log p(z) of the codes of a picture under the uniform prior: the KL term of section 3.2, a constant."""
+        return math.prod(self.grid(height, width)) * sum(map(math.log, self.codebook_sizes))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Codes [B, groups, H / stride, W / stride] int64 of pictures; in 16 bits flat areas would get other codes."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.quantizer.codes(self.encoder(x), quality)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Pictures of codes [B, groups or fewer whole levels, h, w]; values may leave -0.5 .. 0.5 a little."""
+        return self.picture(self.made(codes, quality))
+
+    @torch.no_grad()
+    def made(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
+        """What the decoder makes of codes, as `forward` returns it."""
+        made: Tensor = self.decoder(self.quantizer.lookup(codes, quality))
+        return made

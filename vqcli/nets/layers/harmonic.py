@@ -1,0 +1,169 @@
+"""A harmonic-plus-noise decoder: latents, pitch and a voice to a waveform, at frame rate.
+
+A frame-rate net predicts spectral envelopes of a harmonic and of a noise part. The excitations, a band-limited pulse
+train at the pitch and white noise, are filtered by them in the short-time Fourier domain (after the source-filter
+model, and Serra and Smith 1990). No sample waits for the one before it, so decoding is many times faster than speech.
+
+Everything is a function of its window: the phase at the start of each frame and the noise are given, so windows of a
+long recording fit together sample by sample.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqcli.media import mel
+from vqcli.nets.layers.convnext import Blocks
+from vqcli.nets.layers.spectra import short_time_spectra
+
+RATE_HZ, HOP, N_FFT = mel.RATE_HZ, mel.HOP, 640
+MARGIN = (N_FFT - HOP) // 2  # samples that a frame's window reaches beyond its own
+HIGHEST_HARMONIC_HZ = 7600.0
+LOWEST_HZ = 50.0  # below it voices have nothing, and loudspeakers rumble
+LARGEST_LOG_GAIN = 6.0
+
+
+def pitch_frames(hz: Tensor) -> Tensor:
+    """Pitch of positions of two frames each, [B, P] -> frames [B, 2 P], Hz, 0 where unvoiced.
+
+    Between the middles of voiced positions the logarithm is linear; the steps of the codes are smoothed before.
+    """
+    voiced = hz > 0
+    log_hz = torch.log(hz.clamp(min=1.0))
+
+    def neighbour(values: Tensor, shift: int) -> Tensor:
+        """Of the position before (-1) or after (1), itself where that one has no voice."""
+        other, there = values.roll(-shift, 1), voiced.roll(-shift, 1).clone()
+        there[:, 0 if shift < 0 else -1] = False
+        return torch.where(there, other, values)
+
+    smooth = (2 * log_hz + neighbour(log_hz, -1) + neighbour(log_hz, 1)) / 4
+    first = 0.75 * smooth + 0.25 * neighbour(smooth, -1)
+    second = 0.75 * smooth + 0.25 * neighbour(smooth, 1)
+    frames = torch.stack([first, second], 2).exp() * voiced[..., None]
+    return frames.flatten(1)  # (B, 2 P)
+
+
+def _towards(f0: Tensor) -> tuple[Tensor, Tensor]:
+    """Pitch at the edges that each frame shares with the one before and after it, its own beside the unvoiced."""
+    voiced = f0 > 0
+    before, after = F.pad(f0[:, :-1], (1, 0)), F.pad(f0[:, 1:], (0, 1))
+    before, after = torch.where(before > 0, before, f0), torch.where(after > 0, after, f0)
+    return torch.where(voiced, (before + f0) / 2, f0), torch.where(voiced, (after + f0) / 2, f0)
+
+
+def frame_phases(f0: Tensor) -> Tensor:
+    """Phase in cycles, 0 .. 1, float64 [B, T], at the start of each frame of f0 [B, T] Hz; each voiced run starts at 0.
+
+    Inside a frame the pitch runs linearly from the edge before to the middle to the edge after.
+    """
+    f0 = f0.double()
+    before, after = _towards(f0)
+    cycles = (before + 2 * f0 + after) / 4 * HOP / RATE_HZ  # (B, T), of each frame
+    total = cycles.cumsum(1)
+    start = total - cycles
+    onset = (f0 > 0) & (F.pad(f0[:, :-1], (1, 0)) == 0)
+    begun = torch.where(onset, start, torch.zeros_like(start)).cummax(1).values
+    return (start - begun) % 1
+
+
+def pulse_train(f0: Tensor, phases: Tensor) -> Tensor:
+    """All harmonics of f0 [B, T] Hz at equal strength and unit density, [B, T * HOP]; 0 where unvoiced.
+
+    A Dirichlet kernel: the sum of cosines below HIGHEST_HARMONIC_HZ in closed form.
+    """
+    before, after = _towards(f0)
+    half = torch.arange(1, HOP // 2 + 1, device=f0.device, dtype=f0.dtype) - 0.5
+    rise = half / (HOP / 2)
+    f = torch.cat([before[..., None].lerp(f0[..., None], rise), f0[..., None].lerp(after[..., None], rise)], 2)
+    cycles = phases.to(f0.dtype)[..., None] + f.cumsum(2) / RATE_HZ  # (B, T, HOP)
+    angle = (cycles % 1) * (2 * math.pi)
+    count = torch.floor(HIGHEST_HARMONIC_HZ / f0.clamp(min=40.0))[..., None]
+    s = torch.sin(angle / 2)
+    near = s.abs() < 1e-4
+    pulses = torch.where(near, 2 * count, torch.sin((2 * count + 1) * angle / 2) / torch.where(near, 1.0, s) - 1)
+    return (pulses * torch.sqrt(f0 / RATE_HZ)[..., None]).flatten(1)
+
+
+def centred_spectra(x: Tensor, window: Tensor) -> Tensor:
+    """Complex [B, bins, T] of x [B, T * HOP]; frame j is centred on sample (j + 1/2) * HOP."""
+    n_fft = len(window)
+    margin = (n_fft - HOP) // 2
+    return short_time_spectra(F.pad(x, (margin, n_fft - HOP - margin)), window, HOP)
+
+
+def overlap_add(spectra: Tensor, window: Tensor) -> Tensor:
+    """[B, T * HOP] of spectra [B, bins, T], the inverse of `centred_spectra` away from the ends, which fade."""
+    n_fft, T = len(window), spectra.shape[2]
+    margin = (n_fft - HOP) // 2
+    frames = torch.fft.irfft(spectra, n_fft, dim=1) * window[:, None]  # (B, n_fft, T)
+    length = T * HOP + n_fft - HOP
+    x = F.fold(frames, (1, length), (1, n_fft), stride=(1, HOP))[:, 0, 0]
+    overlap = window.square().sum() / HOP  # the same at every sample for these windows
+    return x[:, margin : margin + T * HOP] / overlap
+
+
+class HarmonicDecoder(nn.Module):
+    """Latents [B, dim, P], pitch, a voice [B, voice] -> waveform [B, P * frames * HOP] at -26 dB RMS.
+
+    frames  10 ms frames for each position of the codes
+    """
+
+    window: Tensor
+    bins: Tensor
+    heard: Tensor
+
+    def __init__(
+        self, dim: int, voice: int, frames: int = 2, width: int = 192, blocks: int = 8, bands: int = 80
+    ) -> None:
+        super().__init__()
+        self.frames, self.bands = frames, bands
+        self.latent, self.pitch = nn.Linear(dim, width), nn.Linear(3, width)
+        self.place = nn.Parameter(torch.randn(frames, width) * 0.1)  # tells the frames of a position apart
+        self.voice = nn.Sequential(nn.Linear(voice, 64), nn.GELU())
+        self.inp, self.norm = nn.Conv1d(width, width, 5, padding=2), nn.LayerNorm(width)
+        self.blocks = Blocks(blocks, width, 64)
+        self.out_norm, self.out = nn.LayerNorm(width), nn.Linear(width, 2 * bands)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.constant_(self.out.bias, -4.0)
+        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+        matrix = torch.from_numpy(mel.bands_to_bins(bands, N_FFT))
+        heard = torch.linspace(0, RATE_HZ / 2, N_FFT // 2 + 1) >= LOWEST_HZ
+        self.register_buffer("bins", matrix, persistent=False)
+        self.register_buffer("heard", heard[:, None].float(), persistent=False)
+        self.reach = 2 + self.blocks.reach + -(-MARGIN // HOP) + 2  # frames to either side; 2 for the smoothed pitch
+
+    def envelopes(self, z: Tensor, f0: Tensor, voice: Tensor, register: Tensor) -> tuple[Tensor, Tensor]:
+        """Log magnitudes [B, bands, T] of the harmonic and of the noise part, for frames of f0 [B, T].
+
+        register  [B], mean of the voice's log f0: pitch counts both as it is and beside what is usual for the voice
+        """
+        T = f0.shape[1]
+        voiced = (f0 > 0).float()
+        log_f0 = torch.log(f0.clamp(min=50.0) / 150) * voiced
+        beside = log_f0 - (register[:, None] - math.log(150)) * voiced
+        features = torch.stack([voiced, log_f0, beside], 2)
+        h = self.latent(z.transpose(1, 2)).repeat_interleave(self.frames, 1)  # (B, T, width)
+        h = h + self.place.repeat(T // self.frames, 1) + self.pitch(features)
+        h = self.norm(self.inp(h.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
+        h = self.blocks(h, self.voice(voice)).transpose(1, 2)
+        harmonic, noise = self.out(self.out_norm(h)).transpose(1, 2).float().chunk(2, 1)
+        return harmonic, noise
+
+    def forward(self, z: Tensor, f0: Tensor, phases: Tensor, noise: Tensor, voice: Tensor, register: Tensor) -> Tensor:
+        """Waveform [B, T * HOP] of latents z [B, dim, P], f0 [B, T] and phases [B, T] of its frames (T = P * frames),
+        white noise [B, T * HOP], a voice [B, voice] and its register [B]."""
+        return self.render(*self.envelopes(z, f0, voice, register), f0, phases, noise)
+
+    def render(self, harmonic: Tensor, noisy: Tensor, f0: Tensor, phases: Tensor, noise: Tensor) -> Tensor:
+        """Filter the two excitations by their envelopes."""
+        spectrum = self._filtered(pulse_train(f0, phases), harmonic) + self._filtered(noise, noisy)
+        return overlap_add(spectrum, self.window)
+
+    def _filtered(self, excitation: Tensor, envelope: Tensor) -> Tensor:
+        gain = (self.bins @ envelope).clamp(max=LARGEST_LOG_GAIN).exp() * self.heard
+        return centred_spectra(excitation, self.window) * gain

@@ -1,0 +1,58 @@
+"""One code from its logits, compiled: as autoregressive.draw."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vqcli.nets.kernels.exponential import exp64
+from vqcli.nets.kernels.jit import compiled
+from vqcli.nets.priors.autoregressive import LARGEST_DRAW
+
+_LEAST = -700.0  # e^-700 is nothing beside 1
+
+
+@compiled
+def draw(logits: np.ndarray, uniform: float, temperature: float, top_k: int, top_p: float, p: np.ndarray) -> np.int64:
+    """A code from logits float32 [K]; p float64 [K or more] is room for the probabilities."""
+    K = len(logits)
+    p = p[:K]
+    if temperature == 0:
+        return np.argmax(logits)
+    largest = logits[0]
+    for k in range(K):
+        largest = max(largest, logits[k])
+    for k in range(K):
+        p[k] = exp64(max((np.float64(logits[k]) - largest) / temperature, _LEAST))
+    if 0 < top_k < K or top_p < 1:
+        _cut(p, top_k, top_p)
+    total = 0.0
+    for k in range(K):
+        total += p[k]
+    mark = min(uniform, LARGEST_DRAW) * total
+    share = 0.0
+    for k in range(K):
+        share += p[k]
+        if share > mark:
+            return np.int64(k)
+    return np.int64(K - 1)  # reached only by logits that are not numbers
+
+
+@compiled
+def _cut(p: np.ndarray, top_k: int, top_p: float) -> None:
+    """Set to 0 what is not among the top_k largest, and then not among the fewest that make up top_p."""
+    ranked = np.sort(p)[::-1]
+    count = top_k if 0 < top_k < len(p) else len(p)
+    floor = ranked[count - 1]
+    while count < len(p) and ranked[count] == floor:  # as probable as the last
+        count += 1
+    if top_p < 1:
+        goal = top_p * ranked[:count].sum()
+        share = 0.0
+        for k in range(count):
+            share += ranked[k]
+            if share >= goal:
+                floor = ranked[k]
+                break
+    for k in range(len(p)):
+        if p[k] < floor:
+            p[k] = 0.0

@@ -1,0 +1,103 @@
+"""Sampling codes from a WaveNet prior in torch, on any device.
+
+A step costs what one position costs, whatever came before: each layer keeps as many of its inputs as its dilation
+reaches back, in a ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqcli.nets.priors.autoregressive import AS_LEARNED, Drawing, Sampling
+from vqcli.nets.priors.wavenet import WaveNetPrior
+
+
+class Steps:
+    """The net position by position, for B samples with a condition each."""
+
+    def __init__(self, net: WaveNetPrior, condition: Tensor | None, batch: int) -> None:
+        stack = net.stack
+        self.net = net
+        self.t = 0
+        zeros = net.embedding.weight.new_zeros
+        self.input = zeros(batch, stack.residual)
+        self.rings = [zeros(dilation, batch, stack.residual) for dilation in stack.dilations]
+        # products start slowly: past and present are two of one matrix, and the condition is part of the bias
+        conditions = stack.conditions(None, condition)
+        self.biases = [
+            layer.taps.bias if conditions is None else layer.taps.bias + conditions[:, 0, n]
+            for n, layer in enumerate(stack.layers)
+        ]
+        self.taps = [layer.taps.weight.T.contiguous() for layer in stack.layers]
+
+    def inner(self) -> tuple[Tensor, ...]:
+        """Inputs of the heads, [B, hidden] each, of the next position."""
+        h, gates = self.input, []
+        for ring, bias, taps, layer in zip(self.rings, self.biases, self.taps, self.net.stack.layers, strict=True):
+            place = self.t % len(ring)
+            x = torch.addmm(bias, torch.cat([ring[place], h], 1), taps)
+            ring[place] = h
+            a, b = x.chunk(2, 1)
+            gated = torch.tanh(a) * torch.sigmoid(b)
+            gates.append(gated)
+            if layer.mix is not None:
+                h = h + layer.mix(gated)
+        self.t += 1
+        inner = self.net.inner(F.relu(self.net.stack.to_skip(torch.cat(gates, 1))))
+        return inner.chunk(len(self.net.outer), 1)
+
+    def see(self, rows: Tensor) -> None:
+        """Take in the codes at this position: rows [B, G] of the table."""
+        self.input = self.net.embed(rows)
+
+
+@torch.no_grad()
+def sample(
+    net: WaveNetPrior,
+    codes: np.ndarray,
+    keep: np.ndarray,
+    uniforms: np.ndarray,
+    label: np.ndarray | None = None,
+    sampling: Sampling = AS_LEARNED,
+    report: Callable[[float], None] | None = None,
+) -> np.ndarray:
+    """Codes [B, G, T] int64: those of `codes` where `keep` is true, drawn given all earlier ones elsewhere.
+
+    uniforms  float64 [B, G, T] in 0 .. 1 (excluded); equal ones give equal codes on the same device
+    label     int64 [B] or None
+    report    is told the share that is done, 0 .. 1
+    """
+    drawing = Drawing(net, codes, keep, uniforms, label, sampling)
+    _run(net, drawing, report)
+    return drawing.codes.cpu().numpy()
+
+
+@torch.no_grad()
+def logits_of(net: WaveNetPrior, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+    """Logits float32 [B, G, K, T] of given codes, by the steps of `sample`; equal to those of the net."""
+    drawing = Drawing.of_given(net, codes, label)
+    _run(net, drawing, None)
+    return drawing.recorded.numpy()
+
+
+def _run(net: WaveNetPrior, drawing: Drawing, report: Callable[[float], None] | None) -> None:
+    _, G, T = drawing.codes.shape
+    if not drawing.codes.numel():
+        return
+    labels = drawing.labels
+    steps = Steps(net, net.label_features(labels, len(labels), labels.device), len(labels))
+    for t in range(T):
+        told = torch.zeros((), device=labels.device)
+        for g, x in enumerate(steps.inner()):
+            if drawing.wants(g, t):
+                drawing.settle(net.outer[g](F.relu(x + told)), g, t)
+            if g + 1 < G:
+                told = told + net.within(drawing.rows(t)[:, g])
+        steps.see(drawing.rows(t))
+        if report and (t % 10 == 9 or t + 1 == T):
+            report((t + 1) / T)
