@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower never imports higher; modules of one layer may import each other.
 LAYERS = (
-    ("errors", "files"),
+    ("errors", "files", "progress"),
     ("recipe", "container"),
     ("media", "entropy"),
     ("nets",),
@@ -20,26 +20,17 @@ LAYERS = (
     (
         "batch",
         "charts",
-        "chunks",
+        "api",
         "codec",
-        "codec_audio",
-        "codec_image",
-        "codec_video",
         "evaluation",
         "experiments",
         "figures",
         "generate",
         "generate_speech",
         "generate_video",
-        "packing",
-        "packing_video",
-        "remainder",
         "report",
         "reproduce",
-        "speaker",
-        "tiles",
         "training",
-        "windows",
     ),
     ("cli",),
 )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import codec_image, packing, tiles
+from vqcli.codec import image as codec_image
+from vqcli.codec import image_file, tiling
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError, VqError
 from vqcli.media import image
 from vqcli.zoo import store
@@ -32,7 +33,7 @@ def test_round_trip_of_an_array(model, picture, tmp_path):
     assert encoded.bits_per_pixel == 8 * len(encoded.data) / (37 * 50)
     assert encoded.save(tmp_path / "x.vqz") == len(encoded.data) == (tmp_path / "x.vqz").stat().st_size
     assert (tmp_path / "x.vqz").read_bytes() == encoded.data
-    expected = tiles.decode_image(model, encoded.image)
+    expected = tiling.decode_image(model, encoded.image)
     for source in (encoded, encoded.data, tmp_path / "x.vqz", str(tmp_path / "x.vqz")):
         decoded = vqcli.decode(source, model)
         assert np.array_equal(decoded.pixels, expected)
@@ -138,7 +139,7 @@ def test_fewer_levels(vector_model, picture, levels):
 
 
 def test_salvage_shows_lost_chunks_in_grey(scalar_model, picture, monkeypatch):
-    monkeypatch.setattr(packing, "CHUNK", 32)
+    monkeypatch.setattr(image_file, "CHUNK", 32)
     encoded = vqcli.encode(picture(96, 93), scalar_model)
     data = bytearray(encoded.data)
     data[-1] ^= 1  # the chunk in the last corner

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import vqcli
-from vqcli import chunks, packing, windows
+from vqcli.codec import audio_file, chunks, image_file, windows
+from vqcli.codec.codes import AudioCodes
 from vqcli.container import vqz
 from vqcli.entropy import coders
 from vqcli.errors import BadFile, DamagedChunks, UsageError
@@ -50,8 +51,8 @@ def encode(
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of a second."""
-    monkeypatch.setattr(packing, "CHUNK_SECONDS", 1)
-    monkeypatch.setattr(packing, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(audio_file, "CHUNK_SECONDS", 1)
+    monkeypatch.setattr(audio_file, "CHUNK_BYTES", 1)
 
 
 # ---------------------------------------------------------------- there and back
@@ -140,8 +141,8 @@ def test_the_index_is_small(model):
     T = 30_000
     sizes = np.array(model.net.codebook_sizes)[:2, None]
     codes = np.random.default_rng(0).integers(0, sizes, (2, T)).astype(np.uint16)[None]
-    recording = packing.AudioCodes(codes, RATE, T * 320, 1, (-26.0,), (b"",))
-    header, payloads = packing.pack_audio(model, recording)
+    recording = AudioCodes(codes, RATE, T * 320, 1, (-26.0,), (b"",))
+    header, payloads = audio_file.pack_audio(model, recording)
     assert header.chunk_count > 10
     size = len(vqz.pack(header, payloads))
     assert size - sum(map(len, payloads)) <= 0.01 * size
@@ -205,8 +206,8 @@ def test_damage_is_silent_and_stays_local(model, small_chunks):
 def test_an_endless_recording_needs_no_more_memory(model, monkeypatch):
     """Blocks are made one by one: an hour of sound, of which the first seconds are taken."""
     T = 3600 * 50
-    recording = packing.AudioCodes(np.zeros((1, 2, T), np.uint16), RATE, T * 320, 1, (-26.0,), (bytes(16) + b"\1",))
-    encoded = vqz.unpack(vqz.pack(*packing.pack_audio(model, recording, coder="packed")))
+    recording = AudioCodes(np.zeros((1, 2, T), np.uint16), RATE, T * 320, 1, (-26.0,), (bytes(16) + b"\1",))
+    encoded = vqz.unpack(vqz.pack(*audio_file.pack_audio(model, recording, coder="packed")))
     blocks = vqcli.decode(encoded, model, start_s=100).blocks()
     assert sum(next(blocks).shape[1] for _ in range(3)) <= 3 * windows.WINDOW_S * RATE
 
@@ -367,15 +368,15 @@ def test_a_huge_recording_is_refused_before_memory_is_taken(model):
     sizes = (8, 64) * 64 + (8,) * 256
     header = replace(file.header, size=(samples, RATE, 64), grid=(math.ceil(samples / 320),), codebook_sizes=sizes)
     with pytest.raises(BadFile, match="more than vq decodes"):
-        packing.unpack_audio(model, replace(file, header=header))
+        audio_file.unpack_audio(model, replace(file, header=header))
 
 
 def test_modalities_are_not_mixed_up(model, vector_model, picture):
     image = vqz.unpack(vqcli.encode(picture(8, 8), vector_model).data)
     with pytest.raises(BadFile, match="image, not sound"):
-        packing.unpack_audio(model, image)
+        audio_file.unpack_audio(model, image)
     with pytest.raises(BadFile, match="audio, not a picture"):
-        packing.unpack_image(vector_model, lying(model))
+        image_file.unpack_image(vector_model, lying(model))
 
 
 # ---------------------------------------------------------------- the exact prior

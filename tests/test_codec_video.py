@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import codec, codec_video, packing, tiles
-from vqcli.codec import DecodedVideo, EncodedVideo
-from vqcli.codec_image import GREY
+from vqcli import api
+from vqcli.api import DecodedVideo, EncodedVideo
+from vqcli.codec import image_file, tiling
+from vqcli.codec import video as codec_video
+from vqcli.codec.image import GREY
 from vqcli.container import vqz
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.media import clips, image, video, video_writing
@@ -20,7 +22,7 @@ from vqcli.zoo import store
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Chunks of 3 frames of 20 x 16 pixels, which are 5 x 4 codes."""
-    monkeypatch.setattr(packing, "CHUNK", 32)
+    monkeypatch.setattr(image_file, "CHUNK", 32)
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def frames(picture):
 
 def coded(model, frames) -> list[np.ndarray]:
     """What frames look like when each is coded on its own."""
-    return [tiles.decode_image(model, tiles.encode_image(model, frame)) for frame in frames]
+    return [tiling.decode_image(model, tiling.encode_image(model, frame)) for frame in frames]
 
 
 # ---------------------------------------------------------------- there and back
@@ -40,11 +42,11 @@ def coded(model, frames) -> list[np.ndarray]:
 
 def test_a_clip_is_its_frames_coded_one_by_one(scalar_model, vector_model, frames):
     for model in (scalar_model, vector_model):
-        encoded = codec.encode(frames, model, metadata={"title": "noise"})
+        encoded = api.encode(frames, model, metadata={"title": "noise"})
         assert isinstance(encoded, EncodedVideo)
         assert encoded.header.size == (20, 16, 10, 10_000) and encoded.header.chunk_count == 4
         assert encoded.header.metadata == {"title": "noise"} and encoded.header.model == model.info.name
-        decoded = codec.decode(encoded, model)
+        decoded = api.decode(encoded, model)
         assert isinstance(decoded, DecodedVideo)
         assert (decoded.width, decoded.height, decoded.count, decoded.rate_mhz) == (20, 16, 10, 10_000)
         assert decoded.length_s == 1.0 and not decoded.lost.any()
@@ -53,7 +55,7 @@ def test_a_clip_is_its_frames_coded_one_by_one(scalar_model, vector_model, frame
 
 
 def test_rates_are_those_of_the_file(scalar_model, frames):
-    encoded = codec.encode(frames, scalar_model)
+    encoded = api.encode(frames, scalar_model)
     size = len(encoded.data)
     assert encoded.frames == 10 and encoded.length_s == 1.0
     assert encoded.kbit_per_s == pytest.approx(8 * size / 1000)
@@ -66,16 +68,16 @@ def test_files_folders_episodes_and_streams(scalar_model, frames, tmp_path):
     video_writing.write(tmp_path / "frames", frames, 25_000)
     np.savez(tmp_path / "00001.npz", images=frames, actions=np.array(["left"] * 10))
     for source, rate_mhz in ((tmp_path / "frames", 25_000), (tmp_path / "00001.npz", 10_000)):
-        encoded = codec.encode(source, scalar_model)
+        encoded = api.encode(source, scalar_model)
         assert encoded.header.size[3] == rate_mhz
         encoded.save(tmp_path / "clip.vqz", force=True)
         assert np.array_equal(codec_video.codes_of(tmp_path / "clip.vqz", scalar_model).codes, wanted)
-        assert codec.encode(source, scalar_model, frames_per_s=12.5).header.size[3] == 12_500
+        assert api.encode(source, scalar_model, frames_per_s=12.5).header.size[3] == 12_500
     video_writing.write(tmp_path / "clip.gif", frames, 25_000)
-    encoded = codec.encode(io.BytesIO((tmp_path / "clip.gif").read_bytes()), scalar_model)
+    encoded = api.encode(io.BytesIO((tmp_path / "clip.gif").read_bytes()), scalar_model)
     assert encoded.header.size == (20, 16, 10, 25_000)
     video_writing.write(tmp_path / "clip.mp4", frames, 30_000)
-    assert codec.encode(str(tmp_path / "clip.mp4"), scalar_model).header.size == (20, 16, 10, 30_000)
+    assert api.encode(str(tmp_path / "clip.mp4"), scalar_model).header.size == (20, 16, 10, 30_000)
 
 
 def test_uneven_frames_have_their_average_in_the_header(scalar_model, frames, tmp_path):
@@ -83,7 +85,7 @@ def test_uneven_frames_have_their_average_in_the_header(scalar_model, frames, tm
 
     pictures = [Image.fromarray(frame) for frame in frames[:4]]
     pictures[0].save(tmp_path / "clip.gif", save_all=True, append_images=pictures[1:], duration=[100, 100, 100, 500])
-    encoded = codec.encode(tmp_path / "clip.gif", scalar_model)
+    encoded = api.encode(tmp_path / "clip.gif", scalar_model)
     assert encoded.header.size == (20, 16, 4, 5000) and "uneven" in encoded.notes[0]
 
 
@@ -94,15 +96,15 @@ def test_the_default_model(scalar_model, frames, monkeypatch):
 
 
 def test_quality_and_levels(scalar_model, vector_model, frames):
-    assert codec.encode(frames, scalar_model, quality=2.5).header.quality == 25
-    fewer = codec.encode(frames, vector_model, levels=1)
+    assert api.encode(frames, scalar_model, quality=2.5).header.quality == 25
+    fewer = api.encode(frames, vector_model, levels=1)
     assert fewer.header.levels == 1
-    first = list(codec.decode(codec.encode(frames, vector_model), vector_model, levels=1).frames())
-    assert np.array_equal(list(codec.decode(fewer, vector_model).frames()), first)
+    first = list(api.decode(api.encode(frames, vector_model), vector_model, levels=1).frames())
+    assert np.array_equal(list(api.decode(fewer, vector_model).frames()), first)
 
 
 def test_saved_as_it_is_made(scalar_model, frames, tmp_path):
-    decoded = codec.decode(codec.encode(frames, scalar_model), scalar_model)
+    decoded = api.decode(api.encode(frames, scalar_model), scalar_model)
     assert decoded.save(tmp_path / "frames") == ()
     with video.opened(tmp_path / "frames") as clip:
         assert np.array_equal(list(clip.frames), list(decoded.frames()))
@@ -115,7 +117,7 @@ def test_saved_as_it_is_made(scalar_model, frames, tmp_path):
 
 
 def test_codes_of_some_frames(scalar_model, frames, tmp_path):
-    codec.encode(frames, scalar_model).save(tmp_path / "clip.vqz")
+    api.encode(frames, scalar_model).save(tmp_path / "clip.vqz")
     np.savez(tmp_path / "clip.npz", images=frames)
     whole = codec_video.codes_of(frames, scalar_model)
     assert whole.codes.shape == (3, 10, 4, 5) and whole.codes.dtype == np.uint16
@@ -133,7 +135,7 @@ def test_frames_of_codes(scalar_model, frames):
 
 
 def test_codes_of_another_model(scalar_model, vector_model, frames, tmp_path):
-    codec.encode(frames, scalar_model).save(tmp_path / "clip.vqz")
+    api.encode(frames, scalar_model).save(tmp_path / "clip.vqz")
     with pytest.raises(ModelError):
         codec_video.codes_of(tmp_path / "clip.vqz", vector_model)
 
@@ -142,43 +144,43 @@ def test_codes_of_another_model(scalar_model, vector_model, frames, tmp_path):
 
 
 def test_a_part_in_seconds(scalar_model, frames):
-    encoded = codec.encode(frames, scalar_model)
-    part = codec.decode(encoded, scalar_model, start_s=0.2, end_s=0.7)
+    encoded = api.encode(frames, scalar_model)
+    part = api.decode(encoded, scalar_model, start_s=0.2, end_s=0.7)
     assert np.array_equal(list(part.frames()), coded(scalar_model, frames[2:7])) and part.count == 5
-    assert codec.decode(encoded, scalar_model, start_s=0.9, end_s=9).count == 1
+    assert api.decode(encoded, scalar_model, start_s=0.9, end_s=9).count == 1
     for start_s, end_s in ((1.0, None), (0.5, 0.5), (0.7, 0.2)):
         with pytest.raises(UsageError, match="no frame is there"):
-            codec.decode(encoded, scalar_model, start_s=start_s, end_s=end_s)
+            api.decode(encoded, scalar_model, start_s=start_s, end_s=end_s)
 
 
 def test_damage(scalar_model, frames):
-    encoded = codec.encode(frames, scalar_model)
+    encoded = api.encode(frames, scalar_model)
     data = bytearray(encoded.data)
     data[-1] ^= 1  # of the last chunk, which is one frame
     with pytest.raises(DamagedChunks):
-        codec.decode(bytes(data), scalar_model)
-    salvaged = codec.decode(bytes(data), scalar_model, salvage=True)
+        api.decode(bytes(data), scalar_model)
+    salvaged = api.decode(bytes(data), scalar_model, salvage=True)
     assert salvaged.lost.tolist() == [False] * 9 + [True]
     *whole, last = salvaged.frames()
     assert np.array_equal(whole, coded(scalar_model, frames[:9])) and (last == GREY).all()
-    assert codec.decode(bytes(data), scalar_model, end_s=0.9).count == 9  # elsewhere
+    assert api.decode(bytes(data), scalar_model, end_s=0.9).count == 9  # elsewhere
     with pytest.raises(DamagedChunks):
-        codec.decode(bytes(data), scalar_model, start_s=0.9)
+        api.decode(bytes(data), scalar_model, start_s=0.9)
 
 
 def test_a_wrong_checksum_is_told_after_the_last_frame(scalar_model, frames, tmp_path):
-    file = vqz.unpack(codec.encode(frames, scalar_model).data)
+    file = vqz.unpack(api.encode(frames, scalar_model).data)
     wrong = replace(file, header=replace(file.header, codes_crcs=(1,)))
-    decoded = codec.decode(wrong, scalar_model)
+    decoded = api.decode(wrong, scalar_model)
     with pytest.raises(BadFile, match="checksum"):
         decoded.save(tmp_path / "clip.gif")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lying_header_is_found_before_a_frame_is_asked_for(scalar_model, frames):
-    file = vqz.unpack(codec.encode(frames, scalar_model).data)
+    file = vqz.unpack(api.encode(frames, scalar_model).data)
     with pytest.raises(BadFile):
-        codec.decode(replace(file, header=replace(file.header, size=(21, 16, 10, 1))), scalar_model)
+        api.decode(replace(file, header=replace(file.header, size=(21, 16, 10, 1))), scalar_model)
 
 
 # ---------------------------------------------------------------- options that do not fit
@@ -191,21 +193,21 @@ def test_a_lying_header_is_found_before_a_frame_is_asked_for(scalar_model, frame
 )
 def test_options_that_clips_have_not(scalar_model, frames, options):
     with pytest.raises(UsageError):
-        codec.encode(frames, scalar_model, **options)
+        api.encode(frames, scalar_model, **options)
 
 
 def test_pictures_have_no_frames_and_no_parts(scalar_model, frames):
     with pytest.raises(UsageError, match="only clips"):
-        codec.encode(frames[0], scalar_model, frames_per_s=25)
+        api.encode(frames[0], scalar_model, frames_per_s=25)
     with pytest.raises(UsageError, match="only a recording"):
-        codec.decode(codec.encode(frames[0], scalar_model), scalar_model, start_s=1)
+        api.decode(api.encode(frames[0], scalar_model), scalar_model, start_s=1)
 
 
 def test_models_of_one_size(scalar_model, frames, monkeypatch):
     monkeypatch.setattr(scalar_model.net, "frame_size", (84, 84), raising=False)
     for pixels in (frames, frames[0]):
         with pytest.raises(UsageError) as caught:
-            codec.encode(pixels, scalar_model)
+            api.encode(pixels, scalar_model)
         assert str(caught.value) == "model scalar is for pictures of 84 x 84 pixels, and this is 20 x 16"
         assert caught.value.hint == "resize it first"
 
@@ -213,7 +215,7 @@ def test_models_of_one_size(scalar_model, frames, monkeypatch):
 def test_arrays_that_are_no_clips(scalar_model, frames):
     for wrong in (frames.astype(float), frames[..., :2], frames[:0]):
         with pytest.raises(UsageError):
-            codec.encode(wrong, scalar_model)
+            api.encode(wrong, scalar_model)
 
 
 def test_what_is_a_clip(tmp_path, frames):
@@ -224,7 +226,7 @@ def test_what_is_a_clip(tmp_path, frames):
     (tmp_path / "clip.bin").write_bytes((tmp_path / "clip.mp4").read_bytes())  # by content
     image.write(tmp_path / "still.png", frames[0])
     for path in tmp_path.iterdir():
-        assert codec.modality_of(path) == ("image" if path.name == "still.png" else "video"), path
+        assert api.modality_of(path) == ("image" if path.name == "still.png" else "video"), path
 
 
 # ---------------------------------------------------------------- memory
@@ -250,7 +252,7 @@ def test_long_clips_take_no_more_memory(scalar_model, frames, monkeypatch):
     monkeypatch.setattr(codec_video, "opened", opened)
     encoded = codec_video.encode_video(frames, scalar_model, coder="packed")
     assert encoded.frames == 100 and most <= 4
-    decoded = codec.decode(encoded, scalar_model)
+    decoded = api.decode(encoded, scalar_model)
     next(iter(decoded.frames()))  # what is made once
     tracemalloc.start()
     try:

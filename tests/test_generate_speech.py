@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import generate, generate_speech, packing, windows
+from vqcli import generate, generate_speech
+from vqcli.codec import audio_file, windows
 from vqcli.container import vqz
 from vqcli.errors import ModelError, UnknownLabel, UsageError
 from vqcli.media import audio
@@ -83,8 +84,8 @@ def test_voices_differ_and_any_is_drawn_where_none_is_named(model):
 
 def test_samples_fit_into_files(model):
     drawn = generate_speech.sample_speech(model, speakers=["p225"], seconds=0.3, seed=2)
-    data = vqz.pack(*packing.pack_audio(model, drawn.audio[0], metadata={"speaker": "p225"}))
-    codes, lost = packing.unpack_audio(model, vqz.unpack(data))
+    data = vqz.pack(*audio_file.pack_audio(model, drawn.audio[0], metadata={"speaker": "p225"}))
+    codes, lost = audio_file.unpack_audio(model, vqz.unpack(data))
     assert np.array_equal(codes.codes, drawn.audio[0].codes) and not lost.any()
     assert codes.samples == drawn.sounds.shape[1] and codes.rate_hz == 16_000
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import chunks, packing, packing_video
+from vqcli.codec import chunks, image_file, video_file
+from vqcli.codec.codes import VideoCodes
 from vqcli.container import vqz
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.nets.priors import rounding
-from vqcli.packing_video import VideoCodes
 from vqcli.zoo import priors, registry
 
 CODERS = ["packed", "histogram", "adaptive"]
@@ -33,7 +33,7 @@ def prior_model(make_model, scalar_model, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Chunks of at most 5 x 5 positions at stride 4: 4 frames of 2 x 3 codes."""
-    monkeypatch.setattr(packing, "CHUNK", 20)
+    monkeypatch.setattr(image_file, "CHUNK", 20)
 
 
 def video(model, frames: int = 11, rows: int = 2, columns: int = 3, quality: int | None = None) -> VideoCodes:
@@ -45,7 +45,7 @@ def video(model, frames: int = 11, rows: int = 2, columns: int = 3, quality: int
 
 
 def file_of(model, codes: VideoCodes, coder: str = "auto") -> vqz.Vqz:
-    return vqz.unpack(vqz.pack(*packing_video.pack_video(model, codes, coder=coder)))
+    return vqz.unpack(vqz.pack(*video_file.pack_video(model, codes, coder=coder)))
 
 
 @pytest.mark.parametrize("coder", ["auto", *CODERS, "prior"])
@@ -57,7 +57,7 @@ def test_codes_come_back(scalar_model, vector_model, prior_model, coder):
         assert (header.modality, header.size) == ("video", (12, 8, 11, 12_500))
         assert (header.grid, header.chunk, header.chunk_count) == ((11, 2, 3), (4, 2, 3), 3)
         assert header.joint == (coder == "prior" or (coder == "auto" and header.coder == 3))
-        again, lost = packing_video.unpack_video(model, file)
+        again, lost = video_file.unpack_video(model, file)
         assert np.array_equal(again.codes, codes.codes) and not lost.any() and lost.shape == (11,)
         assert replace(again, codes=codes.codes) == codes
         assert (len(again), again.length_s) == (11, 0.88)
@@ -97,7 +97,7 @@ def test_a_coder_that_does_not_return_the_codes_is_not_taken(scalar_model, monke
 def test_one_frame_and_one_chunk(scalar_model):
     for frames in (1, 4):
         file = file_of(scalar_model, video(scalar_model, frames))
-        assert file.header.chunk == () and len(packing_video.unpack_video(scalar_model, file)[0]) == frames
+        assert file.header.chunk == () and len(video_file.unpack_video(scalar_model, file)[0]) == frames
 
 
 def test_large_frames_are_chunks_of_their_own(scalar_model):
@@ -106,10 +106,10 @@ def test_large_frames_are_chunks_of_their_own(scalar_model):
 
 
 def test_chunks_are_of_64_frames_at_most(scalar_model, monkeypatch):
-    monkeypatch.setattr(packing, "CHUNK", 1024)
-    assert packing_video.chunk_frames(scalar_model, 1, 1) == 64
-    assert packing_video.chunk_frames(scalar_model, 64, 64) == 16
-    assert packing_video.chunk_frames(scalar_model, 1000, 1000) == 1
+    monkeypatch.setattr(image_file, "CHUNK", 1024)
+    assert video_file.chunk_frames(scalar_model, 1, 1) == 64
+    assert video_file.chunk_frames(scalar_model, 64, 64) == 16
+    assert video_file.chunk_frames(scalar_model, 1000, 1000) == 1
 
 
 @pytest.mark.parametrize("levels", [1, 2])
@@ -117,10 +117,10 @@ def test_levels(vector_model, levels):
     codes = video(vector_model)
     file = file_of(vector_model, codes)
     for part, wanted in ((vqz.drop_levels(file, levels), None), (file, levels)):
-        again, _ = packing_video.unpack_video(vector_model, part, levels=wanted)
+        again, _ = video_file.unpack_video(vector_model, part, levels=wanted)
         assert np.array_equal(again.codes, codes.codes[: 2 * levels])
     with pytest.raises(UsageError):
-        packing_video.unpack_video(vector_model, file, levels=4)
+        video_file.unpack_video(vector_model, file, levels=4)
 
 
 # ---------------------------------------------------------------- parts, damage
@@ -134,23 +134,23 @@ def test_a_part_needs_its_own_chunks_alone(scalar_model, wanted):
         payload if 4 * number < wanted.stop and wanted.start < 4 * number + 4 else None
         for number, payload in enumerate(file.payloads)
     )
-    again, lost = packing_video.unpack_video(scalar_model, replace(file, payloads=kept), wanted=wanted)
+    again, lost = video_file.unpack_video(scalar_model, replace(file, payloads=kept), wanted=wanted)
     assert np.array_equal(again.codes, codes.codes[:, wanted]) and not lost.any()
 
 
 @pytest.mark.parametrize("coder", [*CODERS, "prior"])
 def test_a_flipped_byte_costs_its_chunk_alone(prior_model, coder):
     codes = video(prior_model)
-    header, payloads = packing_video.pack_video(prior_model, codes, coder=coder)
+    header, payloads = video_file.pack_video(prior_model, codes, coder=coder)
     data = bytearray(vqz.pack(header, payloads))
     data[-len(payloads[2]) - 1] ^= 1
     with pytest.raises(DamagedChunks) as caught:
         vqz.unpack(bytes(data))
     assert caught.value.chunks == (1,)
     file = vqz.unpack(bytes(data), salvage=True)
-    again, lost = packing_video.unpack_video(prior_model, file)
+    again, lost = video_file.unpack_video(prior_model, file)
     assert lost.tolist() == [4 <= frame < 8 for frame in range(11)]
-    assert np.array_equal(lost, packing_video.lost_frames(file))
+    assert np.array_equal(lost, video_file.lost_frames(file))
     assert np.array_equal(again.codes[:, ~lost], codes.codes[:, ~lost])
 
 
@@ -159,9 +159,9 @@ def test_codes_that_fail_their_checksum(vector_model):
     crcs = (*file.header.codes_crcs[:-1], file.header.codes_crcs[-1] ^ 1)
     wrong = replace(file, header=replace(file.header, codes_crcs=crcs))
     with pytest.raises(BadFile, match="checksum"):
-        packing_video.unpack_video(vector_model, wrong)
-    packing_video.unpack_video(vector_model, wrong, levels=2)  # whose checksums are right
-    packing_video.unpack_video(vector_model, wrong, wanted=slice(0, 5))  # of which it does not tell
+        video_file.unpack_video(vector_model, wrong)
+    video_file.unpack_video(vector_model, wrong, levels=2)  # whose checksums are right
+    video_file.unpack_video(vector_model, wrong, wanted=slice(0, 5))  # of which it does not tell
 
 
 # ---------------------------------------------------------------- bad input
@@ -187,7 +187,7 @@ def test_codes_that_fail_their_checksum(vector_model):
 def test_a_lying_header_is_a_bad_file(scalar_model, lie):
     file = file_of(scalar_model, video(scalar_model), "packed")
     with pytest.raises(BadFile):
-        packing_video.unpack_video(scalar_model, replace(file, header=replace(file.header, **lie)))
+        video_file.unpack_video(scalar_model, replace(file, header=replace(file.header, **lie)))
 
 
 @pytest.mark.parametrize(("frames", "rows"), [(65, 2), (64, 2**14)])
@@ -198,7 +198,7 @@ def test_chunks_too_large_to_hold(scalar_model, frames, rows):
     tracemalloc.start()
     try:
         with pytest.raises(BadFile, match="chunks"):
-            packing_video.unpack_video(scalar_model, replace(file, header=header))
+            video_file.unpack_video(scalar_model, replace(file, header=header))
         assert tracemalloc.get_traced_memory()[1] < 2**22
     finally:
         tracemalloc.stop()
@@ -207,41 +207,41 @@ def test_chunks_too_large_to_hold(scalar_model, frames, rows):
 def test_a_picture_is_no_clip_and_a_clip_no_picture(scalar_model, vector_model):
     file = file_of(scalar_model, video(scalar_model))
     with pytest.raises(BadFile, match="video"):
-        packing.unpack_image(scalar_model, file)
+        image_file.unpack_image(scalar_model, file)
     with pytest.raises(BadFile, match="codebooks"):
-        packing_video.unpack_video(vector_model, replace(file, header=replace(file.header, quality=0)))
+        video_file.unpack_video(vector_model, replace(file, header=replace(file.header, quality=0)))
 
 
 def test_models_of_one_size(scalar_model, monkeypatch):
     file = file_of(scalar_model, video(scalar_model))
     monkeypatch.setattr(scalar_model.net, "frame_size", (8, 12), raising=False)
-    packing_video.unpack_video(scalar_model, file)
+    video_file.unpack_video(scalar_model, file)
     monkeypatch.setattr(scalar_model.net, "frame_size", (84, 84), raising=False)
     with pytest.raises(BadFile, match="12 x 8"):
-        packing_video.unpack_video(scalar_model, file)
+        video_file.unpack_video(scalar_model, file)
 
 
 def test_no_frames_or_too_many(scalar_model, monkeypatch):
     with pytest.raises(BadFile, match="a frame at least"):
-        packing_video.pack_frames(scalar_model, [], 25_000)
-    monkeypatch.setattr(packing_video, "MAX_FRAMES", 10)
+        video_file.pack_frames(scalar_model, [], 25_000)
+    monkeypatch.setattr(video_file, "MAX_FRAMES", 10)
     with pytest.raises(BadFile, match="too much"):
-        packing_video.pack_video(scalar_model, video(scalar_model))
+        video_file.pack_video(scalar_model, video(scalar_model))
 
 
 def test_codes_that_memory_should_not_hold(scalar_model, monkeypatch):
-    monkeypatch.setattr(packing, "MAX_CODES", 100)
+    monkeypatch.setattr(video_file, "MAX_CODES", 100)
     file = file_of(scalar_model, video(scalar_model))
     with pytest.raises(UsageError, match="at once"):
-        packing_video.unpack_video(scalar_model, file)
-    packing_video.unpack_video(scalar_model, file, wanted=slice(0, 5))
-    assert sum(1 for _ in packing_video.unpack_frames(scalar_model, file)) == 11
+        video_file.unpack_video(scalar_model, file)
+    video_file.unpack_video(scalar_model, file, wanted=slice(0, 5))
+    assert sum(1 for _ in video_file.unpack_frames(scalar_model, file)) == 11
 
 
 def test_a_file_for_a_prior_that_is_not_there(prior_model, scalar_model):
     file = file_of(prior_model, video(prior_model), "prior")
     with pytest.raises(ModelError):
-        packing_video.unpack_video(scalar_model, file)
+        video_file.unpack_video(scalar_model, file)
 
 
 # ---------------------------------------------------------------- memory
@@ -261,13 +261,11 @@ def test_no_more_than_a_chunk_is_held(scalar_model):
             most = max(most, len(alive))
             yield frame
 
-    header, payloads = packing_video.pack_frames(scalar_model, counted(), 12_500, coder="packed")
+    header, payloads = video_file.pack_frames(scalar_model, counted(), 12_500, coder="packed")
     assert header.chunk_count == 15 and most <= 9  # two chunks, and the frame that is passed on
     most = 0
     alive.clear()
-    for number, (frame, _) in enumerate(
-        packing_video.unpack_frames(scalar_model, vqz.unpack(vqz.pack(header, payloads)))
-    ):
+    for number, (frame, _) in enumerate(video_file.unpack_frames(scalar_model, vqz.unpack(vqz.pack(header, payloads)))):
         base = frame.codes.base  # that of the chunk
         if number % 4 == 0:
             alive.add(number)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import vqcli
-from vqcli import codec_image, packing, remainder, tiles
+from vqcli.codec import guarded, image_file, tiling
+from vqcli.codec import image as codec_image
+from vqcli.codec import lossless as remainder
 from vqcli.container import vqz
 from vqcli.container.header import Remainder
 from vqcli.errors import BadFile, DamagedChunks, UsageError
-from vqcli.nets import guarded
 from vqcli.training.losses import likelihood_loss
 from vqcli.zoo import loading, registry
 
@@ -24,7 +25,7 @@ def model(request):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 32 pixels, and tiles of 16 for what is decoded in float64."""
-    monkeypatch.setattr(packing, "CHUNK", 32)
+    monkeypatch.setattr(image_file, "CHUNK", 32)
     monkeypatch.setattr(remainder, "TILE", 16)
 
 
@@ -43,7 +44,7 @@ def test_every_pixel_returns(model, picture, small_chunks, size, channels):
 def test_codes_are_those_of_a_file_with_loss(model, picture):
     pixels = picture(40, 50)
     lossless, lossy = (vqcli.encode(pixels, model, lossless=kind, coder="packed") for kind in (True, False))
-    qualities = tiles.qualities(model)
+    qualities = tiling.qualities(model)
     assert lossless.header.quality == (10 * max(1.0, codec_image.LOSSLESS * qualities) if qualities else 0)
     same = vqcli.encode(pixels, model, lossless=True, coder="packed", quality=2 if qualities else None)
     assert np.array_equal(same.codes, lossy.codes)
@@ -131,7 +132,7 @@ def test_files_do_not_depend_on_threads_and_tiles(scalar_model, picture, monkeyp
 
 def test_values_are_those_of_the_plain_net(scalar_model, picture, monkeypatch):
     monkeypatch.setattr(remainder, "TILE", 16)
-    image = tiles.encode_image(scalar_model, picture(60, 52))
+    image = tiling.encode_image(scalar_model, picture(60, 52))
     net = remainder.exact_net(scalar_model)
     codes = torch.from_numpy(image.codes.astype(np.int64))[None]
     whole = net.decode(codes, torch.tensor([image.quality / 10], dtype=torch.float64))[0].movedim(0, -1) * 255 + 127.5
@@ -164,7 +165,7 @@ def test_salvage_shows_what_the_codes_decode_to(scalar_model, picture, small_chu
     assert not decoded.exact[8:16, 8:16].any() and decoded.exact.sum() == decoded.exact.size - 64
     where = ~decoded.exact.repeat(4, 0).repeat(4, 1)[:96, :93]
     assert np.array_equal(decoded.pixels[~where], pixels[~where])
-    lossy = tiles.decode_image(scalar_model, encoded.image)
+    lossy = tiling.decode_image(scalar_model, encoded.image)
     assert np.abs(decoded.pixels.astype(int) - lossy)[where].max() <= 1
     assert not np.array_equal(decoded.pixels, pixels)
 
@@ -201,7 +202,7 @@ def test_headers_that_do_not_fit(scalar_model, picture, change, says):
 
 def test_chunks_without_bound(scalar_model, picture, monkeypatch):
     encoded = vqcli.encode(picture(20, 20), scalar_model, lossless=True)
-    monkeypatch.setattr(packing, "MAX_CHUNK", 399)
+    monkeypatch.setattr(image_file, "MAX_CHUNK", 399)
     with pytest.raises(BadFile, match="a chunk is of more than the 399 pixels"):
         vqcli.decode(encoded, scalar_model)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import codec_video, generate_video
+from vqcli import generate_video
+from vqcli.codec import video as codec_video
 from vqcli.entropy import packed
 from vqcli.evaluation import boxers, metrics
 from vqcli.media import image, video

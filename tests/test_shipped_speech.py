@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli import generate_speech, speaker
+from vqcli import generate_speech
+from vqcli.codec import conversion
 from vqcli.entropy import packed
 from vqcli.evaluation import hearing
 from vqcli.zoo import loading, store
@@ -50,7 +51,7 @@ def test_the_prior_is_well_worth_it(speech):
 def test_conversion_moves_the_register_and_keeps_the_rest(speech, talk):
     moved = vqcli.convert_speaker(TALK, "p225", speech)
     assert moved.samples.shape == (1, len(talk))
-    target = speaker.find(speech.info, "p225").pitch_hz
+    target = conversion.find(speech.info, "p225").pitch_hz
     assert abs(hearing.pitch_hz(moved.samples[0]) / target - 1) < 0.12
     assert hearing.pitch_hz(talk) < 0.8 * target
     assert hearing.melody(talk, moved.samples[0]).correlation > 0.8
@@ -58,7 +59,7 @@ def test_conversion_moves_the_register_and_keeps_the_rest(speech, talk):
 
 def test_the_offered_speakers_are_there_with_what_is_known_of_them(speech):
     for name in OFFERED:
-        found = speaker.find(speech.info, name)
+        found = conversion.find(speech.info, name)
         assert found.seconds > 60 and found.sex in ("f", "m") and found.source in ("vctk", "librispeech")
 
 
@@ -89,7 +90,7 @@ def test_the_paper_s_model_encodes_and_speaks():
     assert codes.codes.shape == (1, 1, -(-codes.samples // 64))
     assert len(np.unique(codes.codes)) > 50
     part = replace(codes, codes=codes.codes[:, :, 250:500], samples=16_000)
-    from vqcli import windows
+    from vqcli.codec import windows
 
     sound = np.concatenate(list(windows.decode_audio(model, part)), 1)
     assert sound.shape == (1, 16_000) and 0.001 < np.sqrt(np.square(sound).mean()) < 0.5

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import tiles
+from vqcli.codec import tiling
+from vqcli.codec.codes import ImageCodes
+from vqcli.codec.image import search_quality
 from vqcli.errors import BadFile, UsageError
-from vqcli.packing import ImageCodes
 
 MODELS = ["scalar_model", "vector_model"]
 
@@ -17,52 +18,52 @@ def model(request):
 @pytest.mark.parametrize("tile", [8, 16, 36])
 def test_tiles_give_the_codes_and_pixels_of_the_whole(model, picture, monkeypatch, tile):
     pixels = picture(93, 78)  # neither a multiple of the stride nor of the tile
-    whole_latents = tiles.encode_latents(model, pixels)
-    whole = tiles.encode_image(model, pixels)
-    whole_pixels = tiles.decode_image(model, whole)
+    whole_latents = tiling.encode_latents(model, pixels)
+    whole = tiling.encode_image(model, pixels)
+    whole_pixels = tiling.decode_image(model, whole)
     assert all(len(np.unique(group)) > 2 for group in whole.codes)  # not a test of constants
-    monkeypatch.setattr(tiles, "TILE", tile)
-    torch.testing.assert_close(tiles.encode_latents(model, pixels), whole_latents, rtol=1e-4, atol=1e-5)
-    tiled = tiles.encode_image(model, pixels)
+    monkeypatch.setattr(tiling, "TILE", tile)
+    torch.testing.assert_close(tiling.encode_latents(model, pixels), whole_latents, rtol=1e-4, atol=1e-5)
+    tiled = tiling.encode_image(model, pixels)
     assert (tiled.codes != whole.codes).mean() < 1e-3  # but for ties within float error
-    decoded = tiles.decode_image(model, whole)
+    decoded = tiling.decode_image(model, whole)
     assert np.abs(decoded.astype(int) - whole_pixels).max() <= 1
 
 
 def test_latents_are_those_of_the_plain_net(model, picture):
     pixels = picture(32, 40)
     x = torch.from_numpy(pixels).movedim(-1, 0)[None] / 255 - 0.5
-    torch.testing.assert_close(tiles.encode_latents(model, pixels), model.net.encoder(x)[0])
+    torch.testing.assert_close(tiling.encode_latents(model, pixels), model.net.encoder(x)[0])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (5, 7), (33, 1), (1, 33), (4, 4), (31, 35)], ids=str)
 def test_any_size_comes_back_in_its_size(model, picture, monkeypatch, size, channels):
-    monkeypatch.setattr(tiles, "TILE", 16)
+    monkeypatch.setattr(tiling, "TILE", 16)
     pixels = picture(*size, channels)
-    image = tiles.encode_image(model, pixels)
+    image = tiling.encode_image(model, pixels)
     assert image.codes.dtype == np.uint16
     assert image.codes.shape[1:] == tuple(-(-side // model.net.stride) for side in size)
     assert (image.size, image.channels) == ((size[1], size[0]), channels)
-    decoded = tiles.decode_image(model, image)
+    decoded = tiling.decode_image(model, image)
     assert decoded.shape == pixels.shape and decoded.dtype == np.uint8
 
 
 def test_cropped_pixels_are_those_of_the_picture_continued_by_its_border(scalar_model, picture):
     pixels = picture(13, 10)
     continued = np.pad(pixels, ((0, 3), (0, 2), (0, 0)), mode="edge")
-    image, larger = (tiles.encode_image(scalar_model, p, quality=3) for p in (pixels, continued))
+    image, larger = (tiling.encode_image(scalar_model, p, quality=3) for p in (pixels, continued))
     assert np.array_equal(image.codes, larger.codes)
-    assert np.array_equal(tiles.decode_image(scalar_model, image), tiles.decode_image(scalar_model, larger)[:13, :10])
+    assert np.array_equal(tiling.decode_image(scalar_model, image), tiling.decode_image(scalar_model, larger)[:13, :10])
 
 
 def test_grey_is_the_codes_of_equal_channels(model, picture):
     grey = picture(20, 24, 1)
-    image = tiles.encode_image(model, grey)
-    colour = tiles.encode_image(model, grey.repeat(3, axis=2))
+    image = tiling.encode_image(model, grey)
+    colour = tiling.encode_image(model, grey.repeat(3, axis=2))
     assert np.array_equal(image.codes, colour.codes)
-    mean = tiles.decode_image(model, colour).astype(float).mean(2, keepdims=True)
-    decoded = tiles.decode_image(model, image)
+    mean = tiling.decode_image(model, colour).astype(float).mean(2, keepdims=True)
+    decoded = tiling.decode_image(model, image)
     unclipped = (mean > 8) & (mean < 247)
     assert np.abs(decoded - mean)[unclipped].max(initial=0) <= 8
     assert decoded.shape == grey.shape
@@ -70,37 +71,37 @@ def test_grey_is_the_codes_of_equal_channels(model, picture):
 
 @pytest.mark.parametrize("tile", [16, 1024])
 def test_report_rises_to_one(scalar_model, picture, monkeypatch, tile):
-    monkeypatch.setattr(tiles, "TILE", tile)
+    monkeypatch.setattr(tiling, "TILE", tile)
     shares: list[float] = []
-    image = tiles.encode_image(scalar_model, picture(40, 50), report=shares.append)
+    image = tiling.encode_image(scalar_model, picture(40, 50), report=shares.append)
     assert shares == sorted(shares) and shares[-1] == 1
     shares.clear()
-    tiles.decode_image(scalar_model, image, shares.append)
+    tiling.decode_image(scalar_model, image, shares.append)
     assert shares == sorted(shares) and shares[-1] == 1
 
 
 @pytest.mark.parametrize(("quality", "tenths"), [(None, 20), (1, 10), (3, 30), (1.23, 12), (2.96, 30)])
 def test_quality_in_tenths(scalar_model, quality, tenths):
-    assert tiles.resolve_quality(scalar_model, quality) == tenths
+    assert tiling.resolve_quality(scalar_model, quality) == tenths
 
 
 def test_qualities_that_are_not_there(scalar_model, vector_model, picture):
     for quality in (0, 0.9, 3.1, -1, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="within 1 to 3"):
-            tiles.resolve_quality(scalar_model, quality)
-    assert tiles.resolve_quality(vector_model, None) == 0
+            tiling.resolve_quality(scalar_model, quality)
+    assert tiling.resolve_quality(vector_model, None) == 0
     with pytest.raises(UsageError, match="one quality"):
-        tiles.resolve_quality(vector_model, 1)
+        tiling.resolve_quality(vector_model, 1)
     with pytest.raises(UsageError, match="one rate"):
-        tiles.search_quality(vector_model, picture(8, 8), 1.0)
+        search_quality(vector_model, picture(8, 8), 1.0)
 
 
 def test_higher_qualities_use_more_codes(scalar_model, picture):
-    images = [tiles.encode_image(scalar_model, picture(64, 64), quality=quality) for quality in (1, 2, 3)]
+    images = [tiling.encode_image(scalar_model, picture(64, 64), quality=quality) for quality in (1, 2, 3)]
     spreads = [image.codes.astype(float).std() for image in images]
     assert spreads == sorted(spreads) and spreads[0] < spreads[-1]
 
 
 def test_a_grid_that_is_not_the_pictures(scalar_model):
     with pytest.raises(BadFile, match="3 x 3"):
-        tiles.decode_image(scalar_model, ImageCodes(np.zeros((3, 3, 3), np.uint16), (8, 8), 3, 10))
+        tiling.decode_image(scalar_model, ImageCodes(np.zeros((3, 3, 3), np.uint16), (8, 8), 3, 10))

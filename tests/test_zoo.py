@@ -98,12 +98,12 @@ def test_saving_replaces_the_model(scalar_model, tmp_path):
 
 def test_describing_takes_no_torch(scalar_model, models_folder):
     code = (
-        "import sys; from pathlib import Path; from vqcli import zoo\n"
-        "info = zoo.describe(Path(sys.argv[1])); print(info.name, info.modality, info.digest.hex())\n"
-        "zoo.find('scalar'); zoo.list_models()\n"
+        "import sys; from pathlib import Path; from vqcli.zoo import store\n"
+        "info = store.describe(Path(sys.argv[1])); print(info.name, info.modality, info.digest.hex())\n"
+        "store.find('scalar'); store.list_models()\n"
         "assert not {'torch', 'numpy', 'safetensors', 'numba'} & sys.modules.keys(), 'heavy imports'\n"
     )
-    environment = {"VQ_MODELS": str(models_folder), "PATH": "", "PYTHONPATH": str(Path(store.__file__).parents[1])}
+    environment = {"VQ_MODELS": str(models_folder), "PATH": "", "PYTHONPATH": str(Path(store.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", code, str(scalar_model.info.folder)], capture_output=True, text=True, env=environment
     )

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vqcli.codec import (
+    from vqcli.api import (
         Decoded,
         DecodedAudio,
         DecodedImage,
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
         decode,
         encode,
     )
+    from vqcli.codec.conversion import Converted, convert_speaker
     from vqcli.errors import BadFile, DamagedChunks, ModelError, OutputError, UnknownLabel, UsageError, VqError
     from vqcli.generate import Samples, sample
     from vqcli.generate_speech import SpeechSamples, sample_speech
-    from vqcli.speaker import Converted, convert_speaker
     from vqcli.zoo.loading import load
 
 __all__ = [
@@ -66,7 +66,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "vqcli.codec": (
+    "vqcli.api": (
         *("Decoded", "DecodedAudio", "DecodedImage", "DecodedVideo"),
         *("Encoded", "EncodedAudio", "EncodedImage", "EncodedVideo"),
         *("decode", "encode"),
@@ -74,7 +74,7 @@ _HOMES = {
     "vqcli.errors": ("BadFile", "DamagedChunks", "ModelError", "OutputError", "UnknownLabel", "UsageError", "VqError"),
     "vqcli.generate": ("Samples", "sample"),
     "vqcli.generate_speech": ("SpeechSamples", "sample_speech"),
-    "vqcli.speaker": ("Converted", "convert_speaker"),
+    "vqcli.codec.conversion": ("Converted", "convert_speaker"),
     "vqcli.zoo.loading": ("load",),
 }
 

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from vqcli import tiles
+from vqcli.codec import tiling
+from vqcli.codec.codes import ImageCodes
 from vqcli.data.crops import rgb
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.media.image import MAX_PIXELS
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
-from vqcli.packing import ImageCodes
+from vqcli.progress import Report, silent
 from vqcli.recipe import Data
-from vqcli.tiles import Report, silent
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
@@ -113,7 +113,7 @@ def sample(
         raise ModelError(f"model {model.info.name} has no prior {prior}", "vq train pixelcnn --codec trains one")
     if labels and (info is None or not info.classes):
         raise UsageError(f"the {prior} prior of {model.info.name} knows no classes", "leave --class out")
-    H, W = size or tiles.frame_size(model) or size_of(info)
+    H, W = size or tiling.frame_size(model) or size_of(info)
     names = _labels(info, labels, count, seed)
     if not 1 <= len(names) <= LARGEST or min(H, W) < 1 or len(names) * H * W > MAX_PIXELS:
         raise UsageError(f"{len(names)} samples of {W} x {H} pixels are too many or too few to draw")
@@ -122,7 +122,7 @@ def sample(
     shape = (len(names), len(sizes), *model.net.grid(H, W))
     codes, kept = np.zeros(shape, np.int64), np.zeros(shape[2:], bool)
     if start is not None:
-        codes[:] = tiles.encode_image(model, fitted(start, H, W)).codes
+        codes[:] = tiling.encode_image(model, fitted(start, H, W)).codes
         kept = kept_part(keep, *shape[2:])
     uniforms = np.stack([np.random.default_rng([seed, index]).random(shape[1:]) for index in range(len(names))])
     if info is None:
@@ -132,7 +132,7 @@ def sample(
         numbers = np.array([info.label_of(name) for name in names if name]) if info.classes else None
         codes = _draw(model, info, codes, np.broadcast_to(kept, shape), uniforms, numbers, sampling, report)
     stored = codes.astype(np.uint16)
-    pixels = [tiles.decode_image(model, ImageCodes(item, (W, H), 3, 0)) for item in stored]
+    pixels = [tiling.decode_image(model, ImageCodes(item, (W, H), 3, 0)) for item in stored]
     return Samples(stored, np.stack(pixels), tuple(names), seed)
 
 

@@ -13,13 +13,13 @@ from functools import partial
 
 import numpy as np
 
-from vqcli import speaker, windows
+from vqcli.codec import conversion, windows
+from vqcli.codec.codes import AudioCodes
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.media import voice
 from vqcli.media.audio import Recording
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
-from vqcli.packing import AudioCodes
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
@@ -123,10 +123,10 @@ def _names(
 ) -> list[str | None]:
     """Whose voice each sample has; None for that of the recording."""
     if wanted:
-        return [speaker.find(model.info, name).name for name in wanted for _ in range(count)]
+        return [conversion.find(model.info, name).name for name in wanted for _ in range(count)]
     if going_on:
         return [None] * count
-    known = [each.name for each in speaker.speakers(model.info)]
+    known = [each.name for each in conversion.speakers(model.info)]
     both = [name for name in known if info is None or not info.classes or info.number_of(name) >= 0]
     if not both:
         raise ModelError(f"the prior of {model.info.name} knows none of its speakers", "train the prior again")
@@ -139,13 +139,13 @@ def _begun(model: LoadedModel, names: Sequence[str | None], start: Recording | N
     if start is None:
         nothing = np.zeros((1, len(model.net.codebook_sizes), 0), np.uint16)
         level = (voice.LEVEL_DB,)
-        voices = {name: speaker.voice_of(model, speaker.find(model.info, name)) for name in names if name}
+        voices = {name: conversion.voice_of(model, conversion.find(model.info, name)) for name in names if name}
         return [AudioCodes(nothing, model.net.rate_hz, 0, 1, level, (voices[name],)) for name in names if name]
     if start.length_s > LONGEST_S:
         raise UsageError(f"a recording of {start.length_s:.0f} s is too long to go on from")
     heard = windows.encode_audio(model, replace(start, samples=start.samples[:1]))
     levels = model.net.levels
-    begun = {name: speaker.convert(heard, name, model, levels=levels) if name else heard for name in set(names)}
+    begun = {name: conversion.convert(heard, name, model, levels=levels) if name else heard for name in set(names)}
     return [begun[name] for name in names]
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vqcli import codec_video, generate, tiles
+from vqcli import generate
+from vqcli.codec import tiling, video
+from vqcli.codec.codes import ImageCodes, VideoCodes
 from vqcli.errors import ModelError, UsageError
 from vqcli.media.image import MAX_PIXELS
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
 from vqcli.nets.priors.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
 from vqcli.nets.priors.pixelcnn_sampler import sampler_of
-from vqcli.packing import ImageCodes
-from vqcli.packing_video import VideoCodes
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
@@ -54,7 +54,7 @@ class VideoSamples:
     def pixels(self, index: int) -> np.ndarray:
         """uint8 [given + T, H, W, 3] of one clip."""
         frames = self.codes[index].swapaxes(0, 1)
-        return np.stack([tiles.decode_image(self._model, ImageCodes(codes, self.size, 3, 0)) for codes in frames])
+        return np.stack([tiling.decode_image(self._model, ImageCodes(codes, self.size, 3, 0)) for codes in frames])
 
 
 def find_model() -> store.ModelInfo:
@@ -88,9 +88,9 @@ def start_of(model: LoadedModel, source: str | Path) -> VideoCodes:
     """
     source, wanted = Path(source), size_of(model)
     if source.suffix.lower() != ".vqz":
-        with codec_video.opened(source) as clip:  # which may be long: look at its size before its frames
+        with video.opened(source) as clip:  # which may be long: look at its size before its frames
             _check_size(model, source, (clip.width, clip.height), wanted)
-    codes = codec_video.codes_of(source, model, most_frames=context_of(model), last=True)
+    codes = video.codes_of(source, model, most_frames=context_of(model), last=True)
     _check_size(model, source, codes.size, wanted)
     return codes
 

@@ -58,7 +58,7 @@ def cut(options: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from vqcli import tiles
+    from vqcli.codec import tiling
     from vqcli.data.dataset import Dataset
     from vqcli.zoo import loading
 
@@ -69,8 +69,8 @@ def cut(options: argparse.Namespace) -> None:
         pixels = dataset.pixels(n * 7919 % len(dataset))
         top, left = (int(draw.integers(max(1, side - options.size + 1))) for side in pixels.shape[:2])
         crop = pixels[top : top + options.size, left : left + options.size]
-        quality = None if not tiles.qualities(model) else 1 + n % 91 / 10
-        image = tiles.encode_image(model, crop, quality=quality)
+        quality = None if not tiling.qualities(model) else 1 + n % 91 / 10
+        image = tiling.encode_image(model, crop, quality=quality)
         found.append(image.codes)
         tenths.append(image.quality)
     arrays = {str(n): codes for n, codes in enumerate(found)}
@@ -133,7 +133,7 @@ def rounding_loss(options: argparse.Namespace) -> None:
     import torch
     from safetensors.torch import load_file
 
-    from vqcli import tiles
+    from vqcli.codec import tiling
     from vqcli.data.dataset import Dataset
     from vqcli.entropy import prior2d
     from vqcli.nets.priors import rounding
@@ -145,11 +145,11 @@ def rounding_loss(options: argparse.Namespace) -> None:
     weights = {name.removeprefix("prior."): tensor.float() for name, tensor in load_file(options.floats).items()}
     net.load_state_dict({name: tensor for name, tensor in weights.items() if name in net.state_dict()})
     integers, dataset = rounding.rounded(net), Dataset(options.pictures, held_out=False)
-    steps = tiles.qualities(model)
+    steps = tiling.qualities(model)
     for quality in [1, (steps + 1) // 2, steps] if steps else [None]:
         floats = written = 0.0
         for n in range(0, len(dataset), max(1, len(dataset) // 24)):
-            image = tiles.encode_image(model, dataset.pixels(n)[:512, :512], quality=quality)
+            image = tiling.encode_image(model, dataset.pixels(n)[:512, :512], quality=quality)
             codes = torch.from_numpy(image.codes.astype(np.int64))[None]
             with torch.no_grad():
                 floats += float(net.loss(codes, torch.tensor([image.quality / 10]))) * codes.numel()
@@ -161,7 +161,7 @@ def seconds(options: argparse.Namespace) -> None:
     """Seconds for a mosaic of pictures, with as many threads as there are cores."""
     import numpy as np
 
-    from vqcli import packing, tiles
+    from vqcli.codec import image_file, tiling
     from vqcli.container import vqz
     from vqcli.data.dataset import Dataset
     from vqcli.zoo import loading
@@ -176,16 +176,16 @@ def seconds(options: argparse.Namespace) -> None:
             n += 1
         height = min(len(part) for part in row)
         rows.append(np.concatenate([part[:height] for part in row], 1)[:, :width])
-    image = tiles.encode_image(model, np.concatenate(rows)[: MOSAIC[0]])
-    packing.pack_image(model, tiles.encode_image(model, rows[0][:64, :64]), coder="prior")  # compiles
+    image = tiling.encode_image(model, np.concatenate(rows)[: MOSAIC[0]])
+    image_file.pack_image(model, tiling.encode_image(model, rows[0][:64, :64]), coder="prior")  # compiles
     for coder in ("prior", "adaptive"):
         parts, timed = {}, {}
         begun = time.perf_counter()
-        header, payloads = packing.pack_image(model, image, coder=coder)  # which decodes again to verify
+        header, payloads = image_file.pack_image(model, image, coder=coder)  # which decodes again to verify
         timed["pack and verify"] = time.perf_counter() - begun
         parts = vqz.unpack(vqz.pack(header, payloads))
         begun = time.perf_counter()
-        packing.unpack_image(model, parts)
+        image_file.unpack_image(model, parts)
         timed["decode"] = time.perf_counter() - begun
         shown = ", ".join(f"{name} {value:.2f} s" for name, value in timed.items())
         print(f"{MOSAIC[0]} x {MOSAIC[1]} pixels, {coder}: {sum(map(len, payloads)):,} bytes, {shown}")

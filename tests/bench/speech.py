@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 import vqcli
-from vqcli import packing, speaker, windows
+from vqcli.codec import conversion, windows
+from vqcli.codec.codes import keep_levels
 from vqcli.media import audio
 from vqcli.zoo import loading
 
@@ -36,7 +37,7 @@ def main(name: str = "speech") -> None:
     clip = audio.read(Path(vqcli.__file__).parent / "demo" / "talk.opus", model.net.rate_hz, mono=True)
     recording = audio.from_samples(np.tile(clip.samples, 12), clip.rate_hz, clip.rate_hz, mono=True)
     codes = windows.encode_audio(model, recording)
-    target = speaker.speakers(model.info)[0].name
+    target = conversion.speakers(model.info)[0].name
 
     def decode(some):
         return lambda: [None for _ in windows.decode_audio(model, some)]
@@ -44,11 +45,11 @@ def main(name: str = "speech") -> None:
     works = {
         "encode (pitch, profile, codes)": lambda: windows.encode_audio(model, recording),
         **{
-            f"decode {level} of {model.net.levels} levels": decode(packing.keep_levels(model, codes, level))
+            f"decode {level} of {model.net.levels} levels": decode(keep_levels(model, codes, level))
             for level in range(1, model.net.levels + 1)
         },
-        f"convert codes to {target}": lambda: decode(speaker.convert(codes, target, model))(),
-        f"convert a recording to {target}": lambda: decode(speaker.convert(recording, target, model))(),
+        f"convert codes to {target}": lambda: decode(conversion.convert(codes, target, model))(),
+        f"convert a recording to {target}": lambda: decode(conversion.convert(recording, target, model))(),
     }
     times = {title: [] for title in works}
     for _ in range(RUNS):  # in turns, so that a busy moment hits all

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import packing
+from vqcli.codec import audio_file
 from vqcli.container import vqz
 from vqcli.media import audio, image
 from vqcli.zoo import loading, registry, store
@@ -184,8 +184,8 @@ def test_verify_decodes(vq, talk):
 
 
 def test_salvage(vq, talk, monkeypatch):
-    monkeypatch.setattr(packing, "CHUNK_SECONDS", 1)
-    monkeypatch.setattr(packing, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(audio_file, "CHUNK_SECONDS", 1)
+    monkeypatch.setattr(audio_file, "CHUNK_BYTES", 1)
     vq("encode", talk, *SPEECH)
     data = bytearray(Path("talk.vqz").read_bytes())
     data[-1] ^= 1

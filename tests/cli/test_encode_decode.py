@@ -224,7 +224,7 @@ def test_interrupting(vq, photo, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vqcli.codec.encode", interrupted)
+    monkeypatch.setattr("vqcli.api.encode", interrupted)
     result = vq("encode", photo, *SCALAR)
     assert result.exit_code == 130 and "interrupted" in result.stderr
 

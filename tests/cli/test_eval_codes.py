@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.cli.test_eval_samples import shapes, with_prior  # noqa: F401
-from vqcli import generate, tiles
+from vqcli import generate
+from vqcli.codec import tiling
 from vqcli.data.dataset import Dataset
 from vqcli.evaluation import rate_distortion
 from vqcli.media import image
@@ -53,7 +54,7 @@ def test_each_quality(vq, folder):
 def test_order_0_is_the_entropy_of_the_codes(vq, folder, vector_model):
     pictures = rate_distortion.to_measure(Path(folder))
     codes = np.concatenate(
-        [tiles.encode_image(vector_model, pictures.pixels(i)).codes.reshape(6, -1) for i in (0, 1)], 1
+        [tiling.encode_image(vector_model, pictures.pixels(i)).codes.reshape(6, -1) for i in (0, 1)], 1
     )
     shares = [np.bincount(group, minlength=8) / group.size for group in codes]
     entropy = np.mean([-sum(p * np.log2(p) for p in share if p) for share in shares])

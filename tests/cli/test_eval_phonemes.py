@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import windows
+from vqcli.codec import windows
 from vqcli.evaluation import phonemes
 from vqcli.media import audio, image
 from vqcli.zoo import loading, registry

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqcli import packing
+from vqcli.codec import image_file
 from vqcli.container import vqz
 from vqcli.media import audio, image
 
@@ -90,7 +90,7 @@ def test_fewer_levels_say_that_they_are_lossy(vq, photo):
 
 
 def test_salvage(vq, photo, picture, monkeypatch):
-    monkeypatch.setattr(packing, "CHUNK", 24)
+    monkeypatch.setattr(image_file, "CHUNK", 24)
     vq("encode", photo, *SCALAR, "-o", "e.vqz")
     data = bytearray(Path("e.vqz").read_bytes())
     data[-1] ^= 1

@@ -46,10 +46,10 @@ def test_recoding_by_a_lossless_codec_changes_nothing(lossless, picture):
 
 
 def test_recoding_is_what_files_do(vector_model, picture):
-    from vqcli import tiles
+    from vqcli.codec import tiling
 
     pixels = np.stack([picture(32, 40), picture(32, 40)[:, ::-1]])
-    whole = [tiles.decode_image(vector_model, tiles.encode_image(vector_model, each)) for each in pixels]
+    whole = [tiling.decode_image(vector_model, tiling.encode_image(vector_model, each)) for each in pixels]
     assert np.abs(judge.recoded(vector_model, pixels).astype(int) - np.stack(whole)).max() <= 1
 
 

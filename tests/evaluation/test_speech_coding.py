@@ -7,7 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from vqcli import packing, windows
+from vqcli.codec import audio_file, windows
+from vqcli.codec.codes import keep_levels
 from vqcli.errors import UnknownLabel, UsageError
 from vqcli.evaluation import evaluators, hearing, speech_coding, speech_conversion
 from vqcli.evaluation.speech_coding import Point
@@ -87,8 +88,8 @@ def test_rates_are_those_of_files(model, clips):
     recording = audio.read(clips[0], 16_000, mono=True)
     codes = windows.encode_audio(model, recording)
     for level, point in ((1, one), (2, two)):
-        kept = packing.keep_levels(model, codes, level)
-        assert point.size_bytes == packing.file_size(model, kept)
+        kept = keep_levels(model, codes, level)
+        assert point.size_bytes == audio_file.file_size(model, kept)
         assert point.kbit_per_s == pytest.approx(8 * point.size_bytes / 0.6 / 1000)
         sound = speech_coding.decoded(model, kept, 9600)
         assert point.log_mel_correlation == hearing.log_mel_correlation(recording.samples[0], sound)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from vqcli.codec import lossless_likelihood
+from vqcli.codec.guarded import GUARD, rounded
 from vqcli.entropy import pixel_likelihood
 from vqcli.errors import BadFile
-from vqcli.nets import exact_likelihood
 from vqcli.nets.codecs.vqvae2d import ImageVQVAE
-from vqcli.nets.guarded import GUARD, rounded
 from vqcli.nets.layers import likelihood
 from vqcli.nets.layers.likelihood import Categorical, Gaussian, Likelihood, LogisticMixture
 
@@ -261,11 +261,11 @@ def test_bytes_are_what_the_likelihood_says(kind, channels):
     made = net.decoder(net.quantizer.lookup(torch.randint(0, 8, (1, 1, 12, 11))))
     pixels = draw(net.likelihood, made)
     bits = -net.likelihood.log_prob(made, likelihood.from_levels(pixels.float())).item() / math.log(2)
-    said, listed = exact_likelihood.parameters(net.likelihood, made[0])
+    said, listed = lossless_likelihood.parameters(net.likelihood, made[0])
     data = pixel_likelihood.encode(pixels[0].numpy(), said)
     assert pixel_likelihood.bits(pixels[0].numpy(), said) == pytest.approx(bits, rel=2e-3)
     assert 8 * len(data) == pytest.approx(bits, rel=0.01)
-    again, _ = exact_likelihood.parameters(net.likelihood, made[0] * (1 + 1e-12), listed)
+    again, _ = lossless_likelihood.parameters(net.likelihood, made[0] * (1 + 1e-12), listed)
     assert (pixel_likelihood.decode(data, said.shape, again) == pixels[0].numpy()).all()
 
 
@@ -280,7 +280,7 @@ def test_threads_change_nothing(kind):
         for threads in (1, 2):
             torch.set_num_threads(threads)
             made = net.decoder(net.quantizer.lookup(codes if threads == 1 else codes[:1]))[0]  # and another batch
-            found.append(exact_likelihood.parameters(net.likelihood, made, found[0][1] if found else None))
+            found.append(lossless_likelihood.parameters(net.likelihood, made, found[0][1] if found else None))
     finally:
         torch.set_num_threads(before)
     (one, listed), (two, returned) = found
@@ -295,11 +295,11 @@ def test_whatever_a_file_makes_of_the_numbers_pixels_are_coded(kind, worst):
     model = make(kind).double()
     made = torch.randn(model.numbers, 3, 4, dtype=torch.float64)
     made[::2] = worst
-    said, _ = exact_likelihood.parameters(model, made)
+    said, _ = lossless_likelihood.parameters(model, made)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 4), dtype=np.uint8)
     assert (pixel_likelihood.decode(pixel_likelihood.encode(pixels, said), pixels.shape, said) == pixels).all()
 
 
 def test_lesser_precision_is_refused():
     with pytest.raises(ValueError, match="to be float64"):
-        exact_likelihood.parameters(LogisticMixture(3), torch.zeros(30, 2, 2))
+        lossless_likelihood.parameters(LogisticMixture(3), torch.zeros(30, 2, 2))

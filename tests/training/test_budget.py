@@ -13,7 +13,7 @@ from vqcli.errors import UsageError
 from vqcli.evaluation import rate_distortion
 from vqcli.training import autotune, journal, run, tasks
 from vqcli.training.budget import Budget, seconds
-from vqcli.zoo import loading, store
+from vqcli.zoo import loading
 
 
 class FakeClock:
@@ -84,7 +84,7 @@ def test_a_run_ends_with_its_budget(tmp_path, monkeypatch, clock, step_s, loadin
 
     monkeypatch.setattr(tasks.CodecTask, "forward", clock.costs(one_step, tasks.CodecTask.forward))
     monkeypatch.setattr(rate_distortion, "evaluate", clock.costs(0.8, rate_distortion.evaluate))
-    monkeypatch.setattr(store, "save", clock.costs(0.3, loading.save))
+    monkeypatch.setattr(loading, "save", clock.costs(0.3, loading.save))
     begun = clock()
     budget = Budget(60, begun)
     clock.now += loading_s

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import recipe, windows
+from vqcli import recipe
+from vqcli.codec import windows
 from vqcli.data.clips import Clips
 from vqcli.entropy import prior1d
 from vqcli.recipe import Data

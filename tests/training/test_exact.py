@@ -5,8 +5,8 @@ import pytest
 
 import vqcli
 from tests.training.conftest import of
-from vqcli import packing
 from vqcli.cli.info import file_facts
+from vqcli.codec import image_file
 from vqcli.data.shapes import Shapes
 from vqcli.errors import ModelError
 from vqcli.training import run
@@ -58,7 +58,7 @@ def test_a_prior_saves_bytes(tmp_path, codec):
     model = loading.load(info, "cpu")
     pixels = np.concatenate([np.concatenate([Shapes().read(i + 4 * j) for i in range(4)]) for j in range(4)], 1)
     encoded = vqcli.encode(pixels, model, coder="prior")
-    sizes = {coder: packing.file_size(model, encoded.image, coder=coder) for coder in ("auto", "prior", "packed")}
+    sizes = {coder: image_file.file_size(model, encoded.image, coder=coder) for coder in ("auto", "prior", "packed")}
     assert sizes["auto"] <= sizes["prior"] < sizes["packed"]
     path = tmp_path / "shapes.vqz"
     encoded.save(path)

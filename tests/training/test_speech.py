@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli import recipe, speaker, windows
+from vqcli import recipe
+from vqcli.codec import conversion, windows
 from vqcli.data.clips import Clips
 from vqcli.errors import BadFile, UnknownLabel, UsageError
 from vqcli.media import audio
@@ -63,9 +64,9 @@ def test_a_run_learns_and_becomes_a_model(trained):
 
 
 def test_speakers_are_found_with_near_matches(trained):
-    assert {each.name for each in speaker.speakers(trained)} == {"high", "low", "middle"}
+    assert {each.name for each in conversion.speakers(trained)} == {"high", "low", "middle"}
     with pytest.raises(UnknownLabel) as caught:
-        speaker.find(trained, "hihg")
+        conversion.find(trained, "hihg")
     assert "high" in caught.value.hint
 
 
@@ -76,7 +77,7 @@ def recording(clips_folder, name="low/0.wav"):
 def test_conversion_keeps_the_words_and_moves_the_melody(trained, clips_folder):
     model, source = loading.load(trained), recording(clips_folder)
     before = windows.encode_audio(model, source)
-    moved = speaker.convert(source, "high", model)
+    moved = conversion.convert(source, "high", model)
     assert moved.codes.shape[1] == 2 and np.array_equal(moved.codes[:, 0], before.codes[:, 0])
     own, new = before.codes[0, 1], moved.codes[0, 1]
     assert np.array_equal(own > 0, new > 0)
@@ -85,9 +86,9 @@ def test_conversion_keeps_the_words_and_moves_the_melody(trained, clips_folder):
     octaves = np.log2(pitch.from_codes(new[new > 0]) / pitch.from_codes(own[own > 0]))
     assert abs(np.median(octaves) - np.log2(220 / 90)) < 0.12
     assert moved.loudness_db == before.loudness_db and moved.samples == before.samples
-    kept = speaker.convert(before, "high", model, pitch="keep", semitones=0)
+    kept = conversion.convert(before, "high", model, pitch="keep", semitones=0)
     assert np.array_equal(kept.codes[:, 1], before.codes[:, 1]) and kept.voice == moved.voice
-    sound = speaker.convert_speaker(clips_folder / "low" / "0.wav", "high", model)
+    sound = conversion.convert_speaker(clips_folder / "low" / "0.wav", "high", model)
     assert np.array_equal(sound.codes.codes, moved.codes) and sound.rate_hz == 16_000
     assert sound.samples.shape == (1, source.source_samples) and np.isfinite(sound.samples).all()
 
@@ -96,7 +97,7 @@ def test_conversion_refuses_nonsense(trained, clips_folder):
     model, source = loading.load(trained), recording(clips_folder)
     for options in ({"pitch": "targt"}, {"semitones": 99.0}):
         with pytest.raises(UsageError):
-            speaker.convert(source, "high", model, **options)
+            conversion.convert(source, "high", model, **options)
 
 
 def test_a_finish_teaches_the_decoder_and_leaves_the_codes(trained, clips_folder, tmp_path):
@@ -148,14 +149,14 @@ def test_a_new_speaker_is_fitted_stored_and_found(trained, clips_folder):
         model, "anna", clips_folder / "middle", steps=4, report=lambda share, note: notes.append(note)
     )
     assert fitted.row == -1 and abs(fitted.pitch_hz / 140 - 1) < 0.05 and len(notes) == 4
-    assert speaker.find(trained, "anna") == fitted
-    moved = speaker.convert(recording(clips_folder), "anna", model)
-    assert len(moved.voice[0]) == 5 and moved.voice[0] != speaker.voice_of(model, speaker.find(trained, "low"))
+    assert conversion.find(trained, "anna") == fitted
+    moved = conversion.convert(recording(clips_folder), "anna", model)
+    assert len(moved.voice[0]) == 5 and moved.voice[0] != conversion.voice_of(model, conversion.find(trained, "low"))
     with pytest.raises(UsageError, match="already"):
         new_speaker.fit(model, "anna", clips_folder / "middle", steps=1)
     (trained.folder / "voices" / "anna.safetensors").write_bytes(b"nothing")
     with pytest.raises(UnknownLabel):
-        speaker.find(trained, "anna")
+        conversion.find(trained, "anna")
 
 
 def test_the_paper_s_model_trains_and_converts(clips_folder, tmp_path):
@@ -170,7 +171,7 @@ def test_the_paper_s_model_trains_and_converts(clips_folder, tmp_path):
     wave = recipe.override(recipe.parse(text.encode(), "test"), ["optimization.steps=6", "data.seconds=0.12"])
     info = run(wave, [clips_folder], tmp_path / "tiny-wavenet", device="cpu", threads=1)
     model, source = loading.load(info), recording(clips_folder)
-    sound = speaker.convert_speaker(source, "high", model).samples
+    sound = conversion.convert_speaker(source, "high", model).samples
     assert sound.shape == (1, source.source_samples) and np.isfinite(sound).all()
 
 
@@ -184,9 +185,9 @@ def test_codes_with_a_voice_of_another_kind_are_refused(trained, clips_folder, v
     model = loading.load(trained)
     codes = windows.encode_audio(model, recording(clips_folder))
     with pytest.raises(BadFile, match="voice"):
-        speaker.convert(replace(codes, voice=(voice,)), "high", model)
+        conversion.convert(replace(codes, voice=(voice,)), "high", model)
 
 
 def test_more_levels_than_there_are_is_one_clear_line(trained, clips_folder):
     with pytest.raises(UsageError, match="levels"):
-        speaker.convert(recording(clips_folder), "high", loading.load(trained), levels=3)
+        conversion.convert(recording(clips_folder), "high", loading.load(trained), levels=3)

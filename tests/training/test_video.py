@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.training.conftest import of
-from vqcli import codec as api
-from vqcli import codec_video, generate, generate_video
+from vqcli import api, generate, generate_video
+from vqcli.codec import video as codec_video
 from vqcli.data import recordings
 from vqcli.data.recordings import Facts
 from vqcli.errors import BadFile, ModelError, UnknownLabel, UsageError

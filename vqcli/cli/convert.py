@@ -46,7 +46,8 @@ def convert_speaker(
     vq convert-speaker in.wav --to p225 --model speech-wavenet
     vq models show speech
     """
-    from vqcli import codec, packing, speaker, windows
+    from vqcli import api
+    from vqcli.codec import audio_file, conversion, windows
     from vqcli.container import vqz
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
@@ -56,9 +57,9 @@ def convert_speaker(
     if not (inputs or from_codes) or (inputs and from_codes):
         raise UsageError("what should be converted?", "name a recording, or --from-codes FILE")
     info = store.find(model)
-    targets = [speaker.find(info, name).name for name in to or []]  # before any work
+    targets = [conversion.find(info, name).name for name in to or []]  # before any work
     if not targets:
-        best = ", ".join(each.name for each in speaker.speakers(info)[:8])
+        best = ", ".join(each.name for each in conversion.speakers(info)[:8])
         raise UsageError("to which voice?", f"--to NAME: {best}, ... (vq models show {info.name} lists all)")
     sources = [from_codes] if from_codes else _sources(inputs or [])
     jobs = [
@@ -74,8 +75,8 @@ def convert_speaker(
         read: Any
         if from_codes:
             file = vqz.read(from_codes)
-            packing.check_audio(loaded := codec.load_for(file.header, None, device), file.header)
-            read, _ = packing.unpack_audio(loaded, file)
+            audio_file.check_audio(loaded := api.load_for(file.header, None, device), file.header)
+            read, _ = audio_file.unpack_audio(loaded, file)
         else:
             loaded = loaded or loading.load(info, device)
             stream = sys.stdin.buffer if source == STREAM else source
@@ -87,7 +88,9 @@ def convert_speaker(
         for _, name, target in (job for job in jobs if job[0] == source):
             begun = time.perf_counter()
             with ui.progress(f"{source.name} as {name}") as report:
-                converted = speaker.convert_speaker(read, name, loaded, pitch=pitch, semitones=semitones, levels=levels)
+                converted = conversion.convert_speaker(
+                    read, name, loaded, pitch=pitch, semitones=semitones, levels=levels
+                )
                 converted.save(sys.stdout.buffer if target == STREAM else target, force=force, report=report)
             took = ui.speed(converted.codes.length_s, time.perf_counter() - begun)
             ui.say(f"{source} -> {target} as {name}, {took}")

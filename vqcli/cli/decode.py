@@ -14,8 +14,8 @@ from vqcli.cli import ui
 from vqcli.cli.options import STREAM, AsJson, Device, Force, Output
 
 if TYPE_CHECKING:
+    from vqcli.api import Decoded, DecodedImage
     from vqcli.batch import Job
-    from vqcli.codec import Decoded, DecodedImage
 
 
 def decode(
@@ -69,7 +69,7 @@ def decode(
     vq decode frame.vqz --seed 3
     cat photo.vqz | vq decode - > photo.png
     """
-    from vqcli import batch, codec
+    from vqcli import api, batch
     from vqcli.container import vqz
     from vqcli.errors import BadFile, UsageError
     from vqcli.files import refuse_existing
@@ -85,14 +85,14 @@ def decode(
         """What became of a file, after it is written, and the seconds that took."""
         digest = file.header.digest
         if digest not in models:
-            models[digest] = codec.load_for(file.header, model, device)
+            models[digest] = api.load_for(file.header, model, device)
         begun = time.perf_counter()
         with ui.progress(f"decoding {label}") as report:
-            result = codec.decode(file, models[digest], report=report, **how)
+            result = api.decode(file, models[digest], report=report, **how)
             notes = result.save(target, **options)
         for note in notes or ():
             ui.say(f"{label}: {note}")
-        if isinstance(result, codec.DecodedImage):
+        if isinstance(result, api.DecodedImage):
             _say_if_not_exact(result, label, salvage, options.get("format") or Path(str(target)).suffix)
         if result.lost.any():
             ui.say(f"{label}: {result.lost.mean():.1%} of the {LOST[file.header.modality]} in the result")
@@ -183,7 +183,7 @@ def _say_if_not_exact(result: DecodedImage, label: str, salvage: bool, suffix: s
 
 def _told(result: Decoded, took_s: float) -> tuple[str, dict[str, Any]]:
     """What came out, for people and for machines."""
-    from vqcli.codec import DecodedAudio, DecodedVideo
+    from vqcli.api import DecodedAudio, DecodedVideo
 
     if isinstance(result, DecodedAudio):
         sound = {"length_s": result.length_s, "rate_hz": result.rate_hz, "channels": result.channels, "took_s": took_s}

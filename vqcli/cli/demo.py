@@ -28,9 +28,9 @@ def demo(
     """
     from dataclasses import asdict
 
-    from vqcli import codec_image
     from vqcli.cli.demo_speech import speak
     from vqcli.cli.demo_video import walk
+    from vqcli.codec import image as codec_image
     from vqcli.container import vqz
     from vqcli.errors import UsageError
     from vqcli.evaluation.rate_distortion import Point, measure, picture_codecs

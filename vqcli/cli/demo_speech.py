@@ -26,7 +26,8 @@ def speak(output: Path, device: str) -> list[Spoken]:
     """Encode a clip, decode it with one level and with all, and give it another voice; results go into a folder."""
     import numpy as np
 
-    from vqcli import codec_audio, packing, speaker, windows
+    from vqcli.codec import audio as codec_audio
+    from vqcli.codec import audio_file, codes, conversion, windows
     from vqcli.container import vqz
     from vqcli.evaluation import hearing, spectrograms
     from vqcli.media import audio, image
@@ -41,9 +42,9 @@ def speak(output: Path, device: str) -> list[Spoken]:
     rows, sounds = [], [("talk.wav", source)]
     with ui.progress("speaking") as report:
         for level in sorted({1, model.net.levels}):
-            kept = packing.keep_levels(model, encoded.audio, level)
+            kept = codes.keep_levels(model, encoded.audio, level)
             stem = f"talk-level-{level}" if level == 1 else f"talk-levels-{level}"
-            header, payloads = packing.pack_audio(model, kept)
+            header, payloads = audio_file.pack_audio(model, kept)
             size = vqz.write(output / f"{stem}.vqz", header, payloads, force=True)
             begun = time.perf_counter()
             decoded = codec_audio.decode_audio(vqz.read(output / f"{stem}.vqz"), model)
@@ -57,7 +58,7 @@ def speak(output: Path, device: str) -> list[Spoken]:
             sounds.append((f"{stem}.wav", mono))
             report(level / (model.net.levels + 1))
         begun = time.perf_counter()
-        moved = speaker.convert(encoded.audio, TARGET, model)
+        moved = conversion.convert(encoded.audio, TARGET, model)
         voice = np.concatenate(list(windows.decode_audio(model, moved)), 1)
         took = time.perf_counter() - begun
         audio.write(output / f"talk-as-{TARGET}.wav", voice, model.net.rate_hz, force=True)

@@ -15,14 +15,15 @@ def walk(output: Path, device: str) -> list[str]:
     names: a GIF for each action, and a picture of all frames."""
     import numpy as np
 
-    from vqcli import codec_video, generate_video
+    from vqcli import generate_video
+    from vqcli.codec import video
     from vqcli.media import drawing, image, video_writing
     from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.zoo import loading
 
     model = loading.load(MODEL, device)
     prior = generate_video.prior_of(model)
-    start = codec_video.codes_of(Path(__file__).parent.parent / "demo" / "maze.webp", model)
+    start = video.codes_of(Path(__file__).parent.parent / "demo" / "maze.webp", model)
     rows, written = [], []
     with ui.progress("walking") as report:
         for done, action in enumerate(prior.classes):

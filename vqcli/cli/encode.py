@@ -14,8 +14,8 @@ from vqcli.cli import ui
 from vqcli.cli.options import STREAM, AsJson, Coder, Device, Force, Output
 
 if TYPE_CHECKING:
+    from vqcli.api import Encoded
     from vqcli.batch import Job
-    from vqcli.codec import Encoded
 
 
 def encode(
@@ -85,7 +85,7 @@ def encode(
     vq encode pictures/ -o codes/ --shard 2/8
     cat photo.png | vq encode - > photo.vqz
     """
-    from vqcli import batch, codec
+    from vqcli import api, batch
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import audio, image, video
@@ -101,7 +101,7 @@ def encode(
     def encoded(source: Path) -> tuple[Encoded, float]:
         """What became of a file, and the seconds it took."""
         if model is None and (source.is_file() or source.is_dir()):  # what is neither can be looked at only once
-            default = store.DEFAULTS[codec.modality_of(source)]
+            default = store.DEFAULTS[api.modality_of(source)]
             if default not in models:
                 models[default] = loading.load(default, device)
             loaded = models[default]
@@ -110,7 +110,7 @@ def encode(
         begun = time.perf_counter()
         with ui.progress(f"encoding {source.name}") as report:
             opened: Any = sys.stdin.buffer if source == STREAM else source
-            return codec.encode(opened, loaded, report=report, device=device, **options), time.perf_counter() - begun
+            return api.encode(opened, loaded, report=report, device=device, **options), time.perf_counter() - begun
 
     if STREAM in inputs or output == STREAM:
         if len(inputs) > 1 or as_json:
@@ -190,7 +190,7 @@ def _source_bytes(job: Job) -> int:
 
 
 def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes: int | None = None) -> str:
-    from vqcli.codec import EncodedAudio, EncodedVideo
+    from vqcli.api import EncodedAudio, EncodedVideo
 
     before = f" {ui.size(source_bytes)}" if source_bytes else ""
     quality = f", quality {result.header.quality / 10:g}" if result.header.quality else ""
@@ -212,7 +212,7 @@ def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes
 
 
 def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
-    from vqcli.codec import EncodedAudio, EncodedVideo
+    from vqcli.api import EncodedAudio, EncodedVideo
     from vqcli.entropy import coders
 
     header = result.header
@@ -241,22 +241,23 @@ def _verify(job: Job, result: Encoded, model: Any, rate: float | None, backgroun
     """Decode what was written, and say how it compares."""
     import numpy as np
 
-    from vqcli import codec, codec_video
+    from vqcli import api
+    from vqcli.codec import video as codec_video
     from vqcli.errors import VqError
     from vqcli.evaluation import metrics
 
-    decoded = codec.decode(job.target, model)
-    if isinstance(decoded, codec.DecodedAudio):
+    decoded = api.decode(job.target, model)
+    if isinstance(decoded, api.DecodedAudio):
         seconds = sum(block.shape[1] for block in decoded.blocks()) / decoded.rate_hz
         ui.say(f"  verified: decodes to {seconds:.2f} s")
         return {"decoded_s": seconds}
-    if isinstance(decoded, codec.DecodedVideo):
+    if isinstance(decoded, api.DecodedVideo):
         with codec_video.opened(job.source, frames_per_s=rate, background=background or "white") as clip:
             errors = [metrics.mse(a, b) for a, b in zip(clip.frames, decoded.frames(), strict=True)]
         psnr_db = 10 * math.log10(255**2 / max(float(np.mean(errors)), 1e-10))
         ui.say(f"  verified: PSNR {psnr_db:.2f} dB over {ui.plural(len(errors), 'frame')}")
         return {"psnr_db": psnr_db}
-    assert isinstance(result, codec.EncodedImage)
+    assert isinstance(result, api.EncodedImage)
     if result.lossless:
         if not (decoded.lossless and np.array_equal(result.pixels, decoded.pixels)):
             raise VqError(f"{job.target} does not return the pixels", "this is a defect of vq: please report it")

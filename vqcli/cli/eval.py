@@ -97,7 +97,7 @@ def evaluate(
     vq eval frames boxing/ --model boxing      frames of a recording: PSNR, bits a code, two stages
     vq eval video doom/ --model doom           drawn video: whether it shows the action it was told
     """
-    from vqcli import batch, codec
+    from vqcli import api, batch
     from vqcli.data import split
     from vqcli.errors import UsageError
     from vqcli.media import audio, image
@@ -110,7 +110,7 @@ def evaluate(
     paths = [job.source for job, keep in zip(found, kept, strict=True) if keep]
     if not paths:
         raise UsageError("none of the files is held out", "leave --held-out away to measure all of them")
-    modalities = {told.modality} if told else {codec.modality_of(path) for path in paths}
+    modalities = {told.modality} if told else {api.modality_of(path) for path in paths}
     if len(modalities) > 1:
         raise UsageError("there are pictures and sounds", "--model says which of them to measure")
     [modality] = modalities
@@ -143,7 +143,7 @@ def pictures(
 
     import numpy as np
 
-    from vqcli import tiles
+    from vqcli.codec import tiling
     from vqcli.errors import UsageError
     from vqcli.evaluation import metrics, plots, rate_distortion
     from vqcli.files import refuse_existing
@@ -198,7 +198,7 @@ def pictures(
     )
     for codec, (psnr_db, ms_ssim) in rate_distortion.margins(means).items():
         ui.say(f"{means[0].codec} above {codec}: {_span(psnr_db, '.2f')} dB, {_span(ms_ssim, '.4f')} MS-SSIM")
-    if not tiles.qualities(loaded):
+    if not tiling.qualities(loaded):
         used, perplexity = np.mean(counts.usages(), axis=0)
         ui.say(f"codes used: {used:.1%} of each codebook, perplexity {perplexity:.0f} of {max(sizes)}")
 

@@ -244,7 +244,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _write(drawn: Samples, model: LoadedModel, target: Path, rows: int, prior: str, force: bool) -> list[Path]:
     """A folder gets single pictures, .vqz single code files, anything else one picture of all; the file of each."""
-    from vqcli import packing
+    from vqcli.codec import image_file
     from vqcli.container import vqz
     from vqcli.files import refuse_existing
     from vqcli.media import drawing, image
@@ -272,7 +272,7 @@ def _write(drawn: Samples, model: LoadedModel, target: Path, rows: int, prior: s
         if path.suffix == ".vqz":
             facts: dict[str, Any] = {"drawn_from": prior, "seed": str(drawn.seed), "sample": str(index)}
             metadata = {**facts, **({"class": label} if label else {})}
-            vqz.write(path, *packing.pack_image(model, drawn.image(index), metadata=metadata), force=force)
+            vqz.write(path, *image_file.pack_image(model, drawn.image(index), metadata=metadata), force=force)
         else:
             image.write(path, drawn.pixels[index], force=force)
     return paths
@@ -280,7 +280,7 @@ def _write(drawn: Samples, model: LoadedModel, target: Path, rows: int, prior: s
 
 def _write_speech(spoken: SpeechSamples, model: LoadedModel, target: Path, prior: str, force: bool) -> list[Path]:
     """A folder, or one file for each sample: of sound, or of codes where the suffix is .vqz; the file of each."""
-    from vqcli import packing
+    from vqcli.codec import audio_file
     from vqcli.container import vqz
     from vqcli.files import refuse_existing
     from vqcli.media import audio
@@ -300,7 +300,7 @@ def _write_speech(spoken: SpeechSamples, model: LoadedModel, target: Path, prior
         if path.suffix == ".vqz":
             facts = {"drawn_from": prior, "seed": str(spoken.seed), "sample": str(index)}
             metadata = {**facts, **({"speaker": name} if name else {})}
-            vqz.write(path, *packing.pack_audio(model, spoken.audio[index], metadata=metadata), force=force)
+            vqz.write(path, *audio_file.pack_audio(model, spoken.audio[index], metadata=metadata), force=force)
         else:
             audio.write(path, spoken.sounds[index : index + 1], spoken.rate_hz, force=force)
         ui.say(f"-> {path}")

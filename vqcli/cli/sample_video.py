@@ -31,10 +31,11 @@ def sample_video(
     A folder gets a clip each; a picture shows each clip as a row of its frames; anything else holds all clips, in .vqz
     files one each, in a video side by side.
     """
-    from vqcli import codec_video, generate_video
+    from vqcli import generate_video
+    from vqcli.codec import video
 
     told = generate_video.parse_actions(actions) if actions else []
-    given, rate_mhz = None, round(1000 * codec_video.RECORDED_PER_S)
+    given, rate_mhz = None, round(1000 * video.RECORDED_PER_S)
     if start is not None:
         with ui.progress(f"encoding {start.name}") as report:
             clip = generate_video.start_of(model, start)
@@ -63,11 +64,11 @@ def _write(drawn: VideoSamples, model: LoadedModel, target: Path, rate_mhz: int,
     """The file of each clip."""
     import numpy as np
 
-    from vqcli import packing_video
+    from vqcli.codec import video_file
+    from vqcli.codec.codes import VideoCodes
     from vqcli.container import vqz
     from vqcli.files import refuse_existing
     from vqcli.media import drawing, image, video_writing
-    from vqcli.packing_video import VideoCodes
 
     count = len(drawn.codes)
     numbered = [f"{index + 1:03}" for index in range(count)]
@@ -79,7 +80,7 @@ def _write(drawn: VideoSamples, model: LoadedModel, target: Path, rate_mhz: int,
         for index, path in enumerate(paths):
             codes = VideoCodes(drawn.codes[index], drawn.size, rate_mhz)
             facts = {"drawn_from": "frames", "seed": str(drawn.seed), "sample": str(index)}
-            vqz.write(path, *packing_video.pack_video(model, codes, metadata=facts), force=force)
+            vqz.write(path, *video_file.pack_video(model, codes, metadata=facts), force=force)
         return paths
     clips = [drawn.pixels(index) for index in range(count)]
     if suffix in video_writing.KNOWN:

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcli import packing, tiles
+from vqcli.codec import image_file, tiling
+from vqcli.codec.codes import books
 from vqcli.data import recordings, split
 from vqcli.data.crops import rgb
 from vqcli.errors import UsageError
@@ -30,7 +31,7 @@ from vqcli.evaluation.rate_distortion import CodeCost, Point
 from vqcli.nets.codecs.twostage2d import TwoStage
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.nets.priors.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
@@ -161,7 +162,7 @@ def points(model: LoadedModel, seen: Windows, beside: Sequence[str] = BESIDE, re
 @torch.inference_mode()
 def costs(model: LoadedModel, seen: Windows, report: Report = silent) -> list[CodeCost]:
     """Bits for a code of the frames under each coder, and under the priors that the model has."""
-    frames, sizes = seen.frames, packing.books(model)[0]
+    frames, sizes = seen.frames, books(model)[0]
     names = [f"{index:06d}" for index in range(len(frames))]
     found = rate_distortion.code_costs(
         model, names, lambda index: frames[index], [None], report=lambda share: report(share / 2)
@@ -224,7 +225,7 @@ def latents(model: LoadedModel, seen: Windows, report: Report = silent) -> Laten
     net, frames = model.net, seen.frames
     if not isinstance(net, TwoStage):
         raise UsageError(f"model {model.info.name} has one stage of codes", "a model of family twostage2d has two")
-    tiles.check_size(model, *frames.shape[1:3])
+    tiling.check_size(model, *frames.shape[1:3])
     others = elsewhere(len(frames))
     first, second = codes_of(model, frames, by=net.first.encode), codes_of(model, frames)
     right, shuffled, drawn, again = [], [], [], []
@@ -238,10 +239,10 @@ def latents(model: LoadedModel, seen: Windows, report: Report = silent) -> Laten
         again.append(to_pixels(in_channels(net.first.decode(codes), 3)))
         report(number / len(parts))
     made, best = np.concatenate(drawn), np.concatenate(again)
-    image = tiles.encode_image(model, frames[0])
+    image = tiling.encode_image(model, frames[0])
     return Latents(
         frames=len(frames),
-        file_bytes=packing.file_size(model, image, coder="packed"),
+        file_bytes=image_file.file_size(model, image, coder="packed"),
         payload_bits=sum(math.ceil(math.log2(K)) for K in net.codebook_sizes),
         codes=first[0].numel(),
         right=_per_code(torch.cat(right), first),

@@ -28,8 +28,8 @@ from vqcli.evaluation.rate_distortion import codes_of
 from vqcli.generate import Samples
 from vqcli.nets.layers.convnet2d import in_channels, to_pixels
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
+from vqcli.progress import silent
 from vqcli.recipe import Data
-from vqcli.tiles import silent
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 

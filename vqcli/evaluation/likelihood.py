@@ -33,8 +33,8 @@ from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels
 from vqcli.nets.layers.likelihood import bits_per_dim
 from vqcli.nets.priors.pixelcnn import PixelCNN
+from vqcli.progress import Report, silent
 from vqcli.recipe import Data
-from vqcli.tiles import Report, silent
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vqcli import codec_image
+from vqcli.codec import image
 from vqcli.container import vqz
 from vqcli.errors import BadFile, VqError
 from vqcli.evaluation import picture_codecs
 from vqcli.evaluation.rate_distortion import readable
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
 
@@ -113,8 +113,8 @@ class File:
 
 def of_model(model: LoadedModel, pixels: np.ndarray, quality: float | None = None) -> File:
     """The file that returns pixels uint8 [H, W, 1 or 3]. Raises VqError if it does not."""
-    encoded = codec_image.encode_image(pixels, model, quality=quality, lossless=True)
-    decoded = codec_image.decode_image(vqz.unpack(encoded.data), model)
+    encoded = image.encode_image(pixels, model, quality=quality, lossless=True)
+    decoded = image.decode_image(vqz.unpack(encoded.data), model)
     _check(model.info.name, "a picture", decoded.pixels, pixels)
     assert encoded.header.remainder is not None
     rest = sum(map(len, encoded.payloads[-encoded.header.chunk_count :]))

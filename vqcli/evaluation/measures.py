@@ -29,7 +29,7 @@ from vqcli.evaluation import (
     video,
 )
 from vqcli.media import audio
-from vqcli.tiles import Report
+from vqcli.progress import Report
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 

@@ -19,12 +19,12 @@ from typing import cast
 
 import numpy as np
 
-from vqcli import windows
+from vqcli.codec import windows
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import audio, drawing, mel
 from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.nets.codecs.vqvae1d import WaveVQVAE
-from vqcli.tiles import silent
+from vqcli.progress import silent
 from vqcli.zoo.loading import LoadedModel
 
 SILENCE = "sil"

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vqcli import generate, packing, tiles
+from vqcli import generate, progress
+from vqcli.codec import image_file, tiling
 from vqcli.container import vqz
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
@@ -57,7 +58,7 @@ def evaluate(
     *,
     beside: Iterable[str] = ("JPEG", "WebP", "AVIF"),
     coder: str = "auto",
-    report: Callable[[float], None] = tiles.silent,
+    report: Callable[[float], None] = progress.silent,
     complain: Callable[[BadFile], None] = lambda error: None,
     look: Callable[[np.ndarray], None] = lambda codes: None,
 ) -> Iterator[Point]:
@@ -68,13 +69,13 @@ def evaluate(
     """
     qualities, beside = list(qualities), list(beside)
     for index, name, pixels in readable(names, read, complain):
-        latents = tiles.encode_latents(model, pixels)
+        latents = tiling.encode_latents(model, pixels)
         for quality in qualities:
-            tenths = tiles.resolve_quality(model, quality)
-            codes = tiles.quantize(model, latents, pixels, tenths)
+            tenths = tiling.resolve_quality(model, quality)
+            codes = tiling.quantize(model, latents, pixels, tenths)
             look(codes.codes)
-            size = packing.file_size(model, codes, coder=coder)
-            yield measure(model.info.name, tenths / 10, name, pixels, tiles.decode_image(model, codes), size)
+            size = image_file.file_size(model, codes, coder=coder)
+            yield measure(model.info.name, tenths / 10, name, pixels, tiling.decode_image(model, codes), size)
             for codec in beside:
                 other = picture_codecs.at_bytes(pixels, codec, size)
                 yield measure(codec, tenths / 10, name, pixels, other.pixels, other.size_bytes)
@@ -96,7 +97,7 @@ def readable(
 
 def spread(model: LoadedModel, count: int = 6) -> list[float | None]:
     """Whole qualities over the scale of the model, or None for a model that has but one."""
-    steps = tiles.qualities(model)
+    steps = tiling.qualities(model)
     return sorted({round(quality) for quality in np.linspace(1, steps, count).tolist()}) if steps else [None]
 
 
@@ -183,7 +184,7 @@ def code_costs(
     read: Callable[[int], np.ndarray],
     qualities: Iterable[float | None],
     *,
-    report: Callable[[float], None] = tiles.silent,
+    report: Callable[[float], None] = progress.silent,
     complain: Callable[[BadFile], None] = lambda error: None,
 ) -> list[CodeCost]:
     """Costs under each coder that the model has tables for, and under `ORDER_0`, for each quality.
@@ -191,18 +192,18 @@ def code_costs(
     `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. A picture that it cannot read is reported to
     `complain` and left out. Raises UsageError if none is left.
     """
-    tenths = [tiles.resolve_quality(model, quality) for quality in qualities]
+    tenths = [tiling.resolve_quality(model, quality) for quality in qualities]
     sizes = model.net.quantizer.codebook_sizes
     counts = {quality: metrics.CodeCounts(sizes) for quality in tenths}
     usable = coders.candidates("auto", model.statistics, model.exact and model.exact[0])
     found: dict[tuple[int, str], list[_File]] = {}
     for index, _, pixels in readable(names, read, complain):
-        latents, area = tiles.encode_latents(model, pixels), pixels.shape[0] * pixels.shape[1]
+        latents, area = tiling.encode_latents(model, pixels), pixels.shape[0] * pixels.shape[1]
         for quality in tenths:
-            image = tiles.quantize(model, latents, pixels, quality)
+            image = tiling.quantize(model, latents, pixels, quality)
             counts[quality].add(image.codes)
             for coder in usable:
-                header, payloads = packing.pack_image(model, image, coder=coder)
+                header, payloads = image_file.pack_image(model, image, coder=coder)
                 file = _File(sum(map(len, payloads)), len(vqz.pack(header, payloads)), image.codes.size, area)
                 found.setdefault((quality, coder), []).append(file)
         report((index + 1) / len(names))
@@ -226,7 +227,7 @@ def _cost(coder: str, quality: int, files: list[_File]) -> CodeCost:
 
 @torch.inference_mode()
 def pixelcnn_cost(
-    model: LoadedModel, info: PriorInfo, pictures: Dataset, report: Callable[[float], None] = tiles.silent
+    model: LoadedModel, info: PriorInfo, pictures: Dataset, report: Callable[[float], None] = progress.silent
 ) -> CodeCost:
     """Cost under a PixelCNN of the middles of all pictures, brought to the size that it was trained on.
 

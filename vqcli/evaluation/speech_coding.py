@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from vqcli import packing, windows
+from vqcli.codec import audio_file, windows
+from vqcli.codec.codes import AudioCodes, books, keep_levels
 from vqcli.errors import BadFile
 from vqcli.evaluation import evaluators, hearing, speech_codecs
 from vqcli.media import audio
 from vqcli.media.audio import Recording
-from vqcli.packing import AudioCodes
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
 SOURCE = "source"
@@ -99,7 +99,7 @@ def evaluate(
     Raises UsageError for a codec that is not there, and without the extra `evaluators` if `judges` are asked.
     """
     beside = list(beside)
-    name, (_, levels) = model.info.name, packing.books(model)
+    name, (_, levels) = model.info.name, books(model)
     for index, path in enumerate(clips):
         try:
             clip = read(path)
@@ -112,10 +112,10 @@ def evaluate(
         sounds = {SOURCE: clip.samples}
         codes = windows.encode_audio(model, clip.recording)
         for level in range(1, levels + 1):
-            kept = packing.keep_levels(model, codes, level)
+            kept = keep_levels(model, codes, level)
             sound = decoded(model, kept, len(clip.samples))
             sounds[f"{name}, {level} of {levels} levels"] = sound
-            yield measure(name, level, clip, sound, packing.file_size(model, kept, coder=coder), judges)
+            yield measure(name, level, clip, sound, audio_file.file_size(model, kept, coder=coder), judges)
         for codec in beside:
             other = speech_codecs.through(clip.samples, codec)
             sounds[codec] = other.samples

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vqcli import speaker, windows
+from vqcli.codec import conversion as speaker
+from vqcli.codec import windows
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation import evaluators, hearing, speech_coding
 from vqcli.evaluation.speech_coding import SOURCE, Complain, Look, averaged, decoded, judged, known, word_error
 from vqcli.media import audio
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
 MOST_REFERENCES = 20  # clips that a speaker is known by

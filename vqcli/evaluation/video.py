@@ -23,7 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli import generate_video
-from vqcli.codec_video import RECORDED_PER_S
+from vqcli.codec.codes import VideoCodes
+from vqcli.codec.video import RECORDED_PER_S
+from vqcli.codec.video_file import pack_video
 from vqcli.container import vqz
 from vqcli.errors import UsageError, near_matches
 from vqcli.evaluation import frames, metrics, picture_codecs, video_codecs
@@ -34,8 +36,7 @@ from vqcli.generate_video import FRAMES, draw_frames
 from vqcli.media import drawing
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
 from vqcli.nets.priors.frames import UNKNOWN
-from vqcli.packing_video import VideoCodes, pack_video
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqcli import packing
+from vqcli.codec import image_file
 from vqcli.container import vqz
 from vqcli.data import split
 from vqcli.errors import BadFile, ModelError, UsageError
@@ -50,7 +50,7 @@ class CodeFiles:
         file = vqz.read(self._files[index])
         try:
             store.check_digest(self._codec.info, file.header.model, file.header.digest, file.header.joint)
-            codes, _ = packing.unpack_image(self._codec, file)
+            codes, _ = image_file.unpack_image(self._codec, file)
         except ModelError as error:
             raise BadFile(str(error)) from None
         if len(codes.codes) != len(self._codec.net.quantizer.codebook_sizes):

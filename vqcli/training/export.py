@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vqcli import tiles
+from vqcli.codec import tiling
 from vqcli.data.clips import Clips
 from vqcli.data.dataset import Batch, Dataset
 from vqcli.entropy import prior2d, statistics
@@ -208,17 +208,17 @@ def _bits_per_code(
 
 def sample_codes(model: loading.LoadedModel, dataset: Dataset) -> Iterator[np.ndarray]:
     """Codes int16 [groups, rows, columns] of some pictures, at some qualities each if the model has qualities."""
-    steps = tiles.qualities(model)
+    steps = tiling.qualities(model)
     for done, index in enumerate(range(0, len(dataset), max(1, len(dataset) // SAMPLES))):
         try:
             pixels = dataset.pixels(index)
         except BadFile:
             continue
-        latents = tiles.encode_latents(model, pixels)
+        latents = tiling.encode_latents(model, pixels)
         each = min(QUALITIES_EACH, steps)
         # at least the best quality of the first picture, so that every range is seen at its widest
         for quality in [steps - (done + i * steps // each) % steps for i in range(each)] or [0]:
-            yield tiles.quantize(model, latents, pixels, 10 * quality).codes.astype(np.int16)
+            yield tiling.quantize(model, latents, pixels, 10 * quality).codes.astype(np.int16)
 
 
 def narrowed(samples: list[np.ndarray], limits: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vqcli import packing
+from vqcli.codec.codes import books
 from vqcli.entropy import coders
 from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.files import replacing
@@ -35,7 +35,7 @@ def measure(
     Of a prior in integers they are those of the bytes it writes for whole clips, beside those of the floats it was made
     from; and bits a second, level by level, beside other coders.
     """
-    sizes, _ = packing.books(task.codec)
+    sizes, _ = books(task.codec)
     told = list(held_out.sequences.values())
     order_0 = []
     for group, K in enumerate(sizes):
@@ -74,7 +74,7 @@ def bits_per_second(
 ) -> list[dict[str, float]]:
     """What each level of clips takes by each coder."""
     codec = task.codec
-    sizes, levels = packing.books(codec)
+    sizes, levels = books(codec)
     n = len(sizes) // levels
     seconds = sum(codes.shape[1] for codes in told) / rate_hz
     found = []

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vqcli import packing, windows
+from vqcli.codec import audio_file, windows
+from vqcli.codec.codes import keep_levels
 from vqcli.data.clips import FULL_SCALE, RATE_HZ, Clips
 from vqcli.entropy import statistics
 from vqcli.evaluation import hearing, spectrograms
@@ -94,9 +95,9 @@ def measure(model: LoadedModel, held_out: Clips, budget: Budget) -> tuple[dict[s
         codes = windows.encode_audio(model, recording)
         sounds = {"source": source}
         for level in rows:
-            kept = packing.keep_levels(model, codes, level)
+            kept = keep_levels(model, codes, level)
             made = np.concatenate([block[0] for block in windows.decode_audio(model, kept)])[: len(source)]
-            size = packing.file_size(model, kept)
+            size = audio_file.file_size(model, kept)
             near = hearing.log_mel_correlation(source, made)
             rows[level].append((hearing.kbit_per_s(size, len(source)), near, hearing.log_mel_distance(source, made)))
             sounds[f"{level} of {levels} levels" if levels > 1 else "decoded"] = made

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqcli import packing
+from vqcli.codec.codes import books
 from vqcli.data import split
 from vqcli.data.ahead import Batches
 from vqcli.data.dataset import Batch, permutation
@@ -127,7 +127,7 @@ class FramesTask(Task):
 
     def __init__(self, recipe: Recipe, codec: loading.LoadedModel, actions: tuple[str, ...]) -> None:
         super().__init__(recipe)
-        sizes, _ = packing.books(codec)
+        sizes, _ = books(codec)
         self.arguments = {"codebook_sizes": sizes, "actions": len(actions), **recipe.model.arguments}
         self.classes = actions
         self.prior = registry.build(recipe.model.family, self.arguments)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vqcli import speaker
+from vqcli.codec import conversion
 from vqcli.data.clips import Clips
 from vqcli.errors import ModelError, UsageError
 from vqcli.nets.codecs.speech import SpeechVQVAE, excitation
@@ -33,7 +33,7 @@ def fit(
     steps: int = STEPS,
     force: bool = False,
     report: Callable[[float, str], None] = lambda share, note: None,
-) -> speaker.Speaker:
+) -> conversion.Speaker:
     """Fit a voice called `name` to all clips below a folder, and store it beside the model.
 
     It starts from what the clips' profiles suggest, and follows the spectral distance of level 0. Raises UsageError
@@ -42,7 +42,7 @@ def fit(
     net = model.net
     if not isinstance(net, SpeechVQVAE):
         raise ModelError(f"model {model.info.name} cannot learn a voice alone", "--codec speech can")
-    if name in {known.name for known in speaker.speakers(model.info)} and not force:
+    if name in {known.name for known in conversion.speakers(model.info)} and not force:
         raise UsageError(f"model {model.info.name} has a speaker {name} already", "choose another name")
     clips = Clips([folder], held_out=None)
     torch.manual_seed(0)
@@ -65,6 +65,6 @@ def fit(
         report((step + 1) / steps, f"spectral distance {float(loss.detach()):.3f}")
     seconds = sum(each.seconds for each in clips.speakers())
     hz = round(float(torch.exp(register)), 1)
-    fitted = speaker.Speaker(name, -1, round(seconds, 1), hz, source=folder.name)
-    speaker.save_voice(model.info, fitted, torch.tanh(raw).detach().cpu().numpy(), force=force)
+    fitted = conversion.Speaker(name, -1, round(seconds, 1), hz, source=folder.name)
+    conversion.save_voice(model.info, fitted, torch.tanh(raw).detach().cpu().numpy(), force=force)
     return fitted

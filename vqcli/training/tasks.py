@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcli import packing
+from vqcli.codec.codes import books
 from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
 from vqcli.errors import ModelError, UsageError
@@ -88,7 +88,7 @@ class PriorTask(Task):
             if codec.net.quantizer.levels > 1:
                 raise ModelError(f"model {codec.info.name} has residual levels, which an exact prior cannot tell apart")
             arguments["qualities"] = codec.net.quantizer.qualities
-        sizes, _ = packing.books(codec)
+        sizes, _ = books(codec)
         self.arguments, self.classes = {"codebook_sizes": sizes, **arguments}, classes
         self.prior = registry.build(recipe.model.family, self.arguments)
         self._codec = (codec,)  # in a tuple, so that its weights are not those of the task

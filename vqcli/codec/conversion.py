@@ -19,15 +19,15 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from vqcli import packing, windows
+from vqcli.codec import windows
+from vqcli.codec.codes import AudioCodes, keep_levels
 from vqcli.errors import ModelError, UnknownLabel, UsageError, near_matches
 from vqcli.files import replacing
 from vqcli.media import audio
 from vqcli.media import pitch as tones
 from vqcli.media.audio import Recording
 from vqcli.nets.codecs.speech import SpeechVQVAE
-from vqcli.packing import AudioCodes
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.store import ModelInfo
@@ -158,7 +158,7 @@ def convert(
     loaded = loading.load(model, device) if isinstance(model, str) else model
     speaker = find(loaded.info, to)
     codes = source if isinstance(source, AudioCodes) else windows.encode_audio(loaded, source, report)
-    codes = packing.keep_levels(loaded, codes, levels)
+    codes = keep_levels(loaded, codes, levels)
     net, stored = loaded.net, voice_of(loaded, speaker)
     moved = codes.codes.copy()
     if isinstance(net, SpeechVQVAE):

@@ -1,7 +1,7 @@
-"""Clips -> codes -> .vqz and back; codec.py calls this for what is a clip.
+"""Clips -> codes -> .vqz and back; api.py calls this for clips.
 
 Frames are coded one by one by a model of pictures, and no more than a chunk of them is in memory. For those who work on
-codes: `codes_of` reads the codes of a clip or of a .vqz file, `frames_of` makes frames of codes, `packing_video` files.
+codes: `codes_of` reads the codes of a clip or of a .vqz file, `frames_of` makes frames of codes, video_file.py files.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqcli import packing, packing_video, tiles
-from vqcli.codec_image import GREY
+from vqcli.codec import tiling, video_file
+from vqcli.codec.codes import File, ImageCodes, VideoCodes, check_levels, keep_levels
+from vqcli.codec.image import GREY
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.data import recordings
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import clips, video, video_writing
 from vqcli.media.clips import Clip
-from vqcli.packing import ImageCodes
-from vqcli.packing_video import VideoCodes
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
 
@@ -36,7 +35,7 @@ Source = Path | BinaryIO | np.ndarray
 
 
 @dataclass(frozen=True)
-class EncodedVideo(packing.File):
+class EncodedVideo(File):
     """A clip as the bytes of its .vqz file; `codes_of` reads the codes.
 
     notes  what the user should know: what was left out or changed on reading the clip
@@ -95,12 +94,12 @@ class DecodedVideo:
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 [height, width, 3] each. Raises BadFile after the last one if the codes fail their checksum."""
         wanted = slice(self._first, self._first + self.count)
-        parts = packing_video.unpack_frames(self._model, self._file, levels=self._levels, wanted=wanted)
+        parts = video_file.unpack_frames(self._model, self._file, levels=self._levels, wanted=wanted)
         for number, (frame, lost) in enumerate(parts, 1):
             if lost:
                 yield np.full((self.height, self.width, 3), GREY, np.uint8)
             else:
-                yield tiles.decode_image(self._model, frame, seed=self._seed)
+                yield tiling.decode_image(self._model, frame, seed=self._seed)
             self._report(number / self.count)
 
     def save(self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False) -> tuple[str, ...]:
@@ -124,9 +123,9 @@ def encode_video(
     """Encode a clip: what `opened` takes. See `codec.encode`."""
     with opened(source, frames_per_s=frames_per_s, background=background) as clip:
         frames = _coded(model, clip.frames, quality, levels, report, clip.count)
-        header, payloads = packing_video.pack_frames(model, frames, clip.rate_mhz, coder=coder, metadata=metadata)
+        header, payloads = video_file.pack_frames(model, frames, clip.rate_mhz, coder=coder, metadata=metadata)
         # the rate of uneven frames is known now
-        header = packing_video.with_rate(header, clip.rate_mhz)
+        header = video_file.with_rate(header, clip.rate_mhz)
         return EncodedVideo(header, payloads, tuple(clip.notes))
 
 
@@ -142,11 +141,11 @@ def decode_video(
     report: Report = silent,
 ) -> DecodedVideo:
     """Decode a parsed file with the model that it was made with. See `codec.decode`."""
-    packing_video.check_video(model, file.header)
-    packing.check_levels(file.header, levels)
+    video_file.check_video(model, file.header)
+    check_levels(file.header, levels)
     width, height, frames, rate_mhz = file.header.size
     first, count = _part(start_s, end_s, frames, rate_mhz)
-    lost = packing_video.lost_frames(file, levels)[first : first + count]
+    lost = video_file.lost_frames(file, levels)[first : first + count]
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
     return DecodedVideo(width, height, count, rate_mhz, file.header, lost, model, file, first, levels, seed, report)
@@ -194,11 +193,11 @@ def codes_of(
     if isinstance(source, Path) and source.suffix.lower() == ".vqz":
         file = vqz.read(source)
         store.check_digest(model.info, file.header.model, file.header.digest, file.header.joint)
-        packing_video.check_video(model, file.header)
+        video_file.check_video(model, file.header)
         frames = file.header.size[2]
         kept = min(most_frames or frames, frames)
         wanted = slice(frames - kept, frames) if last else slice(0, kept)
-        return packing_video.unpack_video(model, file, wanted=wanted)[0]
+        return video_file.unpack_video(model, file, wanted=wanted)[0]
     with opened(source, frames_per_s=frames_per_s) as clip:
         some = deque(clip.frames, most_frames) if last else islice(clip.frames, most_frames)
         frames_codes = list(_coded(model, some, quality, None, silent, None))
@@ -208,7 +207,7 @@ def codes_of(
 
 def frames_of(model: LoadedModel, codes: VideoCodes) -> Iterator[np.ndarray]:
     """Frames uint8 [H, W, 3] of codes, one after the other."""
-    return (tiles.decode_image(model, frame) for frame in codes.frames())
+    return (tiling.decode_image(model, frame) for frame in codes.frames())
 
 
 def _coded(
@@ -220,8 +219,8 @@ def _coded(
     count: int | None,
 ) -> Iterator[ImageCodes]:
     for number, pixels in enumerate(frames, 1):
-        codes = tiles.encode_image(model, pixels, quality=quality)
-        yield codes if levels is None else packing.keep_levels(model, codes, levels)
+        codes = tiling.encode_image(model, pixels, quality=quality)
+        yield codes if levels is None else keep_levels(model, codes, levels)
         if count:  # which a file may be wrong about
             report(min(number / count, 1.0))
 

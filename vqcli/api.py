@@ -16,14 +16,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqcli.codec_audio import DecodedAudio, EncodedAudio, decode_audio, encode_audio
-from vqcli.codec_image import DecodedImage, EncodedImage, decode_image, encode_image
-from vqcli.codec_video import DecodedVideo, EncodedVideo, decode_video, encode_video
+from vqcli.codec.audio import DecodedAudio, EncodedAudio, decode_audio, encode_audio
+from vqcli.codec.image import DecodedImage, EncodedImage, decode_image, encode_image
+from vqcli.codec.video import DecodedVideo, EncodedVideo, decode_video, encode_video
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import UsageError
 from vqcli.media import audio, video
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
 

@@ -26,16 +26,17 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from vqcli.codec import guarded
+from vqcli.codec.codes import ImageCodes
+from vqcli.codec.guarded import Listed
+from vqcli.codec.lossless_likelihood import parameters
+from vqcli.codec.tiling import Window, decoded_tiles
 from vqcli.container.fields import Reader, varint
 from vqcli.container.header import Remainder
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import pixel_likelihood, pixel_prediction
 from vqcli.errors import BadFile, VqError
-from vqcli.nets import guarded
-from vqcli.nets.exact_likelihood import parameters
-from vqcli.nets.guarded import Listed
-from vqcli.packing import ImageCodes
-from vqcli.tiles import Report, Window, decoded_tiles, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
 TILE = 256  # pixels: float64 convolutions copy their input many times over

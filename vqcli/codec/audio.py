@@ -1,4 +1,4 @@
-"""Recordings -> codes -> .vqz and back; codec.py calls this for what is a sound."""
+"""Recordings -> codes -> .vqz and back; api.py calls this for sound."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqcli import packing, windows
+from vqcli.codec import audio_file, windows
+from vqcli.codec.codes import AudioCodes, File, keep_levels
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio
-from vqcli.packing import AudioCodes
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
 SLACK = 3  # positions that are decoded before and after a part, and dropped: resampling looks to both sides
 
 
 @dataclass(frozen=True)
-class EncodedAudio(packing.File):
+class EncodedAudio(File):
     """A recording as codes and as the bytes of its .vqz file.
 
     notes  what the user should know: what was found or changed on reading the recording
@@ -115,8 +115,8 @@ def encode_audio(
         recording = audio.read(source, net.rate_hz, mono)
     codes = windows.encode_audio(model, recording, report)
     if levels is not None:
-        codes = packing.keep_levels(model, codes, levels)
-    header, payloads = packing.pack_audio(model, codes, coder=coder, metadata=metadata)
+        codes = keep_levels(model, codes, levels)
+    header, payloads = audio_file.pack_audio(model, codes, coder=coder, metadata=metadata)
     return EncodedAudio(codes, header, payloads, recording.notes)
 
 
@@ -131,7 +131,7 @@ def decode_audio(
     report: Report = silent,
 ) -> DecodedAudio:
     """Decode a parsed file with the model that it was made with. See `codec.decode`."""
-    packing.check_audio(model, file.header)
+    audio_file.check_audio(model, file.header)
     samples, rate_hz, channels = file.header.size
     first, count = _part(start_s, end_s, samples, rate_hz)
     wanted = None
@@ -139,7 +139,7 @@ def decode_audio(
         start, stop = _positions(model, file.header.grid[0], rate_hz, first, count)
         margin = model.net.decoder_margin
         wanted = slice(max(0, start - margin - windows.CONTEXT), stop + margin)
-    codes, lost = packing.unpack_audio(model, file, levels=levels, wanted=wanted)
+    codes, lost = audio_file.unpack_audio(model, file, levels=levels, wanted=wanted)
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
     return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, model, first, report)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcli.codec.guarded import Listed, rounded
 from vqcli.entropy import pixel_likelihood
 from vqcli.entropy.pixel_likelihood import Categories, Mixture
-from vqcli.nets.guarded import Listed, rounded
 from vqcli.nets.layers.likelihood import VALUES, Categorical, Gaussian, Likelihood, LogisticMixture
 
 

@@ -1,4 +1,4 @@
-"""Pictures -> codes -> .vqz and back; codec.py calls this for what is a picture."""
+"""Pictures -> codes -> .vqz and back; api.py calls this for images."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqcli import packing, remainder, tiles
+from vqcli.codec import image_file, lossless, tiling
+from vqcli.codec.codes import File, ImageCodes, keep_levels
+from vqcli.codec.image_file import file_size
+from vqcli.codec.tiling import encode_latents, qualities, quantize
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import UsageError
 from vqcli.media import image
-from vqcli.packing import ImageCodes
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
 LOSSLESS = 0.3  # the quality for pictures without loss, as a share of the model's: codes and remainder are least there
@@ -21,7 +23,7 @@ GREY = 128  # what salvaged pictures show where chunks are lost
 
 
 @dataclass(frozen=True)
-class EncodedImage(packing.File):
+class EncodedImage(File):
     """A picture as codes and as the bytes of its .vqz file.
 
     notes  what the user should know: what was changed on reading the picture, a rate that could not be met
@@ -94,14 +96,14 @@ def encode_image(
         raise UsageError("without loss a file takes what it takes, and all levels", "leave --bpp and --levels out")
     picture = _read(source, background)
     if bits_per_pixel is not None:
-        codes = tiles.search_quality(model, picture.pixels, bits_per_pixel, coder=coder, report=report)
+        codes = search_quality(model, picture.pixels, bits_per_pixel, coder=coder, report=report)
     elif lossless:
         return _encode_lossless(picture, model, quality, coder, metadata, report)
     else:
-        codes = tiles.encode_image(model, picture.pixels, quality=quality, report=report)
+        codes = tiling.encode_image(model, picture.pixels, quality=quality, report=report)
     if levels is not None:
-        codes = packing.keep_levels(model, codes, levels)
-    header, payloads = packing.pack_image(model, codes, coder=coder, metadata=metadata)
+        codes = keep_levels(model, codes, levels)
+    header, payloads = image_file.pack_image(model, codes, coder=coder, metadata=metadata)
     encoded = EncodedImage(codes, header, payloads, picture.pixels, picture.notes)
     if bits_per_pixel is not None and encoded.bits_per_pixel > bits_per_pixel:
         note = f"model {model.info.name} cannot go down to {bits_per_pixel:g} bpp here"
@@ -117,13 +119,13 @@ def _encode_lossless(
     metadata: dict[str, str] | None,
     report: Report,
 ) -> EncodedImage:
-    if tiles.draws(model):
+    if tiling.draws(model):
         raise UsageError(f"model {model.info.name} draws what it decodes, so it is never exact", "--model photo")
-    if quality is None and tiles.qualities(model):
-        quality = max(1.0, LOSSLESS * tiles.qualities(model))
-    codes = tiles.encode_image(model, picture.pixels, quality=quality, report=lambda share: report(share / 4))
-    header, payloads = packing.pack_image(model, codes, coder=coder, metadata=metadata)
-    header, rest = remainder.pack(
+    if quality is None and tiling.qualities(model):
+        quality = max(1.0, LOSSLESS * tiling.qualities(model))
+    codes = tiling.encode_image(model, picture.pixels, quality=quality, report=lambda share: report(share / 4))
+    header, payloads = image_file.pack_image(model, codes, coder=coder, metadata=metadata)
+    header, rest = lossless.pack(
         model, header, codes, picture.pixels, report=lambda share: report(0.25 + 0.75 * share)
     )  # fmt: skip
     return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, picture.notes)
@@ -139,11 +141,11 @@ def decode_image(
     report: Report = silent,
 ) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `codec.decode`."""
-    codes, lost = packing.unpack_image(model, file, levels=levels)
+    codes, lost = image_file.unpack_image(model, file, levels=levels)
     if file.header.remainder and levels in (None, file.header.levels):
-        pixels, exact = remainder.unpack(model, file, codes, lost, salvage=salvage, report=report)
+        pixels, exact = lossless.unpack(model, file, codes, lost, salvage=salvage, report=report)
     else:
-        pixels, exact = tiles.decode_image(model, codes, report, seed), np.zeros_like(lost)
+        pixels, exact = tiling.decode_image(model, codes, report, seed), np.zeros_like(lost)
     if lost.any():
         H, W = pixels.shape[:2]
         stride = model.net.stride
@@ -158,3 +160,30 @@ def _read(source: Path | BinaryIO | np.ndarray, background: str) -> image.Pictur
             raise UsageError(f"pixels are {source.dtype} {source.shape}", "they must be uint8 [H, W] or [H, W, 1 or 3]")
         return image.Picture(pixels)
     return image.read(source, background=background)
+
+
+def search_quality(
+    model: LoadedModel, pixels: np.ndarray, bits_per_pixel: float, *, coder: str = "auto", report: Report = silent
+) -> ImageCodes:
+    """Codes at the highest quality whose whole file stays within `bits_per_pixel`, or at the lowest if none does."""
+    if qualities(model) == 0:
+        raise UsageError(f"model {model.info.name} has one rate only", "leave --bpp out, or use --model photo")
+    latents = encode_latents(model, pixels, report)
+    target = bits_per_pixel * pixels.shape[0] * pixels.shape[1] / 8
+    low, high = 10, 10 * qualities(model)
+    # the prior takes its time, and a little less than `adaptive`: look with that, then go up while there is room
+    quick = "adaptive" if coder == "auto" and model.exact else coder
+    best = quantize(model, latents, pixels, low)
+    while low < high:
+        middle = (low + high + 1) // 2
+        image = quantize(model, latents, pixels, middle)
+        if file_size(model, image, coder=quick) <= target:
+            low, best = middle, image
+        else:
+            high = middle - 1
+    while quick != coder and low < 10 * qualities(model):
+        image = quantize(model, latents, pixels, low + 1)
+        if file_size(model, image, coder=coder) > target:
+            break
+        low, best = low + 1, image
+    return best

@@ -10,55 +10,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from vqcli import chunks, packing, tiles
+from vqcli.codec import chunks, image_file, tiling
+from vqcli.codec.codes import MAX_CODES, ImageCodes, VideoCodes, check_books, check_levels, levels_in, new_header
 from vqcli.container.vqz import Header, Vqz
-from vqcli.entropy import coders
 from vqcli.errors import BadFile, UsageError
 from vqcli.media.clips import MAX_FRAMES
 from vqcli.media.image import MAX_PIXELS
-from vqcli.packing import ImageCodes
 from vqcli.zoo.loading import LoadedModel
 
 CHUNK_FRAMES = 64  # of a chunk at most: some seconds, so that damage stays local
 CHUNK_CODES = 2**20  # positions of a chunk of several frames at most
 
 
-@dataclass(frozen=True)
-class VideoCodes:
-    """A clip as integers.
-
-    codes     uint16 [groups, T, rows, columns]
-    size      width, height of a frame in pixels
-    rate_mhz  frames per 1000 s, 1 .. 2^20
-    quality   in tenths of a step, 0 for models without one
-    """
-
-    codes: np.ndarray
-    size: tuple[int, int]
-    rate_mhz: int
-    quality: int = 0
-
-    def __len__(self) -> int:
-        return self.codes.shape[1]
-
-    @property
-    def length_s(self) -> float:
-        return 1000 * len(self) / self.rate_mhz
-
-    def frame(self, index: int) -> ImageCodes:
-        return ImageCodes(self.codes[:, index], self.size, 3, self.quality)
-
-    def frames(self) -> Iterator[ImageCodes]:
-        return map(self.frame, range(len(self)))
-
-
 def chunk_frames(model: LoadedModel, rows: int, columns: int) -> int:
     """How many frames a chunk takes: about as many positions as one of a picture, 1 to 64 frames."""
-    return min(max(1, (packing.CHUNK // model.net.stride) ** 2 // (rows * columns)), CHUNK_FRAMES)
+    return min(max(1, (image_file.CHUNK // model.net.stride) ** 2 // (rows * columns)), CHUNK_FRAMES)
 
 
 def pack_video(
@@ -80,27 +50,14 @@ def pack_frames(
 
     Raises BadFile if there are none, or more than a file can hold.
     """
-    packing.check_name(model)
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise BadFile("a clip needs a frame at least")
-    sizes, levels = packing.books(model)
     groups, rows, columns = first.codes.shape
-    levels = levels * groups // len(sizes)
-    header = Header(
-        modality="video",
-        size=(*first.size, 1, rate_mhz),
-        grid=(1, rows, columns),
-        codebook_sizes=sizes[:groups],
-        levels=levels,
-        model=model.info.name,
-        digest=model.info.digest,
-        coder=coders.IDS["packed"],
-        quality=first.quality,
-        codes_crcs=(0,) * levels,
-        metadata=metadata or {},
-    )
+    levels = levels_in(model, groups)
+    size, grid = (*first.size, 1, rate_mhz), (1, rows, columns)
+    header = new_header(model, "video", size, grid, levels, quality=first.quality, metadata=metadata or {})
     n = chunk_frames(model, rows, columns)
     parts = _parts((frame.codes for frame in itertools.chain([first], frames)), n, 2**20 // levels)
     header, payloads = chunks.pack_stream(model, header, parts, coder=coder)
@@ -118,7 +75,7 @@ def unpack_video(
     width, height, count, rate_mhz = file.header.size
     wanted = wanted or slice(0, count)
     T, groups = wanted.stop - wanted.start, (levels or file.header.levels) * file.header.groups_per_level
-    if T * groups * math.prod(file.header.grid[1:]) > packing.MAX_CODES:
+    if T * groups * math.prod(file.header.grid[1:]) > MAX_CODES:
         raise UsageError(f"the codes of {T} frames are too many at once", "take a part of the clip")
     codes = np.empty((groups, T, *file.header.grid[1:]), np.uint16)
     lost = np.zeros(T, bool)
@@ -132,7 +89,7 @@ def unpack_frames(
 ) -> Iterator[tuple[ImageCodes, bool]]:
     """`unpack_video` frame by frame, each with whether it is lost; no more than a chunk of them is held."""
     check_video(model, file.header)  # before anything is allocated
-    packing.check_levels(file.header, levels)
+    check_levels(file.header, levels)
     width, height, count, _ = file.header.size
     wanted = wanted or slice(0, count)
     for start, codes, lost in chunks.unpack_stream(model, file, levels=levels, wanted=wanted):
@@ -160,7 +117,7 @@ def check_video(model: LoadedModel, header: Header) -> None:
     width, height, count, _ = header.size
     if width * height > MAX_PIXELS:
         raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")
-    if tuple(tiles.frame_size(model) or (height, width)) != (height, width):
+    if tuple(tiling.frame_size(model) or (height, width)) != (height, width):
         raise BadFile(f"model {model.info.name} has no frames of {width} x {height} pixels")
     if header.grid != (count, *model.net.grid(height, width)):
         raise BadFile(
@@ -170,10 +127,10 @@ def check_video(model: LoadedModel, header: Header) -> None:
     n, *sides = header.chunk or header.grid
     if tuple(sides) != header.grid[1:] or (n > 1 and (n > CHUNK_FRAMES or n * math.prod(sides) > CHUNK_CODES)):
         raise BadFile(f"chunks of {n} x {sides[0]} x {sides[1]} codes are not those of video")
-    qualities = tiles.qualities(model)
+    qualities = tiling.qualities(model)
     if not bool(qualities) <= header.quality <= 10 * qualities:
         raise BadFile(f"quality {header.quality / 10:g} is not one of model {model.info.name}")
-    packing.check_books(model, header, channels=1)
+    check_books(model, header, channels=1)
 
 
 def _parts(frames: Iterable[np.ndarray], n: int, most: int) -> Iterator[np.ndarray]:

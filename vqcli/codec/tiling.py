@@ -2,30 +2,26 @@
 
 Pictures of any size: the net sees tiles with a margin as wide as its reach, so that tiled codes equal those
 of the whole picture (up to ties within float error) and memory is bounded by the tile. What becomes of the
-codes in a file is the business of packing.py.
+codes in a file is in image_file.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
+from vqcli.codec.codes import ImageCodes
 from vqcli.errors import BadFile, UsageError
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
-from vqcli.packing import ImageCodes, file_size
+from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
 TILE = 1024  # pixels: the net's working set stays at some hundred MiB
 
 Window = tuple[slice, slice]
-Report = Callable[[float], None]
-
-
-def silent(share: float) -> None:
-    """The default for `report`, which otherwise hears what share, 0 to 1, is done."""
 
 
 def resolve_quality(model: LoadedModel, quality: float | None) -> int:
@@ -140,33 +136,6 @@ def decoded_tiles(
         dy, dx = (s.start * stride for s in _within(inner, outer))
         x = x[:, :, dy : dy + bottom - top, dx : dx + right - left]
         yield (slice(top, bottom), slice(left, right)), (x if raw else in_channels(x, image.channels))[0], done
-
-
-def search_quality(
-    model: LoadedModel, pixels: np.ndarray, bits_per_pixel: float, *, coder: str = "auto", report: Report = silent
-) -> ImageCodes:
-    """Codes at the highest quality whose whole file stays within `bits_per_pixel`, or at the lowest if none does."""
-    if qualities(model) == 0:
-        raise UsageError(f"model {model.info.name} has one rate only", "leave --bpp out, or use --model photo")
-    latents = encode_latents(model, pixels, report)
-    target = bits_per_pixel * pixels.shape[0] * pixels.shape[1] / 8
-    low, high = 10, 10 * qualities(model)
-    # the prior takes its time, and a little less than `adaptive`: look with that, then go up while there is room
-    quick = "adaptive" if coder == "auto" and model.exact else coder
-    best = quantize(model, latents, pixels, low)
-    while low < high:
-        middle = (low + high + 1) // 2
-        image = quantize(model, latents, pixels, middle)
-        if file_size(model, image, coder=quick) <= target:
-            low, best = middle, image
-        else:
-            high = middle - 1
-    while quick != coder and low < 10 * qualities(model):
-        image = quantize(model, latents, pixels, low + 1)
-        if file_size(model, image, coder=coder) > target:
-            break
-        low, best = low + 1, image
-    return best
 
 
 def _quality(model: LoadedModel, tenths: int) -> torch.Tensor | None:

@@ -1,7 +1,8 @@
 """Codes <-> the payloads of a .vqz file: which coder, which chunks, and the proof that they come back.
 
 Levels and chunks are coded on their own, so that a level can be dropped, a chunk read or lost alone, and all of
-them coded side by side. What the codes stand for, and whether a header fits them, is the business of packing.py.
+them coded side by side. What the codes stand for, and whether a header fits them, is the matter of
+image_file.py, audio_file.py and video_file.py.
 
 In a file the groups of a level go channel by channel, [channels * groups of a channel, *grid]. Coders see the channels
 as rows, [groups of a channel, channels, steps]: all have the same codebooks and statistics. A picture has one.

@@ -2,7 +2,7 @@
 
 Recordings of any length: what holds for a whole recording (loudness, profile, pitch) is gathered first; then the net
 sees windows with a margin as wide as its reach, so that windowed codes equal those of the whole (up to ties within
-float error) and memory is bounded by the window. What becomes of the codes in a file is the business of packing.py.
+float error) and memory is bounded by the window. What becomes of the codes in a file is in audio_file.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcli.codec.codes import AudioCodes
 from vqcli.errors import BadFile
 from vqcli.media import audio, pitch, voice
 from vqcli.media.audio import Recording
@@ -22,8 +23,7 @@ from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.nets.wavenet import decoder_numba as compiled
 from vqcli.nets.wavenet.segments import generate_long
-from vqcli.packing import AudioCodes
-from vqcli.tiles import Report, silent
+from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
 WINDOW_S = 10.0  # of sound that the net sees at a time

@@ -1,0 +1,150 @@
+"""Codes of a recording <-> a .vqz file: what its header says, and whether that can be."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import numpy as np
+
+from vqcli.codec import chunks
+from vqcli.codec.codes import (
+    MAX_CODES,
+    AudioCodes,
+    book_layout,
+    books,
+    check_books,
+    check_levels,
+    levels_in,
+    new_header,
+)
+from vqcli.container import vqz
+from vqcli.container.vqz import Header, Vqz
+from vqcli.errors import BadFile, UsageError
+from vqcli.media import audio
+from vqcli.zoo.loading import LoadedModel
+
+CHUNK_SECONDS = 10  # of sound, at least
+CHUNK_BYTES = 1200  # of a level's chunk when packed, at least: so its 6 bytes of index stay below 1 % when coded well
+LOUDNESS, VOICE = "loudness_db", "voice"  # keys of the metadata that are vq's own
+
+
+def file_size(model: LoadedModel, recording: AudioCodes, *, coder: str = "auto") -> int:
+    """Bytes of the whole .vqz file of these codes."""
+    return len(vqz.pack(*pack_audio(model, recording, coder=coder)))
+
+
+def positions(model: LoadedModel, samples: int, rate_hz: int) -> int:
+    """T, the number of positions of codes, for so many samples at the rate of the original."""
+    net: Any = model.net
+    return -(-audio.length_at(samples, rate_hz, net.rate_hz) // net.stride)
+
+
+def pack_audio(
+    model: LoadedModel, recording: AudioCodes, *, coder: str = "auto", metadata: dict[str, str] | None = None
+) -> tuple[Header, tuple[bytes, ...]]:
+    """Header and payloads of codes, by the coder of that name; see `chunks.pack`.
+
+    Raises UsageError if `metadata` has keys that are vq's own, BadFile for more codes than a file may hold.
+    """
+    if reserved := {LOUDNESS, VOICE} & (metadata or {}).keys():
+        raise UsageError(f"the metadata key {min(reserved)} is vq's own", "use another")
+    channels, groups, T = recording.codes.shape
+    if recording.codes.size > MAX_CODES:
+        raise BadFile(
+            f"{recording.length_s / 3600:.1f} hours are too much for one file", "cut the recording into parts"
+        )
+    levels = levels_in(model, groups)
+    # level by level, in each channel by channel
+    codes = recording.codes.reshape(channels, levels, groups // levels, T).swapaxes(0, 1).reshape(-1, T)
+    header = new_header(
+        model,
+        "audio",
+        (recording.samples, recording.rate_hz, recording.channels),
+        (T,),
+        levels,
+        channels=channels,
+        codes=codes,
+        chunk=(_chunk_length(model, levels, channels),),
+        metadata={**(metadata or {}), **_own_metadata(recording)},
+    )
+    return chunks.pack(model, header, codes, channels=channels, coder=coder)
+
+
+def unpack_audio(
+    model: LoadedModel, file: Vqz, *, levels: int | None = None, wanted: slice | None = None
+) -> tuple[AudioCodes, np.ndarray]:
+    """Codes of a parsed file, and which positions are lost: bool [T], true only in salvaged files.
+
+    `wanted` positions alone are read, with the rest of their chunks; all others are 0. `levels`, lost positions and
+    errors as `unpack_image` has them.
+    """
+    header = file.header
+    channels, loudness_db, voice = check_audio(model, header)  # before anything is allocated
+    check_levels(header, levels)
+    window = None if wanted is None else (wanted,)
+    codes, lost = chunks.unpack(model, file, channels=channels, levels=levels, wanted=window)
+    T = header.grid[0]
+    n = header.groups_per_level // channels
+    codes = codes.reshape(-1, channels, n, T).swapaxes(0, 1).reshape(channels, -1, T)
+    return AudioCodes(codes, header.size[1], header.size[0], header.size[2], loudness_db, voice), lost
+
+
+def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, ...], tuple[bytes, ...]]:
+    """The number of coded channels, their loudness and their voices.
+
+    Raises BadFile for a header that is sound in itself but cannot be that of a recording by this model.
+    """
+    if header.modality != "audio" or model.info.modality != "audio":
+        raise BadFile(f"the file holds {header.modality}, not sound of model {model.info.name}")
+    samples, rate_hz, channels = header.size
+    if rate_hz not in audio.RATES_HZ:
+        raise BadFile(f"a sample rate of {rate_hz} Hz is not within 1,000 to 768,000")
+    T = positions(model, samples, rate_hz)
+    if samples > audio.MAX_SECONDS * rate_hz or T * header.groups > MAX_CODES:
+        raise BadFile(f"{samples} samples in {header.groups} groups are more than vq decodes")
+    if header.grid != (T,):
+        raise BadFile(f"{header.grid[0]} positions of codes do not belong to {samples} samples at {rate_hz} Hz")
+    if header.quality:
+        raise BadFile("sound has no quality, and the file tells one")
+    sizes, levels = books(model)
+    coded = header.groups_per_level * levels // len(sizes)
+    if coded not in (1, channels):
+        raise BadFile(f"{coded} coded channels do not make {channels}")
+    check_books(model, header, coded)
+    return coded, _loudness(header, coded), _voice(header, coded)
+
+
+def _chunk_length(model: LoadedModel, levels: int, channels: int) -> int:
+    """Positions in a chunk, for so many levels of so many channels."""
+    net: Any = model.net
+    sizes = np.array(book_layout(model, levels, channels)).reshape(levels, -1)
+    leanest = min(sum((int(k) - 1).bit_length() for k in level) for level in sizes)
+    return max(-(-CHUNK_SECONDS * net.rate_hz // net.stride), -(-8 * CHUNK_BYTES // leanest))
+
+
+def _own_metadata(recording: AudioCodes) -> dict[str, str]:
+    own = {LOUDNESS: ",".join(f"{level:.1f}" for level in recording.loudness_db)}
+    joined = b"".join(recording.voice)
+    return own | ({VOICE: base64.b64encode(joined).decode()} if joined else {})
+
+
+def _loudness(header: Header, channels: int) -> tuple[float, ...]:
+    parts = header.metadata.get(LOUDNESS, "").split(",")
+    levels = tuple(float(part) if re.fullmatch(r"-?[0-9]{1,3}\.[0-9]", part, re.ASCII) else 1e9 for part in parts)
+    if len(levels) != channels or max(map(abs, levels)) > 100:
+        raise BadFile(f"the file does not tell the loudness of its {channels} coded channels")
+    return levels
+
+
+def _voice(header: Header, channels: int) -> tuple[bytes, ...]:
+    """The voice of each coded channel: equal parts of what the file holds; whether the model knows them is its word."""
+    try:
+        joined = base64.b64decode(header.metadata.get(VOICE, ""), validate=True)
+    except ValueError as error:  # also that of letters beyond ASCII
+        raise BadFile("the voice in the file is not written in base64") from error
+    size, rest = divmod(len(joined), channels)
+    if rest:
+        raise BadFile(f"{len(joined)} bytes are no voices of {channels} coded channels")
+    return tuple(joined[at * size : (at + 1) * size] for at in range(channels))

@@ -1,0 +1,192 @@
+"""Codes in memory, of an image, a recording or a clip, and what all media check of a file that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from vqcli.container import vqz
+from vqcli.container.header import MODEL_NAME
+from vqcli.container.vqz import Header
+from vqcli.entropy import coders
+from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.zoo.loading import LoadedModel
+
+MAX_CODES = 2**27  # of a recording: 256 MiB
+
+
+class File:
+    """The bytes of a .vqz file, of what has its header and payloads."""
+
+    header: Header
+    payloads: tuple[bytes, ...]
+
+    @cached_property
+    def data(self) -> bytes:
+        """The whole file."""
+        return vqz.pack(self.header, self.payloads)
+
+    def save(self, path: str | Path, *, force: bool = False) -> int:
+        """Write the .vqz file and return its size in bytes."""
+        return vqz.write(Path(path), self.header, self.payloads, force=force)
+
+
+@dataclass(frozen=True)
+class ImageCodes:
+    """A picture as integers.
+
+    codes     uint16 [groups, rows, columns]
+    size      width, height of the picture in pixels
+    channels  1 grey, 3 colour
+    quality   in tenths of a step, 0 for models without one
+    """
+
+    codes: np.ndarray
+    size: tuple[int, int]
+    channels: int
+    quality: int
+
+
+@dataclass(frozen=True)
+class AudioCodes:
+    """A recording as integers.
+
+    codes        uint16 [coded channels, groups, T]; groups level by level, T positions of the model's stride
+    rate_hz      of the original, as are
+    samples      of each channel, and
+    channels     either as many as are coded, or any number that one coded channel stands for
+    loudness_db  of each coded channel: RMS of its active part, -100 to 100, in a file to a tenth
+    voice        of each coded channel, in the bytes of its model (nets/codecs), b"" if it keeps none
+    """
+
+    codes: np.ndarray
+    rate_hz: int
+    samples: int
+    channels: int
+    loudness_db: tuple[float, ...]
+    voice: tuple[bytes, ...]
+
+    @property
+    def length_s(self) -> float:
+        return self.samples / self.rate_hz
+
+
+Codes = TypeVar("Codes", ImageCodes, AudioCodes)
+
+
+def books(model: LoadedModel) -> tuple[tuple[int, ...], int]:
+    """Codebook sizes of all groups (of one channel), and the number of levels that they part into."""
+    return model.net.codebook_sizes, model.net.levels
+
+
+def book_layout(model: LoadedModel, levels: int, channels: int = 1) -> tuple[int, ...]:
+    """Codebook sizes as files list them: level by level, in each channel by channel. `levels` are the first ones."""
+    sizes, available = books(model)
+    n = len(sizes) // available
+    return tuple(k for level in range(min(levels, available)) for k in sizes[n * level : n * (level + 1)] * channels)
+
+
+def levels_in(model: LoadedModel, groups: int) -> int:
+    """How many levels so many groups of codes (of one channel) make up."""
+    sizes, available = books(model)
+    return available * groups // len(sizes)
+
+
+def new_header(
+    model: LoadedModel,
+    modality: str,
+    size: tuple[int, ...],
+    grid: tuple[int, ...],
+    levels: int,
+    *,
+    channels: int = 1,
+    codes: np.ndarray | None = None,
+    **fields: Any,
+) -> Header:
+    """The header of a file of codes of a model, before they are coded.
+
+    `codes` [groups of all levels and channels, *grid] are summed up in it level by level; None leaves that open.
+    `fields` are those of the header that the medium decides. Raises ModelError if the model's name cannot be in a file.
+    """
+    check_name(model)
+    crcs = (0,) * levels if codes is None else tuple(vqz.codes_crc(part) for part in np.split(codes, levels))
+    return Header(
+        modality=modality,
+        size=size,
+        grid=grid,
+        codebook_sizes=book_layout(model, levels, channels),
+        levels=levels,
+        model=model.info.name,
+        digest=model.info.digest,
+        coder=coders.IDS["packed"],
+        codes_crcs=crcs,
+        **fields,
+    )
+
+
+def keep_levels(model: LoadedModel, codes: Codes, levels: int) -> Codes:
+    """The same codes with their first residual levels only. Raises UsageError for more than the model has."""
+    sizes, available = books(model)
+    if not 1 <= levels <= available:
+        raise UsageError(f"--levels {levels}: model {model.info.name} has {available}")
+    groups = levels * len(sizes) // available
+    kept = codes.codes[:groups] if isinstance(codes, ImageCodes) else codes.codes[:, :groups]
+    return replace(codes, codes=kept)
+
+
+def check_name(model: LoadedModel) -> None:
+    """Raise ModelError unless a file can hold the name of the model."""
+    if not MODEL_NAME.fullmatch(model.info.name):
+        raise ModelError(
+            f"{model.info.name!r} cannot be the name of a model in a file", "rename its folder: a-z, 0-9, ., _ and -"
+        )
+
+
+def check_levels(header: Header, levels: int | None) -> None:
+    """Raise UsageError unless the file has so many levels."""
+    if levels is not None and not 1 <= levels <= header.levels:
+        raise UsageError(f"--levels {levels}: the file has {header.levels}")
+
+
+def check_books(model: LoadedModel, header: Header, channels: int) -> None:
+    """Raise BadFile unless the groups are whole levels of the model, of so many channels, and the coder can be."""
+    sizes, levels = books(model)
+    each = len(sizes) // levels * channels
+    if header.groups_per_level != each or header.codebook_sizes != book_layout(model, header.levels, channels):
+        raise BadFile(f"the file's codebooks are not those of model {model.info.name}")
+    if header.coder == coders.IDS["histogram"] and model.statistics is None:
+        raise BadFile(f"the file needs counts, and model {model.info.name} ships none")
+
+
+@dataclass(frozen=True)
+class VideoCodes:
+    """A clip as integers.
+
+    codes     uint16 [groups, T, rows, columns]
+    size      width, height of a frame in pixels
+    rate_mhz  frames per 1000 s, 1 .. 2^20
+    quality   in tenths of a step, 0 for models without one
+    """
+
+    codes: np.ndarray
+    size: tuple[int, int]
+    rate_mhz: int
+    quality: int = 0
+
+    def __len__(self) -> int:
+        return self.codes.shape[1]
+
+    @property
+    def length_s(self) -> float:
+        return 1000 * len(self) / self.rate_mhz
+
+    def frame(self, index: int) -> ImageCodes:
+        return ImageCodes(self.codes[:, index], self.size, 3, self.quality)
+
+    def frames(self) -> Iterator[ImageCodes]:
+        return map(self.frame, range(len(self)))

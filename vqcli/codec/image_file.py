@@ -1,0 +1,75 @@
+"""Codes of an image <-> a .vqz file: what its header says, and whether that can be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vqcli.codec import chunks
+from vqcli.codec.codes import ImageCodes, check_books, check_levels, levels_in, new_header
+from vqcli.container import vqz
+from vqcli.container.vqz import Header, Vqz
+from vqcli.errors import BadFile
+from vqcli.media.image import MAX_PIXELS
+from vqcli.zoo.loading import LoadedModel
+
+CHUNK = 1024  # pixels: large enough for the counts to settle, small enough that damage stays local
+MAX_CHUNK = 2**22  # pixels of a chunk with a remainder, which takes some tens of bytes for each to decode
+
+
+def file_size(model: LoadedModel, image: ImageCodes, *, coder: str = "auto") -> int:
+    """Bytes of the whole .vqz file of these codes."""
+    return len(vqz.pack(*pack_image(model, image, coder=coder)))
+
+
+def pack_image(
+    model: LoadedModel, image: ImageCodes, *, coder: str = "auto", metadata: dict[str, str] | None = None
+) -> tuple[Header, tuple[bytes, ...]]:
+    """Header and payloads of codes, by the coder of that name; see `chunks.pack`."""
+    grid = image.codes.shape[1:]
+    side = CHUNK // model.net.stride
+    header = new_header(
+        model,
+        "image",
+        (*image.size, image.channels),
+        grid,
+        levels_in(model, len(image.codes)),
+        codes=image.codes,
+        quality=image.quality,
+        chunk=() if max(grid) <= side else tuple(min(side, length) for length in grid),
+        metadata=metadata or {},
+    )
+    return chunks.pack(model, header, image.codes, coder=coder)
+
+
+def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) -> tuple[ImageCodes, np.ndarray]:
+    """Codes of a parsed file, and which positions are lost: bool [rows, columns], true only in salvaged files.
+
+    `levels` reads the first ones only. Lost positions hold the middle of each codebook. Raises BadFile if a chunk
+    does not decode, the codes fail their checksum or do not fit the model, ModelError if the prior that the file
+    was made with is not there, UsageError for levels it has not.
+    """
+    _check_image(model, file.header)  # before anything is allocated
+    check_levels(file.header, levels)
+    codes, lost = chunks.unpack(model, file, levels=levels)
+    width, height, channels = file.header.size
+    return ImageCodes(codes, (width, height), channels, file.header.quality), lost
+
+
+def _check_image(model: LoadedModel, header: Header) -> None:
+    """Raise BadFile for a header that is sound in itself but cannot be that of a picture by this model."""
+    if header.modality != "image" or model.info.modality != "image":
+        raise BadFile(f"the file holds {header.modality}, not a picture of model {model.info.name}")
+    width, height, channels = header.size
+    if width * height > MAX_PIXELS:
+        raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")
+    if channels not in (1, 3):
+        raise BadFile(f"{channels} channels are neither grey nor colour")
+    if header.grid != model.net.grid(height, width):
+        raise BadFile(
+            f"a grid of {' x '.join(map(str, header.grid))} codes does not belong to {width} x {height} pixels"
+        )
+    if header.remainder and math.prod(header.chunk or header.grid) * model.net.stride**2 > MAX_CHUNK:
+        raise BadFile(f"a chunk is of more than the {MAX_CHUNK:,} pixels that vq decodes without loss")
+    check_books(model, header, channels=1)
