@@ -19,17 +19,12 @@ LAYERS = (
     ("zoo", "data"),
     (
         "batch",
-        "charts",
         "api",
         "codec",
         "evaluation",
         "experiments",
-        "figures",
-        "generate",
-        "generate_speech",
-        "generate_video",
         "report",
-        "reproduce",
+        "sampling",
         "training",
     ),
     ("cli",),
@@ -37,7 +32,7 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 WITHOUT_TORCH = ("container", "errors", "files", "recipe", "media", "entropy", "batch")
 # of evaluation
-NUMBERS_ONLY = ("metrics", "picture_codecs", "video_codecs", "hearing", "speech_codecs", "spectrograms", "evaluators")
+NUMBERS_ONLY = ("metrics", "baselines", "h264", "spectrograms", "evaluators")
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     )
     from vqcli.codec.conversion import Converted, convert_speaker
     from vqcli.errors import BadFile, DamagedChunks, ModelError, OutputError, UnknownLabel, UsageError, VqError
-    from vqcli.generate import Samples, sample
-    from vqcli.generate_speech import SpeechSamples, sample_speech
+    from vqcli.sampling.image import Samples, sample
+    from vqcli.sampling.speech import SpeechSamples, sample_speech
     from vqcli.zoo.loading import load
 
 __all__ = [
@@ -72,8 +72,8 @@ _HOMES = {
         *("decode", "encode"),
     ),
     "vqcli.errors": ("BadFile", "DamagedChunks", "ModelError", "OutputError", "UnknownLabel", "UsageError", "VqError"),
-    "vqcli.generate": ("Samples", "sample"),
-    "vqcli.generate_speech": ("SpeechSamples", "sample_speech"),
+    "vqcli.sampling.image": ("Samples", "sample"),
+    "vqcli.sampling.speech": ("SpeechSamples", "sample_speech"),
     "vqcli.codec.conversion": ("Converted", "convert_speaker"),
     "vqcli.zoo.loading": ("load",),
 }

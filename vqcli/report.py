@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from vqcli import __version__, charts
-from vqcli.charts import Band, Line
+from vqcli import __version__
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
-from vqcli.media import image
+from vqcli.media import charts, image
+from vqcli.media.charts import Band, Line
 from vqcli.training import journal
 from vqcli.training.journal import Event
 from vqcli.zoo import store

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from vqcli.evaluation.rate_distortion import Point, margins
+from vqcli.evaluation.image.rate_distortion import Point, margins
 from vqcli.media import image
 
 

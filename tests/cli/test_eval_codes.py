@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.cli.test_eval_samples import shapes, with_prior  # noqa: F401
-from vqcli import generate
 from vqcli.codec import tiling
 from vqcli.data.dataset import Dataset
-from vqcli.evaluation import rate_distortion
+from vqcli.evaluation.image import rate_distortion
 from vqcli.media import image
+from vqcli.sampling.image import data_of
 from vqcli.zoo import loading, priors
 
 
@@ -82,7 +82,7 @@ def test_a_pixelcnn_is_measured_given_the_class(vq, with_prior, shapes):  # noqa
     net = priors.load_pixelcnn(info, model.device)
     pictures = rate_distortion.to_measure(Path("shapes/train"))
     assert isinstance(pictures, Dataset) and len(pictures) == 18
-    batch = pictures.held_out_batch(generate.data_of(info), 18)
+    batch = pictures.held_out_batch(data_of(info), 18)
     label = torch.tensor([{"triangle": 0, "disc": 1, "square": 2}[pictures.classes[n]] for n in batch.labels])
     nats = net.loss(rate_distortion.codes_of(model, batch.pixels), label)
     assert rows[-1]["bits_per_code"] == pytest.approx(float(nats) / np.log(2), rel=1e-5)

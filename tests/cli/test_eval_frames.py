@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tests.evaluation.conftest import codec_arguments, record, two_stages, with_priors
-from vqcli.evaluation import frames as measures
+from vqcli.evaluation.video import frames as measures
 
 
 @pytest.fixture

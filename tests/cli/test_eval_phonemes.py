@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from vqcli.codec import windows
-from vqcli.evaluation import phonemes
+from vqcli.evaluation.speech import phonemes
 from vqcli.media import audio, image
 from vqcli.zoo import loading, registry
 

@@ -114,7 +114,7 @@ def test_what_cannot_be_converted(vq, clips):
 def test_judges_must_be_there_if_asked(vq, clips, monkeypatch):
     for name in ("pocketsphinx", "resemblyzer", "speechmos"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
-    from vqcli.evaluation import evaluators
+    from vqcli.evaluation.speech import evaluators
 
     for loader in (evaluators._recogniser, evaluators._voice_encoder, evaluators._quality_judge):
         loader.cache_clear()

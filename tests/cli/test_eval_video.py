@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.conftest import codec_arguments, record, with_priors
-from vqcli.evaluation import video as measures
-from vqcli.evaluation import video_codecs
+from vqcli.evaluation.video import actions as measures
+from vqcli.evaluation.video import h264
 from vqcli.media import image
 
 QUICK = ("-n", "2", "--frames", "3", "--minutes", "0.01", "--device", "cpu")
@@ -59,6 +59,6 @@ def test_what_cannot_be(vq, walked, monkeypatch):
     assert there.exit_code == 2 and "there.png exists" in there.stderr
     unknown = vq("eval", "video", "walk", "--model", walked, "--beside", "WebM", *QUICK)
     assert unknown.exit_code == 2 and "no codec WebM" in unknown.stderr
-    monkeypatch.setattr(video_codecs.video, "available", lambda: False)
+    monkeypatch.setattr(h264.video, "available", lambda: False)
     extra = vq("eval", "video", "walk", "--model", walked, *QUICK)
     assert extra.exit_code == 2 and "vqcli[video]" in extra.stderr and len(extra.stderr.splitlines()) == 2

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.evaluation.conftest import SIDE, record
-from vqcli import experiments, figures
-from vqcli.evaluation import frames, video
-from vqcli.experiments import EXPERIMENTS, Data, Experiment, Variant
+from vqcli.evaluation.video import actions, frames
+from vqcli.experiments import figures
+from vqcli.experiments.table import DATA, EXPERIMENTS, Data, Experiment, Variant, find, names
 from vqcli.zoo import store
 
 CODEC = """
@@ -102,7 +102,7 @@ def write_idx(folder, side=28, labels=True):
 @pytest.fixture
 def tiny(home, monkeypatch):
     """The table is TINY, its recipes and data lie in the working folder."""
-    monkeypatch.setattr(experiments, "EXPERIMENTS", TINY)
+    monkeypatch.setattr("vqcli.experiments.table.EXPERIMENTS", TINY)
     monkeypatch.setattr(figures, "EXPERIMENTS", TINY)
     Path("codec.toml").write_text(CODEC)
     Path("prior.toml").write_text(PRIOR)
@@ -111,8 +111,8 @@ def tiny(home, monkeypatch):
     Path("stages.toml").write_text(STAGES)
     Path("video.toml").write_text(VIDEO)
     write_idx("digits")
-    monkeypatch.setitem(experiments.DATA, "walk", Data("a walk", "walk/", "made here", SIDE))
-    monkeypatch.setattr(video, "RUN", 9)
+    monkeypatch.setitem(DATA, "walk", Data("a walk", "walk/", "made here", SIDE))
+    monkeypatch.setattr(actions, "RUN", 9)
     record(Path("walk"), 200)
 
 
@@ -125,7 +125,7 @@ def test_the_table(vq):
 
 def test_the_table_for_machines(vq):
     told = {row["name"]: row for row in json.loads(vq("reproduce", "--json").stdout)}
-    assert list(told) == list(experiments.names())
+    assert list(told) == list(names())
     assert told["cifar10-vae"]["paper"] == "4.51" and told["cifar10-vae"]["report"].startswith("5.681")
     assert not any(row["open"] for row in told.values())  # every experiment of both documents has its figure
     assert told["phonemes"]["shipped"][0]["model"] == "speech-25hz" and not told["phonemes"]["open"]
@@ -203,7 +203,7 @@ def test_recordings_from_data_to_the_row(vq, tiny, name, family, told):
 
 def test_an_experiment_that_nothing_runs(vq, monkeypatch):
     table = (*EXPERIMENTS, Experiment("open", "here", "what nothing runs yet", "nothing", paper="pictures"))
-    monkeypatch.setattr(experiments, "EXPERIMENTS", table)
+    monkeypatch.setattr("vqcli.experiments.table.EXPERIMENTS", table)
     monkeypatch.setattr(figures, "EXPERIMENTS", table)
     result = vq("reproduce", "open")
     assert result.exit_code == 2 and "open is open" in result.stderr
@@ -262,8 +262,8 @@ def test_other_classes_are_another_data_set(vq):
 def test_the_data_of_the_system(monkeypatch, tmp_path):
     from dataclasses import replace
 
-    from vqcli import reproduce
+    from vqcli.experiments import run
 
-    usual = replace(experiments.DATA["fashion-mnist"], usual=tmp_path)
-    monkeypatch.setitem(experiments.DATA, "fashion-mnist", usual)
-    assert reproduce.data_for(experiments.find("fashion-mnist"), None) == tmp_path
+    usual = replace(DATA["fashion-mnist"], usual=tmp_path)
+    monkeypatch.setitem(DATA, "fashion-mnist", usual)
+    assert run.data_for(find("fashion-mnist"), None) == tmp_path

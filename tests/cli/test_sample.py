@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_generate import add_prior
+from tests.sampling.test_image import add_prior
 from vqcli.container import vqz
 from vqcli.media import image
 

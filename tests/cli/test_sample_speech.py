@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_generate import add_prior as add_pixelcnn
-from tests.test_generate_speech import add_prior, make_model
+from tests.sampling.test_image import add_prior as add_pixelcnn
+from tests.sampling.test_speech import add_prior, make_model
 from vqcli.container import vqz
 from vqcli.media import audio
 

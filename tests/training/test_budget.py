@@ -10,7 +10,7 @@ from tests.training.conftest import CPU, VECTOR, of
 from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
 from vqcli.errors import UsageError
-from vqcli.evaluation import rate_distortion
+from vqcli.evaluation.image import rate_distortion
 from vqcli.training import autotune, journal, run, tasks
 from vqcli.training.budget import Budget, seconds
 from vqcli.zoo import loading

@@ -7,10 +7,10 @@ import pytest
 
 import vqcli
 from tests.training.conftest import of
-from vqcli import generate
 from vqcli.data.shapes import KINDS, Shapes
 from vqcli.errors import UsageError
 from vqcli.media import image
+from vqcli.sampling.image import sample
 from vqcli.training import codes, journal, run
 from vqcli.zoo import loading, priors
 
@@ -57,7 +57,7 @@ def test_a_prior_by_class_learns_and_draws(tmp_path, codec):
     assert measured["bits_per_dim"] == pytest.approx(measured["bits_per_code"] / 48, abs=1e-3)
     log = [event["bits_per_code"] for event in journal.read(tmp_path / "drawing") if event["event"] == "train"]
     assert log[-1] < log[0]
-    drawn = generate.sample(loading.load(info, "cpu"), labels=["square"], count=2, seed=0)
+    drawn = sample(loading.load(info, "cpu"), labels=["square"], count=2, seed=0)
     assert drawn.pixels.shape == (2, 32, 32, 3)
     card = (tmp_path / "drawing" / "README.md").read_text()
     assert "order 0" in card and "uniform prior" in card

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from tests.training.conftest import of
-from vqcli import api, generate, generate_video
+from vqcli import api
 from vqcli.codec import video as codec_video
 from vqcli.data import recordings
 from vqcli.data.recordings import Facts
 from vqcli.errors import BadFile, ModelError, UnknownLabel, UsageError
 from vqcli.nets.priors.autoregressive import Sampling
 from vqcli.nets.priors.frames import MISSING, UNKNOWN
+from vqcli.sampling.image import sample
+from vqcli.sampling.video import parse_actions, sample_video
 from vqcli.training import checkpoint, journal, run
 from vqcli.training.frames import Windows
 from vqcli.zoo import loading, priors, store
@@ -169,7 +171,7 @@ def test_a_frame_in_two_codes(two_stages, recording, tmp_path):
 
 
 def test_latents_drawn_at_random_make_frames(two_stages):
-    samples = generate.sample(two_stages, prior="uniform", count=3, seed=1)
+    samples = sample(two_stages, prior="uniform", count=3, seed=1)
     assert samples.codes.shape == (3, 2, 1, 1) and samples.pixels.shape == (3, 24, 24, 3)
 
 
@@ -251,8 +253,8 @@ def test_what_is_done_is_seen(video, recording):
     at = next(t for t in range(2, 40) if place_of(images)[t] == 2)
     start = codec_video.codes_of(images[: at + 1], video).codes
     cold = Sampling(temperature=0.3)
-    right = generate_video.sample_video(video, start=start, actions=["right"] * 3, seed=1, sampling=cold)
-    left = generate_video.sample_video(video, start=start, actions=["left"] * 2, seed=1, sampling=cold)
+    right = sample_video(video, start=start, actions=["right"] * 3, seed=1, sampling=cold)
+    left = sample_video(video, start=start, actions=["left"] * 2, seed=1, sampling=cold)
     assert right.given == 2 and right.pixels(0).shape == (5, 24, 24, 3)
     assert place_of(right.pixels(0))[1:].tolist() == [2, 3, 4, 5]
     assert place_of(left.pixels(0))[1:].tolist() == [2, 1, 0]
@@ -260,27 +262,27 @@ def test_what_is_done_is_seen(video, recording):
 
 def test_clips_out_of_nothing_and_side_by_side(video):
     """Clip i does not depend on how many there are; guidance needs actions."""
-    some = generate_video.sample_video(video, frames=4, count=3, seed=5)
-    one = generate_video.sample_video(video, frames=4, count=1, seed=5)
+    some = sample_video(video, frames=4, count=3, seed=5)
+    one = sample_video(video, frames=4, count=1, seed=5)
     assert some.given == 0 and some.codes.shape == (3, 1, 4, 6, 6)
     assert np.array_equal(some.codes[0], one.codes[0])
-    generate_video.sample_video(video, actions=["left"] * 2, sampling=Sampling(guidance=2.0))
+    sample_video(video, actions=["left"] * 2, sampling=Sampling(guidance=2.0))
     with pytest.raises(UsageError, match="there are none"):
-        generate_video.sample_video(video, frames=2, sampling=Sampling(guidance=2.0))
+        sample_video(video, frames=2, sampling=Sampling(guidance=2.0))
 
 
 def test_what_cannot_be_drawn(video, codec, recording):
     start = codec_video.codes_of(frames_of(recording)[:1], video).codes
     with pytest.raises(UsageError, match="too short a clip: model walking looks at 2 frames, and it has 1"):
-        generate_video.sample_video(video, start=start, frames=3)
+        sample_video(video, start=start, frames=3)
     with pytest.raises(UsageError, match="24 x 24 pixels, and these are 24 x 16"):
-        generate_video.sample_video(video, start=np.zeros((1, 4, 4, 6), np.uint16))
+        sample_video(video, start=np.zeros((1, 4, 4, 6), np.uint16))
     with pytest.raises(UnknownLabel, match="knows no jump"):
-        generate_video.sample_video(video, actions=["jump"])
+        sample_video(video, actions=["jump"])
     with pytest.raises(UsageError, match="5 frames and 2 actions"):
-        generate_video.sample_video(video, frames=5, actions=["left", "right"])
+        sample_video(video, frames=5, actions=["left", "right"])
     with pytest.raises(store.ModelError, match="no prior over video"):
-        generate_video.sample_video(codec)
+        sample_video(codec)
 
 
 def test_recordings_that_tell_no_actions(codec, recording, tmp_path):
@@ -294,9 +296,9 @@ def test_recordings_that_tell_no_actions(codec, recording, tmp_path):
     prior = priors.find(model.info, "frames")
     assert prior.classes == () and "without_actions" not in prior.description["measured"]
     start = codec_video.codes_of(frames_of(recording)[:4], model).codes
-    assert generate_video.sample_video(model, start=start, frames=3).codes.shape == (1, 1, 5, 6, 6)
+    assert sample_video(model, start=start, frames=3).codes.shape == (1, 1, 5, 6, 6)
     with pytest.raises(UnknownLabel):
-        generate_video.sample_video(model, actions=["left"])
+        sample_video(model, actions=["left"])
 
 
 @pytest.mark.parametrize(
@@ -304,13 +306,13 @@ def test_recordings_that_tell_no_actions(codec, recording, tmp_path):
     [("left", ["left"]), ("left*2 right", ["left", "left", "right"]), (" a*1,b ,c*0 d", ["a", "b", "d"])],
 )
 def test_actions_as_they_are_written(text, actions):
-    assert generate_video.parse_actions(text) == actions
+    assert parse_actions(text) == actions
 
 
 @pytest.mark.parametrize("text", ["", "left*", "*3", "left**2", "left*100000", "left*0", "left*-1"])
 def test_actions_that_cannot_be_read(text):
     with pytest.raises(UsageError):
-        generate_video.parse_actions(text)
+        parse_actions(text)
 
 
 def test_a_recording_that_is_none(codec, tmp_path):

@@ -33,7 +33,8 @@ def demo(
     from vqcli.codec import image as codec_image
     from vqcli.container import vqz
     from vqcli.errors import UsageError
-    from vqcli.evaluation.rate_distortion import Point, measure, picture_codecs
+    from vqcli.evaluation.image import baselines
+    from vqcli.evaluation.image.rate_distortion import Point, measure
     from vqcli.media import drawing, image
     from vqcli.zoo import loading
 
@@ -57,7 +58,7 @@ def demo(
             decoded = codec_image.decode_image(vqz.read(output / f"{stem}.vqz"), models[name])
             decoded.save(output / f"{stem}.png", force=True)
             points.append(measure(name, quality or 0, "parrots", original, decoded.pixels, len(encoded.data)))
-            jpeg = picture_codecs.at_bytes(original, "JPEG", len(encoded.data))
+            jpeg = baselines.at_bytes(original, "JPEG", len(encoded.data))
             points.append(measure("JPEG", quality or 0, "parrots", original, jpeg.pixels, jpeg.size_bytes))
             pictures.append(decoded.pixels)
             if name == "tokens":

@@ -29,7 +29,7 @@ def speak(output: Path, device: str) -> list[Spoken]:
     from vqcli.codec import audio as codec_audio
     from vqcli.codec import audio_file, codes, conversion, windows
     from vqcli.container import vqz
-    from vqcli.evaluation import hearing, spectrograms
+    from vqcli.evaluation.speech import metrics, spectrograms
     from vqcli.media import audio, image
     from vqcli.zoo import loading, store
 
@@ -52,8 +52,8 @@ def speak(output: Path, device: str) -> list[Spoken]:
             took = time.perf_counter() - begun
             made = decoded.samples[0]
             mono = np.asarray(audio.from_samples(made, decoded.rate_hz, model.net.rate_hz, mono=True).samples[0])
-            near = hearing.log_mel_correlation(source, mono[: len(source)])
-            rate = hearing.kbit_per_s(size, len(source), model.net.rate_hz)
+            near = metrics.log_mel_correlation(source, mono[: len(source)])
+            rate = metrics.kbit_per_s(size, len(source), model.net.rate_hz)
             rows.append(Spoken(f"{stem}.wav", size, rate, near, decoded.length_s / took))
             sounds.append((f"{stem}.wav", mono))
             report(level / (model.net.levels + 1))

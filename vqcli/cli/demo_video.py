@@ -15,19 +15,19 @@ def walk(output: Path, device: str) -> list[str]:
     names: a GIF for each action, and a picture of all frames."""
     import numpy as np
 
-    from vqcli import generate_video
     from vqcli.codec import video
     from vqcli.media import drawing, image, video_writing
     from vqcli.nets.priors.autoregressive import Sampling
+    from vqcli.sampling.video import prior_of, sample_video
     from vqcli.zoo import loading
 
     model = loading.load(MODEL, device)
-    prior = generate_video.prior_of(model)
+    prior = prior_of(model)
     start = video.codes_of(Path(__file__).parent.parent / "demo" / "maze.webp", model)
     rows, written = [], []
     with ui.progress("walking") as report:
         for done, action in enumerate(prior.classes):
-            drawn = generate_video.sample_video(
+            drawn = sample_video(
                 model, start=start.codes, frames=FRAMES, actions=[action], seed=SEED, sampling=Sampling(TEMPERATURE)
             )
             frames = drawn.pixels(0)

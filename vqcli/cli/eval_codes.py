@@ -36,7 +36,7 @@ def codes(
 
     from vqcli.cli.options import numbers
     from vqcli.errors import UsageError
-    from vqcli.evaluation import rate_distortion
+    from vqcli.evaluation.image import rate_distortion
     from vqcli.zoo import loading, priors
 
     given = numbers(qualities)

@@ -72,8 +72,8 @@ def conversion(
     from vqcli import batch
     from vqcli.data.split import is_held_out
     from vqcli.errors import UsageError
-    from vqcli.evaluation import speech_conversion
-    from vqcli.evaluation.speech_conversion import speaker_of
+    from vqcli.evaluation.speech import conversion as speech_conversion
+    from vqcli.evaluation.speech.conversion import speaker_of
     from vqcli.media import audio
     from vqcli.zoo import loading
 

@@ -11,8 +11,8 @@ from vqcli.cli import ui
 from vqcli.cli.options import AsJson, Device
 
 if TYPE_CHECKING:
-    from vqcli.evaluation.boxers import Places
-    from vqcli.evaluation.frames import Latents, Windows
+    from vqcli.evaluation.video.boxing import Places
+    from vqcli.evaluation.video.frames import Latents, Windows
     from vqcli.zoo.loading import LoadedModel
 
 
@@ -41,7 +41,7 @@ def frames(
     vq eval frames boxing/ --model boxing
     vq eval frames boxing/ --model boxing-27bit -n 200 --json
     """
-    from vqcli.evaluation import frames as measures
+    from vqcli.evaluation.video import frames as measures
     from vqcli.nets.codecs.twostage2d import TwoStage
     from vqcli.zoo import loading
 
@@ -63,7 +63,7 @@ def frames(
 def _show_codec(model: LoadedModel, seen: Windows, beside: list[str], as_json: bool) -> None:
     from dataclasses import asdict
 
-    from vqcli.evaluation import frames as measures
+    from vqcli.evaluation.video import frames as measures
 
     with ui.progress(f"measuring {ui.plural(len(seen), 'frame')}") as report:
         points = measures.points(model, seen, beside, report)
@@ -119,7 +119,7 @@ def _show_latents(found: Latents, as_json: bool) -> None:
 
 
 def _places(places: Places) -> list[tuple[str, str, str]]:
-    from vqcli.evaluation.boxers import NEAR
+    from vqcli.evaluation.video.boxing import NEAR
 
     return [
         ("boxers away from where they were, pixels", f"{places.distance:.1f}", f"{places.distance_other:.1f}"),

@@ -38,7 +38,7 @@ def likelihood(
     """
     from dataclasses import asdict
 
-    from vqcli.evaluation import likelihood, rate_distortion
+    from vqcli.evaluation.image import likelihood, rate_distortion
     from vqcli.zoo import loading
 
     loaded = loading.load(model, device)

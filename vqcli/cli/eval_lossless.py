@@ -44,7 +44,7 @@ def lossless(
     from vqcli.container.header import REMAINDERS
     from vqcli.data.dataset import permutation
     from vqcli.errors import UsageError
-    from vqcli.evaluation import lossless, rate_distortion
+    from vqcli.evaluation.image import lossless, rate_distortion
     from vqcli.zoo import loading
 
     loaded = loading.load(model, device)

@@ -42,7 +42,7 @@ def phonemes(
     vq eval phonemes speech-25hz vctk/ --top 128 --json
     """
     from vqcli.errors import UsageError
-    from vqcli.evaluation import phonemes
+    from vqcli.evaluation.speech import phonemes
     from vqcli.files import refuse_existing
     from vqcli.media import image
     from vqcli.zoo import loading

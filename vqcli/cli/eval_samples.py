@@ -47,27 +47,29 @@ def samples(
     """
     from dataclasses import asdict
 
-    from vqcli import generate
     from vqcli.data.dataset import Dataset
-    from vqcli.evaluation import judge, rate_distortion
+    from vqcli.evaluation.image import classifier, rate_distortion
     from vqcli.files import refuse_existing
     from vqcli.media import drawing, image
     from vqcli.nets.priors.autoregressive import Sampling
+    from vqcli.sampling.image import data_of, find_model
     from vqcli.zoo import loading, priors
 
     sampling = Sampling(temperature, top_k, top_p, guidance)
     if output:
         refuse_existing(output, force)
-    loaded = loading.load(model if model is not None else generate.find_model(), device)
+    loaded = loading.load(model if model is not None else find_model(), device)
     source = rate_distortion.open_pictures(data)
     real, held_out = Dataset(source, held_out=False), Dataset(source, held_out=True)
-    piece = generate.data_of(priors.find(loaded.info, "pixelcnn"))
+    piece = data_of(priors.find(loaded.info, "pixelcnn"))
 
     # drawn first: what does not fit together shows before the classifier learns
     drawn = {}
     for name in dict.fromkeys((prior, "uniform")):
         with ui.progress(f"drawing with {loaded.info.name}, {name}") as report:
-            drawn[name] = judge.draw(loaded, name, real.classes, count, sampling=sampling, seed=seed, report=report)
+            drawn[name] = classifier.draw(
+                loaded, name, real.classes, count, sampling=sampling, seed=seed, report=report
+            )
     if output:
         shown, _ = drawn[prior]
         rows = [list(shown.pixels[first : first + count]) for first in range(0, len(shown.pixels), count)]
@@ -75,11 +77,11 @@ def samples(
         image.write(output, drawing.grid(rows, names if any(names) else None), force=force)
         ui.say(f"{ui.plural(len(shown.pixels), 'picture')} -> {output}")
     with ui.progress(f"learning {len(real.classes)} classes from {ui.plural(len(real), 'picture')}") as report:
-        judged = judge.train(loaded, real, piece, minutes=minutes, seed=seed, report=report)
-    rates = {"real, held out": judged.rate(*judge.through(loaded, held_out, piece))}
+        judged = classifier.train(loaded, real, piece, minutes=minutes, seed=seed, report=report)
+    rates = {"real, held out": judged.rate(*classifier.through(loaded, held_out, piece))}
     rates |= {f"drawn, {name}": judged.rate(pictures.pixels, labels) for name, (pictures, labels) in drawn.items()}
 
-    chance = {"top_1": 1 / len(judged.classes), "top_3": min(1.0, judge.TOP / len(judged.classes))}
+    chance = {"top_1": 1 / len(judged.classes), "top_3": min(1.0, classifier.TOP / len(judged.classes))}
     if as_json:
         told = {"pictures": judged.pictures, "passes": round(judged.passes, 1), "weights": judged.weights}
         facts = {"model": loaded.info.name, "prior": prior, "sampling": asdict(sampling), "seed": seed}
@@ -90,7 +92,7 @@ def samples(
         return
     shares = [(name, f"{rate.pictures:,}", f"{rate.top_1:.1%}", f"{rate.top_3:.1%}") for name, rate in rates.items()]
     chances = ("chance", "–", f"{chance['top_1']:.1%}", f"{chance['top_3']:.1%}")
-    ui.emit_table(("pictures", "number", "named first", f"among the first {judge.TOP}"), [*shares, chances])
+    ui.emit_table(("pictures", "number", "named first", f"among the first {classifier.TOP}"), [*shares, chances])
     ui.say(
         f"classifier: {judged.weights / 1e6:.2f} M weights, {len(judged.classes)} classes, {judged.passes:.1f} passes "
         f"over {judged.pictures:,} real pictures of {piece.crop} x {piece.crop} as {loaded.info.name} gives them back"

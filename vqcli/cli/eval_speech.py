@@ -57,7 +57,8 @@ def speech(
     from dataclasses import asdict
 
     from vqcli.errors import UsageError
-    from vqcli.evaluation import hearing, speech_codecs, speech_coding
+    from vqcli.evaluation.speech import baselines as speech_codecs
+    from vqcli.evaluation.speech import coding, metrics
     from vqcli.zoo import loading
 
     judging = asked(judges)
@@ -69,7 +70,7 @@ def speech(
     loaded = loading.load(model, device)
     with ui.progress(f"measuring {ui.plural(len(clips), 'clip')}") as report:
         points = list(
-            speech_coding.evaluate(
+            coding.evaluate(
                 loaded,
                 clips,
                 beside=[name for name in codecs if name not in absent],
@@ -82,12 +83,12 @@ def speech(
         )
     if not points:
         raise UsageError("none of the clips could be read")
-    shown = points if each else speech_coding.means(points)
+    shown = points if each else coding.means(points)
     if as_json:
         ui.emit_json([asdict(point) for point in shown])
         return
     table(shown, COLUMNS, each)
-    sources = [point for point in points if point.codec == speech_coding.SOURCE]
+    sources = [point for point in points if point.codec == coding.SOURCE]
     ui.say(
         f"{ui.plural(len(sources), 'clip')}; correlation: of log-mel spectra with the source's; "
         "pitch: of log Hz where both are voiced; voicing: where only one is"
@@ -95,14 +96,14 @@ def speech(
     if judging:
         words = sum(point.words or 0 for point in sources)
         ui.say(f"words wrong: of {words:,} in transcripts, as pocketsphinx hears them")
-    if not hearing.has_stoi():
+    if not metrics.has_stoi():
         ui.say("STOI, words wrong and DNSMOS need: pip install 'vqcli[evaluators]'")
 
 
 def asked(judges: bool | None) -> bool:
     """Whether to ask the judges: as said, else if they are there. Raises UsageError if said and they are not."""
     from vqcli.errors import UsageError
-    from vqcli.evaluation import evaluators
+    from vqcli.evaluation.speech import evaluators
 
     if judges is False:
         return False
@@ -133,7 +134,7 @@ def picture_of_first(plot: Path | None, force: bool) -> Callable[[dict[str, np.n
     drawn: list[Path] = []
 
     def look(sounds: dict[str, np.ndarray]) -> None:
-        from vqcli.evaluation import spectrograms
+        from vqcli.evaluation.speech import spectrograms
 
         if plot and not drawn and min(map(len, sounds.values())) >= mel.HOP:
             image.write(plot, spectrograms.stacked(list(sounds.items())), force=force)

@@ -54,12 +54,12 @@ def video(
     """
     from dataclasses import asdict
 
-    from vqcli import generate_video
     from vqcli.errors import UsageError
-    from vqcli.evaluation import frames
-    from vqcli.evaluation import video as measures
+    from vqcli.evaluation.video import actions as measures
+    from vqcli.evaluation.video import frames
     from vqcli.files import refuse_existing
     from vqcli.nets.priors.autoregressive import Sampling
+    from vqcli.sampling.video import find_model
     from vqcli.zoo import loading
 
     sampling = Sampling(temperature, guidance=guidance)
@@ -70,7 +70,7 @@ def video(
         refuse_existing(plot, force)
     if not count and (plot or not clips):
         raise UsageError("with -n 0 no clip is drawn", "leave --plot out, and store some --clips")
-    loaded = loading.load(model if model is not None else generate_video.find_model(), device)
+    loaded = loading.load(model if model is not None else find_model(), device)
     # what does not fit together shows before the classifier learns
     stored = frames.windows(recording, clips, measures.STORED) if clips else None
     drawn = {}
@@ -107,7 +107,7 @@ def _drawn(
     """Draw clips and have their actions named; say it unless it becomes JSON, and return it."""
     from dataclasses import asdict
 
-    from vqcli.evaluation import video as measures
+    from vqcli.evaluation.video import actions as measures
     from vqcli.media import image
 
     info = measures.prior_of(model)

@@ -12,9 +12,9 @@ from vqcli.cli import ui
 from vqcli.cli.options import AsJson, Device
 
 if TYPE_CHECKING:
-    from vqcli.experiments import Experiment
-    from vqcli.figures import Row
-    from vqcli.reproduce import Result
+    from vqcli.experiments.figures import Row
+    from vqcli.experiments.run import Result
+    from vqcli.experiments.table import Experiment
 
 
 def reproduce(
@@ -58,28 +58,28 @@ def reproduce(
     vq reproduce boxing-27bit --data boxing/ --budget 3h
     vq reproduce phonemes --data timit/
     """
-    from vqcli import experiments, figures
     from vqcli.errors import UsageError
-    from vqcli.experiments import DATA
+    from vqcli.experiments import figures
+    from vqcli.experiments.table import DATA, find
 
     if name is None:
         if data or budget or output:
             raise UsageError("which experiment?", "vq reproduce lists them")
         _list(figures.rows(), as_json, markdown)
         return
-    chosen = experiments.find(name)
+    chosen = find(name)
     if markdown:
         raise UsageError("--markdown is for the list of experiments", "leave the name out")
     if not chosen.variants and (data is None or not chosen.judges):
         _tell(next(row for row in figures.rows() if row.experiment == chosen), as_json)
         return
 
-    from vqcli import reproduce
+    from vqcli.experiments import run
     from vqcli.training.budget import seconds
 
-    place = reproduce.data_for(chosen, data)
+    place = run.data_for(chosen, data)
     if chosen.variants:
-        results = reproduce.train(
+        results = run.train(
             chosen,
             place,
             output or Path(f"reproduced-{name}"),
@@ -92,14 +92,14 @@ def reproduce(
     else:
         if budget or output:
             raise UsageError(f"{name} trains nothing here: it measures what ships with vq", "leave --budget and -o out")
-        results = reproduce.measure_shipped(chosen, place, count=count, device=device, progress=ui.progress)
+        results = run.measure_shipped(chosen, place, count=count, device=device, progress=ui.progress)
     _show(chosen, place, results, as_json)
     if chosen.variants:
         ui.say(f"trained on {results[0].items:,} pictures of {place} ({DATA[chosen.data].title}), {results[0].machine}")
 
 
 def _list(table: list[Row], as_json: bool, markdown: bool) -> None:
-    from vqcli import figures
+    from vqcli.experiments import figures
 
     if as_json:
         ui.emit_json([row.to_dict() for row in table])

@@ -14,9 +14,9 @@ from vqcli.cli import ui
 from vqcli.cli.options import AsJson, Device, Force, Output
 
 if TYPE_CHECKING:
-    from vqcli.generate import Samples
-    from vqcli.generate_speech import SpeechSamples
     from vqcli.nets.priors.autoregressive import Sampling
+    from vqcli.sampling.image import Samples
+    from vqcli.sampling.speech import SpeechSamples
     from vqcli.zoo.loading import LoadedModel
 
 
@@ -84,12 +84,14 @@ def sample(
     """
     import secrets
 
-    from vqcli import generate, generate_speech, generate_video
     from vqcli.cli.sample_video import sample_video
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import audio
     from vqcli.nets.priors.autoregressive import Sampling
+    from vqcli.sampling import image as generate
+    from vqcli.sampling import speech as generate_speech
+    from vqcli.sampling import video as generate_video
     from vqcli.zoo import loading, priors, store
 
     sampling = Sampling(temperature, top_k, top_p, guidance)
@@ -172,8 +174,8 @@ def _draw(
     start: Path | None,
     keep: str,
 ) -> Samples:
-    from vqcli import generate
     from vqcli.media import image
+    from vqcli.sampling import image as generate
     from vqcli.zoo import priors
 
     if prior in (None, "pixelcnn") and (known := priors.find(model.info, "pixelcnn")):
@@ -206,8 +208,8 @@ def _speak(
     sampling: Sampling,
     start: Path | None,
 ) -> SpeechSamples:
-    from vqcli import generate_speech
     from vqcli.media import audio
+    from vqcli.sampling import speech as generate_speech
 
     clip = audio.read(start, model.net.rate_hz, mono=True) if start else None
     for note in clip.notes if clip else ():

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from vqcli.cli import ui
 
 if TYPE_CHECKING:
-    from vqcli.generate_video import VideoSamples
     from vqcli.nets.priors.autoregressive import Sampling
+    from vqcli.sampling.video import VideoSamples
     from vqcli.zoo.loading import LoadedModel
 
 
@@ -31,19 +31,19 @@ def sample_video(
     A folder gets a clip each; a picture shows each clip as a row of its frames; anything else holds all clips, in .vqz
     files one each, in a video side by side.
     """
-    from vqcli import generate_video
     from vqcli.codec import video
+    from vqcli.sampling.video import parse_actions, sample_video, start_of
 
-    told = generate_video.parse_actions(actions) if actions else []
+    told = parse_actions(actions) if actions else []
     given, rate_mhz = None, round(1000 * video.RECORDED_PER_S)
     if start is not None:
         with ui.progress(f"encoding {start.name}") as report:
-            clip = generate_video.start_of(model, start)
+            clip = start_of(model, start)
             report(1.0)
         given, rate_mhz = clip.codes, clip.rate_mhz
     begun = time.perf_counter()
     with ui.progress(f"drawing with {model.info.name}") as report:
-        drawn = generate_video.sample_video(
+        drawn = sample_video(
             model, start=given, frames=frames, actions=told, count=count, seed=seed, sampling=sampling, report=report
         )
     took = time.perf_counter() - begun

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 from vqcli.errors import UsageError
-from vqcli.evaluation.rate_distortion import Point
+from vqcli.evaluation.image.rate_distortion import Point
 from vqcli.files import replacing
 
 

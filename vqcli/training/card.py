@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from vqcli.data.dataset import Dataset
-from vqcli.evaluation import likelihood, metrics, rate_distortion
-from vqcli.evaluation.rate_distortion import Point
+from vqcli.evaluation import metrics
+from vqcli.evaluation.image import likelihood, rate_distortion
+from vqcli.evaluation.image.rate_distortion import Point
 from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.training.budget import Budget

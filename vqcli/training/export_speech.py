@@ -13,7 +13,7 @@ from vqcli.codec import audio_file, windows
 from vqcli.codec.codes import keep_levels
 from vqcli.data.clips import FULL_SCALE, RATE_HZ, Clips
 from vqcli.entropy import statistics
-from vqcli.evaluation import hearing, spectrograms
+from vqcli.evaluation.speech import metrics, spectrograms
 from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.media.audio import Recording
@@ -98,8 +98,8 @@ def measure(model: LoadedModel, held_out: Clips, budget: Budget) -> tuple[dict[s
             kept = keep_levels(model, codes, level)
             made = np.concatenate([block[0] for block in windows.decode_audio(model, kept)])[: len(source)]
             size = audio_file.file_size(model, kept)
-            near = hearing.log_mel_correlation(source, made)
-            rows[level].append((hearing.kbit_per_s(size, len(source)), near, hearing.log_mel_distance(source, made)))
+            near = metrics.log_mel_correlation(source, made)
+            rows[level].append((metrics.kbit_per_s(size, len(source)), near, metrics.log_mel_distance(source, made)))
             sounds[f"{level} of {levels} levels" if levels > 1 else "decoded"] = made
         shown = shown or sounds
     return {

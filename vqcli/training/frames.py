@@ -22,7 +22,7 @@ from vqcli.data.ahead import Batches
 from vqcli.data.dataset import Batch, permutation
 from vqcli.data.recordings import episode_files, read_actions, read_episode
 from vqcli.errors import UsageError
-from vqcli.evaluation.frames import bits_per_code, codes_of
+from vqcli.evaluation.video.frames import bits_per_code, codes_of
 from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.nets.priors.frames import MISSING, UNKNOWN, FramePrior
 from vqcli.recipe import Data, Recipe

@@ -1,0 +1,290 @@
+"""What a model costs and how good it is, beside the usual codecs at equal bytes. Rates are those of whole files.
+
+`evaluate` measures pictures, `code_costs` the codes of pictures under every coder, `pixelcnn_cost` under a prior.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from vqcli import progress
+from vqcli.codec import image_file, tiling
+from vqcli.container import vqz
+from vqcli.data.dataset import Dataset
+from vqcli.data.source import Source
+from vqcli.data.sources import open_sources
+from vqcli.entropy import coders
+from vqcli.errors import BadFile, UsageError
+from vqcli.evaluation import metrics
+from vqcli.evaluation.image import baselines
+from vqcli.nets.layers.convnet2d import from_pixels, in_channels
+from vqcli.nets.priors.autoregressive import BATCH
+from vqcli.sampling.image import data_of
+from vqcli.zoo import priors
+from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.priors import PriorInfo
+
+
+@dataclass(frozen=True)
+class Point:
+    """One picture through one codec.
+
+    codec           name of a model or of a usual codec
+    quality         of the model, also for the usual codecs that were given as many bytes; 0 if it has none
+    bits_per_pixel  of the whole file, header included
+    psnr_db         over all pixels and channels, peak 255
+    ms_ssim         0 .. 1
+    """
+
+    codec: str
+    quality: float
+    picture: str
+    size_bytes: int
+    bits_per_pixel: float
+    psnr_db: float
+    ms_ssim: float
+
+
+def evaluate(
+    model: LoadedModel,
+    names: Sequence[str],
+    read: Callable[[int], np.ndarray],
+    qualities: Iterable[float | None],
+    *,
+    beside: Iterable[str] = ("JPEG", "WebP", "AVIF"),
+    coder: str = "auto",
+    report: Callable[[float], None] = progress.silent,
+    complain: Callable[[BadFile], None] = lambda error: None,
+    look: Callable[[np.ndarray], None] = lambda codes: None,
+) -> Iterator[Point]:
+    """Points of the model at each quality, and of each codec of `beside` at the same bytes, picture by picture.
+
+    `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. A picture that it cannot read is reported to
+    `complain` and left out; `look` sees the codes of each, [groups, rows, columns].
+    """
+    qualities, beside = list(qualities), list(beside)
+    for index, name, pixels in readable(names, read, complain):
+        latents = tiling.encode_latents(model, pixels)
+        for quality in qualities:
+            tenths = tiling.resolve_quality(model, quality)
+            codes = tiling.quantize(model, latents, pixels, tenths)
+            look(codes.codes)
+            size = image_file.file_size(model, codes, coder=coder)
+            yield measure(model.info.name, tenths / 10, name, pixels, tiling.decode_image(model, codes), size)
+            for codec in beside:
+                other = baselines.at_bytes(pixels, codec, size)
+                yield measure(codec, tenths / 10, name, pixels, other.pixels, other.size_bytes)
+        report((index + 1) / len(names))
+
+
+def readable(
+    names: Sequence[str], read: Callable[[int], np.ndarray], complain: Callable[[BadFile], None]
+) -> Iterator[tuple[int, str, np.ndarray]]:
+    """Number, name and pixels of each picture; what `read` cannot goes to `complain`."""
+    for index, name in enumerate(names):
+        try:
+            pixels = read(index)
+        except BadFile as error:
+            complain(error)
+        else:
+            yield index, name, pixels
+
+
+def spread(model: LoadedModel, count: int = 6) -> list[float | None]:
+    """Whole qualities over the scale of the model, or None for a model that has but one."""
+    steps = tiling.qualities(model)
+    return sorted({round(quality) for quality in np.linspace(1, steps, count).tolist()}) if steps else [None]
+
+
+def means(points: Iterable[Point]) -> list[Point]:
+    """One point for each codec and quality: the mean over pictures, in the order of first appearance."""
+    groups: dict[tuple[float, str], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point.quality, point.codec), []).append(point)
+    return [
+        Point(
+            codec,
+            quality,
+            f"mean of {len(group)}",
+            round(np.mean([point.size_bytes for point in group])),
+            float(np.mean([point.bits_per_pixel for point in group])),
+            float(np.mean([point.psnr_db for point in group])),
+            float(np.mean([point.ms_ssim for point in group])),
+        )
+        for (quality, codec), group in sorted(groups.items(), key=lambda item: item[0][0])
+    ]
+
+
+def margins(points: list[Point]) -> dict[str, tuple[list[float], list[float]]]:
+    """How far the first codec of `points` (means) is above each other: lists of dB and of MS-SSIM, one for each rate.
+
+    Both are compared at the other codec's own rate, on the straight line between points over log(rate); rates
+    outside of the first codec's range are left out.
+    """
+    own = points[0].codec
+    above: dict[str, tuple[list[float], list[float]]] = {}
+    line = [point for point in points if point.codec == own]
+    curves = ([(p.bits_per_pixel, p.psnr_db) for p in line], [(p.bits_per_pixel, p.ms_ssim) for p in line])
+    for point in points:
+        at = [metrics.interpolate(curve, point.bits_per_pixel) for curve in curves]
+        if point.codec != own and at[0] is not None and at[1] is not None:
+            psnr_db, ms_ssim = above.setdefault(point.codec, ([], []))
+            psnr_db.append(at[0] - point.psnr_db)
+            ms_ssim.append(at[1] - point.ms_ssim)
+    return above
+
+
+def measure(codec: str, quality: float, name: str, pixels: np.ndarray, other: np.ndarray, size: int) -> Point:
+    """The point of a decoded picture beside its original, both uint8 [H, W, C], from a file of `size` bytes."""
+    rate = metrics.bits_per_pixel(size, pixels.shape[1], pixels.shape[0])
+    return Point(codec, quality, name, size, rate, metrics.psnr(pixels, other), metrics.ms_ssim(pixels, other))
+
+
+# ---------------------------------------------------------------- codes
+
+
+@dataclass(frozen=True)
+class CodeCost:
+    """What the codes of some pictures cost under one distribution.
+
+    under           name of a coder, or of a distribution that no coder uses
+    quality         of the model; 0 if it has none
+    pictures        their number
+    bits_per_code   payload bits of all pictures over codes of all pictures
+    size_bytes      of a whole file, mean over pictures; None without a coder
+    bits_per_pixel  of whole files, mean over pictures; without a coder of all codes over all pixels
+    """
+
+    under: str
+    quality: float
+    pictures: int
+    bits_per_code: float
+    size_bytes: int | None
+    bits_per_pixel: float
+
+
+class _File(NamedTuple):
+    payload_bytes: int
+    size_bytes: int
+    codes: int
+    pixels: int
+
+
+ORDER_0 = "order 0"  # the frequencies of the very codes that are measured: a bound for coders that see no neighbours
+
+
+def code_costs(
+    model: LoadedModel,
+    names: Sequence[str],
+    read: Callable[[int], np.ndarray],
+    qualities: Iterable[float | None],
+    *,
+    report: Callable[[float], None] = progress.silent,
+    complain: Callable[[BadFile], None] = lambda error: None,
+) -> list[CodeCost]:
+    """Costs under each coder that the model has tables for, and under `ORDER_0`, for each quality.
+
+    `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. A picture that it cannot read is reported to
+    `complain` and left out. Raises UsageError if none is left.
+    """
+    tenths = [tiling.resolve_quality(model, quality) for quality in qualities]
+    sizes = model.net.quantizer.codebook_sizes
+    counts = {quality: metrics.CodeCounts(sizes) for quality in tenths}
+    usable = coders.candidates("auto", model.statistics, model.exact and model.exact[0])
+    found: dict[tuple[int, str], list[_File]] = {}
+    for index, _, pixels in readable(names, read, complain):
+        latents, area = tiling.encode_latents(model, pixels), pixels.shape[0] * pixels.shape[1]
+        for quality in tenths:
+            image = tiling.quantize(model, latents, pixels, quality)
+            counts[quality].add(image.codes)
+            for coder in usable:
+                header, payloads = image_file.pack_image(model, image, coder=coder)
+                file = _File(sum(map(len, payloads)), len(vqz.pack(header, payloads)), image.codes.size, area)
+                found.setdefault((quality, coder), []).append(file)
+        report((index + 1) / len(names))
+    if not found:
+        raise UsageError("none of the pictures could be read")
+    costs = []
+    for quality in tenths:
+        first, *others = (_cost(coder, quality, found[quality, coder]) for coder in usable)
+        perplexities = [usage.perplexity for usage in counts[quality].usages()]
+        bits = float(np.log2(perplexities).mean())  # groups have equally many codes
+        _, _, codes, pixels = np.sum(found[quality, usable[0]], axis=0).tolist()
+        costs += [first, CodeCost(ORDER_0, quality / 10, first.pictures, bits, None, bits * codes / pixels), *others]
+    return costs
+
+
+def _cost(coder: str, quality: int, files: list[_File]) -> CodeCost:
+    payload, size, codes, pixels = np.array(files, np.int64).T
+    bits, rate = 8 * payload.sum() / codes.sum(), (8 * size / pixels).mean()
+    return CodeCost(coder, quality / 10, len(files), float(bits), round(float(size.mean())), float(rate))
+
+
+@torch.inference_mode()
+def pixelcnn_cost(
+    model: LoadedModel, info: PriorInfo, pictures: Dataset, report: Callable[[float], None] = progress.silent
+) -> CodeCost:
+    """Cost under a PixelCNN of the middles of all pictures, brought to the size that it was trained on.
+
+    Teacher-forced: each code given the true ones before it, and the class where the prior knows it by the name that
+    `pictures` has for it. Raises UsageError if it cannot do without a class and knows none of them.
+    """
+    data = data_of(info)
+    net = priors.load_pixelcnn(info, model.device)
+    batch = pictures.held_out_batch(data, len(pictures))
+    names = [pictures.classes[label] if label >= 0 else "" for label in batch.labels]
+    numbers = np.array([info.number_of(name) for name in names])
+    if net.unlabelled:
+        numbers[numbers < 0] = net.labels  # the row for no label
+    kept = np.flatnonzero((numbers >= 0) | (net.labels == 0))
+    if not len(kept):
+        raise UsageError("the pixelcnn prior knows none of these classes", f"known: {', '.join(info.classes)}")
+    nats, codes_each = 0.0, 0
+    for part in np.array_split(kept, -(-len(kept) // BATCH)):
+        codes = codes_of(model, batch.pixels[part])
+        label = torch.from_numpy(numbers[part]).to(model.device) if net.labels else None
+        nats += float(net.loss(codes, label)) * len(part)
+        codes_each = codes[0].numel()
+        report(float((part[-1] + 1) / (kept[-1] + 1)))
+    bits = nats / math.log(2) / len(kept)
+    of_class = ", given the class" if info.classes and numbers[kept].min() < net.labels else ""
+    under = f"pixelcnn at {data.crop} x {data.crop}{of_class}"
+    return CodeCost(under, 0.0, len(kept), bits, None, bits * codes_each / data.crop**2)
+
+
+@torch.inference_mode()
+def codes_of(model: LoadedModel, pixels: np.ndarray) -> torch.Tensor:
+    """Codes int64 [N, groups, rows, columns] of small pictures uint8 [N, H, W, 3], side by side; no qualities."""
+    x = in_channels(from_pixels(pixels, model.device), model.net.channels)
+    codes: torch.Tensor = model.net.quantizer.codes(model.net.encoder(x), None)
+    return codes
+
+
+def to_measure(data: Path) -> Dataset:
+    """The held-out pictures where `train` and `val` part them, else all: who names them here wants them measured."""
+    source = open_pictures(data)
+    if not {"train", "val"} <= {name.partition("/")[0] for name in source.names}:
+        source.held_out = [True] * len(source.names)
+    return Dataset(source, held_out=True)
+
+
+def open_pictures(data: Path) -> Source:
+    """The source at a path. Raises UsageError if it holds codes, which some model has made already."""
+    source = open_sources([data])
+    if source.stride != 1:
+        raise UsageError(f"{data} holds codes", "name the pictures that they were made of")
+    return source
+
+
+def loss_of_integers(exact: PriorInfo) -> float | None:
+    """What the exact prior loses by its integers, as a share of the bits of its float net; None if not measured."""
+    measured = exact.description.get("measured", {})
+    floats, integers = measured.get("float_bits_per_code"), measured.get("bits_per_code")
+    return integers / floats - 1 if floats and integers else None

@@ -1,0 +1,205 @@
+"""What a model of speech costs and how near its sound is, beside the usual codecs at their lowest rates.
+
+All sound is compared as one channel at 16 kHz. What was not or cannot be measured is None. Judges (evaluators.py) say
+besides how many words are still understood and how good it sounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from vqcli.codec import audio_file, windows
+from vqcli.codec.codes import AudioCodes, books, keep_levels
+from vqcli.errors import BadFile
+from vqcli.evaluation.speech import baselines, evaluators, metrics
+from vqcli.media import audio
+from vqcli.media.audio import Recording
+from vqcli.progress import Report, silent
+from vqcli.zoo.loading import LoadedModel
+
+SOURCE = "source"
+
+Row = TypeVar("Row")
+Complain = Callable[[BadFile], None]
+Look = Callable[[dict[str, np.ndarray]], None]
+
+
+class Clip(NamedTuple):
+    """A clip at 16 kHz, mono, and the words of the .txt file beside it, if there is one."""
+
+    path: Path
+    recording: Recording
+    text: str | None
+
+    @property
+    def samples(self) -> np.ndarray:
+        return np.asarray(self.recording.samples[0])
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / metrics.RATE_HZ
+
+
+def read(path: Path) -> Clip:
+    """Raises BadFile for what is no sound, or a .txt file that is no text."""
+    beside = path.with_suffix(".txt")
+    text = evaluators.read_transcript(beside) if beside.is_file() else None
+    return Clip(path, audio.read(path, metrics.RATE_HZ, mono=True), text)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A clip through a codec, or the mean of several.
+
+    codec              name of a model or of a usual codec; SOURCE for the clip itself
+    levels             of the model; 0 for the others
+    kbit_per_s         of whole files, header included; of several, all bits over all seconds
+    log_mel_*, stoi    see hearing.py
+    pitch_correlation  of log Hz where both are voiced; `voicing_error`: share of positions where only one is
+    word_error         of the recogniser against the transcript: errors over words, of several all over all
+    quality            DNSMOS, 1 .. 5
+    """
+
+    codec: str
+    levels: int
+    clip: str
+    seconds: float
+    size_bytes: int
+    kbit_per_s: float
+    log_mel_distance_db: float | None = None
+    log_mel_correlation: float | None = None
+    pitch_correlation: float | None = None
+    voicing_error: float | None = None
+    stoi: float | None = None
+    words: int | None = None
+    word_error: float | None = None
+    quality: float | None = None
+
+
+def evaluate(
+    model: LoadedModel,
+    clips: Sequence[Path],
+    *,
+    beside: Iterable[str] = (baselines.OPUS,),
+    coder: str = "auto",
+    judges: bool = False,
+    report: Report = silent,
+    complain: Complain = lambda error: None,
+    look: Look = lambda sounds: None,
+) -> Iterator[Point]:
+    """Points of each clip itself, of the model with one level, two and so on, and of each codec of `beside`.
+
+    A clip that cannot be read is reported to `complain` and left out; `look` gets the sounds of each, by title.
+    Raises UsageError for a codec that is not there, and without the extra `evaluators` if `judges` are asked.
+    """
+    beside = list(beside)
+    name, (_, levels) = model.info.name, books(model)
+    for index, path in enumerate(clips):
+        try:
+            clip = read(path)
+        except BadFile as error:
+            complain(error)
+            continue
+        heard = judged(clip.samples, clip.text) if judges else {}
+        size = path.stat().st_size
+        yield Point(SOURCE, 0, path.name, clip.seconds, size, _kbit_per_s(clip, size), **heard)
+        sounds = {SOURCE: clip.samples}
+        codes = windows.encode_audio(model, clip.recording)
+        for level in range(1, levels + 1):
+            kept = keep_levels(model, codes, level)
+            sound = decoded(model, kept, len(clip.samples))
+            sounds[f"{name}, {level} of {levels} levels"] = sound
+            yield measure(name, level, clip, sound, audio_file.file_size(model, kept, coder=coder), judges)
+        for codec in beside:
+            other = baselines.through(clip.samples, codec)
+            sounds[codec] = other.samples
+            yield measure(codec, 0, clip, other.samples, other.size_bytes, judges)
+        look(sounds)
+        report((index + 1) / len(clips))
+
+
+def measure(codec: str, levels: int, clip: Clip, sound: np.ndarray, size_bytes: int, judges: bool) -> Point:
+    """The point of a decoded sound, mono float32 [N] at 16 kHz, beside its clip, from a file of so many bytes."""
+    melody = metrics.melody(clip.samples, sound)
+    return Point(
+        codec,
+        levels,
+        clip.path.name,
+        clip.seconds,
+        size_bytes,
+        _kbit_per_s(clip, size_bytes),
+        known(metrics.log_mel_distance(clip.samples, sound)),
+        known(metrics.log_mel_correlation(clip.samples, sound)),
+        known(melody.correlation),
+        known(melody.voicing_error),
+        known(metrics.stoi(clip.samples, sound)) if metrics.has_stoi() else None,
+        **(judged(sound, clip.text) if judges else {}),
+    )
+
+
+def judged(sound: np.ndarray, text: str | None) -> dict[str, Any]:
+    """words, word_error and quality of a sound, mono float32 [N] at 16 kHz; the first two None without a text."""
+    errors = evaluators.word_errors(sound, text) if text else None
+    return {
+        "words": errors.words if errors else None,
+        "word_error": errors.errors / errors.words if errors else None,
+        "quality": evaluators.dnsmos(sound),
+    }
+
+
+def decoded(model: LoadedModel, codes: AudioCodes, length: int) -> np.ndarray:
+    """The sound of the first coded channel, float32 [length] at the model's rate."""
+    sound = np.concatenate([block[0] for block in windows.decode_audio(model, codes)])
+    return np.pad(sound[:length], (0, max(0, length - len(sound))))
+
+
+def means(points: Iterable[Point]) -> list[Point]:
+    """One point for each codec and number of levels, in the order of first appearance."""
+    groups: dict[tuple[str, int], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point.codec, point.levels), []).append(point)
+    return [_mean(group) for group in groups.values()]
+
+
+def _mean(points: list[Point]) -> Point:
+    seconds, size = sum(point.seconds for point in points), sum(point.size_bytes for point in points)
+    whole = {
+        "clip": f"mean of {len(points)}",
+        "seconds": seconds,
+        "size_bytes": round(size / len(points)),
+        "kbit_per_s": 8 * size / seconds / 1000,
+        "words": sum(point.words or 0 for point in points) or None,
+        "word_error": word_error(points, "word_error"),
+    }
+    return averaged(points, whole)
+
+
+def averaged(rows: Sequence[Row], whole: dict[str, Any]) -> Row:
+    """One row of many of one dataclass: `whole` as it is, else means of the floats that are known; or the first's."""
+    values: dict[str, Any] = {}
+    for name in (field.name for field in fields(rows[0])):  # type: ignore[arg-type]
+        found = [value for row in rows if (value := getattr(row, name)) is not None]
+        values[name] = float(np.mean(found)) if found and isinstance(found[0], float) else getattr(rows[0], name)
+    return type(rows[0])(**values | whole)
+
+
+def word_error(rows: Sequence[Any], name: str) -> float | None:
+    """Errors of all rows over their `words`, from the error of each that is called `name`."""
+    told = [(row.words, getattr(row, name)) for row in rows if row.words]
+    words = sum(count for count, _ in told)
+    return sum(count * error for count, error in told) / words if words else None
+
+
+def known(value: float) -> float | None:
+    """None for nan, as JSON has it."""
+    return None if math.isnan(value) else value
+
+
+def _kbit_per_s(clip: Clip, size_bytes: int) -> float:
+    return metrics.kbit_per_s(size_bytes, len(clip.samples))
