@@ -53,7 +53,7 @@ def test_the_mean_of_voices_has_length_1():
 def test_a_missing_extra_is_named(module):
     code = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from vqcli.evaluation import evaluators\n"
+        "from vqcli.evaluation.speech import evaluators\n"
         "from vqcli.errors import UsageError\n"
         "judge = {'pocketsphinx': evaluators._recogniser, 'resemblyzer': evaluators._voice_encoder,\n"
         f"         'speechmos': evaluators._quality_judge}}[{module!r}]\n"
@@ -64,7 +64,7 @@ def test_a_missing_extra_is_named(module):
 
 
 def test_importing_loads_no_judge():
-    code = "import sys; from vqcli.evaluation import evaluators; evaluators.available(); print(*sys.modules)"
+    code = "import sys; from vqcli.evaluation.speech import evaluators; evaluators.available(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {*evaluators.EXTRA, "torch", "librosa"} & set(loaded)
 
