@@ -23,7 +23,6 @@ LAYERS = (
         "codec",
         "evaluation",
         "experiments",
-        "report",
         "sampling",
         "training",
     ),

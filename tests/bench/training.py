@@ -28,8 +28,10 @@ from torch import nn
 from vqcli import recipe
 from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
-from vqcli.training import journal, loop, tasks
-from vqcli.training.average import Average
+from vqcli.training import loop
+from vqcli.training.ema import Average
+from vqcli.training.log import Journal, read
+from vqcli.training.tasks import codec, registry
 
 CPU = torch.device("cpu")
 ROUNDS = 5
@@ -42,13 +44,13 @@ NET = recipe.override(
 def plain(steps: int) -> float:
     """Items per second of the bare loop."""
     torch.manual_seed(0)
-    task = tasks.CodecTask(NET).train()
+    task = codec.CodecTask(NET).train()
     learned = list(task.parameters())
     optimizer, average = torch.optim.AdamW(learned, lr=1e-3, fused=True), Average(task, 0.99)
     batches = Dataset(Shapes(), held_out=False).batches(NET.data, 0, 0)
     begun = time.perf_counter()
     for step in range(steps):
-        loss = task(*tasks.as_input(next(batches), CPU))
+        loss = task(*registry.as_input(next(batches), CPU))
         optimizer.zero_grad(set_to_none=True)
         loss.value.backward()
         nn.utils.clip_grad_norm_(learned, 1.0)
@@ -63,8 +65,8 @@ def ours(steps: int) -> float:
     """Items per second of vq's loop, from begin to end, checkpoint included."""
     torch.manual_seed(0)
     chosen = recipe.override(NET, [f"optimization.steps={steps}"])
-    task, dataset = tasks.CodecTask(chosen), Dataset(Shapes(), held_out=False)
-    with tempfile.TemporaryDirectory() as folder, journal.Journal(Path(folder), None) as log:
+    task, dataset = codec.CodecTask(chosen), Dataset(Shapes(), held_out=False)
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder), None) as log:
         begun = time.perf_counter()
         loop.train(task, dataset, None, Path(folder), loop.State(threads=1), log, device=CPU)
         return steps * NET.data.batch / (time.perf_counter() - begun)
@@ -80,7 +82,7 @@ def processes(count: int, steps: int) -> tuple[float, list[float]]:
         for setting in settings:
             command += ["--set", setting]
         subprocess.run(command, check=True, capture_output=True)
-        events = [event for event in journal.read(Path(folder) / "run") if event["event"] == "train"]
+        events = [event for event in read(Path(folder) / "run") if event["event"] == "train"]
         speeds = [event["items_per_second"] for event in events[1:]]
         return float(np.median(speeds)), [event["loss"] for event in events]
 

@@ -33,9 +33,9 @@ from torch import Tensor, nn
 from vqcli import recipe
 from vqcli.data.shapes import Shapes
 from vqcli.training import autotune, run
-from vqcli.training.average import Average
+from vqcli.training.ema import Average
 from vqcli.training.task import Task
-from vqcli.training.tasks import as_input
+from vqcli.training.tasks.registry import as_input
 
 SLOW_STEPS = 2  # of the other precision, which may take ten times as long
 CPU = torch.device("cpu")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vqcli.training.journal import Journal
+from vqcli.training.log import Journal
 
 pytest.importorskip("jinja2")
 

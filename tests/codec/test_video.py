@@ -15,7 +15,8 @@ from vqcli.codec import video as codec_video
 from vqcli.codec.image import GREY
 from vqcli.container import vqz
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
-from vqcli.media import clips, image, video, video_writing
+from vqcli.media import image, video, video_writing
+from vqcli.media.frames import from_frames
 from vqcli.zoo import store
 
 
@@ -247,7 +248,7 @@ def test_long_clips_take_no_more_memory(scalar_model, frames, monkeypatch):
 
     @contextmanager
     def opened(source, **options):
-        yield clips.from_frames(counted(), 25, "clip", 100)
+        yield from_frames(counted(), 25, "clip", 100)
 
     monkeypatch.setattr(codec_video, "opened", opened)
     encoded = codec_video.encode_video(frames, scalar_model, coder="packed")

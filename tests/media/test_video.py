@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.media import clips, image, video, video_writing
+from vqcli.media import frames as clips
+from vqcli.media import image, video, video_writing
 
 VIDEOS = ("clip.mp4", "clip.mov", "clip.mkv", "clip.webm")
 

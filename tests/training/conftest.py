@@ -13,9 +13,10 @@ from vqcli import recipe
 from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
 from vqcli.recipe import Recipe
-from vqcli.training import checkpoint, loop, tasks
-from vqcli.training.journal import Journal
-from vqcli.training.tasks import Task
+from vqcli.training import checkpoint, loop
+from vqcli.training.log import Journal
+from vqcli.training.tasks import registry
+from vqcli.training.tasks.registry import Task
 from vqcli.training.validation import Validation
 
 CPU = torch.device("cpu")
@@ -55,7 +56,7 @@ def train(chosen: Recipe, folder: Path, **options: Any) -> tuple[Task, loop.Stat
     folder.mkdir(exist_ok=True)
     shapes = Shapes(count=400)
     torch.manual_seed(chosen.optimization.seed)
-    task = tasks.make(chosen, None, Dataset(shapes, held_out=False), CPU)
+    task = registry.make(chosen, None, Dataset(shapes, held_out=False), CPU)
     validation = Validation(Dataset(shapes, held_out=True), chosen.data, CPU)
     precision = chosen.optimization.precision
     state = loop.State(threads=1, precision="float32" if precision == "auto" else precision)

@@ -11,8 +11,10 @@ from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
 from vqcli.errors import UsageError
 from vqcli.evaluation.image import rate_distortion
-from vqcli.training import autotune, journal, run, tasks
+from vqcli.training import autotune, run
 from vqcli.training.budget import Budget, seconds
+from vqcli.training.log import read
+from vqcli.training.tasks import codec, registry
 from vqcli.zoo import loading
 
 
@@ -82,7 +84,7 @@ def test_a_run_ends_with_its_budget(tmp_path, monkeypatch, clock, step_s, loadin
         thinking = torch.is_autocast_enabled("cpu")
         return (step_s if torch.is_grad_enabled() else step_s / 3) * (2.5 if thinking else 1)
 
-    monkeypatch.setattr(tasks.CodecTask, "forward", clock.costs(one_step, tasks.CodecTask.forward))
+    monkeypatch.setattr(codec.CodecTask, "forward", clock.costs(one_step, codec.CodecTask.forward))
     monkeypatch.setattr(rate_distortion, "evaluate", clock.costs(0.8, rate_distortion.evaluate))
     monkeypatch.setattr(loading, "save", clock.costs(0.3, loading.save))
     begun = clock()
@@ -91,14 +93,14 @@ def test_a_run_ends_with_its_budget(tmp_path, monkeypatch, clock, step_s, loadin
     endless = of(VECTOR, "optimization.steps=1000000", "data.batch=4", "optimization.validate_every=400")
     run.run(endless, Shapes(count=200), tmp_path / "run", device="cpu", budget=budget)
     assert clock() - begun == pytest.approx(60, rel=0.05)
-    log = journal.read(tmp_path / "run")
+    log = read(tmp_path / "run")
     assert log[0]["precision"] == "float32" and log[0]["step_seconds"]
     (end,) = (event for event in log if event["event"] == "end")
     assert end["step"] > 20
 
 
 def test_a_run_that_goes_on_keeps_its_budget(tmp_path, monkeypatch, clock, stop_at):
-    monkeypatch.setattr(tasks.CodecTask, "forward", clock.costs(0.3, tasks.CodecTask.forward))
+    monkeypatch.setattr(codec.CodecTask, "forward", clock.costs(0.3, codec.CodecTask.forward))
     endless = of(VECTOR, "optimization.steps=1000000", "data.batch=4", "optimization.precision=float32")
     options = {"device": "cpu", "threads": 1}
 
@@ -110,7 +112,7 @@ def test_a_run_that_goes_on_keeps_its_budget(tmp_path, monkeypatch, clock, stop_
         run.run(endless, Shapes(count=200), tmp_path / "run", budget=Budget(60), report=stop, **options)
     clock.now += 1000  # nobody trains
     run.run(endless, Shapes(count=200), tmp_path / "run", resume=True, **options)
-    (end,) = (event for event in journal.read(tmp_path / "run") if event["event"] == "end")
+    (end,) = (event for event in read(tmp_path / "run") if event["event"] == "end")
     assert end["seconds"] == pytest.approx(60, rel=0.1)
 
 
@@ -122,12 +124,12 @@ def choice(clock, monkeypatch, cost, *settings, limit_s=20.0, threads=0, cores=2
         clock.now += len(pixels) * cost(precision, torch.get_num_threads())
         return forward(self, pixels, labels)
 
-    forward = tasks.CodecTask.forward
-    monkeypatch.setattr(tasks.CodecTask, "forward", took)
+    forward = codec.CodecTask.forward
+    monkeypatch.setattr(codec.CodecTask, "forward", took)
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     before = torch.get_num_threads()
     dataset = Dataset(Shapes(count=200), held_out=False)
-    task = tasks.make(of(VECTOR, *settings), None, dataset, CPU)
+    task = registry.make(of(VECTOR, *settings), None, dataset, CPU)
     weights = [parameter.clone() for parameter in task.parameters()]
     begun = clock()
     try:

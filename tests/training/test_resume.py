@@ -9,7 +9,7 @@ import torch
 
 from tests.training.conftest import SCALAR, VECTOR, of, train
 from vqcli.errors import BadFile
-from vqcli.training import checkpoint, journal, loop
+from vqcli.training import checkpoint, log, loop
 
 STEPS = 60
 
@@ -31,7 +31,7 @@ def test_resuming_equals_going_on(tmp_path, stop_at, text, precision):
     resumed, state = train(twelve, tmp_path / "halved", resume=True)
     assert same(straight, resumed) == []
     assert state.step == 12
-    steps = [event["step"] for event in journal.read(tmp_path / "halved") if event["event"] == "validation"]
+    steps = [event["step"] for event in log.read(tmp_path / "halved") if event["event"] == "validation"]
     assert steps == [5, 10, 12]
 
 

@@ -24,8 +24,8 @@ def report(
     vq report models/mine
     vq report models/mine -o mine.html
     """
-    from vqcli import report as reports
     from vqcli.files import refuse_existing
+    from vqcli.training.report import page as reports
 
     # the page in the folder of the run follows from the run: a newer one may take its place
     target, replaces = (output, force) if output else (run / PAGE, True)

@@ -23,8 +23,8 @@ from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.data import recordings
 from vqcli.errors import DamagedChunks, UsageError
-from vqcli.media import clips, video, video_writing
-from vqcli.media.clips import Clip
+from vqcli.media import video, video_writing
+from vqcli.media.frames import Clip, from_frames
 from vqcli.progress import Report, silent
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
@@ -169,7 +169,7 @@ def opened(source: Source, *, frames_per_s: float | None = None, background: str
             yield clip
         return
     per_s = RECORDED_PER_S if frames_per_s is None else frames_per_s
-    yield clips.from_frames(images, per_s, name, len(images))
+    yield from_frames(images, per_s, name, len(images))
 
 
 # ---------------------------------------------------------------- codes themselves

@@ -18,7 +18,7 @@ from vqcli.codec import chunks, image_file, tiling
 from vqcli.codec.codes import MAX_CODES, ImageCodes, VideoCodes, check_books, check_levels, levels_in, new_header
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, UsageError
-from vqcli.media.clips import MAX_FRAMES
+from vqcli.media.frames import MAX_FRAMES
 from vqcli.media.image import MAX_PIXELS
 from vqcli.zoo.loading import LoadedModel
 

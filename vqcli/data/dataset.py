@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vqcli.data import crops
-from vqcli.data.ahead import Batches
+from vqcli.data.prefetch import Batches
 from vqcli.data.source import Source
 from vqcli.data.sources import open_sources
 from vqcli.errors import BadFile, UsageError

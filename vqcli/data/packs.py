@@ -24,8 +24,8 @@ import msgspec
 import numpy as np
 
 from vqcli.data import split
-from vqcli.data.ahead import in_order
 from vqcli.data.crops import reduced, rgb
+from vqcli.data.prefetch import in_order
 from vqcli.errors import BadFile, UsageError
 from vqcli.files import replacing
 from vqcli.media.image import MAX_PIXELS

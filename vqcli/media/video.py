@@ -24,8 +24,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.errors import BadFile, UsageError
-from vqcli.media import clips, image, video_libav
-from vqcli.media.clips import Clip
+from vqcli.media import image, video_libav
+from vqcli.media.frames import Clip, bounded, check_pixels, clip_of, from_frames, uneven
 
 EXTRA = "pip install 'vqcli[video]'"
 FRAMES_PER_S = 25.0  # of folders, which do not tell
@@ -91,11 +91,11 @@ def opened(source: Path | BinaryIO, *, frames_per_s: float | None = None, backgr
 
     `frames_per_s` is for folders, 25 if it is not given. Transparent pixels lie over `background`. Raises UsageError
     for a rate or a colour that cannot be, and BadFile, here or from `frames`, for what is no clip, damaged, breaks off,
-    or has frames of several sizes or of more than clips.MAX_PIXELS.
+    or has frames of several sizes or of more than MAX_PIXELS.
     """
     if isinstance(source, Path) and source.is_dir():
         per_s = FRAMES_PER_S if frames_per_s is None else frames_per_s
-        yield clips.from_frames(_in_folder(source, background), per_s, str(source), _count(source))
+        yield from_frames(_in_folder(source, background), per_s, str(source), _count(source))
         return
     if frames_per_s is not None:
         raise UsageError("a file tells its rate itself", "--rate is for folders of frames, and for recordings")
@@ -172,19 +172,17 @@ def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str,
                 durations_ms.append(float(file.info.get("duration") or 100))
                 pixels = np.asarray(_flat(file, colour))
             yield pixels
-        clip.rate_mhz = clips.bounded(1e6 * len(durations_ms) / sum(durations_ms), name)
+        clip.rate_mhz = bounded(1e6 * len(durations_ms) / sum(durations_ms), name)
         if max(durations_ms) - min(durations_ms) > 10:  # some writers alternate to meet a rate
-            clip.notes.append(clips.uneven(clip.rate_mhz))
+            clip.notes.append(uneven(clip.rate_mhz))
 
     with _decoding(name, "the header"):
         file = decoder(stream)
-        clips.check_pixels(file.width, file.height, name)
+        check_pixels(file.width, file.height, name)
         count = getattr(file, "n_frames", 1)
         cut = decoder is GifImageFile and not _has_trailer(stream)
     notes = ["a GIF without an end: perhaps cut short"] if cut else []
-    clip = clips.clip_of(
-        frames(), name, round(1000 * FRAMES_PER_S), count, notes
-    )  # frames() tells the rate when it ends
+    clip = clip_of(frames(), name, round(1000 * FRAMES_PER_S), count, notes)  # frames() tells the rate when it ends
     return clip
 
 

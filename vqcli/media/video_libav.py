@@ -12,8 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vqcli.errors import BadFile
-from vqcli.media import clips
-from vqcli.media.clips import Clip
+from vqcli.media.frames import MAX_PIXELS, Clip, bounded, check_pixels, clip_of, is_rate, uneven
 
 FRAMES_PER_S = 25.0  # of a file that does not tell
 
@@ -37,8 +36,8 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[Clip]:
             track = shown[0]
             if track.codec_context is None:
                 raise BadFile(f"{name} is coded in a way that libav does not know")
-            clips.check_pixels(track.width, track.height, name)
-            track.codec_context.options = {"max_pixels": str(clips.MAX_PIXELS)}
+            check_pixels(track.width, track.height, name)
+            track.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise BadFile(f"{name} is damaged or incomplete: {_reason(error)}") from error
         notes = ["sound left out"] if container.streams.audio else []
@@ -46,7 +45,7 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[Clip]:
             notes.append(f"pixels {float(track.sample_aspect_ratio):.3g} times as wide as high, taken for square")
         if track.codec_context.color_trc in (16, 18):  # PQ and HLG (ITU-T H.273, table 3)
             notes.append("high dynamic range taken for sRGB")
-        rates = (rate for rate in (track.average_rate, track.guessed_rate) if rate and clips.is_rate(1000 * rate))
+        rates = (rate for rate in (track.average_rate, track.guessed_rate) if rate and is_rate(1000 * rate))
         rate = next(rates, Fraction(FRAMES_PER_S))  # containers tell all sorts
         times = _Times()
 
@@ -55,10 +54,10 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[Clip]:
             if times.damaged:
                 clip.notes.append(f"{times.damaged} damaged frames, patched by the decoder")
             if times.uneven:
-                clip.rate_mhz = clips.bounded(1000 * times.frames_per_s, name)
-                clip.notes.append(clips.uneven(clip.rate_mhz))
+                clip.rate_mhz = bounded(1000 * times.frames_per_s, name)
+                clip.notes.append(uneven(clip.rate_mhz))
 
-        clip = clips.clip_of(frames(), name, round(1000 * rate), track.frames or None, notes)
+        clip = clip_of(frames(), name, round(1000 * rate), track.frames or None, notes)
         yield clip
 
 
@@ -105,7 +104,7 @@ def _decoded(container: Any, track: Any, name: str, rate: float, times: _Times) 
         for packet in container.demux(track):
             packets += packet.size > 0
             for frame in packet.decode():
-                clips.check_pixels(frame.width, frame.height, name)
+                check_pixels(frame.width, frame.height, name)
                 times.damaged += frame.is_corrupt
                 times.add(frame.time, float((frame.duration or 0) * (frame.time_base or 0)) or 1 / rate)
                 yield np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))

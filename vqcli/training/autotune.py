@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
+from vqcli.data.speech import Clips
 from vqcli.nets.layers import distributed
-from vqcli.training.code_clips import CodeClips
-from vqcli.training.frames import Windows
+from vqcli.training.datasets.code_clips import CodeClips
+from vqcli.training.datasets.code_windows import Windows
 from vqcli.training.task import Task
-from vqcli.training.tasks import as_input
+from vqcli.training.tasks.registry import as_input
 
 STEPS = 3  # timed for each setting, after one that is not
 FEW = 2  # items that are tried first; normalisation over a batch wants more than one

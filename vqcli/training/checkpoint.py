@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vqcli.errors import BadFile
 from vqcli.files import replacing
-from vqcli.training.average import Average
+from vqcli.training.ema import Average
 
 NAME = "checkpoint.safetensors"
 BEST = "best.safetensors"

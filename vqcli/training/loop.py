@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function as phase
 
-from vqcli.data.clips import ClipBatch, Clips
 from vqcli.data.dataset import Batch, Dataset
+from vqcli.data.speech import ClipBatch, Clips
 from vqcli.errors import VqError
 from vqcli.nets.layers import distributed
 from vqcli.training import checkpoint
-from vqcli.training.average import Average
 from vqcli.training.budget import Budget
-from vqcli.training.code_clips import CodeClips
-from vqcli.training.frames import Windows
-from vqcli.training.journal import Journal
+from vqcli.training.datasets.code_clips import CodeClips
+from vqcli.training.datasets.code_windows import Windows
+from vqcli.training.ema import Average
+from vqcli.training.log import Journal
 from vqcli.training.task import Task
-from vqcli.training.tasks import as_input
+from vqcli.training.tasks.registry import as_input
 from vqcli.training.validation import Validation
 
 CHECKPOINT_SECONDS = 120

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from vqcli.codec import conversion
-from vqcli.data.clips import Clips
+from vqcli.data.speech import Clips
 from vqcli.errors import ModelError, UsageError
 from vqcli.nets.codecs.speech import SpeechVQVAE, excitation
 from vqcli.recipe import Data
-from vqcli.training.spectral import SpectralDistance
-from vqcli.training.speech import as_input, energy_distance
+from vqcli.training.speech.spectral_loss import SpectralDistance
+from vqcli.training.tasks.speech import as_input, energy_distance
 from vqcli.zoo import loading
 
 STEPS = 200

@@ -17,7 +17,7 @@ from vqcli.nets.layers.quantizer import Quantizer
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, loop, run
 from vqcli.training.budget import TRIAL_SECONDS
-from vqcli.training.journal import Journal
+from vqcli.training.log import Journal
 
 PHASES = ("data", "forward", "quantizer", "backward", "optimizer", "logging")
 REST = "the rest"

@@ -16,22 +16,24 @@ import torch.distributed as dist
 
 from vqcli import recipe as recipes
 from vqcli.container.header import MODEL_NAME
-from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
+from vqcli.data.speech import Clips
 from vqcli.errors import UsageError
 from vqcli.files import replacing
 from vqcli.nets.layers import distributed
 from vqcli.nets.priors.frames import CONTEXT
 from vqcli.recipe import Recipe
-from vqcli.training import autotune, checkpoint, codes, journal, tasks, warm_start
+from vqcli.training import autotune, checkpoint, warm_start
 from vqcli.training.budget import Budget
-from vqcli.training.code_clips import CodeClips
-from vqcli.training.export import export
-from vqcli.training.frames import Windows
-from vqcli.training.journal import Journal
+from vqcli.training.datasets import code_files
+from vqcli.training.datasets.code_clips import CodeClips
+from vqcli.training.datasets.code_windows import Windows
+from vqcli.training.export.export import export
+from vqcli.training.log import Journal, machine
 from vqcli.training.loop import Progress, State, train
 from vqcli.training.task import Task
+from vqcli.training.tasks import prior, registry
 from vqcli.training.validation import Validation
 from vqcli.zoo import loading, store
 
@@ -214,7 +216,7 @@ def prepare(
         held_out = _opened(recipe, codec, source, held_out=True)
         validation = Validation(held_out, recipe.data, device)
     torch.manual_seed(recipe.optimization.seed)
-    task = tasks.make(recipe, codec, dataset, device)
+    task = registry.make(recipe, codec, dataset, device)
     begun = "" if start is None else warm_start.begin(task, start, dataset)
     return Prepared(task, dataset, held_out, validation, begun)
 
@@ -226,8 +228,8 @@ def _source(
     if recipe.codec is None:
         return data, None
     codec = loading.load(recipe.codec, str(device))
-    if isinstance(data, list) and codes.found(data):
-        return codes.CodeFiles(data, codec), codec
+    if isinstance(data, list) and code_files.found(data):
+        return code_files.CodeFiles(data, codec), codec
     return data, codec
 
 
@@ -243,7 +245,7 @@ def _opened(
     if not isinstance(source, list) or not all(path.is_dir() for path in source):
         raise UsageError("speech is learned from folders of clips", "name folders with a folder for each speaker")
     clips = Clips(source, held_out=held_out)
-    return CodeClips(clips, codec) if codec and recipe.model.family in tasks.OF_TIME else clips
+    return CodeClips(clips, codec) if codec and recipe.model.family in prior.OF_TIME else clips
 
 
 def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:
@@ -285,11 +287,11 @@ def join(device: str) -> torch.device:
 
 
 def _where(device: torch.device) -> str:
-    machine = journal.machine()
+    here = machine()
     processes = f" in {distributed.world()} processes" if distributed.world() > 1 else ""
     if device.type == "cpu":
-        return f"{machine['processor']}, {torch.get_num_threads()} of {machine['cores']} cores{processes}"
-    return f"{machine.get('gpu', device.type)}{processes}"
+        return f"{here['processor']}, {torch.get_num_threads()} of {here['cores']} cores{processes}"
+    return f"{here.get('gpu', device.type)}{processes}"
 
 
 def _say_left_out(left_out: dict[str, str], say: Callable[[str], None], most: int = 10) -> None:

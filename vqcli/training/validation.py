@@ -8,13 +8,13 @@ import time
 import numpy as np
 import torch
 
-from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
+from vqcli.data.speech import Clips
 from vqcli.recipe import Data
-from vqcli.training.code_clips import CodeClips
-from vqcli.training.frames import Windows
+from vqcli.training.datasets.code_clips import CodeClips
+from vqcli.training.datasets.code_windows import Windows
 from vqcli.training.task import Task
-from vqcli.training.tasks import as_input
+from vqcli.training.tasks.registry import as_input
 
 ITEMS = 128  # enough to tell better from worse, few enough to cost little of the run
 SHOWN = 8

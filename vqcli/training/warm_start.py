@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vqcli.data.clips import Clips
 from vqcli.data.dataset import Dataset
+from vqcli.data.speech import Clips
 from vqcli.entropy.statistics import Statistics
 from vqcli.errors import ModelError
 from vqcli.nets.layers import distributed
@@ -26,10 +26,11 @@ from vqcli.nets.layers.convnet2d import in_channels
 from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.recipe import Recipe
 from vqcli.training import checkpoint
-from vqcli.training.code_clips import CodeClips
-from vqcli.training.frames import Windows
+from vqcli.training.datasets.code_clips import CodeClips
+from vqcli.training.datasets.code_windows import Windows
 from vqcli.training.task import Task
-from vqcli.training.tasks import CodecTask, as_input
+from vqcli.training.tasks.codec import CodecTask
+from vqcli.training.tasks.registry import as_input
 from vqcli.zoo import priors, store, weights
 from vqcli.zoo.store import ModelInfo
 

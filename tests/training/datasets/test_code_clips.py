@@ -4,11 +4,11 @@ import torch
 
 from vqcli import recipe
 from vqcli.codec import windows
-from vqcli.data.clips import Clips
+from vqcli.data.speech import Clips
 from vqcli.entropy import prior1d
 from vqcli.recipe import Data
-from vqcli.training.code_clips import CodeClips, codes_of
-from vqcli.training.export_speech import recording_of
+from vqcli.training.datasets.code_clips import CodeClips, codes_of
+from vqcli.training.export.speech import recording_of
 from vqcli.training.run import run
 from vqcli.zoo import loading, registry
 from vqcli.zoo.priors import beside, load_exact

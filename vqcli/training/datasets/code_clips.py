@@ -9,9 +9,9 @@ from bisect import bisect
 import numpy as np
 import torch
 
-from vqcli.data.ahead import Batches
-from vqcli.data.clips import FULL_SCALE, Clip, Clips
 from vqcli.data.dataset import Batch
+from vqcli.data.prefetch import Batches
+from vqcli.data.speech import FULL_SCALE, Clip, Clips
 from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.recipe import Data
 from vqcli.zoo import loading

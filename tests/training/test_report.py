@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from vqcli import recipe, report
+from vqcli import recipe
 from vqcli.errors import BadFile, UsageError
-from vqcli.training import journal
-from vqcli.training.journal import Journal
+from vqcli.training.log import Journal, machine, pictures_of
+from vqcli.training.report import page as report
 
 pytest.importorskip("jinja2")
 
@@ -92,7 +92,7 @@ def test_a_whole_run(tmp_path, vector_model):
                  "mean square error", "commitment", "Learning rate", "Speed"):  # fmt: skip
         assert fact in page.text, fact
     assert "alarm" not in page.text and "no validation" not in page.text
-    for key, value in journal.machine().items():
+    for key, value in machine().items():
         assert str(value) in page.text, key
     images = page.all("img")
     assert len(images) == 5 and all(
@@ -210,7 +210,7 @@ def test_the_model_of_a_finished_run(tmp_path, vector_model):
 
 def test_pictures_have_a_limit(tmp_path, monkeypatch):
     write_run(tmp_path)
-    pictures = journal.pictures_of(tmp_path)
+    pictures = pictures_of(tmp_path)
     size = max(path.stat().st_size for path in pictures.values())
     monkeypatch.setattr(report, "PICTURE_BYTES", 3 * size + size // 2)
     last, earlier = report.embedded(pictures)
@@ -260,7 +260,7 @@ def test_writing(tmp_path, monkeypatch):
 def test_a_page_needs_no_torch(tmp_path):
     write_run(tmp_path, steps=200)
     code = (
-        f"import sys, pathlib; from vqcli import report; report.page(pathlib.Path({str(tmp_path)!r}));"
+        f"import sys, pathlib; from vqcli.training.report import page; page.page(pathlib.Path({str(tmp_path)!r}));"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

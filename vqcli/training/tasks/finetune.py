@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcli.data.clips import WELL_KNOWN_S, Clips
+from vqcli.data.speech import WELL_KNOWN_S, Clips
 from vqcli.errors import UsageError
 from vqcli.nets.codecs.speech import SpeechVQVAE, excitation, hertz
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.harmonic import frame_phases, pitch_frames
 from vqcli.recipe import Recipe
-from vqcli.training.adversary import Adversary, fooling_loss, matching_loss, own_loss
 from vqcli.training.losses import Loss
-from vqcli.training.settle import settle
-from vqcli.training.spectral import SpectralDistance
-from vqcli.training.speech import energy_distance, pictures, voices
+from vqcli.training.speech.adversary import Adversary, fooling_loss, matching_loss, own_loss
+from vqcli.training.speech.codebook_refit import settle
+from vqcli.training.speech.spectral_loss import SpectralDistance
 from vqcli.training.task import Task
+from vqcli.training.tasks.speech import energy_distance, pictures, voices
 from vqcli.zoo import loading
 
 

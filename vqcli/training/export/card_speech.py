@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vqcli.data.clips import WELL_KNOWN_S
+from vqcli.data.speech import WELL_KNOWN_S
 from vqcli.files import replacing
-from vqcli.training.card import CARD, computed
+from vqcli.training.export.card import CARD, computed
 
 PICTURE = "spectrograms.webp"
 

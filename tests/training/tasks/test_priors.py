@@ -11,7 +11,9 @@ from vqcli.data.shapes import KINDS, Shapes
 from vqcli.errors import UsageError
 from vqcli.media import image
 from vqcli.sampling.image import sample
-from vqcli.training import codes, journal, run
+from vqcli.training import run
+from vqcli.training.datasets import code_files
+from vqcli.training.log import read
 from vqcli.zoo import loading, priors
 
 PIXELCNN = b"""
@@ -55,7 +57,7 @@ def test_a_prior_by_class_learns_and_draws(tmp_path, codec):
     measured = prior.description["measured"]
     assert measured["bits_per_code"] < measured["order_0"] < measured["uniform"] == 3.0
     assert measured["bits_per_dim"] == pytest.approx(measured["bits_per_code"] / 48, abs=1e-3)
-    log = [event["bits_per_code"] for event in journal.read(tmp_path / "drawing") if event["event"] == "train"]
+    log = [event["bits_per_code"] for event in read(tmp_path / "drawing") if event["event"] == "train"]
     assert log[-1] < log[0]
     drawn = sample(loading.load(info, "cpu"), labels=["square"], count=2, seed=0)
     assert drawn.pixels.shape == (2, 32, 32, 3)
@@ -71,13 +73,13 @@ def test_codes_that_lie_in_files(tmp_path, codec):
         folder.mkdir(parents=True, exist_ok=True)
         vqcli.encode(shapes.read(index), codec).save(folder / f"{index}.vqz")
     (tmp_path / "codes" / "disc" / "broken.vqz").write_bytes(b"nothing")
-    source = codes.CodeFiles([tmp_path / "codes"], codec)
+    source = code_files.CodeFiles([tmp_path / "codes"], codec)
     assert source.stride == 4 and set(source.labels) == set(KINDS)
     index = list(source.names).index("square/1.vqz")
     assert np.array_equal(source.read(index).transpose(2, 0, 1), vqcli.encode(shapes.read(1), codec).codes)
     info = trained(PIXELCNN, [tmp_path / "codes"], tmp_path / "filed", codec, "optimization.steps=4")
     assert priors.find(info, "pixelcnn").classes == KINDS
-    skipped = [event for event in journal.read(tmp_path / "filed") if event["event"] == "skipped"]
+    skipped = [event for event in read(tmp_path / "filed") if event["event"] == "skipped"]
     assert [event["name"] for event in skipped] == ["disc/broken.vqz"]
 
 
@@ -113,4 +115,4 @@ def test_going_on_with_codes(tmp_path, codec, monkeypatch):
     again = of(run.recipe_of(tmp_path / "more").to_toml(), "optimization.steps=4")
     assert again.data.crop == 32
     run.run(again, run.data_of(tmp_path / "more"), tmp_path / "more", device="cpu", resume=True)
-    assert [event["step"] for event in journal.read(tmp_path / "more") if event["event"] == "train"] == [1, 2, 3, 4]
+    assert [event["step"] for event in read(tmp_path / "more") if event["event"] == "train"] == [1, 2, 3, 4]

@@ -17,8 +17,8 @@ from vqcli.nets.priors.autoregressive import Sampling
 from vqcli.nets.priors.frames import MISSING, UNKNOWN
 from vqcli.sampling.image import sample
 from vqcli.sampling.video import parse_actions, sample_video
-from vqcli.training import checkpoint, journal, run
-from vqcli.training.frames import Windows
+from vqcli.training import checkpoint, log, run
+from vqcli.training.datasets.code_windows import Windows
 from vqcli.zoo import loading, priors, store
 
 CODEC = b"""
@@ -352,4 +352,4 @@ def test_a_second_stage_stays_on_its_first(tmp_path, recording, two_stages):
 
 
 def validations(folder):
-    return [event for event in journal.read(folder) if event["event"] == "validation"]
+    return [event for event in log.read(folder) if event["event"] == "validation"]

@@ -7,16 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.data.clips import ClipBatch, Clips
+from vqcli.data.speech import ClipBatch, Clips
 from vqcli.media import mel
 from vqcli.nets.codecs.speech import SpeechVQVAE, excitation
-from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.convnext import Blocks
 from vqcli.recipe import Recipe
-from vqcli.training.clusters import Clusters, masked
 from vqcli.training.losses import Loss
-from vqcli.training.spectral import SpectralDistance
+from vqcli.training.speech.clusters import Clusters, masked
+from vqcli.training.speech.spectral_loss import SpectralDistance
 from vqcli.training.task import Task
 from vqcli.zoo import registry
 
@@ -131,25 +130,6 @@ def energy_distance(
     one, two = (model.decoder.render(*envelopes, f0, phases, torch.randn_like(samples)) for _ in range(2))
     wanted, first, second = distance.spectra(samples), distance.spectra(one), distance.spectra(two)
     return distance(wanted, first) + distance(wanted, second) - distance(first, second), one
-
-
-class WaveTask(Task):
-    """The paper's speech net: codes by strided convolutions, sound by a WaveNet."""
-
-    model: WaveVQVAE
-
-    def __init__(self, recipe: Recipe, clips: Clips) -> None:
-        self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
-        model = registry.build(recipe.model.family, self.arguments)
-        super().__init__(recipe, model.codebook_sizes)
-        self.model, self.speakers = model, clips.speakers()
-
-    def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
-        """Eq. 3 with a WaveNet decoder: nats for each sample and the quantizer's terms."""
-        samples = samples.clamp(-1, 1)
-        nats, quantized = self.model(samples, labels)
-        value = nats + sum(quantized.losses.values())
-        return Loss(value, {"nats": nats, **quantized.losses}, quantized.codes if self.training else None)
 
 
 def as_input(batch: ClipBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from vqcli.evaluation.image.rate_distortion import Point
 from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.training.budget import Budget
-from vqcli.training.journal import compare
+from vqcli.training.log import compare
 from vqcli.zoo import loading
 
 CARD = "README.md"

@@ -8,8 +8,7 @@ import torch
 
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import image
-from vqcli.training import journal
-from vqcli.training.journal import Journal
+from vqcli.training.log import Journal, compare, machine, pictures_of, read
 
 START = {"recipe": {"description": "tiny"}, "model": "vqvae2d", "parameters": 9, "pictures": 3, "classes": 0} | {
     "threads": 1,
@@ -40,7 +39,7 @@ def test_every_event(tmp_path):
     start, skipped, trained, *others = lines(tmp_path)
     assert all(next(iter(event)) == "event" for event in lines(tmp_path))
     assert start["event"] == "start" and start["step"] == 0 and start["time"].endswith("+00:00")
-    assert start["machine"] == journal.machine() and start["recipe"] == {"description": "tiny"}
+    assert start["machine"] == machine() and start["recipe"] == {"description": "tiny"}
     assert skipped == {"event": "skipped", "name": "a\nb é.png", "reason": "is empty"}
     assert list(trained.items()) == [
         ("event", "train"), ("step", 50), ("seconds", 5.0), ("learning_rate", 1e-3), ("items_per_second", 80.0),
@@ -52,7 +51,7 @@ def test_every_event(tmp_path):
         {"event": "alarm", "step": 60, "text": "few codes"},
         {"event": "end", "step": 60, "seconds": 6.0},
     ]
-    assert journal.read(tmp_path) == lines(tmp_path)
+    assert read(tmp_path) == lines(tmp_path)
 
 
 def test_numbers_are_short_and_finite(tmp_path):
@@ -81,7 +80,7 @@ def test_a_resumed_log_is_one_history(tmp_path):
         ("start", 0), ("train", 50), ("train", 100), ("start", 100), ("train", 150),
     ]  # fmt: skip
     assert lines(tmp_path)[-1]["loss"] == 0.5
-    assert list(journal.pictures_of(tmp_path)) == [100]
+    assert list(pictures_of(tmp_path)) == [100]
 
 
 def test_a_new_run_begins_a_new_history(tmp_path):
@@ -90,7 +89,7 @@ def test_a_new_run_begins_a_new_history(tmp_path):
         log.pictures(50, *two_batches(1))
     with Journal(tmp_path, None):
         pass
-    assert journal.read(tmp_path) == [] and not journal.pictures_of(tmp_path)
+    assert read(tmp_path) == [] and not pictures_of(tmp_path)
     with Journal(tmp_path, 10) as log:
         train(log, 20)
     assert len(lines(tmp_path)) == 1
@@ -99,7 +98,7 @@ def test_a_new_run_begins_a_new_history(tmp_path):
 def test_old_logs_are_read_as_train_events(tmp_path):
     old = [{"step": step, "seconds": step / 10, "loss": loss} for step, loss in ((50, 9), (100, 8), (150, 7), (100, 6))]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
-    assert journal.read(tmp_path) == [{"event": "train", **old[0]}, {"event": "train", **old[3]}]
+    assert read(tmp_path) == [{"event": "train", **old[0]}, {"event": "train", **old[3]}]
 
 
 def test_what_is_no_event_is_left_out(tmp_path):
@@ -108,18 +107,18 @@ def test_what_is_no_event_is_left_out(tmp_path):
     others = (b"[" * 100_000, b"[1]", b'{"event": 5}', b'{"loss": 1}', b"\xff", b"\0" * 50)
     for bad in (*(b'{"event": "end", "step": %s}' % step for step in steps), *others):
         (tmp_path / "log.jsonl").write_bytes(sound + b"\n" + bad + b"\n" + sound[:20])
-        assert journal.read(tmp_path) == [{"event": "end", "step": 5, "seconds": None}]
+        assert read(tmp_path) == [{"event": "end", "step": 5, "seconds": None}]
 
 
 def test_no_log(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="holds no run"):
-        journal.read(tmp_path)
+        read(tmp_path)
     (tmp_path / "log.jsonl").write_bytes(b"some\nother\nfile\n")
     with pytest.raises(BadFile, match="is not the log"):
-        journal.read(tmp_path)
-    monkeypatch.setattr(journal, "LARGEST_LOG", 10)
+        read(tmp_path)
+    monkeypatch.setattr("vqcli.training.log.LARGEST_LOG", 10)
     with pytest.raises(BadFile, match="too large"):
-        journal.read(tmp_path)
+        read(tmp_path)
 
 
 def two_batches(count):
@@ -141,14 +140,14 @@ def test_pictures(tmp_path):
 @pytest.mark.parametrize("shapes", [((2, 8, 8, 3), (1, 8, 8, 3)), ((0, 8, 8, 3),) * 2, ((8, 8, 3),) * 2])
 def test_no_comparison(shapes):
     with pytest.raises(UsageError):
-        journal.compare(*(np.zeros(shape, np.uint8) for shape in shapes))
+        compare(*(np.zeros(shape, np.uint8) for shape in shapes))
 
 
 def test_machine_names_nobody():
     import getpass
     import platform
 
-    facts = journal.machine()
+    facts = machine()
     assert facts["torch"] == torch.__version__ and facts["cores"] >= 1 and facts["processor"]
     assert json.loads(json.dumps(facts)) == facts
     for private in (platform.node(), getpass.getuser()):

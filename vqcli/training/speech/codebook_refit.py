@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import torch
 
-from vqcli.data.clips import Clips
+from vqcli.data.speech import Clips
 from vqcli.errors import UsageError
 from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.recipe import Data
-from vqcli.training.clusters import kmeans
+from vqcli.training.speech.clusters import kmeans
 
 CROPS, BATCH, SECONDS = 768, 16, 3.04
 POWER = 0.25  # of the variance that each direction is divided by; 1 / 2 would bring all to the same spread

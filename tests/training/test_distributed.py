@@ -14,8 +14,9 @@ from vqcli.data.shapes import Shapes
 from vqcli.errors import VqError
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.quantizer import VectorQuantizer
-from vqcli.training import checkpoint, loop, run, tasks
-from vqcli.training.journal import Journal
+from vqcli.training import checkpoint, loop, run
+from vqcli.training.log import Journal
+from vqcli.training.tasks import codec
 
 
 def together(work, *args):
@@ -52,7 +53,7 @@ def _child(work, rank, port, results, args):
 
 def trained(rank, chosen, folder):
     torch.manual_seed(0)
-    task = tasks.CodecTask(chosen)
+    task = codec.CodecTask(chosen)
     dataset, state = Dataset(Shapes(count=400), held_out=False), loop.State(threads=1)
     journal = Journal(folder, None) if rank == 0 else None
     loop.train(task, dataset, None, folder, state, journal, device=CPU)

@@ -11,7 +11,7 @@ import numpy as np
 
 from vqcli.codec import audio_file, windows
 from vqcli.codec.codes import keep_levels
-from vqcli.data.clips import FULL_SCALE, RATE_HZ, Clips
+from vqcli.data.speech import FULL_SCALE, RATE_HZ, Clips
 from vqcli.entropy import statistics
 from vqcli.evaluation.speech import metrics, spectrograms
 from vqcli.files import replacing
@@ -20,10 +20,11 @@ from vqcli.media.audio import Recording
 from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.training.budget import Budget
-from vqcli.training.card_speech import PICTURE
-from vqcli.training.code_clips import codes_of
-from vqcli.training.finish import FinishTask
-from vqcli.training.speech import SpeechTask, WaveTask
+from vqcli.training.datasets.code_clips import codes_of
+from vqcli.training.export.card_speech import PICTURE
+from vqcli.training.tasks.finetune import FinishTask
+from vqcli.training.tasks.speech import SpeechTask
+from vqcli.training.tasks.vqvae1d import WaveTask
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
 

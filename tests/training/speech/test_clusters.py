@@ -6,8 +6,8 @@ import torch
 
 from vqcli.media import mel
 from vqcli.nets.codecs.speech import MelEncoder
-from vqcli.training import clusters
-from vqcli.training.clusters import GATHER, Clusters, masked
+from vqcli.training.speech import clusters
+from vqcli.training.speech.clusters import GATHER, Clusters, masked
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from vqcli.data.clips import Clips
+from vqcli.data.speech import Clips
 from vqcli.errors import UsageError
-from vqcli.training import settle
+from vqcli.training.speech import codebook_refit
 from vqcli.zoo import registry
 
 ARGUMENTS = {"K": 8, "dim": 4, "width": 8, "frames": 4, "blocks": [1, 1], "decoder_width": 8, "decoder_blocks": 1}
@@ -18,7 +18,7 @@ def clips(clips_folder):
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(settle, "CROPS", 32)
+    monkeypatch.setattr(codebook_refit, "CROPS", 32)
 
 
 def net(**arguments):
@@ -30,8 +30,8 @@ def net(**arguments):
 @torch.no_grad()
 def test_latents_are_the_same_but_for_their_directions(clips):
     model, before = net(), net()
-    settle.settle(model, clips)
-    batch = clips.batch(settle.Data(batch=4, seconds=1.0), 1, 0, 4)
+    codebook_refit.settle(model, clips)
+    batch = clips.batch(codebook_refit.Data(batch=4, seconds=1.0), 1, 0, 4)
     samples, profile = torch.from_numpy(batch.samples), torch.from_numpy(batch.profile)
     old, new = before.latents(samples, profile), model.latents(samples, profile)
     assert not torch.allclose(old, new, atol=1e-2)
@@ -43,8 +43,8 @@ def test_latents_are_the_same_but_for_their_directions(clips):
 @torch.no_grad()
 def test_all_codes_are_used_and_spreads_are_nearer(clips):
     model, before = net(), net()
-    settle.settle(model, clips)
-    batch = clips.batch(settle.Data(batch=32, seconds=3.04), 0, 0, 32)
+    codebook_refit.settle(model, clips)
+    batch = clips.batch(codebook_refit.Data(batch=32, seconds=3.04), 0, 0, 32)
     samples, profile = torch.from_numpy(batch.samples), torch.from_numpy(batch.profile)
     z = model.latents(samples, profile)
     assert model.quantizer.codes(z).unique().numel() == 8
@@ -56,11 +56,11 @@ def test_all_codes_are_used_and_spreads_are_nearer(clips):
 
 def test_twice_is_the_same(clips):
     first, second = net(), net()
-    settle.settle(first, clips)
-    settle.settle(second, clips)
+    codebook_refit.settle(first, clips)
+    codebook_refit.settle(second, clips)
     assert torch.equal(first.quantizer.codebook, second.quantizer.codebook)
 
 
 def test_residual_levels_stay(clips):
     with pytest.raises(UsageError):
-        settle.settle(net(levels=2), clips)
+        codebook_refit.settle(net(levels=2), clips)

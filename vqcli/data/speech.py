@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from vqcli.data import pitch_cache, split
-from vqcli.data.ahead import Batches
+from vqcli.data.prefetch import Batches
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import audio, pitch, voice
 from vqcli.recipe import Data

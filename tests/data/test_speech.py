@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vqcli.data.clips import FULL_SCALE, RATE_HZ, Clips
+from vqcli.data.speech import FULL_SCALE, RATE_HZ, Clips
 from vqcli.errors import UsageError
 from vqcli.media import audio, pitch, voice
 from vqcli.recipe import Data

@@ -13,9 +13,9 @@ from vqcli.entropy import coders
 from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.files import replacing
 from vqcli.training.budget import Budget
-from vqcli.training.card import CARD, computed
-from vqcli.training.code_clips import CodeClips
-from vqcli.training.tasks import PriorTask
+from vqcli.training.datasets.code_clips import CodeClips
+from vqcli.training.export.card import CARD, computed
+from vqcli.training.tasks.prior import PriorTask
 from vqcli.training.validation import Validation
 
 FLOATS_SHARE = 0.3  # of the time that is left; writing the same clips by every coder takes about twice as long

@@ -22,11 +22,11 @@ from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
 from vqcli.media import charts, image
 from vqcli.media.charts import Band, Line
-from vqcli.training import journal
-from vqcli.training.journal import Event
+from vqcli.training import log
+from vqcli.training.log import Event
 from vqcli.zoo import store
 
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
 PICTURE_BYTES = 2_000_000  # of all embedded pictures; base64 makes a third more of them
 EARLIER_PICTURES = 11
 LARGEST_PICTURE = 2**24  # pixels
@@ -66,12 +66,12 @@ def page(run: Path) -> str:
 
 def contents(run: Path) -> dict[str, Any]:
     """What the template shows."""
-    events = journal.read(run)
+    events = log.read(run)
     starts = of_kind(events, "start")
     model = model_of(run)
     start = starts[-1] if starts else {}
     recipe = mapping(start.get("recipe")) or (mapping(model.description.get("recipe")) if model else {})
-    last, earlier = embedded(journal.pictures_of(run))
+    last, earlier = embedded(log.pictures_of(run))
     return {
         "name": run.resolve().name,
         "description": str(recipe.get("description", "")),

@@ -1,0 +1,31 @@
+"""The baselines without codes learn, by the bounds that they give (section 4.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from vqcli.nets.codecs.vae2d import Baseline
+from vqcli.nets.layers.convnet2d import in_channels, to_pixels
+from vqcli.recipe import Recipe
+from vqcli.training.losses import Loss, bound_loss
+from vqcli.training.task import Task
+from vqcli.zoo import registry
+
+BASELINES = ("vae2d", "vimco2d")
+
+
+class BaselineTask(Task):
+    """A baseline without codes, trained on the bound that it gives."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.model: Baseline = registry.build(recipe.model.family, recipe.model.arguments)
+
+    def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
+        """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5; labels [B] do not matter."""
+        return bound_loss(self.model, in_channels(pixels, self.model.channels))
+
+    def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        made = self.model.bound(in_channels(pixels, self.model.channels)).made
+        return to_pixels(pixels), to_pixels(in_channels(self.model.picture(made), 3))

@@ -1,0 +1,31 @@
+"""The paper's VQ-VAE of a waveform learns (section 4.3): eq. 3 with a WaveNet decoder."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vqcli.data.speech import Clips
+from vqcli.nets.codecs.vqvae1d import WaveVQVAE
+from vqcli.recipe import Recipe
+from vqcli.training.losses import Loss
+from vqcli.training.task import Task
+from vqcli.zoo import registry
+
+
+class WaveTask(Task):
+    """The paper's speech net: codes by strided convolutions, sound by a WaveNet."""
+
+    model: WaveVQVAE
+
+    def __init__(self, recipe: Recipe, clips: Clips) -> None:
+        self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
+        model = registry.build(recipe.model.family, self.arguments)
+        super().__init__(recipe, model.codebook_sizes)
+        self.model, self.speakers = model, clips.speakers()
+
+    def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
+        """Eq. 3 with a WaveNet decoder: nats for each sample and the quantizer's terms."""
+        samples = samples.clamp(-1, 1)
+        nats, quantized = self.model(samples, labels)
+        value = nats + sum(quantized.losses.values())
+        return Loss(value, {"nats": nats, **quantized.losses}, quantized.codes if self.training else None)
