@@ -101,13 +101,14 @@ def test_conversion_refuses_nonsense(trained, clips_folder):
             conversion.convert(source, "high", model, **options)
 
 
-def test_a_finish_teaches_the_decoder_and_leaves_the_codes(trained, clips_folder, tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_finish_teaches_the_decoder_and_leaves_the_codes(trained, clips_folder, tmp_path, precision):
     text = (
         SPEECH.decode().split("[model.arguments]")[0]
         + "[data]\nbatch = 4\nseconds = 0.64\n[optimization]\nsteps = 3\nwarmup = 1\n"
     )
     finish = recipe.parse((text + "[adversary]\nwidth = 16\n").encode(), "test")
-    finish = recipe.override(finish, [f"codec={trained.folder}"])
+    finish = recipe.override(finish, [f"codec={trained.folder}", f"optimization.precision={precision}"])
     info = run(finish, [clips_folder], tmp_path / "finished", device="cpu", threads=1)
     before, after = loading.load(trained).net.state_dict(), loading.load(info).net.state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}

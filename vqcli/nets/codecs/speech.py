@@ -127,7 +127,7 @@ class SpeechVQVAE(nn.Module):
     def voice_of_profile(self, profile: Tensor) -> tuple[Tensor, Tensor]:
         """Voice [B, voice_dim] in -1 .. 1, as files hold it, and register [B] (mean log Hz) of profiles [B, SIZE]."""
         means = torch.tensor([*[-3.0] * mel.BANDS, *[0.0] * mel.BANDS, voice.USUAL_LOG_HZ, 0, 0], device=profile.device)
-        raw = torch.tanh(self.guess(profile - means))
+        raw = torch.tanh(self.guess(profile - means).float())  # in 16 bits its ends have no slope
         steps = torch.round((raw + 1) / 2 * VOICE_STEPS) / VOICE_STEPS * 2 - 1
         return straight_through(raw, steps), profile[:, 2 * mel.BANDS]
 
