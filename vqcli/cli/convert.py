@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import STREAM, Device, Force, Output
 
 
@@ -82,18 +82,18 @@ def convert_speaker(
             stream = sys.stdin.buffer if source == STREAM else source
             recording = audio.read(stream, loaded.net.rate_hz, mono=True)
             for note in recording.notes:
-                ui.say(f"{source}: {note}")
-            with ui.progress(f"listening to {source.name}") as report:
+                console.say(f"{source}: {note}")
+            with console.progress(f"listening to {source.name}") as report:
                 read = windows.encode_audio(loaded, recording, report)
         for _, name, target in (job for job in jobs if job[0] == source):
             begun = time.perf_counter()
-            with ui.progress(f"{source.name} as {name}") as report:
+            with console.progress(f"{source.name} as {name}") as report:
                 converted = conversion.convert_speaker(
                     read, name, loaded, pitch=pitch, semitones=semitones, levels=levels
                 )
                 converted.save(sys.stdout.buffer if target == STREAM else target, force=force, report=report)
-            took = ui.speed(converted.codes.length_s, time.perf_counter() - begun)
-            ui.say(f"{source} -> {target} as {name}, {took}")
+            took = console.speed(converted.codes.length_s, time.perf_counter() - begun)
+            console.say(f"{source} -> {target} as {name}, {took}")
 
 
 def _sources(inputs: list[Path]) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import STREAM, AsJson, Device, Force, Output
 
 if TYPE_CHECKING:
@@ -87,15 +87,15 @@ def decode(
         if digest not in models:
             models[digest] = api.load_for(file.header, model, device)
         begun = time.perf_counter()
-        with ui.progress(f"decoding {label}") as report:
+        with console.progress(f"decoding {label}") as report:
             result = api.decode(file, models[digest], report=report, **how)
             notes = result.save(target, **options)
         for note in notes or ():
-            ui.say(f"{label}: {note}")
+            console.say(f"{label}: {note}")
         if isinstance(result, api.DecodedImage):
             _say_if_not_exact(result, label, salvage, options.get("format") or Path(str(target)).suffix)
         if result.lost.any():
-            ui.say(f"{label}: {result.lost.mean():.1%} of the {LOST[file.header.modality]} in the result")
+            console.say(f"{label}: {result.lost.mean():.1%} of the {LOST[file.header.modality]} in the result")
         return result, time.perf_counter() - begun
 
     def suffix_of(path: Path) -> str:
@@ -130,20 +130,20 @@ def decode(
     for outcome in batch.run(batch.plan(inputs, output, (".vqz",), suffix_of), work, force=force):
         if outcome.error:
             failed += 1
-            ui.complain(outcome.error)
+            console.complain(outcome.error)
         elif outcome.skipped:
             skipped += 1
         elif outcome.result:
             (result, took_s), job = outcome.result, outcome.job
             said, facts = _told(result, took_s)
-            ui.say(f"{job.source} -> {job.target} {said}")
+            console.say(f"{job.source} -> {job.target} {said}")
             rows.append({"source": str(job.source), "target": str(job.target), **facts})
     if skipped:
-        ui.say(f"{ui.plural(skipped, 'file')} skipped, already there (--force decodes again)")
+        console.say(f"{console.plural(skipped, 'file')} skipped, already there (--force decodes again)")
     if as_json:
-        ui.emit_json(rows)
+        console.emit_json(rows)
     if failed:
-        ui.say(f"vq: {ui.plural(failed, 'file')} could not be decoded")
+        console.say(f"vq: {console.plural(failed, 'file')} could not be decoded")
         raise typer.Exit(3)
 
 
@@ -162,7 +162,7 @@ def _suffix(modality: str) -> str:
     from vqcli.media import video
 
     if not video.available():
-        ui.say(f"a clip becomes a .gif here; .mp4 needs an extra: {video.EXTRA}")
+        console.say(f"a clip becomes a .gif here; .mp4 needs an extra: {video.EXTRA}")
         return ".gif"
     return ".mp4"
 
@@ -174,11 +174,11 @@ def _say_if_not_exact(result: DecodedImage, label: str, salvage: bool, suffix: s
     kind = suffix.lower().lstrip(".")
     if result.lossless:
         if kind in LOSSY:
-            ui.say(f"{label} returns every pixel, and {kind} does not keep them (png does)")
+            console.say(f"{label} returns every pixel, and {kind} does not keep them (png does)")
     elif salvage and len(result.image.codes) == result.header.groups:
-        ui.say(f"{label}: {1 - result.exact.mean():.1%} of the picture without its remainder, so not exact")
+        console.say(f"{label}: {1 - result.exact.mean():.1%} of the picture without its remainder, so not exact")
     else:
-        ui.say(f"{label} returns every pixel with all its levels only: this is lossy")
+        console.say(f"{label} returns every pixel with all its levels only: this is lossy")
 
 
 def _told(result: Decoded, took_s: float) -> tuple[str, dict[str, Any]]:
@@ -187,13 +187,13 @@ def _told(result: Decoded, took_s: float) -> tuple[str, dict[str, Any]]:
 
     if isinstance(result, DecodedAudio):
         sound = {"length_s": result.length_s, "rate_hz": result.rate_hz, "channels": result.channels, "took_s": took_s}
-        channels = ui.plural(result.channels, "channel")
-        return f"{result.rate_hz} Hz, {channels}, {ui.speed(result.length_s, took_s)}", sound
+        channels = console.plural(result.channels, "channel")
+        return f"{result.rate_hz} Hz, {channels}, {console.speed(result.length_s, took_s)}", sound
     if isinstance(result, DecodedVideo):
         facts: dict[str, Any] = {"width": result.width, "height": result.height, "frames": result.count}
         facts |= {"frames_per_s": result.rate_mhz / 1000, "length_s": result.length_s, "took_s": took_s}
-        frames = f"{ui.plural(result.count, 'frame')}, {result.rate_mhz / 1000:g} a second"
-        return f"{result.width} x {result.height}, {frames}, {ui.speed(result.length_s, took_s)}", facts
+        frames = f"{console.plural(result.count, 'frame')}, {result.rate_mhz / 1000:g} a second"
+        return f"{result.width} x {result.height}, {frames}, {console.speed(result.length_s, took_s)}", facts
     H, W, channels = result.pixels.shape
     said = f"{W} x {H}{' grey' * (channels == 1)}{', lossless' * result.lossless}"
     return said, {"width": W, "height": H, "channels": channels, "lossless": result.lossless}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device, Force
 
 SETTINGS = (("photo", 2.0), ("photo", 5.0), ("photo", 9.0), ("tokens", None))
@@ -49,7 +49,7 @@ def demo(
     points: list[Point] = []
     pictures, labels = [original], ["original"]
     models = {name: loading.load(name, device) for name, _ in SETTINGS}
-    with ui.progress("encoding and decoding") as report:
+    with console.progress("encoding and decoding") as report:
         for done, (name, quality) in enumerate(SETTINGS):
             stem = f"{name}-q{quality:g}" if quality else name
             encoded = codec_image.encode_image(original, models[name], quality=quality)
@@ -65,7 +65,7 @@ def demo(
                 colours = drawing.codes_picture(encoded.codes[0], encoded.header.codebook_sizes[0], scale=4)
                 image.write(output / "tokens-codes.png", colours, force=True)
             own = points[-2]
-            labels.append(f"{stem}: {ui.size(own.size_bytes)}, {own.bits_per_pixel:.2f} bpp, {own.psnr_db:.1f} dB")
+            labels.append(f"{stem}: {console.size(own.size_bytes)}, {own.bits_per_pixel:.2f} bpp, {own.psnr_db:.1f} dB")
             report((done + 1) / len(SETTINGS))
     crop = (slice(40, 360), slice(180, 500))  # at full scale: five whole pictures in a row show nothing
     row = drawing.side_by_side([picture[crop] for picture in pictures], labels)
@@ -73,29 +73,29 @@ def demo(
     spoken = speak(output, device)
     walk(output, device)
     if as_json:
-        ui.emit_json([*map(asdict, points), *map(asdict, spoken)])
+        console.emit_json([*map(asdict, points), *map(asdict, spoken)])
         return
-    ui.emit_table(
+    console.emit_table(
         ("codec", "quality", "file", "bits/pixel", "PSNR dB", "MS-SSIM"),
         [
             (
                 p.codec if p.codec in models else "  JPEG at no more bytes",
                 f"{p.quality:g}" if p.quality and p.codec in models else "–",
-                ui.size(p.size_bytes),
+                console.size(p.size_bytes),
                 f"{p.bits_per_pixel:.3f}",
                 f"{p.psnr_db:.2f}",
                 f"{p.ms_ssim:.4f}",
             )
             for p in points
         ],
-        title=f"parrots, {original.shape[1]} x {original.shape[0]}, {ui.size(original.size)} of pixels",
+        title=f"parrots, {original.shape[1]} x {original.shape[0]}, {console.size(original.size)} of pixels",
     )
-    ui.emit_table(
+    console.emit_table(
         ("sound", "file", "kbit/s", "log-mel correlation", "x real time"),
         [
             (
                 row.name,
-                ui.size(row.size_bytes),
+                console.size(row.size_bytes),
                 f"{row.kbit_per_s:.2f}",
                 f"{row.log_mel_correlation:.3f}" if row.log_mel_correlation is not None else "–",
                 f"{row.times_real_time:.0f}",
@@ -104,7 +104,9 @@ def demo(
         ],
         title="a spoken sentence, one level of codes, all of them, and another voice",
     )
-    ui.say(
+    console.say(
         f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them."
     )
-    ui.say(f"In {output / 'maze.png'} and its GIFs six frames of a maze are given, and ten drawn of what happens next.")
+    console.say(
+        f"In {output / 'maze.png'} and its GIFs six frames of a maze are given, and ten drawn of what happens next."
+    )

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqcli.cli import ui
+from vqcli.cli import console
 
 TARGET = "p225"
 
@@ -40,7 +40,7 @@ def speak(output: Path, device: str) -> list[Spoken]:
     audio.write(output / "talk.wav", recording.samples, recording.rate_hz, force=True)
     encoded = codec_audio.encode_audio(clip, model)
     rows, sounds = [], [("talk.wav", source)]
-    with ui.progress("speaking") as report:
+    with console.progress("speaking") as report:
         for level in sorted({1, model.net.levels}):
             kept = codes.keep_levels(model, encoded.audio, level)
             stem = f"talk-level-{level}" if level == 1 else f"talk-levels-{level}"

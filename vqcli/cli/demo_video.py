@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vqcli.cli import ui
+from vqcli.cli import console
 
 MODEL, FRAMES, SCALE = "doom", 10, 3
 SEED, TEMPERATURE = 1, 0.8
@@ -25,7 +25,7 @@ def walk(output: Path, device: str) -> list[str]:
     prior = prior_of(model)
     start = video.codes_of(Path(__file__).parent.parent / "demo" / "maze.webp", model)
     rows, written = [], []
-    with ui.progress("walking") as report:
+    with console.progress("walking") as report:
         for done, action in enumerate(prior.classes):
             drawn = sample_video(
                 model, start=start.codes, frames=FRAMES, actions=[action], seed=SEED, sampling=Sampling(TEMPERATURE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import STREAM, AsJson, Coder, Device, Force, Output
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def encode(
         else:
             loaded = chosen
         begun = time.perf_counter()
-        with ui.progress(f"encoding {source.name}") as report:
+        with console.progress(f"encoding {source.name}") as report:
             opened: Any = sys.stdin.buffer if source == STREAM else source
             return api.encode(opened, loaded, report=report, device=device, **options), time.perf_counter() - begun
 
@@ -121,7 +121,7 @@ def encode(
             sys.stdout.buffer.flush()
         else:
             result.save(output, force=force)
-        ui.say(_line(str(inputs[0]), str(output or "-"), result, took_s))
+        console.say(_line(str(inputs[0]), str(output or "-"), result, took_s))
         return
 
     def work(job: Job) -> tuple[Encoded, float]:
@@ -139,27 +139,27 @@ def encode(
     jobs = _clips(inputs, output) if frames else batch.plan(inputs, output, taken, ".vqz")
     if shard is not None:
         everything, jobs = len(jobs), batch.shard(jobs, shard)
-        ui.say(f"part {shard}: {len(jobs)} of {ui.plural(everything, 'file')}")
+        console.say(f"part {shard}: {len(jobs)} of {console.plural(everything, 'file')}")
     for outcome in batch.run(jobs, work, force=force):
         if outcome.error:
             failed += 1
-            ui.complain(outcome.error)
+            console.complain(outcome.error)
         elif outcome.skipped:
             skipped += 1
         elif outcome.result:
             (result, took_s), job = outcome.result, outcome.job
-            ui.say(_line(str(job.source), str(job.target), result, took_s, _source_bytes(job)))
+            console.say(_line(str(job.source), str(job.target), result, took_s, _source_bytes(job)))
             row = _facts(job, result, took_s)
             if verify:
                 loaded = chosen or models.get(store.DEFAULTS[result.header.modality])
                 row |= _verify(job, result, loaded, rate, background)
             rows.append(row)
     if skipped:
-        ui.say(f"{ui.plural(skipped, 'file')} skipped, already there (--force encodes again)")
+        console.say(f"{console.plural(skipped, 'file')} skipped, already there (--force encodes again)")
     if as_json:
-        ui.emit_json(rows)
+        console.emit_json(rows)
     if failed:
-        ui.say(f"vq: {ui.plural(failed, 'file')} could not be encoded")
+        console.say(f"vq: {console.plural(failed, 'file')} could not be encoded")
         raise typer.Exit(3)
 
 
@@ -192,13 +192,15 @@ def _source_bytes(job: Job) -> int:
 def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes: int | None = None) -> str:
     from vqcli.api import EncodedAudio, EncodedVideo
 
-    before = f" {ui.size(source_bytes)}" if source_bytes else ""
+    before = f" {console.size(source_bytes)}" if source_bytes else ""
     quality = f", quality {result.header.quality / 10:g}" if result.header.quality else ""
     if isinstance(result, EncodedAudio):
-        rate = f"{result.kbit_per_s:.2f} kbit/s, {ui.speed(result.audio.length_s, took_s)}"
+        rate = f"{result.kbit_per_s:.2f} kbit/s, {console.speed(result.audio.length_s, took_s)}"
     elif isinstance(result, EncodedVideo):
         each = f"{len(result.data) / result.frames:.0f} bytes a frame"
-        rate = f"{ui.plural(result.frames, 'frame')}, {result.length_s:.2f} s, {result.kbit_per_s:.2f} kbit/s, {each}"
+        rate = (
+            f"{console.plural(result.frames, 'frame')}, {result.length_s:.2f} s, {result.kbit_per_s:.2f} kbit/s, {each}"
+        )
         rate += quality
     else:
         rate = f"{result.bits_per_pixel:.3f} bpp{quality}"
@@ -208,7 +210,7 @@ def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes
     if source_bytes and source_bytes < len(result.data):
         notes.append("the original was smaller")
     said = f" ({'; '.join(notes)})" if notes else ""
-    return f"{source}{before} -> {target} {ui.size(len(result.data))}, {rate}{said}"
+    return f"{source}{before} -> {target} {console.size(len(result.data))}, {rate}{said}"
 
 
 def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
@@ -249,20 +251,20 @@ def _verify(job: Job, result: Encoded, model: Any, rate: float | None, backgroun
     decoded = api.decode(job.target, model)
     if isinstance(decoded, api.DecodedAudio):
         seconds = sum(block.shape[1] for block in decoded.blocks()) / decoded.rate_hz
-        ui.say(f"  verified: decodes to {seconds:.2f} s")
+        console.say(f"  verified: decodes to {seconds:.2f} s")
         return {"decoded_s": seconds}
     if isinstance(decoded, api.DecodedVideo):
         with codec_video.opened(job.source, frames_per_s=rate, background=background or "white") as clip:
             errors = [metrics.mse(a, b) for a, b in zip(clip.frames, decoded.frames(), strict=True)]
         psnr_db = 10 * math.log10(255**2 / max(float(np.mean(errors)), 1e-10))
-        ui.say(f"  verified: PSNR {psnr_db:.2f} dB over {ui.plural(len(errors), 'frame')}")
+        console.say(f"  verified: PSNR {psnr_db:.2f} dB over {console.plural(len(errors), 'frame')}")
         return {"psnr_db": psnr_db}
     assert isinstance(result, api.EncodedImage)
     if result.lossless:
         if not (decoded.lossless and np.array_equal(result.pixels, decoded.pixels)):
             raise VqError(f"{job.target} does not return the pixels", "this is a defect of vq: please report it")
-        ui.say("  verified: every pixel is equal")
+        console.say("  verified: every pixel is equal")
         return {"equal": True}
     psnr_db = metrics.psnr(result.pixels, decoded.pixels)
-    ui.say(f"  verified: PSNR {psnr_db:.2f} dB")
+    console.say(f"  verified: PSNR {psnr_db:.2f} dB")
     return {"psnr_db": psnr_db}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def info(
 
 def show(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        ui.emit_json(facts)
+        console.emit_json(facts)
         return
     width = max(map(len, facts))
     for name, value in facts.items():

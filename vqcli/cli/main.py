@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.convert import convert_speaker
 from vqcli.cli.decode import decode
 from vqcli.cli.demo import demo
 from vqcli.cli.encode import encode
-from vqcli.cli.eval import evaluations
+from vqcli.cli.eval.main import evaluations
 from vqcli.cli.info import info
 from vqcli.cli.models import models
 from vqcli.cli.pack import pack
@@ -36,10 +36,10 @@ class Commands(TyperGroup):
         except VqError as error:
             if os.environ.get("VQ_TRACEBACK"):
                 raise
-            ui.complain(error)
+            console.complain(error)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
-            ui.say("vq: interrupted")
+            console.say("vq: interrupted")
             sys.exit(130)
         except BrokenPipeError:
             # the reader of our output is gone: nothing is left to say, and Python must not try at exit

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.info import model_facts, show
 from vqcli.cli.options import AsJson
 
@@ -36,21 +36,21 @@ def list_models(as_json: AsJson = False) -> None:
 
     found = store.list_models()
     if as_json:
-        ui.emit_json([model_facts(model) for model in found])
+        console.emit_json([model_facts(model) for model in found])
         return
     rows = [
         (
             model.name + " *" * (model.name in store.DEFAULTS.values()),
             model.modality,
-            ui.size(model.path.stat().st_size),
+            console.size(model.path.stat().st_size),
             model.digest.hex(),
             ", ".join(name for name in priors.FAMILIES if priors.path_of(model.folder, name).is_file()) or "–",
             model.description.get("recipe", {}).get("description", ""),
         )
         for model in found
     ]
-    ui.emit_table(("model", "modality", "size", "digest", "priors", "what for"), rows)
-    ui.say("* default of its modality")
+    console.emit_table(("model", "modality", "size", "digest", "priors", "what for"), rows)
+    console.say("* default of its modality")
 
 
 @models.command("show")
@@ -88,7 +88,7 @@ def _show_speakers(model: ModelInfo, every: bool) -> None:
 
     known = conversion.speakers(model)
     shown = [one for one in known if every or one.row < 0 or one.seconds >= WELL_KNOWN_S] or known
-    ui.emit_table(
+    console.emit_table(
         ("speaker", "minutes", "sex", "mean pitch Hz", "source"),
         [
             (
@@ -102,7 +102,7 @@ def _show_speakers(model: ModelInfo, every: bool) -> None:
         ],
     )
     if len(shown) < len(known):
-        ui.say(f"and {len(known) - len(shown)} with less than a minute of speech (--speakers lists them)")
+        console.say(f"and {len(known) - len(shown)} with less than a minute of speech (--speakers lists them)")
 
 
 @models.command("path")

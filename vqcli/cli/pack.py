@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import Force
 
 SHOWN = 10  # of the pictures that were left out
@@ -38,13 +38,13 @@ def pack(
     if output.suffix != ".safetensors":
         raise UsageError(f"{output} does not end in .safetensors", "by that it is known for a pack")
     refuse_existing(output, force)  # before the work, not after it
-    with ui.progress("packing") as report:
+    with console.progress("packing") as report:
         packed = packs.write(open_sources(data), output, size=size, force=force, report=report)
     classes = f" in {len(packed.classes)} classes" if packed.classes else ""
-    ui.say(f"{output}: {ui.plural(packed.pictures, 'picture')}{classes}, {ui.size(packed.size_bytes)}")
+    console.say(f"{output}: {console.plural(packed.pictures, 'picture')}{classes}, {console.size(packed.size_bytes)}")
     if packed.skipped:
-        ui.say(f"{ui.plural(len(packed.skipped), 'picture')} left out:")
+        console.say(f"{console.plural(len(packed.skipped), 'picture')} left out:")
         for reason in list(packed.skipped.values())[:SHOWN]:
-            ui.say(f"  {reason}")
+            console.say(f"  {reason}")
         if len(packed.skipped) > SHOWN:
-            ui.say(f"  and {len(packed.skipped) - SHOWN} more")
+            console.say(f"  and {len(packed.skipped) - SHOWN} more")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson
 
 
@@ -28,12 +28,12 @@ def recipes(
     if name is not None:
         chosen = recipe.load(name)
         if as_json:
-            ui.emit_json(chosen.to_dict())
+            console.emit_json(chosen.to_dict())
         else:
             sys.stdout.write(chosen.to_toml().decode())
         return
     known = {name: recipe.load(name) for name in recipe.names()}
     if as_json:
-        ui.emit_json({name: known[name].to_dict() for name in known})
+        console.emit_json({name: known[name].to_dict() for name in known})
         return
-    ui.emit_table(("recipe", "what it trains"), [(name, known[name].description) for name in known])
+    console.emit_table(("recipe", "what it trains"), [(name, known[name].description) for name in known])

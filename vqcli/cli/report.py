@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import Force
 
 PAGE = "report.html"
@@ -31,4 +31,4 @@ def report(
     target, replaces = (output, force) if output else (run / PAGE, True)
     refuse_existing(target, replaces)
     reports.write_page(run, target, force=replaces)
-    ui.say(f"{target}: {ui.size(target.stat().st_size)}")
+    console.say(f"{target}: {console.size(target.stat().st_size)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device
 
 if TYPE_CHECKING:
@@ -86,27 +86,29 @@ def reproduce(
             budget_s=seconds(budget) if budget else None,
             count=count,
             device=device,
-            progress=ui.progress,
-            say=ui.say,
+            progress=console.progress,
+            say=console.say,
         )
     else:
         if budget or output:
             raise UsageError(f"{name} trains nothing here: it measures what ships with vq", "leave --budget and -o out")
-        results = run.measure_shipped(chosen, place, count=count, device=device, progress=ui.progress)
+        results = run.measure_shipped(chosen, place, count=count, device=device, progress=console.progress)
     _show(chosen, place, results, as_json)
     if chosen.variants:
-        ui.say(f"trained on {results[0].items:,} pictures of {place} ({DATA[chosen.data].title}), {results[0].machine}")
+        console.say(
+            f"trained on {results[0].items:,} pictures of {place} ({DATA[chosen.data].title}), {results[0].machine}"
+        )
 
 
 def _list(table: list[Row], as_json: bool, markdown: bool) -> None:
     from vqcli.experiments import figures
 
     if as_json:
-        ui.emit_json([row.to_dict() for row in table])
+        console.emit_json([row.to_dict() for row in table])
     elif markdown:
         sys.stdout.write("\n".join([*figures.markdown(table), ""]))
     else:
-        ui.emit_table(
+        console.emit_table(
             ("experiment", "what", "paper", "report", "vq"),
             [
                 (
@@ -119,7 +121,7 @@ def _list(table: list[Row], as_json: bool, markdown: bool) -> None:
                 for row in table
             ],
         )
-        ui.say("vq reproduce NAME runs one")
+        console.say("vq reproduce NAME runs one")
 
 
 def _tell(row: Row, as_json: bool) -> None:
@@ -130,16 +132,16 @@ def _tell(row: Row, as_json: bool) -> None:
     if not row.figures and not row.experiment.commands:
         raise UsageError(f"{name} is open: nothing here runs it yet", row.experiment.title)
     if as_json:
-        ui.emit_json(row.to_dict())
+        console.emit_json(row.to_dict())
         return
     for figure in row.figures:
-        ui.say(f"{figure.model}: {figure.measured}; by")
+        console.say(f"{figure.model}: {figure.measured}; by")
         print(figure.command)
     if more := [line for line in row.experiment.commands if line not in {one.command for one in row.figures}]:
-        ui.say("from data to a row of your own:")
+        console.say("from data to a row of your own:")
         print("\n".join(more))
     if row.experiment.judges:
-        ui.say(f"vq reproduce {name} --data measures what ships with vq")
+        console.say(f"vq reproduce {name} --data measures what ships with vq")
 
 
 def _show(experiment: Experiment, data: Path, results: list[Result], as_json: bool) -> None:
@@ -148,7 +150,7 @@ def _show(experiment: Experiment, data: Path, results: list[Result], as_json: bo
     if as_json:
         told = [asdict(result) | {"model": str(result.model)} for result in results]
         facts = {"experiment": experiment.name, "paper": experiment.paper, "report": experiment.report}
-        ui.emit_json(facts | {"data": str(data), "results": told})
+        console.emit_json(facts | {"data": str(data), "results": told})
         return
     printed = [("paper", experiment.paper or "–", "", ""), ("report", experiment.report or "–", "", "")]
     here = [
@@ -160,5 +162,5 @@ def _show(experiment: Experiment, data: Path, results: list[Result], as_json: bo
         )
         for result in results
     ]
-    ui.emit_table((experiment.name, "measured", "minutes", "steps"), [*printed, *here])
-    ui.say(f"{experiment.title}: {experiment.measure}")
+    console.emit_table((experiment.name, "measured", "minutes", "steps"), [*printed, *here])
+    console.say(f"{experiment.title}: {experiment.measure}")

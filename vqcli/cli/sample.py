@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device, Force, Output
 
 if TYPE_CHECKING:
@@ -144,13 +144,15 @@ def sample(
         drawn = _draw(loaded, prior, labels or (), count or 4, size, chosen, sampling, start, keep or "top")
         written = _write(drawn, loaded, target, len(labels or []) or 1, prior or "pixelcnn", force)
         of = f" of {', '.join(labels)}" if labels else ""
-        ui.say(f"{ui.plural(len(drawn.labels), 'picture')}{of} -> {target} (model {loaded.info.name}, seed {chosen})")
+        console.say(
+            f"{console.plural(len(drawn.labels), 'picture')}{of} -> {target} (model {loaded.info.name}, seed {chosen})"
+        )
         facts = [
             {"file": str(path), "class": label, "seed": chosen}
             for path, label in zip(written, drawn.labels, strict=True)
         ]
     if as_json:
-        ui.emit_json(facts)
+        console.emit_json(facts)
 
 
 def _check_options(name: str, speech: bool, of_pictures: dict[str, Any], of_speech: dict[str, Any]) -> None:
@@ -182,8 +184,8 @@ def _draw(
         for name in labels:
             known.label_of(name)
             if name in known.remarks:
-                ui.say(f"{name}: {known.remarks[name]}")
-    with ui.progress(f"drawing with {model.info.name}") as report:
+                console.say(f"{name}: {known.remarks[name]}")
+    with console.progress(f"drawing with {model.info.name}") as report:
         return generate.sample(
             model,
             prior=prior or "pixelcnn",
@@ -213,9 +215,9 @@ def _speak(
 
     clip = audio.read(start, model.net.rate_hz, mono=True) if start else None
     for note in clip.notes if clip else ():
-        ui.say(f"{start}: {note}")
+        console.say(f"{start}: {note}")
     begun = time.perf_counter()
-    with ui.progress(f"speaking with {model.info.name}") as report:
+    with console.progress(f"speaking with {model.info.name}") as report:
         spoken = generate_speech.sample_speech(
             model,
             prior=prior or "wavenet",
@@ -227,9 +229,9 @@ def _speak(
             start=clip,
             report=report,
         )
-    took = ui.speed(spoken.sounds.size / spoken.rate_hz, time.perf_counter() - begun)
+    took = console.speed(spoken.sounds.size / spoken.rate_hz, time.perf_counter() - begun)
     voices = ", ".join(dict.fromkeys(name for name in spoken.speakers if name)) or "the clip's own voice"
-    ui.say(f"{ui.plural(len(spoken.speakers), 'sample')} of {voices}, seed {seed}: {took}")
+    console.say(f"{console.plural(len(spoken.speakers), 'sample')} of {voices}, seed {seed}: {took}")
     return spoken
 
 
@@ -305,5 +307,5 @@ def _write_speech(spoken: SpeechSamples, model: LoadedModel, target: Path, prior
             vqz.write(path, *audio_file.pack_audio(model, spoken.audio[index], metadata=metadata), force=force)
         else:
             audio.write(path, spoken.sounds[index : index + 1], spoken.rate_hz, force=force)
-        ui.say(f"-> {path}")
+        console.say(f"-> {path}")
     return paths

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqcli.cli import ui
+from vqcli.cli import console
 
 if TYPE_CHECKING:
     from vqcli.nets.priors.autoregressive import Sampling
@@ -37,12 +37,12 @@ def sample_video(
     told = parse_actions(actions) if actions else []
     given, rate_mhz = None, round(1000 * video.RECORDED_PER_S)
     if start is not None:
-        with ui.progress(f"encoding {start.name}") as report:
+        with console.progress(f"encoding {start.name}") as report:
             clip = start_of(model, start)
             report(1.0)
         given, rate_mhz = clip.codes, clip.rate_mhz
     begun = time.perf_counter()
-    with ui.progress(f"drawing with {model.info.name}") as report:
+    with console.progress(f"drawing with {model.info.name}") as report:
         drawn = sample_video(
             model, start=given, frames=frames, actions=told, count=count, seed=seed, sampling=sampling, report=report
         )
@@ -50,8 +50,8 @@ def sample_video(
     written = _write(drawn, model, target, rate_mhz, force)
     each = drawn.codes.shape[2] - drawn.given
     of = f", {drawn.given} given before" if drawn.given else ""
-    ui.say(
-        f"{ui.plural(count, 'clip')} of {ui.plural(each, 'frame')}{of} -> {target} "
+    console.say(
+        f"{console.plural(count, 'clip')} of {console.plural(each, 'frame')}{of} -> {target} "
         f"(model {model.info.name}, seed {seed}, {took / (count * each):.2g} s a frame)"
     )
     return [

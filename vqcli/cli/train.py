@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import Device
 
 SMOKE = "smoke"
@@ -122,7 +122,7 @@ def train(
     if partial and start is None:
         raise UsageError("--partial says what of a model may begin anew", "--from MODEL names it")
     limit = Budget(seconds(budget), begun) if budget else None
-    with ui.progress(f"training {output.name}") as shown:
+    with console.progress(f"training {output.name}") as shown:
 
         def report(progress: run.Progress) -> None:
             shown(progress.share, str(progress))
@@ -139,21 +139,21 @@ def train(
             threads=threads,
             workers=workers,
             report=report,
-            say=ui.say,
+            say=console.say,
         )
     if info is not None:
-        ui.say(f"model {info.name} in {info.folder}; its card: {info.folder / 'README.md'}")
+        console.say(f"model {info.name} in {info.folder}; its card: {info.folder / 'README.md'}")
 
 
 def _show_profile(recipe: Any, source: Any, device: str, threads: int | None) -> None:
     from vqcli.training.profile import profile
 
-    with ui.progress("profiling"):
+    with console.progress("profiling"):
         found = profile(recipe, source, device=device, threads=threads)
-    ui.say(found.what)
-    ui.say(f"{found.settings}; {found.steps} steps of {found.step_s:.3f} s")
-    ui.emit_table(("phase", "share"), [(name, f"{share:.1%}") for name, share in found.phases.items()])
-    ui.emit_table(("operator", "share"), [(name, f"{share:.1%}") for name, share in found.operators.items()])
+    console.say(found.what)
+    console.say(f"{found.settings}; {found.steps} steps of {found.step_s:.3f} s")
+    console.emit_table(("phase", "share"), [(name, f"{share:.1%}") for name, share in found.phases.items()])
+    console.emit_table(("operator", "share"), [(name, f"{share:.1%}") for name, share in found.operators.items()])
 
 
 def _fit_speaker(name: str, folders: list[Path], model: str | None, device: str) -> None:
@@ -164,7 +164,7 @@ def _fit_speaker(name: str, folders: list[Path], model: str | None, device: str)
     if len(folders) != 1 or not folders[0].is_dir():
         raise UsageError("which clips are those of the new speaker?", "name one folder: --new-speaker NAME CLIPS/")
     loaded = loading.load(model or store.DEFAULTS["audio"], device)
-    with ui.progress(f"fitting {name}") as report:
+    with console.progress(f"fitting {name}") as report:
         fitted = new_speaker.fit(loaded, name, folders[0], report=report)
-    ui.say(f"{name}: {fitted.seconds / 60:.1f} minutes of speech, at {fitted.pitch_hz:.0f} Hz on average")
-    ui.say(f"vq convert-speaker in.wav --to {name}" + f" --model {model}" * (model is not None))
+    console.say(f"{name}: {fitted.seconds / 60:.1f} minutes of speech, at {fitted.pitch_hz:.0f} Hz on average")
+    console.say(f"vq convert-speaker in.wav --to {name}" + f" --model {model}" * (model is not None))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,10 +65,10 @@ def speech(
     codecs = [name for name in beside.split(",") if name]
     absent = [name for name in codecs if not speech_codecs.available(name)]
     if absent:
-        ui.say(f"left out: {', '.join(absent)} (the commands c2enc and c2dec are not installed)")
+        console.say(f"left out: {', '.join(absent)} (the commands c2enc and c2dec are not installed)")
     look = picture_of_first(plot, force)
     loaded = loading.load(model, device)
-    with ui.progress(f"measuring {ui.plural(len(clips), 'clip')}") as report:
+    with console.progress(f"measuring {console.plural(len(clips), 'clip')}") as report:
         points = list(
             coding.evaluate(
                 loaded,
@@ -77,7 +77,7 @@ def speech(
                 coder=coder,
                 judges=judging,
                 report=report,
-                complain=ui.complain,
+                complain=console.complain,
                 look=look,
             )
         )
@@ -85,19 +85,19 @@ def speech(
         raise UsageError("none of the clips could be read")
     shown = points if each else coding.means(points)
     if as_json:
-        ui.emit_json([asdict(point) for point in shown])
+        console.emit_json([asdict(point) for point in shown])
         return
     table(shown, COLUMNS, each)
     sources = [point for point in points if point.codec == coding.SOURCE]
-    ui.say(
-        f"{ui.plural(len(sources), 'clip')}; correlation: of log-mel spectra with the source's; "
+    console.say(
+        f"{console.plural(len(sources), 'clip')}; correlation: of log-mel spectra with the source's; "
         "pitch: of log Hz where both are voiced; voicing: where only one is"
     )
     if judging:
         words = sum(point.words or 0 for point in sources)
-        ui.say(f"words wrong: of {words:,} in transcripts, as pocketsphinx hears them")
+        console.say(f"words wrong: of {words:,} in transcripts, as pocketsphinx hears them")
     if not metrics.has_stoi():
-        ui.say("STOI, words wrong and DNSMOS need: pip install 'vqcli[evaluators]'")
+        console.say("STOI, words wrong and DNSMOS need: pip install 'vqcli[evaluators]'")
 
 
 def asked(judges: bool | None) -> bool:
@@ -113,7 +113,7 @@ def asked(judges: bool | None) -> bool:
         if judges:
             raise
         if evaluators.available():  # installed, but something that they need is not
-            ui.complain(error)
+            console.complain(error)
         return False
     return True
 
@@ -139,7 +139,7 @@ def picture_of_first(plot: Path | None, force: bool) -> Callable[[dict[str, np.n
         if plot and not drawn and min(map(len, sounds.values())) >= mel.HOP:
             image.write(plot, spectrograms.stacked(list(sounds.items())), force=force)
             drawn.append(plot)
-            ui.say(f"drawn to {plot}")
+            console.say(f"drawn to {plot}")
 
     return look
 
@@ -152,7 +152,7 @@ def table(points: Sequence[Any], columns: Sequence[tuple[str, str, str]], each: 
     shown = [column for column in columns if each or column[1] != "clip"]
     rows = [[_figure(getattr(point, name), digits) for _, name, digits in shown] for point in points]
     kept = [index for index in range(len(shown)) if any(row[index] != "–" for row in rows)]
-    ui.emit_table([shown[index][0] for index in kept], [[row[index] for index in kept] for row in rows])
+    console.emit_table([shown[index][0] for index in kept], [[row[index] for index in kept] for row in rows])
 
 
 def _figure(value: Any, digits: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def frames(
     two = isinstance(loaded.net, TwoStage)
     seen = measures.windows(recording, count, 1 if two else measures.length_of(loaded))
     if two:
-        with ui.progress(f"drawing {ui.plural(len(seen), 'frame')}") as report:
+        with console.progress(f"drawing {console.plural(len(seen), 'frame')}") as report:
             found = measures.latents(loaded, seen, report)
         _show_latents(found, as_json)
     else:
@@ -65,21 +65,21 @@ def _show_codec(model: LoadedModel, seen: Windows, beside: list[str], as_json: b
 
     from vqcli.evaluation.video import frames as measures
 
-    with ui.progress(f"measuring {ui.plural(len(seen), 'frame')}") as report:
+    with console.progress(f"measuring {console.plural(len(seen), 'frame')}") as report:
         points = measures.points(model, seen, beside, report)
-    with ui.progress("counting bits") as report:
+    with console.progress("counting bits") as report:
         costs = measures.costs(model, seen, report)
     if as_json:
-        ui.emit_json({"codecs": [asdict(point) for point in points], "costs": [asdict(cost) for cost in costs]})
+        console.emit_json({"codecs": [asdict(point) for point in points], "costs": [asdict(cost) for cost in costs]})
         return
-    ui.emit_table(
+    console.emit_table(
         ("codec", "frames", "bytes", "PSNR dB", "MS-SSIM"),
         [
             (point.codec, point.picture, f"{point.size_bytes:,}", f"{point.psnr_db:.2f}", f"{point.ms_ssim:.4f}")
             for point in points
         ],
     )
-    ui.emit_table(
+    console.emit_table(
         ("codes under", "bits/code", "bytes a file", "bits/pixel"),
         [
             (
@@ -91,14 +91,14 @@ def _show_codec(model: LoadedModel, seen: Windows, beside: list[str], as_json: b
             for cost in costs
         ],
     )
-    ui.say("bytes are those of whole files, the codes packed; a usual codec takes no more, or the least it can")
+    console.say("bytes are those of whole files, the codes packed; a usual codec takes no more, or the least it can")
 
 
 def _show_latents(found: Latents, as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
-        ui.emit_json(asdict(found) | {"told_bits": found.told_bits})
+        console.emit_json(asdict(found) | {"told_bits": found.told_bits})
         return
     rows: list[tuple[Any, ...]] = [
         ("bits a code of the first stage", f"{found.right:.3f}", f"{found.shuffled:.3f}"),
@@ -106,14 +106,14 @@ def _show_latents(found: Latents, as_json: bool) -> None:
     ]
     if found.places:
         rows += _places(found.places)
-    ui.emit_table(("", "its own frame", "another frame"), rows)
-    ui.say(
+    console.emit_table(("", "its own frame", "another frame"), rows)
+    console.say(
         f"{found.payload_bits} bits of codes a frame, {found.file_bytes} bytes a file; {found.frames} frames. The "
         f"right latents save {found.told_bits:.0f} bits of a frame's {found.codes} codes"
     )
-    ui.say(f"the first stage alone comes back at {found.first_stage_db:.2f} dB")
+    console.say(f"the first stage alone comes back at {found.first_stage_db:.2f} dB")
     if found.places:
-        ui.say(
+        console.say(
             f"both boxers are found in {found.places.found_true:.1%} of true, {found.places.found_drawn:.1%} of drawn"
         )
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
-from vqcli.cli.eval_speech import HeldOut, Judges, asked, picture_of_first, table
+from vqcli.cli import console
+from vqcli.cli.eval.speech import HeldOut, Judges, asked, picture_of_first, table
 from vqcli.cli.options import AsJson, Device, Force
 
 COLUMNS = (  # title, attribute, format
@@ -87,7 +87,7 @@ def conversion(
     for job in batch.plan(references, Path(), audio.SUFFIXES, "") if references else found:
         known.setdefault(speaker_of(job.name), []).append(job.source)
     loaded = loading.load(model, device)
-    with ui.progress(f"converting {ui.plural(len(clips), 'clip')}") as report:
+    with console.progress(f"converting {console.plural(len(clips), 'clip')}") as report:
         conversions = list(
             speech_conversion.evaluate(
                 loaded,
@@ -98,7 +98,7 @@ def conversion(
                 levels=levels,
                 judges=judging,
                 report=report,
-                complain=ui.complain,
+                complain=console.complain,
                 look=look,
             )
         )
@@ -107,11 +107,11 @@ def conversion(
     means = speech_conversion.means(conversions)
     shown = conversions if all_clips else means
     if as_json:
-        ui.emit_json([asdict(one) for one in shown])
+        console.emit_json([asdict(one) for one in shown])
         return
     table(shown, COLUMNS, all_clips)
-    ui.say("Hz: mean pitch; melody, log-mel: correlation of log Hz and of log-mel spectra with the source's")
+    console.say("Hz: mean pitch; melody, log-mel: correlation of log Hz and of log-mel spectra with the source's")
     took_s = means[-1].seconds / means[-1].speed
-    ui.say(f"{ui.plural(len(conversions), 'conversion')}: {ui.speed(means[-1].seconds, took_s)}")
+    console.say(f"{console.plural(len(conversions), 'conversion')}: {console.speed(means[-1].seconds, took_s)}")
     if not judging and judges is None:
-        ui.say("words, likeness and quality need: pip install 'vqcli[evaluators]'")
+        console.say("words, likeness and quality need: pip install 'vqcli[evaluators]'")

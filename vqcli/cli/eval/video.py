@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device, Force
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ def video(
         drawn = _drawn(loaded, recording, count, length, sampling, minutes, seed, plot, force, as_json)
     points = []
     if stored is not None:
-        with ui.progress(f"storing {ui.plural(len(stored), 'clip')}") as report:
+        with console.progress(f"storing {console.plural(len(stored), 'clip')}") as report:
             points = measures.clip_points(loaded, stored, codecs, report)
     if as_json:
-        ui.emit_json({"model": loaded.info.name, **drawn, "clips": [asdict(point) for point in points]})
+        console.emit_json({"model": loaded.info.name, **drawn, "clips": [asdict(point) for point in points]})
     elif points:
-        ui.emit_table(
+        console.emit_table(
             ("codec", "frames", "bytes a frame", "PSNR dB"),
             [
                 (point.codec, f"{point.frames:,}", f"{point.bytes_per_frame:.1f}", f"{point.psnr_db:.2f}")
@@ -111,27 +111,27 @@ def _drawn(
     from vqcli.media import image
 
     info = measures.prior_of(model)
-    with ui.progress(f"drawing {count} clips, each in {2 * len(info.classes) + 2} ways") as report:
+    with console.progress(f"drawing {count} clips, each in {2 * len(info.classes) + 2} ways") as report:
         drawn = measures.draw(model, recording, count, length=length, sampling=sampling, seed=seed, report=report)
     if plot:
         shown = [name for name in ("forward", "left", "right") if name in drawn.actions] or drawn.actions[:3]
         image.write(plot, measures.picture(drawn, measures.STARTS, shown), force=force)
-        ui.say(f"what was given, a gap, what was drawn: {', '.join(shown)} from each start -> {plot}")
-    with ui.progress(f"learning {len(info.classes)} actions") as report:
+        console.say(f"what was given, a gap, what was drawn: {', '.join(shown)} from each start -> {plot}")
+    with console.progress(f"learning {len(info.classes)} actions") as report:
         judge = measures.learn(model, recording, minutes=minutes, seed=seed, report=report)
-    with ui.progress("naming actions") as report:
+    with console.progress("naming actions") as report:
         rates = measures.rates(judge, model, recording, drawn, report)
     parted, chance = measures.futures(drawn), 1 / len(judge.actions)
     if not as_json:
         rows = [(name, f"{rate.transitions:,}", f"{rate.share:.1%}") for name, rate in rates.items()]
         asked = rates[measures.ASKED].by_action
         rows += [(f"    {name}", f"{number:,}", f"{share:.1%}") for name, (share, number) in asked.items()]
-        ui.emit_table(("transitions", "number", "named right"), [*rows, ("chance", "–", f"{chance:.1%}")])
-        ui.say(
+        console.emit_table(("transitions", "number", "named right"), [*rows, ("chance", "–", f"{chance:.1%}")])
+        console.say(
             f"classifier: {judge.weights / 1e6:.2f} M weights, {judge.passes:.1f} passes over {judge.transitions:,} "
             f"transitions as {model.info.name} gives them back"
         )
-        ui.say(
+        console.say(
             f"mean squared difference of futures from one start: {parted.by_actions:.0f} by other actions, "
             f"{parted.by_seeds:.0f} by other random numbers alone"
         )

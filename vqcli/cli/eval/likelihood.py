@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device
 
 
@@ -43,12 +43,14 @@ def likelihood(
 
     loaded = loading.load(model, device)
     pictures = rate_distortion.to_measure(data)
-    with ui.progress(f"measuring {ui.plural(min(count or len(pictures), len(pictures)), 'picture')}") as report:
+    with console.progress(
+        f"measuring {console.plural(min(count or len(pictures), len(pictures)), 'picture')}"
+    ) as report:
         bounds = likelihood.measure(loaded, pictures, count=count, report=report)
     if as_json:
-        ui.emit_json([asdict(bound) | {"definition": bound.definition} for bound in bounds])
+        console.emit_json([asdict(bound) | {"definition": bound.definition} for bound in bounds])
         return
-    ui.emit_table(
+    console.emit_table(
         ("latents under", "bits/dim", "+-", "reconstruction", "latents", "definition"),
         [
             (
@@ -62,7 +64,7 @@ def likelihood(
             for bound in bounds
         ],
     )
-    ui.say(
-        f"bits/dim: -log2 over pixels x channels, mean over {ui.plural(bounds[0].pictures, 'picture')}; the decoder's "
-        f"distribution gives each value 0 .. 255 its mass; an upper bound, so lower is better"
+    console.say(
+        f"bits/dim: -log2 over pixels x channels, mean over {console.plural(bounds[0].pictures, 'picture')}; the "
+        f"decoder's distribution gives each value 0 .. 255 its mass; an upper bound, so lower is better"
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device, Force
 
 
@@ -52,12 +52,12 @@ def phonemes(
     loaded = loading.load(model, device)
     if loaded.info.modality != "audio":
         raise UsageError(f"model {loaded.info.name} is for {loaded.info.modality}s", "name one for sound, as speech")
-    clips = phonemes.find_clips(data, ui.complain)
-    with ui.progress(f"listening to {ui.plural(len(clips), 'clip')}") as report:
-        found = phonemes.measure(loaded, clips, train, report=report, complain=ui.complain)
+    clips = phonemes.find_clips(data, console.complain)
+    with console.progress(f"listening to {console.plural(len(clips), 'clip')}") as report:
+        found = phonemes.measure(loaded, clips, train, report=report, complain=console.complain)
     if output:
         image.write(output, phonemes.heat_map(found.codes), force=force)
-        ui.say(f"drawn to {output}")
+        console.say(f"drawn to {output}")
 
     codes = found.codes
     listed = phonemes.most_frequent(codes, top)
@@ -77,13 +77,15 @@ def phonemes(
             "rate_hz": found.rate_hz,
             "bits_per_second": found.bits_per_second,
         }
-        ui.emit_json(facts | {"codes": [{"code": c, "times": n, "phonemes": dict(shares)} for c, n, shares in listed]})
+        console.emit_json(
+            facts | {"codes": [{"code": c, "times": n, "phonemes": dict(shares)} for c, n, shares in listed]}
+        )
         return
     rows = [
         (str(code), f"{times:,}", ", ".join(f"{name} {share:.0%}" for name, share in shares))
         for code, times, shares in listed
     ]
-    ui.emit_table(
+    console.emit_table(
         ("what names the phoneme", "bit/s", "right"),
         [
             (f"codes of {loaded.info.name}", f"{found.bits_per_second:.0f}", f"{codes.accuracy:.1%}"),
@@ -92,5 +94,5 @@ def phonemes(
         ],
     )
     if rows:
-        ui.emit_table(("code", "times", "stands for, and what else it met"), rows)
-    ui.say(phonemes.definition(found))
+        console.emit_table(("code", "times", "stands for, and what else it met"), rows)
+    console.say(phonemes.definition(found))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device
 
 
@@ -43,26 +43,26 @@ def codes(
     loaded = loading.load(model, device)
     pictures = rate_distortion.to_measure(data)
     sampling, exact = priors.find(loaded.info, "pixelcnn"), priors.find(loaded.info, "exact")
-    with ui.progress(f"coding {ui.plural(len(pictures), 'picture')}") as report:
+    with console.progress(f"coding {console.plural(len(pictures), 'picture')}") as report:
         costs = rate_distortion.code_costs(
             loaded,
             pictures.names,
             pictures.pixels,
             given or rate_distortion.spread(loaded),
             report=report,
-            complain=ui.complain,
+            complain=console.complain,
         )
     if sampling is not None:
         try:
-            with ui.progress("predicting codes") as report:
+            with console.progress("predicting codes") as report:
                 costs.append(rate_distortion.pixelcnn_cost(loaded, sampling, pictures, report))
         except UsageError as error:  # these pictures are not for this prior; the coders' figures stand
-            ui.complain(error)
+            console.complain(error)
     loss = rate_distortion.loss_of_integers(exact) if exact else None
     if as_json:
-        ui.emit_json({"costs": [asdict(cost) for cost in costs], "loss_of_integers": loss})
+        console.emit_json({"costs": [asdict(cost) for cost in costs], "loss_of_integers": loss})
         return
-    ui.emit_table(
+    console.emit_table(
         ("quality", "under", "pictures", "bits/code", "bytes", "bits/pixel"),
         [
             (
@@ -76,6 +76,8 @@ def codes(
             for cost in costs
         ],
     )
-    ui.say("bits/code are those of the codes alone; bytes and bits/pixel those of whole files, where there are bytes")
+    console.say(
+        "bits/code are those of the codes alone; bytes and bits/pixel those of whole files, where there are bytes"
+    )
     if loss is not None:
-        ui.say(f"the prior in integers costs {loss:+.3%} bits against its float net, as its card measured")
+        console.say(f"the prior in integers costs {loss:+.3%} bits against its float net, as its card measured")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.cli.test_eval_samples import shapes, with_prior  # noqa: F401
+from tests.cli.eval.test_samples import shapes, with_prior  # noqa: F401
 from vqcli.codec import tiling
 from vqcli.data.dataset import Dataset
 from vqcli.evaluation.image import rate_distortion

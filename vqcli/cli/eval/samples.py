@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device, Force
 
 
@@ -66,7 +66,7 @@ def samples(
     # drawn first: what does not fit together shows before the classifier learns
     drawn = {}
     for name in dict.fromkeys((prior, "uniform")):
-        with ui.progress(f"drawing with {loaded.info.name}, {name}") as report:
+        with console.progress(f"drawing with {loaded.info.name}, {name}") as report:
             drawn[name] = classifier.draw(
                 loaded, name, real.classes, count, sampling=sampling, seed=seed, report=report
             )
@@ -75,8 +75,10 @@ def samples(
         rows = [list(shown.pixels[first : first + count]) for first in range(0, len(shown.pixels), count)]
         names = [name or "" for name in shown.labels[::count]]
         image.write(output, drawing.grid(rows, names if any(names) else None), force=force)
-        ui.say(f"{ui.plural(len(shown.pixels), 'picture')} -> {output}")
-    with ui.progress(f"learning {len(real.classes)} classes from {ui.plural(len(real), 'picture')}") as report:
+        console.say(f"{console.plural(len(shown.pixels), 'picture')} -> {output}")
+    with console.progress(
+        f"learning {len(real.classes)} classes from {console.plural(len(real), 'picture')}"
+    ) as report:
         judged = classifier.train(loaded, real, piece, minutes=minutes, seed=seed, report=report)
     rates = {"real, held out": judged.rate(*classifier.through(loaded, held_out, piece))}
     rates |= {f"drawn, {name}": judged.rate(pictures.pixels, labels) for name, (pictures, labels) in drawn.items()}
@@ -85,15 +87,15 @@ def samples(
     if as_json:
         told = {"pictures": judged.pictures, "passes": round(judged.passes, 1), "weights": judged.weights}
         facts = {"model": loaded.info.name, "prior": prior, "sampling": asdict(sampling), "seed": seed}
-        ui.emit_json(
+        console.emit_json(
             facts
             | {"classifier": told, "chance": chance, "rates": {name: asdict(rate) for name, rate in rates.items()}}
         )
         return
     shares = [(name, f"{rate.pictures:,}", f"{rate.top_1:.1%}", f"{rate.top_3:.1%}") for name, rate in rates.items()]
     chances = ("chance", "–", f"{chance['top_1']:.1%}", f"{chance['top_3']:.1%}")
-    ui.emit_table(("pictures", "number", "named first", f"among the first {classifier.TOP}"), [*shares, chances])
-    ui.say(
+    console.emit_table(("pictures", "number", "named first", f"among the first {classifier.TOP}"), [*shares, chances])
+    console.say(
         f"classifier: {judged.weights / 1e6:.2f} M weights, {len(judged.classes)} classes, {judged.passes:.1f} passes "
         f"over {judged.pictures:,} real pictures of {piece.crop} x {piece.crop} as {loaded.info.name} gives them back"
     )

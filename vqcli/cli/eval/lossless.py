@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import ui
+from vqcli.cli import console
 from vqcli.cli.options import AsJson, Device
 
 
@@ -50,7 +50,7 @@ def lossless(
     loaded = loading.load(model, device)
     pictures = rate_distortion.to_measure(data)
     order = permutation(len(pictures), 0, 0)[:count].tolist()
-    with ui.progress(f"storing {ui.plural(len(order), 'picture')}") as report:
+    with console.progress(f"storing {console.plural(len(order), 'picture')}") as report:
         stored = list(
             lossless.evaluate(
                 loaded,
@@ -59,13 +59,13 @@ def lossless(
                 quality=quality,
                 beside=[name for name in beside.split(",") if name],
                 report=report,
-                complain=ui.complain,
+                complain=console.complain,
             )
         )
     if not stored:
         raise UsageError("none of the pictures could be read")
     if as_json:
-        ui.emit_json([asdict(file) | {"bits_per_dim": file.bits_per_dim} for file in stored])
+        console.emit_json([asdict(file) | {"bits_per_dim": file.bits_per_dim} for file in stored])
         return
     rows = [
         (
@@ -79,6 +79,6 @@ def lossless(
         for picture, files in ([(file.picture, [file]) for file in stored] if all_files else [("", stored)])
         for one in lossless.means(files)
     ]
-    ui.emit_table(("codec", "pictures", "bytes", "of them codes", "bits/pixel", "bits/dim"), rows)
+    console.emit_table(("codec", "pictures", "bytes", "of them codes", "bits/pixel", "bits/dim"), rows)
     used = {REMAINDERS[file.coder] for file in stored if file.coder is not None}
-    ui.say(f"every file returned every pixel; remainders by {' and '.join(sorted(used))}")
+    console.say(f"every file returned every pixel; remainders by {' and '.join(sorted(used))}")
