@@ -34,8 +34,8 @@ def pictures(
 
     from vqcli.codec import tiling
     from vqcli.errors import UsageError
-    from vqcli.evaluation import metrics, plots
-    from vqcli.evaluation.image import rate_distortion
+    from vqcli.evaluation import metrics
+    from vqcli.evaluation.image import plots, rate_distortion
     from vqcli.files import refuse_existing
     from vqcli.media import image
     from vqcli.zoo import loading
