@@ -3,13 +3,16 @@
 import re
 import shlex
 from pathlib import Path
+from zlib import crc32
 
+import numpy as np
 import pytest
 import typer
 
 from vqcli.cli.main import app
 
 ROOT = Path(__file__).parent.parent
+FORMAT = ROOT / "vqcli" / "container" / "FORMAT.md"
 README = (ROOT / "README.md").read_text()
 COMMANDS = typer.main.get_command(app)
 
@@ -61,12 +64,48 @@ def test_every_picture_is_there():
             assert (card.parent / target).is_file(), f"{card} shows {target}"
 
 
-def test_the_specification_is_that_of_the_code():
-    from vqcli.container import vqz
+def section(title, text):
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)[1]
 
-    _, *paragraphs = vqz.__doc__.split("\n\n")
-    for paragraph in paragraphs:
-        assert paragraph.strip("\n") in README
+
+def ids(text):
+    """What a table of coders says: {id: name}."""
+    return {int(number): name for number, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", text, re.MULTILINE)}
+
+
+def test_the_format_is_that_of_the_code():
+    from vqcli.codec import lossless
+    from vqcli.container import header, vqz
+    from vqcli.entropy import coders
+
+    text = FORMAT.read_text()
+    layout = section("Layout", text)
+    assert f"magic {vqz.MAGIC.hex(' ').upper()} " in layout
+    assert "versions 1 and 2" in text and vqz.VERSION == 2
+    assert ", ".join(f"{number} {name}" for number, name in enumerate(header.MODALITIES, 1)) in layout
+    assert ids(section("Coders", text)) == coders.NAMES
+    assert ids(section("Lossless residual", text)) == header.REMAINDERS
+    assert set(header.REMAINDERS) == set(lossless.CODERS)
+
+
+def test_the_worked_example_of_the_format():
+    """Its bytes are a file, the one that the comments describe."""
+    from vqcli.container import vqz
+    from vqcli.entropy import coders
+
+    (block,) = code_blocks("text", section("Worked example", FORMAT.read_text()))
+    rows = re.findall(r"^((?:[0-9A-F]{2} )*[0-9A-F]{2})  +\S.*$", block, re.MULTILINE)
+    assert len(rows) == len(block.splitlines())
+    data = bytes.fromhex("".join(rows))
+    parsed = vqz.unpack(data)
+    header = parsed.header
+    assert vqz.pack(header, parsed.payloads) == data
+    assert (header.version, header.modality, header.size, header.grid) == (1, "image", (2, 1, 1), (1, 1))
+    assert (header.model, header.codebook_sizes, header.levels, header.metadata) == ("m", (4,), 1, {})
+    codes = coders.decode("packed", parsed.payloads[0], (1, *header.grid), header.codebook_sizes, None)
+    assert codes.tolist() == [[[3]]] and coders.name_of(header.coder) == "packed"
+    assert header.codes_crcs == (crc32(np.array([3], "<u2").tobytes()),)
+    assert f"these {len(data)} bytes" in section("Worked example", FORMAT.read_text())
 
 
 def test_the_file_tree_is_true():
