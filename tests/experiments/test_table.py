@@ -23,6 +23,7 @@ AFTER_THE_CODEC = {  # what a judge needs to be trained after the codec
     "actions": {"frames"},
 }
 COMMANDS = typer.main.get_command(app)
+DOCUMENT = "vqcli/experiments/README.md"
 MARKERS = "<!-- experiments -->", "<!-- /experiments -->"
 CARD = """# a model
 
@@ -151,10 +152,10 @@ def test_the_table_needs_neither_torch_nor_numpy():
     assert done.stdout == "set()\n"
 
 
-def test_the_readme_has_the_table():
+def test_the_document_has_the_table():
     begin, end = MARKERS
-    readme = (ROOT / "README.md").read_text()
-    stands = readme.partition(f"{begin}\n")[2].partition(f"\n{end}")[0].strip("\n").splitlines()
+    document = (ROOT / DOCUMENT).read_text()
+    stands = document.partition(f"{begin}\n")[2].partition(f"\n{end}")[0].strip("\n").splitlines()
     # not pytest's own difference of long lines: what to do about it
     same = stands == figures.markdown(figures.rows(ROOT / "models"))
-    assert same, f"vq reproduce --markdown prints what README.md should have between {begin} and {end}"
+    assert same, f"vq reproduce --markdown prints what {DOCUMENT} should have between {begin} and {end}"

@@ -40,7 +40,7 @@ def reproduce(
     count: Annotated[
         int, typer.Option("-n", help="Held-out pictures, frames or clips to measure, at most.", min=1)
     ] = 1000,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the list as the README has it.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the list as a table of Markdown.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

@@ -1,59 +1,7 @@
-r"""The .vqz file: a checked header, then the codes in independently checked chunks.
+"""The .vqz file: a checked header, then the codes in independently checked chunks.
 
-This docstring is the specification of format versions 1 and 2. Numbers are little-endian; `u8` and `u32`
-have a fixed width. A `varint` is an unsigned LEB128 number: groups of 7 bits, lowest first, bit 7
-set on all but the last byte, at most 6 bytes, no needless trailing zero group. CRC-32 is zlib's.
-
-    bytes     field
-    6         magic 89 56 51 5A 0D 0A ("\x89VQZ\r\n": copying as text would change it)
-    u8        format version: 1; or 2, if the file holds a remainder (below)
-    varint    length in bytes, at most 2^24, of the header fields: from the next line to the index
-    u8        modality: 1 image, 2 audio, 3 video
-    u8        coder of the payloads: an id below 128 (0 packed, 1 histogram, 2 adaptive, 3 prior)
-    u8        quality: tenths of the model's quality step, 0 if it has none
-    u8        levels: 1..64; level 0 is the coarsest, the last ones can be dropped
-    u8 + n    model name: its length, then that many bytes of [a-z0-9][a-z0-9._-]{0,63}
-    8         model digest: the first 8 bytes of the SHA-256 of the model file (see the next line for 2)
-    u8 (+ 8)  the prior that the coder used: 0 none; 1 and its digest; or 2: the digest above is the first 8
-              bytes of the SHA-256 of the model's digest and the prior's, 16 bytes: one name for both
-    varints   size of the original:
-                image  width 1..2^20, height 1..2^20 (width * height <= 2^32), channels 1..4
-                audio  samples 1..2^36, rate_hz 1..2^20, channels 1..64
-                video  width, height as for an image, frames 1..2^24, rate_mhz 1..2^20 (frames per 1000 s)
-    varints   grid, the shape of the codes: rows, columns | steps | frames, rows, columns, each >= 1
-    varints   chunk, the shape of a full chunk in codes, each side 1..that of the grid and not all equal
-              to it; or a single 0: the whole grid is one chunk
-    u8 + n    codebook sizes: the number of runs 1..255, then for each run varint K 2..65536 and varint
-              count >= 1: K of that many groups in a row, neighbouring runs differ. The counts add up to
-              groups <= 4096, a multiple of levels: level l has the groups [l * groups / levels,
-              (l + 1) * groups / levels). grid * groups <= 2^33 codes
-    u32 each  for each level, CRC-32 of its codes as little-endian u16 in C order [groups of the level, *grid]
-    varint+n  metadata: the number of bytes 0..4096, then a JSON object of strings to strings in UTF-8, no
-              spaces, keys sorted by code point, escapes only where JSON needs them (the short one if
-              there is one, else \u00xx in lower case); 0 bytes if there is none
-    u8        version 2 only: coder of the remainder, an id below 128 of its own table (0 predicted, 1 likelihood)
-    u32       version 2 only: CRC-32 of the original's pixels, u8 in C order [height, width, channels]
-    each      index: for each level (in version 2 then for the remainder too), for each chunk (C order over the grid,
-              chunks at the edge are smaller): varint length in bytes and u32 CRC-32 of its payload; <= 2^20 in all
-    u32       CRC-32 of all bytes before it, magic included
-    n         the payloads, back to back in index order; the file ends with the last one, <= 2^32 bytes
-
-A picture has a remainder, what its decoded codes lack, if the file returns every pixel (remainder.py says how). It is
-cut into the same chunks as the codes, and stands on all levels of them: dropping levels drops the remainder, which
-makes a file of version 1.
-
-A file of video has a model of pictures, which codes each frame on its own. Its chunks are runs of whole frames: of one,
-or of up to 64 with up to 2^20 positions of the grid. Coders take the frames of a chunk one below the other, as one
-picture of frames * rows by columns; but `prior` codes each frame by itself, its bytes behind their number, a varint.
-The frames are in colour.
-
-A header has exactly one spelling: a reader writes what it has read and refuses the file if the bytes
-differ. The index stands in front, so that a damaged payload never costs more than itself.
-
-A file of sound codes one channel for all or each of them: a level holds the groups of the first coded channel, then
-those of the second, and so on, as many groups for each; a payload holds them group by group, each with a row for
-every coded channel. Its metadata tell `loudness_db` (of each coded channel, dB of full scale with one decimal, joined
-by commas) and may tell `voice` (bytes of equal length for each coded channel, base64), by which the model speaks.
+FORMAT.md in this folder is the specification of both format versions, byte by byte. Here are the parts that concern the
+whole file: magic, version, checksum, index and payloads. header.py has the fields of the header.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ A card that has figures ends in a section, with nothing in it but this table:
     |---|---|---|
     | `phonemes` | 29.2 % of 38 classes | `vq eval phonemes speech-25hz timit/` |
 
-The table of the README is what `markdown` gives, line by line.
+The table of README.md in this folder is what `markdown` gives, line by line.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ def rows(folder: Path | None = None) -> list[Row]:
 
 
 def markdown(table: list[Row]) -> list[str]:
-    """The lines of the README's table."""
+    """The lines of the table of README.md in this folder; its links to cards are relative to that."""
     lines = ["| experiment | what | figure | paper | report | vq | command |", "|---|---|---|---|---|---|---|"]
     for row in table:
         one = row.experiment
-        own = [f"{figure.measured} ([{figure.model}](models/{figure.model}/{CARD}))" for figure in row.figures]
+        own = [f"{figure.measured} ([{figure.model}](../../models/{figure.model}/{CARD}))" for figure in row.figures]
         command = f"`{row.command}`" if row.command else "–"
         cells = (f"`{one.name}`", f"{one.title} ({one.where})", one.measure, one.paper or "–", one.report or "–")
         lines.append(f"| {' | '.join((*cells, '; '.join(own) or OPEN, command))} |")
