@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import vqcli
-from vqcli.codec import audio_file, chunks, image_file, windows
+from vqcli.codec import audio_file, chunks, image_file
 from vqcli.codec.codes import AudioCodes
 from vqcli.container import vqz
 from vqcli.entropy import coders
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio
+from vqcli.nets.codecs import base
 from vqcli.nets.priors import rounding
 from vqcli.zoo import loading, priors, registry, store
 
@@ -155,7 +156,7 @@ def test_windowed_codes_equal_those_of_the_whole(model, monkeypatch, small_chunk
     samples = talk(6)
     whole = encode(samples, model)
     sound = vqcli.decode(whole, model).samples
-    monkeypatch.setattr(windows, "WINDOW_S", 1.0)
+    monkeypatch.setattr(base, "WINDOW_S", 1.0)
     parts = encode(samples, model)
     assert (parts.codes == whole.codes).mean() > 0.999  # ties within float error may fall either way
     blocks = list(vqcli.decode(whole, model).blocks())
@@ -209,7 +210,7 @@ def test_an_endless_recording_needs_no_more_memory(model, monkeypatch):
     recording = AudioCodes(np.zeros((1, 2, T), np.uint16), RATE, T * 320, 1, (-26.0,), (bytes(16) + b"\1",))
     encoded = vqz.unpack(vqz.pack(*audio_file.pack_audio(model, recording, coder="packed")))
     blocks = vqcli.decode(encoded, model, start_s=100).blocks()
-    assert sum(next(blocks).shape[1] for _ in range(3)) <= 3 * windows.WINDOW_S * RATE
+    assert sum(next(blocks).shape[1] for _ in range(3)) <= 3 * base.WINDOW_S * RATE
 
 
 # ---------------------------------------------------------------- strange sounds

@@ -86,6 +86,6 @@ def two_stages(folder: Path, side: int = SIDE) -> loading.LoadedModel:
         torch.manual_seed(0)
         net = registry.build("twostage2d", arguments)
         net.first.train()(torch.rand(8, 3, side, side) - 0.5)
-        net.quantizer(net.train().encoder(torch.rand(8, 3, side, side) - 0.5))
+        net.quantizer(net.train().latents(torch.rand(8, 3, side, side) - 0.5))
     described = {"family": "twostage2d", "arguments": arguments, "modality": "image"}
     return loading.load(loading.save(folder / "stages", net, None, described), "cpu")

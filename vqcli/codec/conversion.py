@@ -17,16 +17,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import torch
 
 from vqcli.codec import windows
 from vqcli.codec.codes import AudioCodes, keep_levels
 from vqcli.errors import ModelError, UnknownLabel, UsageError, near_matches
 from vqcli.files import replacing
 from vqcli.media import audio
-from vqcli.media import pitch as tones
 from vqcli.media.audio import Recording
-from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.progress import Report, silent
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
@@ -159,16 +156,12 @@ def convert(
     speaker = find(loaded.info, to)
     codes = source if isinstance(source, AudioCodes) else windows.encode_audio(loaded, source, report)
     codes = keep_levels(loaded, codes, levels)
-    net, stored = loaded.net, voice_of(loaded, speaker)
-    moved = codes.codes.copy()
-    if isinstance(net, SpeechVQVAE):
-        target = windows.voice_of(loaded, stored)
-        for channel, before in zip(moved, codes.voice, strict=True):
-            shift = semitones
-            if pitch == "target":
-                shift += 12 / np.log(2) * (target.register - windows.voice_of(loaded, before).register)
-            channel[1 : 1 + net.pitch_groups] = tones.transposed(channel[1 : 1 + net.pitch_groups], shift)
-    return replace(codes, codes=moved, voice=tuple(stored for _ in codes.voice))
+    target = voice_of(loaded, speaker)
+    moved = [
+        loaded.audio.convert(channel, before, target, pitch, semitones)
+        for channel, before in zip(codes.codes, codes.voice, strict=True)
+    ]
+    return replace(codes, codes=np.stack(moved), voice=(target,) * len(moved))
 
 
 def save_voice(info: ModelInfo, speaker: Speaker, values: np.ndarray, *, force: bool = False) -> Path:
@@ -200,19 +193,16 @@ def _fitted(info: ModelInfo) -> list[Speaker]:
 
 def voice_of(model: LoadedModel, speaker: Speaker) -> bytes:
     """A speaker's voice as files hold it. Raises ModelError if the file of a fitted one is broken."""
-    if not isinstance(model.net, SpeechVQVAE):
-        return windows.row_bytes(speaker.row)
-    if speaker.row < 0:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+    if speaker.row >= 0:
+        return model.audio.voice_of_row(speaker.row)
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
 
-        path = model.info.folder / VOICES / f"{speaker.name}.safetensors"
-        try:
-            own = load_file(path)["voice"]
-            if own.shape != (model.net.voices.embedding_dim,) or not np.isfinite(own).all():
-                raise ValueError("it has another size")
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise ModelError(f"{path} does not hold a voice: {error}") from None
-        return windows.voice_bytes(own, float(np.log(speaker.pitch_hz)))
-    values, register = model.net.voice_of_speaker(torch.tensor([speaker.row], device=model.device))
-    return windows.voice_bytes(values[0].cpu().numpy(), float(register[0]))
+    path = model.info.folder / VOICES / f"{speaker.name}.safetensors"
+    try:
+        own = load_file(path)["voice"]
+        if own.shape != (model.audio.voice_dim,) or not np.isfinite(own).all():
+            raise ValueError("it has another size")
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise ModelError(f"{path} does not hold a voice: {error}") from None
+    return model.audio.voice_of_values(own, float(np.log(speaker.pitch_hz)))

@@ -8,13 +8,13 @@ codes in a file is in image_file.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 
 from vqcli.codec.codes import ImageCodes
 from vqcli.errors import BadFile, UsageError
+from vqcli.nets.codecs.base import VALUE_RANGE, ImageCodec
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
@@ -40,12 +40,12 @@ def resolve_quality(model: LoadedModel, quality: float | None) -> int:
 
 def qualities(model: LoadedModel) -> int:
     """Number of whole quality steps, 0 for models that have but one quality."""
-    return model.net.quantizer.qualities
+    return model.image.qualities
 
 
 def frame_size(model: LoadedModel) -> tuple[int, int] | None:
     """Height and width of the pictures that the model is for; None for pictures of any size."""
-    return getattr(model.net, "frame_size", None)
+    return model.image.frame_size
 
 
 def check_size(model: LoadedModel, height: int, width: int) -> None:
@@ -75,7 +75,7 @@ def encode_image(
 def encode_latents(model: LoadedModel, pixels: np.ndarray, report: Report = silent) -> torch.Tensor:
     """Latents z_e [D, rows, columns] (float32, on the CPU) of pixels, for those who try several qualities on them."""
     check_size(model, *pixels.shape[:2])
-    latents = torch.empty(model.net.quantizer.dim, *model.net.grid(*pixels.shape[:2]))
+    latents = torch.empty(model.image.latent_dim, *model.image.grid(*pixels.shape[:2]))
     for inner, z_e in _latent_tiles(model, pixels, report):
         latents[(slice(None), *inner)] = z_e.cpu()
     return latents
@@ -94,19 +94,19 @@ def quantize(model: LoadedModel, latents: torch.Tensor, pixels: np.ndarray, qual
 
 def draws(model: LoadedModel) -> bool:
     """Whether decoding draws what the codes do not tell."""
-    return hasattr(model.net, "draw")
+    return model.image.stochastic
 
 
 @torch.inference_mode()
 def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent, seed: int | None = None) -> np.ndarray:
     """Pixels uint8 [H, W, channels] of codes; fewer groups than the model has stand for its first levels.
 
-    `seed` is for models whose decoding draws (nets/twostage.py); UsageError for others.
+    `seed` is for models whose decoding draws (nets/codecs/twostage2d.py); UsageError for others.
     """
     if seed is not None and not draws(model):
         raise UsageError(f"model {model.info.name} decodes in one way only", "leave --seed out")
     (W, H), (rows, columns) = image.size, image.codes.shape[1:]
-    if (rows, columns) != model.net.grid(H, W) or tuple(frame_size(model) or (H, W)) != (H, W):
+    if (rows, columns) != model.image.grid(H, W) or tuple(frame_size(model) or (H, W)) != (H, W):
         raise BadFile(f"a grid of {rows} x {columns} codes does not belong to {W} x {H} pixels")
     pixels = np.empty((H, W, image.channels), np.uint8)
     for part, x, done in decoded_tiles(model.net, image, (slice(0, rows), slice(0, columns)), TILE, seed=seed):
@@ -117,7 +117,7 @@ def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent,
 
 @torch.inference_mode()
 def decoded_tiles(
-    net: Any, image: ImageCodes, window: Window, side: int, *, raw: bool = False, seed: int | None = None
+    net: ImageCodec, image: ImageCodes, window: Window, side: int, *, raw: bool = False, seed: int | None = None
 ) -> Iterator[tuple[Window, torch.Tensor, float]]:
     """What a net makes of a window of the codes, tile by tile of `side` pixels.
 
@@ -125,12 +125,11 @@ def decoded_tiles(
     weights, and the share of the work done after it; with `raw` the numbers [n, h, w] that the net's likelihood takes.
     """
     (W, H), stride = image.size, net.stride
-    weight = next(net.parameters())
+    weight = next(net.parameters())  # type: ignore[attr-defined]
     quality = torch.tensor([image.quality / 10], dtype=weight.dtype, device=weight.device) if image.quality else None
-    drawing = {} if seed is None else {"seed": seed}
     for inner, outer, done in _tiles(image.codes.shape[1:], window, max(1, side // stride), net.decoder_margin):
         codes = torch.from_numpy(image.codes[(slice(None), *outer)].astype(np.int64)).to(weight.device)
-        x = net.made(codes[None], quality) if raw else net.decode(codes[None], quality, **drawing)  # (1, C, h, w)
+        x = net.made(codes[None], quality) if raw else _given(net.decode(codes[None], quality, seed), net.value_range)
         top, left = (s.start * stride for s in inner)
         bottom, right = min(inner[0].stop * stride, H), min(inner[1].stop * stride, W)
         dy, dx = (s.start * stride for s in _within(inner, outer))
@@ -144,35 +143,41 @@ def _quality(model: LoadedModel, tenths: int) -> torch.Tensor | None:
 
 def _latent_tiles(model: LoadedModel, pixels: np.ndarray, report: Report) -> Iterator[tuple[Window, torch.Tensor]]:
     """Windows that part the grid, each with its latents [D, rows, columns] on the model's device."""
-    net = model.net
+    net = model.image
     rows, columns = net.grid(*pixels.shape[:2])
     whole = slice(0, rows), slice(0, columns)
     for inner, outer, done in _tiles((rows, columns), whole, TILE // net.stride, net.encoder_margin):
         region = _padded(pixels, *(slice(s.start * net.stride, s.stop * net.stride) for s in outer))
         x = from_pixels(region[None], model.device)
-        z_e = net.encoder(in_channels(x, net.channels))[0]
+        z_e = net.latents(_taken(in_channels(x, net.channels), net.value_range))[0]
         yield inner, z_e[(slice(None), *_within(inner, outer))]
         report(done)
 
 
 def _codes(model: LoadedModel, z_e: torch.Tensor, quality: int) -> np.ndarray:
     """Codes [groups, rows, columns] of latents [D, rows, columns]."""
-    return model.net.quantizer.codes(z_e[None], _quality(model, quality))[0].cpu().numpy()
+    return model.image.quantize(z_e[None], _quality(model, quality))[0].cpu().numpy()
 
 
 def _empty(model: LoadedModel, pixels: np.ndarray, quality: int) -> ImageCodes:
     """Codes to be filled in for pixels [H, W, C]."""
     H, W, channels = pixels.shape
-    shape = (len(model.net.quantizer.codebook_sizes), *model.net.grid(H, W))
+    shape = (len(model.image.codebook_sizes), *model.image.grid(H, W))
     return ImageCodes(np.empty(shape, np.uint16), (W, H), channels, quality)
 
 
-def _tiles(grid: tuple[int, ...], window: Window, side: int, margin: int) -> Iterator[tuple[Window, Window, float]]:
+def _tiles(
+    grid: tuple[int, ...], window: Window, side: int, margin: int | None
+) -> Iterator[tuple[Window, Window, float]]:
     """Windows that part a window of a grid: (inner, outer with its margin, share of the work done after it).
+
+    Without a margin the net sees the whole grid at once.
 
     The outer window ends at the border of the grid, where the net pads tile and whole picture alike.
     """
     rows, columns = grid
+    if margin is None:
+        margin = side = max(rows, columns)
     tops, lefts = (range(s.start, s.stop, side) for s in window)
     for i, top in enumerate(tops):
         for j, left in enumerate(lefts):
@@ -182,6 +187,18 @@ def _tiles(grid: tuple[int, ...], window: Window, side: int, margin: int) -> Ite
                 slice(max(left - margin, 0), min(right + margin, columns)),
             )
             yield (slice(top, bottom), slice(left, right)), outer, (i * len(lefts) + j + 1) / (len(tops) * len(lefts))
+
+
+def _taken(x: torch.Tensor, value_range: tuple[float, float]) -> torch.Tensor:
+    """Values -0.5 .. 0.5 as a net takes them."""
+    low, high = value_range
+    return x if value_range == VALUE_RANGE else (x + 0.5) * (high - low) + low
+
+
+def _given(x: torch.Tensor, value_range: tuple[float, float]) -> torch.Tensor:
+    """What a net makes, as values -0.5 .. 0.5."""
+    low, high = value_range
+    return x if value_range == VALUE_RANGE else (x - low) / (high - low) - 0.5
 
 
 def _within(inner: Window, outer: Window) -> Window:

@@ -1,4 +1,4 @@
-"""The header of a .vqz file and its bytes; vqz.py has the specification of both."""
+"""The header of a .vqz file and its bytes; FORMAT.md is the specification of both."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def by_likelihood(model: LoadedModel, material: Material, report: Report) -> lis
 
 def by_reconstruction(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
     """PSNR of what a model gives back, mean over pictures, and the share of its codes that they use."""
-    pictures, counts = material.pictures, metrics.CodeCounts(model.net.quantizer.codebook_sizes)
+    pictures, counts = material.pictures, metrics.CodeCounts(model.net.codebook_sizes)
     order = permutation(len(pictures), 0, 0)[: material.count].tolist()
     points = rate_distortion.evaluate(
         model,

@@ -36,6 +36,6 @@ def profile(samples: pitch.Sound, pitch_codes: np.ndarray) -> np.ndarray:
     return np.concatenate([mean, spread, rest]).astype(np.float32)
 
 
-def gain(loudness_db: float) -> float:
-    """What a recording of this loudness (dB RMS of its active part) is multiplied by for LEVEL_DB; 1 for silence."""
-    return 10 ** ((LEVEL_DB - loudness_db) / 20) if loudness_db > -90 else 1.0
+def gain(loudness_db: float, level_db: float = LEVEL_DB) -> float:
+    """What a recording of this loudness (dB RMS of its active part) is multiplied by for a level; 1 for silence."""
+    return 10 ** ((level_db - loudness_db) / 20) if loudness_db > -90 else 1.0

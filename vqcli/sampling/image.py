@@ -106,7 +106,7 @@ def sample(
         model = loading.load(model, device)
     if model.info.modality != "image":
         raise UsageError(f"model {model.info.name} draws no pictures", "sample_speech makes it speak")
-    if model.net.quantizer.qualities:
+    if model.net.qualities:
         raise UsageError(f"model {model.info.name} has no prior to sample from", "--model tokens has one")
     info = priors.find(model.info, prior) if prior != "uniform" else None
     if prior != "uniform" and info is None:
@@ -118,7 +118,7 @@ def sample(
     if not 1 <= len(names) <= LARGEST or min(H, W) < 1 or len(names) * H * W > MAX_PIXELS:
         raise UsageError(f"{len(names)} samples of {W} x {H} pixels are too many or too few to draw")
 
-    sizes = model.net.quantizer.codebook_sizes
+    sizes = model.net.codebook_sizes
     shape = (len(names), len(sizes), *model.net.grid(H, W))
     codes, kept = np.zeros(shape, np.int64), np.zeros(shape[2:], bool)
     if start is not None:

@@ -14,7 +14,7 @@ import torch
 from vqcli.codec import conversion
 from vqcli.data.speech import Clips
 from vqcli.errors import ModelError, UsageError
-from vqcli.nets.codecs.speech import SpeechVQVAE, excitation
+from vqcli.nets.codecs.speech import excitation
 from vqcli.recipe import Data
 from vqcli.training.speech.spectral_loss import SpectralDistance
 from vqcli.training.tasks.speech import as_input, energy_distance
@@ -40,7 +40,7 @@ def fit(
     for a name that the model knows already or without clips, ModelError for a model without a table of voices.
     """
     net = model.net
-    if not isinstance(net, SpeechVQVAE):
+    if not getattr(net, "voice_dim", 0):
         raise ModelError(f"model {model.info.name} cannot learn a voice alone", "--codec speech can")
     if name in {known.name for known in conversion.speakers(model.info)} and not force:
         raise UsageError(f"model {model.info.name} has a speaker {name} already", "choose another name")

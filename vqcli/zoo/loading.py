@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vqcli.entropy.prior1d_net import SequenceNet
     from vqcli.entropy.prior2d_net import Net
     from vqcli.entropy.statistics import Statistics
+    from vqcli.nets.codecs.base import AudioCodec, ImageCodec
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,24 @@ class LoadedModel:
     """A net ready to run on `device`, the statistics of its codes if it ships any, and its description."""
 
     info: ModelInfo
-    net: Any  # of the families of models: ImageVQVAE, SpeechVQVAE, WaveVQVAE
+    net: Any  # an ImageCodec or AudioCodec, by the modality of the model: checked when it is loaded
     statistics: Statistics | None
     device: torch.device
+
+    @property
+    def image(self) -> ImageCodec:
+        """The net of a model of images. Raises ModelError for another."""
+        return self._of("image")
+
+    @property
+    def audio(self) -> AudioCodec:
+        """The net of a model of audio. Raises ModelError for another."""
+        return self._of("audio")
+
+    def _of(self, modality: str) -> Any:
+        if self.info.modality != modality:
+            raise ModelError(f"model {self.info.name} is of {self.info.modality}, not of {modality}")
+        return self.net
 
     @cached_property
     def exact(self) -> tuple[Net | SequenceNet, bytes] | None:
@@ -47,11 +63,13 @@ class LoadedModel:
 def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
     """Load a model by name, folder or description, as float32 and ready to run."""
     from vqcli.entropy.statistics import Statistics
+    from vqcli.nets.codecs import base
     from vqcli.zoo import weights
 
     info = find(model) if isinstance(model, str) else model
     place = pick_device(device)
     net = build(info.description["family"], info.description["arguments"])
+    base.check(net, info.modality)
     try:
         arrays = weights.read(info.path)
         tables = {

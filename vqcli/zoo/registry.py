@@ -1,48 +1,47 @@
-"""Architectures by the names that the headers of models and priors have for them."""
+"""Architectures by the names that the headers of models and priors have for them.
+
+A family is a file of vqcli/nets/codecs or vqcli/nets/priors, `FAMILY` in it is its class.
+"""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from vqcli.errors import ModelError, near_matches
+from vqcli.nets import codecs, priors
 
 
 def families() -> dict[str, Any]:
-    """Architectures by name. A function, since naming the classes imports torch."""
-    from vqcli.nets.codecs.speech import SpeechVQVAE
-    from vqcli.nets.codecs.twostage2d import TwoStage
-    from vqcli.nets.codecs.vae2d import ContinuousVAE
-    from vqcli.nets.codecs.vimco2d import CategoricalVAE
-    from vqcli.nets.codecs.vqvae1d import WaveVQVAE
-    from vqcli.nets.codecs.vqvae2d import ImageVQVAE
-    from vqcli.nets.priors.exact import ExactPrior
-    from vqcli.nets.priors.exact1d import SequencePrior
-    from vqcli.nets.priors.frames import FramePrior
-    from vqcli.nets.priors.pixelcnn import PixelCNN
-    from vqcli.nets.priors.wavenet import WaveNetPrior
+    """All classes by name. It imports every file of the two folders, which takes a while."""
+    found = {name: getattr(import_module(place), "FAMILY", None) for name, place in _files().items()}
+    return {name: family for name, family in found.items() if family is not None}
 
-    return {
-        "vqvae2d": ImageVQVAE,
-        "twostage2d": TwoStage,
-        "vae2d": ContinuousVAE,
-        "vimco2d": CategoricalVAE,
-        "vqvae1d": WaveVQVAE,
-        "speech": SpeechVQVAE,
-        "pixelcnn": PixelCNN,
-        "frames": FramePrior,
-        "wavenet": WaveNetPrior,
-        "exact": ExactPrior,
-        "exact1d": SequencePrior,
-    }
+
+def family_of(name: str) -> Any:
+    """The class of that name. Raises ModelError with near matches."""
+    place = _files().get(name) if isinstance(name, str) else None
+    family = getattr(import_module(place), "FAMILY", None) if place else None
+    if family is None:
+        raise ModelError(f"no family {name}", near_matches(str(name), families()))
+    return family
 
 
 def build(family: str, arguments: Mapping[str, Any]) -> Any:
     """A net with fresh weights. Raises ModelError for an unknown family or arguments that do not fit it."""
-    known = families()
-    if not isinstance(family, str) or family not in known:
-        raise ModelError(f"no family {family}", near_matches(str(family), known))
+    made = family_of(family)
     try:
-        return known[family](**arguments)
+        return made(**arguments)
     except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"these arguments do not make a {family}: {error}") from None
+
+
+def _files() -> dict[str, str]:
+    """Modules by the names of their files. What a header asks for is looked up here, and never imported by name."""
+    return {
+        name: f"{package.__name__}.{name}"
+        for package in (priors, codecs)
+        for _, name, _ in pkgutil.iter_modules(package.__path__)
+    }

@@ -18,9 +18,9 @@ PIECE = Data(size=32, crop=32, batch=16)
 @pytest.fixture
 def lossless():
     """A stand-in for a codec: the codes of a picture are its pixels."""
-    net = SimpleNamespace(channels=3, encoder=lambda x: x, decode=lambda codes: codes / 255 - 0.5)
-    net.quantizer = SimpleNamespace(codes=lambda z_e, quality: ((z_e + 0.5) * 255).round().long())
-    return SimpleNamespace(net=net, device=torch.device("cpu"), info=SimpleNamespace(name="lossless"))
+    net = SimpleNamespace(channels=3, latents=lambda x: x, decode=lambda codes: codes / 255 - 0.5)
+    net.quantize = lambda z_e: ((z_e + 0.5) * 255).round().long()
+    return SimpleNamespace(net=net, image=net, device=torch.device("cpu"), info=SimpleNamespace(name="lossless"))
 
 
 class Silhouettes(Shapes):

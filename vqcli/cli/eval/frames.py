@@ -42,7 +42,6 @@ def frames(
     vq eval frames boxing/ --model boxing-27bit -n 200 --json
     """
     from vqcli.evaluation.video import frames as measures
-    from vqcli.nets.codecs.twostage2d import TwoStage
     from vqcli.zoo import loading
 
     loaded = loading.load(model, device)
@@ -50,7 +49,7 @@ def frames(
         from vqcli.errors import UsageError
 
         raise UsageError(f"model {loaded.info.name} is of {loaded.info.modality}, not of frames")
-    two = isinstance(loaded.net, TwoStage)
+    two = loaded.net.first is not None
     seen = measures.windows(recording, count, 1 if two else measures.length_of(loaded))
     if two:
         with console.progress(f"drawing {console.plural(len(seen), 'frame')}") as report:

@@ -45,7 +45,7 @@ def pictures(
         refuse_existing(plot, force)
     loaded = loading.load(model, device)
     codecs = [name for name in beside.split(",") if name]
-    sizes = loaded.net.quantizer.codebook_sizes
+    sizes = loaded.net.codebook_sizes
     counts = metrics.CodeCounts(sizes)
     with console.progress(f"measuring {console.plural(len(paths), 'picture')}") as shown:
         measured = rate_distortion.evaluate(

@@ -28,7 +28,7 @@ from vqcli import recipe
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.evaluation.image import lossless
-from vqcli.nets.codecs.vae2d import Baseline, ContinuousVAE
+from vqcli.nets.codecs.vae2d import Baseline
 from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels
 from vqcli.nets.layers.likelihood import bits_per_dim
@@ -91,7 +91,7 @@ def measure(
     Raises UsageError for a model without a likelihood, and for pictures that are not of the size it was trained on.
     """
     net = model.net
-    if model.info.modality != "image" or getattr(net, "likelihood", None) is None:
+    if model.info.modality != "image" or net.likelihood is None:
         raise UsageError(
             f"model {model.info.name} has no likelihood: its decoder makes a picture, no distribution",
             "train one with model.arguments.likelihood, as the recipe cifar10-vqvae does",
@@ -104,7 +104,7 @@ def measure(
     for start in limit(range(0, len(batch), BATCH)):
         part = batch.part(start, start + BATCH)
         x = in_channels(from_pixels(part.pixels, model.device), net.channels)
-        if isinstance(net, Baseline):
+        if not net.codebook_sizes:  # a baseline
             bounds = {model.info.description["family"]: _baseline(net, x)}
         else:
             bounds = _vqvae(net, x, prior, labels[start : start + BATCH])
@@ -112,7 +112,7 @@ def measure(
             found.setdefault(under, []).append(bits_per_dim(nats, x).cpu().numpy())  # (parts, B)
         report(min(1.0, (start + BATCH) / len(batch)))
     means = [_mean(under, np.concatenate(parts, 1)) for under, parts in found.items()]
-    return means if isinstance(net, Baseline) or not stored else [*means, _stored(model, batch.pixels[:stored], limit)]
+    return means if not (net.codebook_sizes and stored) else [*means, _stored(model, batch.pixels[:stored], limit)]
 
 
 def _stored(model: LoadedModel, pixels: np.ndarray, limit: Limit) -> Bound:
@@ -174,7 +174,7 @@ def _baseline(net: Baseline, x: Tensor) -> Tensor:
         torch.manual_seed(0)
         bounds = [net.bound(part) for part in x.split(10)]  # of VIMCO, many samples of each
     value, nats = (-torch.cat([getattr(b, name) for b in bounds]) for name in ("value", "log_likelihood"))
-    return torch.stack([nats, value - nats]) if isinstance(net, ContinuousVAE) else value[None]
+    return torch.stack([nats, value - nats]) if net.KL_APART else value[None]
 
 
 def _prior_of(model: LoadedModel, pictures: Dataset, labels: np.ndarray) -> tuple[PixelCNN | None, Tensor]:

@@ -195,7 +195,7 @@ def code_costs(
     `complain` and left out. Raises UsageError if none is left.
     """
     tenths = [tiling.resolve_quality(model, quality) for quality in qualities]
-    sizes = model.net.quantizer.codebook_sizes
+    sizes = model.net.codebook_sizes
     counts = {quality: metrics.CodeCounts(sizes) for quality in tenths}
     usable = coders.candidates("auto", model.statistics, model.exact and model.exact[0])
     found: dict[tuple[int, str], list[_File]] = {}
@@ -263,7 +263,7 @@ def pixelcnn_cost(
 def codes_of(model: LoadedModel, pixels: np.ndarray) -> torch.Tensor:
     """Codes int64 [N, groups, rows, columns] of small pictures uint8 [N, H, W, 3], side by side; no qualities."""
     x = in_channels(from_pixels(pixels, model.device), model.net.channels)
-    codes: torch.Tensor = model.net.quantizer.codes(model.net.encoder(x), None)
+    codes: torch.Tensor = model.image.quantize(model.image.latents(x))
     return codes
 
 

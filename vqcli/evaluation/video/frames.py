@@ -30,7 +30,6 @@ from vqcli.evaluation.image import rate_distortion
 from vqcli.evaluation.image.rate_distortion import CodeCost, Point
 from vqcli.evaluation.video import boxing
 from vqcli.evaluation.video.boxing import Places
-from vqcli.nets.codecs.twostage2d import TwoStage
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.nets.priors.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
 from vqcli.progress import Report, silent
@@ -225,7 +224,7 @@ def _per_code(nats: Tensor, codes: Tensor) -> float:
 def latents(model: LoadedModel, seen: Windows, report: Report = silent) -> Latents:
     """Figures of a model of two stages. Raises UsageError for another, and for frames of another size."""
     net, frames = model.net, seen.frames
-    if not isinstance(net, TwoStage):
+    if net.first is None:
         raise UsageError(f"model {model.info.name} has one stage of codes", "a model of family twostage2d has two")
     tiling.check_size(model, *frames.shape[1:3])
     others = elsewhere(len(frames))

@@ -6,15 +6,21 @@ It takes and gives float [B, N] at 16 kHz, N a multiple of `stride`, scaled to -
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vqcli.errors import BadFile
 from vqcli.media import mel, pitch, voice
+from vqcli.media.pitch import transposed
+from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, windows_of
 from vqcli.nets.layers.convnext import Blocks
 from vqcli.nets.layers.harmonic import HarmonicDecoder, centred_spectra, frame_phases, pitch_frames
 from vqcli.nets.layers.quantizer import Quantized, VectorQuantizer, jitter, straight_through
+from vqcli.progress import Report
 
 VOICE_STEPS = 15  # a dimension of a voice takes 4 bits in a file
 
@@ -40,7 +46,7 @@ class MelEncoder(nn.Module):
             return self.out(h.float()).transpose(1, 2)
 
 
-class SpeechVQVAE(nn.Module):
+class SpeechVQVAE(nn.Module, AudioCodec):
     """Speech to codes [B, groups, P] and back.
 
     Level 0 has the codes of the words, `K` of them, and the pitch (media/pitch.py) at each 20 ms of the position; each
@@ -55,10 +61,13 @@ class SpeechVQVAE(nn.Module):
 
     window: Tensor
     filters: Tensor
-    unwarp: Tensor
+    encoder_margin: int
+    decoder_margin: int
     registers: Tensor
 
+    TASK = "speech"
     CLASS_TABLES = ("voices.weight", "registers")  # a row for each speaker
+    level_db = voice.LEVEL_DB
     WARPS = tuple(1 + 0.02 * step for step in range(-7, 8))  # of the vocal tract, in training
 
     def __init__(
@@ -80,7 +89,7 @@ class SpeechVQVAE(nn.Module):
         if frames % 2 or frames < 2 or levels < 1:
             raise ValueError("an even number of frames for each position, and at least one level")
         self.rate_hz, self.stride, self.frames = mel.RATE_HZ, frames * mel.HOP, frames
-        self.levels, self.speakers, self.jitter = levels, speakers, jitter
+        self.levels, self.speakers, self.jitter, self.voice_dim = levels, speakers, jitter, voice_dim
         self.pitch_groups = frames // 2
         self.groups_of_level = 1 + self.pitch_groups
         books = 1 + (levels - 1) * self.groups_of_level
@@ -169,6 +178,93 @@ class SpeechVQVAE(nn.Module):
         z_q, _ = self.split(codes)
         return self.decoder(z_q, f0, phases, noise, *voices)
 
+    # recordings (base.AudioCodec)
+
+    @property
+    def group_names(self) -> list[str]:
+        first = ["words", *["pitch"] * self.pitch_groups]
+        return first + ["residual"] * (len(self.codebook_sizes) - len(first))
+
+    def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
+        """Profile, pitch codes and the voice that both suggest."""
+        tones = pitch.to_codes(pitch.track(samples))
+        positions = -(-len(samples) // self.stride)
+        tones = np.pad(tones, (0, positions * self.pitch_groups - len(tones)))  # the last is filled up with silence
+        return self.analysis_of(voice.profile(samples, tones), tones)
+
+    @torch.inference_mode()
+    def analysis_of(self, profile: np.ndarray, pitch: np.ndarray) -> Analysis:
+        known = torch.from_numpy(profile)[None].to(device_of(self))
+        values, register = self.voice_of_profile(known)
+        return Analysis(self.voice_of_values(values[0].cpu().numpy(), float(register[0])), (known, pitch))
+
+    def encode_window(self, wave: Tensor, analysis: Analysis, first: int) -> Tensor:
+        tones = np.zeros(len(wave) // self.stride * self.pitch_groups, np.int64)
+        profile, pitch_codes = analysis.known  # [1, SIZE], [P * pitch_groups] of the whole
+        known = pitch_codes[first * self.pitch_groups :][: len(tones)]
+        tones[: len(known)] = known
+        return self.encode(wave[None], profile, torch.from_numpy(tones)[None].to(wave.device))[0]
+
+    def decode_windows(
+        self, codes: np.ndarray, stored: Sequence[bytes], part: tuple[int, int], *, seed: int, report: Report
+    ) -> Iterator[np.ndarray]:
+        """Every window with its margin, phases and noise as in the whole."""
+        device, (start, stop), margin = device_of(self), part, self.decoder_margin
+        values, registers = (torch.stack(each).to(device) for each in zip(*map(self._voice, stored), strict=True))
+        every = torch.from_numpy(codes.astype(np.int64))
+        f0, phases = excitation(self.split(every[:, : self.groups_of_level])[1])  # of all frames: a few numbers each
+        for first, last in windows_of(self, start, stop):
+            outer = slice(max(first - margin, 0), min(last + margin, every.shape[2]))
+            at = slice(outer.start * self.frames, outer.stop * self.frames)
+            noise = white_noise(len(stored), outer.start * self.stride, outer.stop * self.stride, seed)
+            made = self.decode(
+                every[:, :, outer].to(device), phases[:, at].to(device), f0[:, at].to(device), noise.to(device),
+                (values, registers),
+            )  # fmt: skip
+            inner = slice((first - outer.start) * self.stride, (last - outer.start) * self.stride)
+            report((last - start) / (stop - start))
+            yield made[:, inner].cpu().numpy()
+
+    def voice_of_row(self, row: int) -> bytes:
+        values, register = self.voice_of_speaker(torch.tensor([row], device=device_of(self)))
+        return self.voice_of_values(values[0].cpu().numpy(), float(register[0]))
+
+    def voice_of_values(self, values: np.ndarray, log_hz: float) -> bytes:
+        """4 bits for each value in -1 .. 1, then the register as a pitch code."""
+        steps = np.rint((np.clip(values, -1, 1) + 1) / 2 * VOICE_STEPS).astype(np.uint8)
+        packed = steps[::2] << 4 | steps[1::2]
+        return packed.tobytes() + pitch.to_codes(np.exp([log_hz])).tobytes()
+
+    def _voice(self, stored: bytes) -> tuple[Tensor, Tensor]:
+        """Values [voice_dim] and register of the bytes of a voice. Raises BadFile if they are none."""
+        if len(stored) != self.voice_dim // 2 + 1 or not 1 <= stored[-1] < pitch.PITCHES:
+            raise BadFile("the voice in the file does not belong to its model")
+        packed = np.frombuffer(stored[:-1], np.uint8)
+        steps = np.stack([packed >> 4, packed & 15], 1).ravel()
+        register = float(np.log(pitch.from_codes(np.array([stored[-1]]))[0]))
+        return torch.from_numpy(steps.astype(np.float32) / VOICE_STEPS * 2 - 1), torch.tensor(register)
+
+    def convert(self, codes: np.ndarray, stored: bytes, target: bytes, pitch: str, semitones: float) -> np.ndarray:
+        """The melody moved; the words, level 0, stay, and the voice is the decoder's to change."""
+        moved, groups = codes.copy(), slice(1, 1 + self.pitch_groups)
+        (_, own), (_, wanted) = self._voice(stored), self._voice(target)
+        shift = semitones + (12 / np.log(2) * float(wanted - own) if pitch == "target" else 0.0)
+        moved[groups] = transposed(codes[groups], shift)
+        return moved
+
+
+NOISE_BLOCK = 2**14  # samples
+
+
+def white_noise(channels: int, start: int, stop: int, seed: int) -> Tensor:
+    """White noise [channels, stop - start]: sample n is the same whatever window it is asked for in."""
+    blocks = range(start // NOISE_BLOCK, -(-stop // NOISE_BLOCK))
+    made = [
+        np.random.default_rng([seed, block]).standard_normal((channels, NOISE_BLOCK), np.float32) for block in blocks
+    ]
+    offset = start - blocks[0] * NOISE_BLOCK
+    return torch.from_numpy(np.concatenate(made, 1)[:, offset : offset + stop - start])
+
 
 def hertz(pitch_codes: Tensor) -> Tensor:
     """Pitch in Hz [B, P], 0 where unvoiced, of pitch codes [B, P]."""
@@ -180,3 +276,6 @@ def excitation(pitch_codes: Tensor) -> tuple[Tensor, Tensor]:
     """Pitch of frames [B, 2 P] in Hz and their phases (float64) for pitch codes [B, P]."""
     f0 = pitch_frames(hertz(pitch_codes))
     return f0, frame_phases(f0)
+
+
+FAMILY = SpeechVQVAE

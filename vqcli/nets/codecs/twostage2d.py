@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vqcli.nets.codecs.base import ImageCodec
 from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.nets.layers.convnet2d import ResidualBlock
 from vqcli.nets.layers.quantizer import VectorQuantizer
@@ -25,7 +26,7 @@ from vqcli.nets.priors.pixelcnn_sampler import sampler_of
 SEED = 0  # of what decoding draws, unless another is asked for
 
 
-class TwoStage(nn.Module):
+class TwoStage(nn.Module, ImageCodec):
     """Pictures [B, 3, side, side] in -0.5 .. 0.5 to codes [B, latents, 1, 1] and back; it stands where one VQ-VAE does.
 
     first      arguments of the first stage (vqvae2d), whose weights stay as they are
@@ -36,8 +37,9 @@ class TwoStage(nn.Module):
     decoder    further arguments of that PixelCNN
     """
 
-    levels, likelihood = 1, None
+    levels, stochastic = 1, True
     encoder_margin = decoder_margin = 0
+    first: ImageVQVAE
 
     def __init__(
         self,
@@ -52,13 +54,14 @@ class TwoStage(nn.Module):
         decoder: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.likelihood = None
         self.first = ImageVQVAE(**first).requires_grad_(False)
         self.channels, self.stride, self.frame_size = self.first.channels, side, (side, side)
         grid = self.first.grid(side, side)
         sizes = [tuple(length // 2**n for length in grid) for n in range(3)]
         wide, half, quarter = widths
         self.quantizer = VectorQuantizer(dim * latents, K, groups=latents, **(quantizer or {}))
-        self.codebook_sizes = self.quantizer.codebook_sizes
+        self.codebook_sizes, self.latent_dim = self.quantizer.codebook_sizes, dim * latents
         self.squeeze = nn.Sequential(
             nn.Conv2d(self.first.quantizer.dim, wide, 3, padding=1), nn.ReLU(),
             nn.Conv2d(wide, half, 4, stride=2, padding=1), ResidualBlock(half), nn.ReLU(),
@@ -79,15 +82,15 @@ class TwoStage(nn.Module):
         self.first.eval()
         return self
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the codes of a picture: one of each for the pictures that it takes."""
-        return -(-height // self.stride), -(-width // self.stride)
+    def latents(self, x: Tensor) -> Tensor:
+        """z_e [B, latents * dim, 1, 1] of pictures."""
+        return self.latents_of_codes(self.first.encode(x))
 
-    def encoder(self, x: Tensor) -> Tensor:
-        """Latents z_e [B, latents * dim, 1, 1] of pictures."""
-        return self.latents(self.first.encode(x))
+    def quantize(self, z_e: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Codes [B, latents, 1, 1] int64 of latents."""
+        return self.quantizer.codes(z_e)
 
-    def latents(self, codes: Tensor) -> Tensor:
+    def latents_of_codes(self, codes: Tensor) -> Tensor:
         """Latents z_e of the first stage's codes [B, groups, h, w]."""
         z_e: Tensor = self.squeeze(self.first.quantizer.lookup(codes))
         return z_e
@@ -100,12 +103,12 @@ class TwoStage(nn.Module):
     @torch.no_grad()
     def encode(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
         """Codes [B, latents, 1, 1] int64 of pictures."""
-        return self.quantizer.codes(self.encoder(x))
+        return self.quantize(self.latents(x))
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int = SEED) -> Tensor:
+    def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int | None = None) -> Tensor:
         """Pictures of codes [B, latents, 1, 1]. Equal seeds draw alike on a device, whatever else is in the batch."""
-        return self.first.decode(self.draw(codes, seed))
+        return self.first.decode(self.draw(codes, SEED if seed is None else seed))
 
     @torch.no_grad()
     def draw(self, codes: Tensor, seed: int = SEED, sampling: Sampling = AS_LEARNED) -> Tensor:
@@ -122,3 +125,6 @@ class TwoStage(nn.Module):
     def nats(self, first_codes: Tensor, z_q: Tensor) -> Tensor:
         """-log p(codes of the first stage | latents) of each item, [B]."""
         return self.decoder.nats(first_codes, None, self.condition(z_q))
+
+
+FAMILY = TwoStage

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from vqcli.errors import ModelError
+from vqcli.nets.codecs.base import ImageCodec
 from vqcli.nets.layers import likelihood as likelihoods
 from vqcli.nets.layers.convnet2d import Shape
+from vqcli.nets.layers.likelihood import Likelihood
 from vqcli.nets.layers.linear_init import begin_linear
 
 
@@ -35,11 +37,14 @@ class Bound:
     made: Tensor
 
 
-class Baseline(nn.Module):
+class Baseline(nn.Module, ImageCodec):
     """What both have; arguments as ImageVQVAE has them. `out` are the numbers that the encoder makes at a position."""
 
     codebook_sizes: tuple[int, ...] = ()
     levels = 1
+    likelihood: Likelihood
+    first = None
+    KL_APART = False  # whether the bound is a sum of reconstruction and divergence
 
     def __init__(
         self,
@@ -58,16 +63,17 @@ class Baseline(nn.Module):
         made = likelihoods.make(channels, likelihood or {"kind": "gaussian"})
         assert made is not None
         shape = Shape(tuple(widths), dim, kernel, activation, normalised)
-        self.likelihood, self.channels, self.stride = made, channels, shape.stride
+        self.likelihood, self.channels, self.stride, self.latent_dim = made, channels, shape.stride, dim
         self.encoder = shape.encoder(channels, blocks, out)
         self.decoder = shape.decoder(self.likelihood.numbers, blocks, exact=False)
         if linear_start:
             begin_linear(self.encoder, self.decoder, channels, self.likelihood, gain=linear_start)
 
-    @property
-    def quantizer(self) -> NoReturn:
-        """What all that codes pictures asks a model for first."""
+    def _no_codes(self, *_: Any, **__: Any) -> NoReturn:
         raise ModelError("the model has no codes: it is a baseline for likelihoods", "vq eval likelihood measures it")
+
+    latents = quantize = decode = _no_codes
+    qualities = quantizer = property(_no_codes)
 
     def bound(self, x: Tensor) -> Bound:
         """The bound for pictures x [B, channels, H, W] in -0.5 .. 0.5, with fresh samples from the posterior."""
@@ -82,6 +88,7 @@ class ContinuousVAE(Baseline):
     """q(z | x) = N(mean, scale^2) of `dim` numbers at each position, p(z) = N(0, 1)."""
 
     LOG_SCALES = (-7.0, 3.0)
+    KL_APART = True
 
     def __init__(self, dim: int = 64, **common: Any) -> None:
         super().__init__(2 * dim, dim=dim, **common)
@@ -96,3 +103,6 @@ class ContinuousVAE(Baseline):
         divergence = (mean.square() + (2 * log_scale).exp() - 1 - 2 * log_scale).flatten(1).sum(1) / 2
         value = log_likelihood - divergence
         return Bound(value, log_likelihood, value, made)
+
+
+FAMILY = ContinuousVAE

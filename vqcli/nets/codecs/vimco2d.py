@@ -71,3 +71,6 @@ def vimco(log_w: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
         replaced[places, places] = others
         signal = bound - (torch.logsumexp(replaced, 1) - math.log(S))  # (S, B)
     return bound, bound + (signal * log_q).sum(0)
+
+
+FAMILY = CategoricalVAE

@@ -6,17 +6,26 @@ It takes and gives float [B, N] at 16 kHz, N a multiple of `stride`, scaled to -
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.media import mel
+from vqcli.errors import BadFile
+from vqcli.media import mel, voice
+from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of
 from vqcli.nets.layers.mulaw import compress_tensor
 from vqcli.nets.layers.quantizer import Quantized, VectorQuantizer, jitter
+from vqcli.nets.wavenet import decoder_numba as compiled
 from vqcli.nets.wavenet.decoder import WaveNetDecoder
+from vqcli.nets.wavenet.segments import generate_long
+from vqcli.progress import Report
+
+LIKELY_S = 1.0  # of a recording by which the most likely speaker is chosen
+LIKELY = 16  # speakers that are tried
 
 
 class WaveEncoder(nn.Module):
@@ -43,7 +52,7 @@ class WaveEncoder(nn.Module):
             return self.norm(F.conv1d(x.float(), self.out.weight, self.out.bias, padding=1))
 
 
-class WaveVQVAE(nn.Module):
+class WaveVQVAE(nn.Module, AudioCodec):
     """The paper's speech model: waveform to codes [B, 1, P], and a WaveNet that draws the waveform from them.
 
     strides   of the encoder's convolutions; their product is the samples for each code: six of 2 make 64
@@ -51,7 +60,9 @@ class WaveVQVAE(nn.Module):
     wavenet   arguments of its decoder (nets/wavenet.py)
     """
 
+    TASK = "vqvae1d"
     CLASS_TABLES = ("decoder.speaker.weight",)  # a row for each speaker
+    level_db = voice.LEVEL_DB
 
     def __init__(
         self,
@@ -82,3 +93,68 @@ class WaveVQVAE(nn.Module):
     def encode(self, wave: Tensor) -> Tensor:
         """Codes int64 [B, 1, P] of waveforms [B, P * stride]."""
         return self.quantizer.codes(self.encoder(wave[:, None]))
+
+    # recordings (base.AudioCodec)
+
+    @torch.inference_mode()
+    def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
+        """The row of the speaker table under which the loudest second is most likely, among those with most speech."""
+        rows = sorted(range(len(speakers)), key=lambda row: -speakers[row]["seconds"])[:LIKELY] or [0]
+        N = min(round(LIKELY_S * self.rate_hz), len(samples)) // self.stride * self.stride
+        if not N or len(rows) == 1:
+            return Analysis(self.voice_of_row(rows[0]))
+        starts = range(0, len(samples) - N + 1, N)
+        start = max(starts, key=lambda at: float(np.square(np.asarray(samples[at : at + N])).sum()))  # not in a pause
+        device = device_of(self)
+        wave = torch.from_numpy(np.asarray(samples[start : start + N]))[None].to(device).clamp(-1, 1)
+        losses = [float(self(wave, torch.tensor([row], device=device))[0]) for row in rows]
+        return Analysis(self.voice_of_row(rows[int(np.argmin(losses))]))
+
+    def analysis_of(self, profile: np.ndarray, pitch: np.ndarray) -> Analysis:
+        return Analysis(self.voice_of_row(0))
+
+    def encode_window(self, wave: Tensor, analysis: Analysis, first: int) -> Tensor:
+        return self.encode(wave[None])[0]
+
+    def decode_windows(
+        self, codes: np.ndarray, stored: Sequence[bytes], part: tuple[int, int], *, seed: int, report: Report
+    ) -> Iterator[np.ndarray]:
+        """Sampled from the WaveNet, in segments side by side."""
+        sampler = compiled.pack(self.decoder) if device_of(self).type == "cpu" else self.decoder
+        channels = []
+        for number, (channel, row) in enumerate(zip(codes, map(self._row, stored), strict=True)):
+
+            def done(share: float, number: int = number) -> None:
+                report((number + share) / len(codes))
+
+            latents = _Latents(self, channel)
+            channels.append(
+                generate_long(sampler, latents, row, seed + number, part=part, rate_hz=self.rate_hz, report=done)
+            )
+        for blocks in zip(*channels, strict=True):
+            yield np.stack(blocks)
+
+    def voice_of_row(self, row: int) -> bytes:
+        return row.to_bytes(2, "little")
+
+    def _row(self, stored: bytes) -> int:
+        """The row of its bytes. Raises BadFile if there is none such."""
+        row = int.from_bytes(stored, "little")
+        if len(stored) != 2 or row >= self.speakers:
+            raise BadFile("the speaker in the file does not belong to its model")
+        return row
+
+
+class _Latents:
+    """z_q [D, P] of the codes [groups, P] of one channel, looked up as they are sliced: hours would not fit."""
+
+    def __init__(self, net: WaveVQVAE, codes: np.ndarray) -> None:
+        self._net, self._codes = net, codes
+        self.shape: tuple[int, ...] = (net.quantizer.dim, codes.shape[1])
+
+    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
+        codes = torch.from_numpy(self._codes[:, index[1]].astype(np.int64)).to(self._net.quantizer.codebook.device)
+        return self._net.quantizer.lookup(codes[None])[0][index[0]]
+
+
+FAMILY = WaveVQVAE

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqcli.nets.codecs.base import ImageCodec
 from vqcli.nets.layers import likelihood as likelihoods
 from vqcli.nets.layers.convnet2d import Shape
 from vqcli.nets.layers.linear_init import begin_linear
@@ -21,7 +22,7 @@ from vqcli.nets.layers.quantizer import Quantized, Quantizer, ScalarQuantizer, V
 QUANTIZERS: dict[str, type[Quantizer]] = {"vector": VectorQuantizer, "scalar": ScalarQuantizer}
 
 
-class ImageVQVAE(nn.Module):
+class ImageVQVAE(nn.Module, ImageCodec):
     """Pictures [B, channels, H, W] in -0.5 .. 0.5, H and W multiples of `stride`, to codes [B, groups, h, w] and back.
 
     widths, dim, kernel, activation, normalised: see convnet2d.Shape
@@ -30,6 +31,8 @@ class ImageVQVAE(nn.Module):
     quantizer   arguments of the quantizer, with 'kind': 'vector' or 'scalar'
     likelihood  arguments of p(x | z), with 'kind' (likelihood.py); without one the decoder makes the picture itself
     """
+
+    first = None
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class ImageVQVAE(nn.Module):
         self.channels, self.stride = channels, shape.stride
         self.quantizer: Quantizer = QUANTIZERS[options.pop("kind")](dim=dim, **options)
         self.codebook_sizes, self.levels = self.quantizer.codebook_sizes, self.quantizer.levels
+        self.latent_dim, self.qualities = dim, self.quantizer.qualities
         self.likelihood = likelihoods.make(channels, likelihood)
         self.encoder = shape.encoder(channels, blocks)
         made = self.likelihood.numbers if self.likelihood else channels
@@ -67,10 +71,6 @@ class ImageVQVAE(nn.Module):
                 groups=len(self.codebook_sizes),
             )
         self.encoder_margin, self.decoder_margin = shape.reach(blocks), shape.reach(decoder_blocks)
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the codes of a picture; what is left over at the border counts as a whole one."""
-        return -(-height // self.stride), -(-width // self.stride)
 
     def forward(self, x: Tensor, quality: Tensor | None = None, levels: int | None = None) -> tuple[Tensor, Quantized]:
         """What the decoder makes [B, channels or likelihood.numbers, H, W], and what the quantizer made of x.
@@ -94,8 +94,17 @@ class ImageVQVAE(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self.quantizer.codes(self.encoder(x), quality)
 
+    def latents(self, x: Tensor) -> Tensor:
+        """z_e [B, dim, H / stride, W / stride] of pictures."""
+        z_e: Tensor = self.encoder(x)
+        return z_e
+
+    def quantize(self, z_e: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Codes [B, groups, h, w] int64 of latents."""
+        return self.quantizer.codes(z_e, quality)
+
     @torch.no_grad()
-    def decode(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
+    def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int | None = None) -> Tensor:
         """Pictures of codes [B, groups or fewer whole levels, h, w]; values may leave -0.5 .. 0.5 a little."""
         return self.picture(self.made(codes, quality))
 
@@ -104,3 +113,6 @@ class ImageVQVAE(nn.Module):
         """What the decoder makes of codes, as `forward` returns it."""
         made: Tensor = self.decoder(self.quantizer.lookup(codes, quality))
         return made
+
+
+FAMILY = ImageVQVAE

@@ -277,3 +277,6 @@ def _uniform(rows: int, columns: int) -> Tensor:
     """Weights as those of nn.Linear."""
     bound = max(1, rows) ** -0.5
     return torch.empty(rows, columns).uniform_(-bound, bound)
+
+
+FAMILY = ExactPrior

@@ -95,3 +95,6 @@ class SequencePrior(nn.Module):
                 F.cross_entropy(part(codes).flatten(0, 1), codes[:, g].flatten()) for g, part in enumerate(self.groups)
             ]
         return torch.stack(nats) / math.log(2)
+
+
+FAMILY = SequencePrior

@@ -95,3 +95,6 @@ class FramePrior(nn.Module):
     def nats(self, codes: Tensor, before: Tensor, actions: Tensor) -> Tensor:
         """-log p(codes of the next frame) of each item, [B], in nats."""
         return self.decoder.nats(codes, None, self.condition(before, actions))
+
+
+FAMILY = FramePrior

@@ -149,3 +149,6 @@ class PixelCNN(nn.Module):
     def loss(self, codes: Tensor, label: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         """Nats for each code, on average."""
         return F.cross_entropy(self(codes, label, condition).movedim(2, 1), codes)
+
+
+FAMILY = PixelCNN

@@ -119,3 +119,6 @@ class WaveNetPrior(nn.Module):
             for g, part in enumerate(self.logits(codes, label))
         ]
         return torch.stack(nats).mean()
+
+
+FAMILY = WaveNetPrior

@@ -12,7 +12,6 @@ import torch
 from vqcli.data.dataset import Batch
 from vqcli.data.prefetch import Batches
 from vqcli.data.speech import FULL_SCALE, Clip, Clips
-from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.recipe import Data
 from vqcli.zoo import loading
 
@@ -64,15 +63,12 @@ class CodeClips(Batches[Batch]):
 @torch.inference_mode()
 def codes_of(codec: loading.LoadedModel, clip: Clip) -> np.ndarray:
     """Codes uint16 [groups, T] of a clip, which has been listened to already: those of windows.encode_audio."""
-    net = codec.net
+    net = codec.audio
     P = -(-len(clip.samples) // net.stride)
     samples = np.pad(clip.samples, (0, P * net.stride - len(clip.samples))).astype(np.float32) / FULL_SCALE
-    wave = torch.from_numpy(samples)[None].to(codec.device)
-    if not isinstance(net, SpeechVQVAE):
-        return net.encode(wave)[0].cpu().numpy().astype(np.uint16)
-    tones = np.pad(clip.pitch, (0, P * net.pitch_groups - len(clip.pitch)))
-    profile, pitch = (torch.from_numpy(part)[None].to(codec.device) for part in (clip.profile, tones))
-    return net.encode(wave, profile, pitch)[0].cpu().numpy().astype(np.uint16)
+    wave = torch.from_numpy(samples).to(codec.device)
+    codes = net.encode_window(wave, net.analysis_of(clip.profile, clip.pitch), 0)
+    return codes.cpu().numpy().astype(np.uint16)
 
 
 def _stack(items: list[tuple[np.ndarray, int]]) -> Batch:

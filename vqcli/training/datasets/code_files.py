@@ -31,7 +31,7 @@ class CodeFiles:
     decoded = False
 
     def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel) -> None:
-        if codec.net.quantizer.qualities:
+        if codec.net.qualities:
             raise UsageError(
                 f"files of {codec.info.name} have many qualities, and a prior must see them all",
                 "train it on pictures, which are then encoded at every quality",
@@ -53,6 +53,6 @@ class CodeFiles:
             codes, _ = image_file.unpack_image(self._codec, file)
         except ModelError as error:
             raise BadFile(str(error)) from None
-        if len(codes.codes) != len(self._codec.net.quantizer.codebook_sizes):
+        if len(codes.codes) != len(self._codec.net.codebook_sizes):
             raise BadFile("its last levels were left out")
         return np.ascontiguousarray(codes.codes.transpose(1, 2, 0))

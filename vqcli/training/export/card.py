@@ -46,7 +46,7 @@ def measure(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> di
 def _coded(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
     """Rate and distortion on whole held-out pictures, usual codecs at equal bytes beside, and the use of the codes."""
     names = held_out.names[:MEASURED]
-    counts = metrics.CodeCounts(model.net.quantizer.codebook_sizes)
+    counts = metrics.CodeCounts(model.net.codebook_sizes)
     qualities = rate_distortion.spread(model, 3)
     points: list[Point] = []
     read = 0

@@ -36,9 +36,9 @@ def _export_codec(
     model = loading.load(info, "cpu")
     samples = list(budget.part(COUNTING_SHARE).limit(sample_codes(model, dataset), LEAST))
     if task.rate is None:
-        counted = statistics.fit(samples, model.net.quantizer.codebook_sizes)
+        counted = statistics.fit(samples, model.net.codebook_sizes)
         return loading.save(folder, task.model, counted, description)
-    old = np.array(model.net.quantizer.codebook_sizes) // 2
+    old = np.array(model.net.codebook_sizes) // 2
     new = narrowed(samples, old)
     arguments = task.recipe.model.arguments
     description["arguments"] = arguments | {"quantizer": arguments["quantizer"] | {"limits": new.tolist()}}

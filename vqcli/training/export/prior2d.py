@@ -25,7 +25,7 @@ def _bits_per_code(
 
     Of a prior in integers they are those of the bytes it writes, with those of the floats it was made from beside them.
     """
-    data, sizes = task.recipe.data, task.codec.net.quantizer.codebook_sizes
+    data, sizes = task.recipe.data, task.codec.net.codebook_sizes
     counts = [np.full(K, 0.5) for K in sizes]
     for step in budget.part(COUNTING_SHARE).limit(range(-(-SAMPLES // data.batch))):
         batch = dataset.batch(data, 0, step * data.batch, data.batch)

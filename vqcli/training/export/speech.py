@@ -17,8 +17,6 @@ from vqcli.evaluation.speech import metrics, spectrograms
 from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.media.audio import Recording
-from vqcli.nets.codecs.speech import SpeechVQVAE
-from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.training.budget import Budget
 from vqcli.training.datasets.code_clips import codes_of
 from vqcli.training.export.card_speech import PICTURE
@@ -46,7 +44,7 @@ def export(
     """Write the model file, with figures of held-out clips and a picture of one of them beside it."""
     description |= {
         "arguments": task.arguments,
-        "groups": group_names(task.model),
+        "groups": task.model.group_names,
         "speakers": [dataclasses.asdict(each) for each in task.speakers],
     }
     if isinstance(task, FinishTask):  # the whole way of these weights
@@ -65,14 +63,6 @@ def export(
     with replacing(folder / PICTURE, force=True) as stream:
         stream.write(image.encode_bytes(spectrograms.stacked(list(sounds.items())), "webp", quality=90))
     return loading.save(folder, task.model, counted, description | {"measured": measured})
-
-
-def group_names(net: SpeechVQVAE | WaveVQVAE) -> list[str]:
-    """What each group of codes is called."""
-    if isinstance(net, WaveVQVAE):
-        return ["sound"]
-    first = ["words", *["pitch"] * net.pitch_groups]
-    return first + ["residual"] * (len(net.codebook_sizes) - len(first))
 
 
 def sample_codes(model: LoadedModel, clips: Clips) -> Iterator[np.ndarray]:

@@ -33,9 +33,9 @@ class PriorTask(Task):
         if recipe.model.family in ("pixelcnn", "wavenet"):
             arguments["labels"] = len(classes)
         if recipe.model.family == "exact":
-            if codec.net.quantizer.levels > 1:
+            if codec.net.levels > 1:
                 raise ModelError(f"model {codec.info.name} has residual levels, which an exact prior cannot tell apart")
-            arguments["qualities"] = codec.net.quantizer.qualities
+            arguments["qualities"] = codec.net.qualities
         sizes, _ = books(codec)
         self.arguments, self.classes = {"codebook_sizes": sizes, **arguments}, classes
         self.prior = registry.build(recipe.model.family, self.arguments)
@@ -65,7 +65,7 @@ class PriorTask(Task):
             return pixels, None  # codes already
         quantizer, quality = self.codec.net.quantizer, None
         with torch.autocast(pixels.device.type, enabled=False):  # in 16 bits, flat areas get other codes
-            z_e = self.codec.net.encoder(in_channels(pixels, self.codec.net.channels))
+            z_e = self.codec.net.latents(in_channels(pixels, self.codec.net.channels))
         if quantizer.qualities:
             steps = 10 * (quantizer.qualities - 1) + 1  # in tenths, as files have it
             quality = 1 + torch.randint(steps, (2 * len(pixels),), device=pixels.device) / 10

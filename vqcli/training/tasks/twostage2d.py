@@ -46,7 +46,7 @@ class TwoStageTask(Task):
         """
         model = self.model
         codes = model.first.encode(pixels)
-        quantized = model.quantizer(model.latents(codes))
+        quantized = model.quantizer(model.latents_of_codes(codes))
         condition = model.condition(quantized.z_q)
         bits = model.decoder.loss(codes, None, condition) / math.log(2)
         direct = direct_bits(self.direct, condition, codes)

@@ -1,0 +1,223 @@
+"""What a net must offer to be a codec: the contracts that the rest of vq is written against.
+
+A family is a file of this folder. Its name is what the headers of models call it, `FAMILY` in it is its class:
+
+    class MyVQVAE(nn.Module, ImageCodec):
+        def __init__(self, K: int = 512) -> None: ...    # the arguments of a recipe's [model.arguments]
+
+    FAMILY = MyVQVAE
+
+A class inherits a contract to say that it fulfils it, and to take what has a default; one that only has all members is
+as good. `check` runs whenever a model is loaded.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcli.errors import ModelError
+from vqcli.nets.layers.likelihood import Likelihood
+from vqcli.progress import Report
+
+VALUE_RANGE = (-0.5, 0.5)  # of black and white
+
+
+class Codec(Protocol):
+    """What all codecs have.
+
+    stride          pixels, each way, or samples that a position of the codes stands for
+    levels          residual levels, into which the groups of codes part; files can drop the last ones
+    codebook_sizes  K of each group of codes, level by level
+    encoder_margin  positions to each side that a code depends on, None: the whole input
+    decoder_margin  positions to each side that the output of a position depends on, None: all codes
+    TASK            the file of training/tasks that trains this family
+    CLASS_TABLES    names of the tables with a row for each class or speaker
+    """
+
+    stride: int
+    levels: int
+    codebook_sizes: tuple[int, ...]
+    encoder_margin: int | None = None
+    decoder_margin: int | None = None
+    TASK: ClassVar[str] = "codec"
+    CLASS_TABLES: ClassVar[tuple[str, ...]] = ()
+
+
+class ImageCodec(Codec, Protocol):
+    """Images [B, channels, H, W] within `value_range`, H and W multiples of `stride`, to codes [B, groups, h, w], back.
+
+    channels     1 grey or 3 colour
+    latent_dim   D of the latents
+    qualities    whole quality steps, 0 for a net that has but one quality
+    frame_size   height and width of the images that it is for, None for any
+    value_range  of black and white as the net takes and makes them
+    stochastic   whether decoding samples what the codes leave open
+    likelihood   p(x | z), None if the decoder makes an image and no distribution
+    first        the codec whose codes the latents of this one stand for; None if they stand for an image
+    """
+
+    channels: int
+    latent_dim: int
+    likelihood: Likelihood | None  # no default: one of the class would hide the module that a net has there
+    first: ImageCodec | None
+    qualities: int = 0
+    frame_size: tuple[int, int] | None = None
+    value_range: tuple[float, float] = VALUE_RANGE
+    stochastic: bool = False
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the codes of an image; what is left over at the border counts as a whole position."""
+        return -(-height // self.stride), -(-width // self.stride)
+
+    @abstractmethod
+    def latents(self, x: Tensor) -> Tensor:
+        """z_e [B, latent_dim, h, w] of images."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def quantize(self, z_e: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Codes [B, groups, h, w] int64 of latents, at a quality [B] if the net has qualities."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int | None = None) -> Tensor:
+        """Images [B, channels, H, W] of codes [B, groups of the first levels, h, w]; `seed` is for stochastic ones."""
+        raise NotImplementedError
+
+    def made(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
+        """What the decoder makes of codes, [B, numbers of the likelihood, H, W]; only asked of nets that have one."""
+        raise NotImplementedError
+
+
+class Samples(Protocol):
+    """One channel of a recording as it is read: a long one is a memory map, scaled part by part."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a family learns from the whole of a channel before it encodes windows of it.
+
+    stored  what of it the file keeps for decoding, as bytes of an equal number for every channel
+    known   what else encoding needs
+    """
+
+    stored: bytes
+    known: Any = None
+
+
+class AudioCodec(Codec, Protocol):
+    """Waveforms float [B, P * stride] at `rate_hz` to codes [B, groups, P] and back.
+
+    level_db   RMS of active speech that inputs are scaled to; the file keeps the original's. None: as they are
+    voice_dim  values of a voice that can be fitted to a new speaker, 0 if none can
+    speakers   rows of the speaker table, 0 if it has none
+    """
+
+    rate_hz: int
+    level_db: float | None = None
+    voice_dim: int = 0
+    speakers: int = 0
+
+    @property
+    def group_names(self) -> list[str]:
+        """What each group of codes is called."""
+        return ["sound"] * len(self.codebook_sizes)
+
+    @abstractmethod
+    def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
+        """What is to be known of a whole channel; `speakers` are those that the model's description lists."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def analysis_of(self, profile: np.ndarray, pitch: np.ndarray) -> Analysis:
+        """The same for an utterance whose profile [SIZE] and pitch codes are known, as in a data set."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def encode_window(self, wave: Tensor, analysis: Analysis, first: int) -> Tensor:
+        """Codes int64 [groups, P] of a waveform [P * stride] that begins at position `first` of the channel."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def decode_windows(
+        self,
+        codes: np.ndarray,
+        stored: Sequence[bytes],
+        part: tuple[int, int],
+        *,
+        seed: int,
+        report: Report,
+    ) -> Iterator[np.ndarray]:
+        """Waveforms float32 [channels, n] of codes [channels, groups, P], window by window of the positions in `part`.
+
+        stored  of each channel (`Analysis.stored`)
+
+        Raises BadFile for bytes that are none of this model.
+        """
+        raise NotImplementedError
+
+    def voice_of_row(self, row: int) -> bytes:
+        """The voice of a row of the speaker table, as `Analysis.stored` holds it."""
+        raise ModelError("this model has no table of speakers", "--model speech has one")
+
+    def voice_of_values(self, values: np.ndarray, log_hz: float) -> bytes:
+        """A fitted voice, float32 [voice_dim] in -1 .. 1 and its mean log Hz, as `Analysis.stored` holds it."""
+        raise ModelError("this model cannot speak with fitted voices", "--model speech can")
+
+    def convert(self, codes: np.ndarray, stored: bytes, target: bytes, pitch: str, semitones: float) -> np.ndarray:
+        """Codes [groups, P] for another voice: 'target' moves the melody to its register, 'keep' leaves it."""
+        return codes
+
+
+CONTRACTS: dict[str, type] = {"image": ImageCodec, "audio": AudioCodec}  # by the modality of a model
+
+
+def members(contract: type) -> list[str]:
+    """The names that a contract asks for."""
+    parts = [part for part in contract.__mro__ if getattr(part, "_is_protocol", False) and part is not Protocol]
+    found = {name for part in parts for name in (*vars(part), *vars(part).get("__annotations__", {}))}
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def check(net: object, modality: str) -> None:
+    """Raise ModelError that names the members of its contract that a net lacks, or a modality that has none."""
+    if modality not in CONTRACTS:
+        raise ModelError(f"there are no codecs of {modality}", f"{' or '.join(CONTRACTS)}")
+    contract = CONTRACTS[modality]
+    missing = [name for name in members(contract) if not _has(net, name)]
+    if missing:
+        raise ModelError(f"{type(net).__name__} is no {contract.__name__}: it lacks {', '.join(missing)}")
+
+
+def _has(net: object, name: str) -> bool:
+    """Whether a net has a member of its own, not the empty one of a contract."""
+    try:
+        return not getattr(getattr(net, name), "__isabstractmethod__", False)
+    except AttributeError:
+        return False
+    except ModelError:  # a property that says why there is nothing
+        return True
+
+
+def device_of(net: torch.nn.Module) -> torch.device:
+    return next(net.parameters()).device
+
+
+WINDOW_S = 10.0  # of sound that a net sees at a time
+
+
+def windows_of(net: AudioCodec, start: int, stop: int) -> list[tuple[int, int]]:
+    """Windows of some seconds that part the positions start .. stop."""
+    step = max(1, round(WINDOW_S * net.rate_hz / net.stride))
+    return [(at, min(at + step, stop)) for at in range(start, stop, step)]
