@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A folder or module imports only what stands above it here: one layer each, in strict order.
 LAYERS = (
-    *("errors", "progress", "files", "recipe", "batch"),
+    *("errors", "progress", "deprecation", "files", "recipe", "batch"),
     *("container", "media", "entropy", "data"),
     *("nets.kernels", "nets.layers", "nets.priors", "nets.wavenet", "nets.codecs"),
     *("zoo", "codec", "sampling", "api"),

@@ -198,11 +198,11 @@ def test_salvage(vq, talk, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--quality", "5"), "sound has no quality"),
-        (("--bpp", "1"), "sound has no quality"),
-        (("--background", "white"), "sound has no quality"),
+        (("--quality", "5"), "--quality is for images or clips"),
+        (("--bpp", "1"), "--bpp is for images"),
+        (("--background", "white"), "--background is for images or clips"),
         (("--levels", "9"), "--levels 9"),
-        (("--model", "scalar"), "model scalar is for pictures, and this is sound"),
+        (("--model", "scalar"), "model scalar is for images, and this is audio"),
     ],
 )
 def test_options_that_make_no_sense(vq, talk, options, says):
@@ -215,11 +215,11 @@ def test_options_that_make_no_sense(vq, talk, options, says):
 def test_options_of_sound_for_pictures(vq, photo):
     result = vq("encode", photo, "--model", "scalar", "--channels", *SPEECH)
     assert result.exit_code == 2
-    only_line(result, "a picture has neither channels")
+    only_line(result, "--mono or --channels is for audio")
     vq("encode", photo, "--model", "scalar", *SPEECH)
     result = vq("decode", "photo.vqz", "--start", "1", "-o", "x.png")
     assert result.exit_code == 2
-    only_line(result, "only a recording has a start and an end")
+    only_line(result, "--start is for audio or clips")
 
 
 @pytest.mark.parametrize(

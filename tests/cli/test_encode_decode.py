@@ -156,7 +156,7 @@ def test_salvage(vq, encoded):
     encoded.write_bytes(data)
     assert "--salvage" in vq("decode", encoded).stderr
     result = vq("decode", encoded, "--salvage")
-    assert result.exit_code == 0 and "100.0% of the picture is lost" in result.stderr
+    assert result.exit_code == 0 and "100.0% of the image is lost" in result.stderr
     assert (image.read(Path("e.png")).pixels == 128).all()
 
 

@@ -21,7 +21,7 @@ def test_a_grid_of_classes(vq, drawing):
     result = vq("sample", "--model", drawing, "--class", "fox", "--class", "kit_fox", "-n", "3", "--seed", "2")
     assert result.exit_code == 0, result.stderr
     assert "kit_fox: this prior knows red foxes" in result.stderr
-    assert "6 pictures of fox, kit_fox -> sample.png (model drawing, seed 2)" in result.stderr
+    assert "6 images of fox, kit_fox -> sample.png (model drawing, seed 2)" in result.stderr
     height, width, _ = image.read(Path("sample.png")).pixels.shape
     assert height == 2 * 32 + 3 * 4 and width > 3 * 32
     again = vq("sample", "--model", drawing)
@@ -50,7 +50,7 @@ def test_completion(vq, drawing, photo):
     ("arguments", "code", "says"),
     [
         (["--class", "foks"], 5, "did you mean fox"),
-        (["--size", "64"], 2, "height x width"),
+        (["--size", "64"], 2, "use --height and --width"),
         (["--temperature", "-1"], 2, "temperature"),
         (["--prior", "pixel"], 2, "did you mean pixelcnn"),
         (["--seed", "-3"], 2, "seed"),

@@ -33,7 +33,7 @@ def clip(home, frames):
 def shape_of(path: str) -> tuple[int, int, int, int]:
     with video.opened(Path(path)) as found:
         count = sum(1 for _ in found.frames)
-        return found.width, found.height, count, found.rate_mhz
+        return found.width, found.height, count, found.frames_per_1000s
 
 
 def only_line(result, text):
@@ -96,7 +96,8 @@ def test_info(vq, clip):
 def test_folders_of_frames(vq, home, frames):
     for folder in ("a", "b"):
         video_writing.write(Path(folder), frames, 25_000)
-    assert vq("encode", "a", "--frames", "--rate", "12.5").exit_code == 0
+    result = vq("encode", "a", "--frames", "--rate", "12.5")
+    assert result.exit_code == 0 and "--rate is now --fps" in result.stderr
     assert vq("decode", "a.vqz").exit_code == 0 and shape_of("a.mp4") == (20, 16, 10, 12_500)
     many = vq("encode", "a", "b", "--frames", "-o", "codes", "--verify", "--json")
     assert many.exit_code == 0, many.stderr
@@ -139,7 +140,7 @@ def test_damage(vq, clip):
     assert not Path("cut.vqz").exists()
 
 
-@pytest.mark.parametrize("options", [("--lossless",), ("--bpp", "1"), ("--mono",), ("--rate", "9")], ids=str)
+@pytest.mark.parametrize("options", [("--lossless",), ("--bpp", "1"), ("--mono",), ("--fps", "9")], ids=str)
 def test_options_that_do_not_fit(vq, clip, options):
     result = vq("encode", clip, *options)
     assert result.exit_code == 2

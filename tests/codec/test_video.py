@@ -49,7 +49,7 @@ def test_a_clip_is_its_frames_coded_one_by_one(scalar_model, vector_model, frame
         assert encoded.header.metadata == {"title": "noise"} and encoded.header.model == model.info.name
         decoded = api.decode(encoded, model)
         assert isinstance(decoded, DecodedVideo)
-        assert (decoded.width, decoded.height, decoded.count, decoded.rate_mhz) == (20, 16, 10, 10_000)
+        assert (decoded.width, decoded.height, decoded.n_frames, decoded.frames_per_1000s) == (20, 16, 10, 10_000)
         assert decoded.length_s == 1.0 and not decoded.lost.any()
         for _ in range(2):  # again as often as one likes
             assert np.array_equal(list(decoded.frames()), coded(model, frames))
@@ -58,7 +58,7 @@ def test_a_clip_is_its_frames_coded_one_by_one(scalar_model, vector_model, frame
 def test_rates_are_those_of_the_file(scalar_model, frames):
     encoded = api.encode(frames, scalar_model)
     size = len(encoded.data)
-    assert encoded.frames == 10 and encoded.length_s == 1.0
+    assert encoded.n_frames == 10 and encoded.length_s == 1.0
     assert encoded.kbit_per_s == pytest.approx(8 * size / 1000)
     assert encoded.bits_per_pixel == pytest.approx(8 * size / (20 * 16 * 10))
 
@@ -68,9 +68,9 @@ def test_files_folders_episodes_and_streams(scalar_model, frames, tmp_path):
     wanted = codec_video.codes_of(frames, scalar_model).codes
     video_writing.write(tmp_path / "frames", frames, 25_000)
     np.savez(tmp_path / "00001.npz", images=frames, actions=np.array(["left"] * 10))
-    for source, rate_mhz in ((tmp_path / "frames", 25_000), (tmp_path / "00001.npz", 10_000)):
+    for source, frames_per_1000s in ((tmp_path / "frames", 25_000), (tmp_path / "00001.npz", 10_000)):
         encoded = api.encode(source, scalar_model)
-        assert encoded.header.size[3] == rate_mhz
+        assert encoded.header.size[3] == frames_per_1000s
         encoded.save(tmp_path / "clip.vqz", force=True)
         assert np.array_equal(codec_video.codes_of(tmp_path / "clip.vqz", scalar_model).codes, wanted)
         assert api.encode(source, scalar_model, frames_per_s=12.5).header.size[3] == 12_500
@@ -111,7 +111,7 @@ def test_saved_as_it_is_made(scalar_model, frames, tmp_path):
         assert np.array_equal(list(clip.frames), list(decoded.frames()))
     decoded.save(str(tmp_path / "clip.mp4"))
     with video.opened(tmp_path / "clip.mp4") as clip:
-        assert clip.rate_mhz == 10_000 and len(list(clip.frames)) == 10
+        assert clip.frames_per_1000s == 10_000 and len(list(clip.frames)) == 10
 
 
 # ---------------------------------------------------------------- codes themselves
@@ -122,7 +122,7 @@ def test_codes_of_some_frames(scalar_model, frames, tmp_path):
     np.savez(tmp_path / "clip.npz", images=frames)
     whole = codec_video.codes_of(frames, scalar_model)
     assert whole.codes.shape == (3, 10, 4, 5) and whole.codes.dtype == np.uint16
-    assert (whole.size, whole.rate_mhz, whole.quality) == ((20, 16), 10_000, 20)
+    assert (whole.size, whole.frames_per_1000s, whole.quality) == ((20, 16), 10_000, 20)
     for source in (frames, tmp_path / "clip.npz", str(tmp_path / "clip.vqz")):
         first = codec_video.codes_of(source, scalar_model, most_frames=4)
         last = codec_video.codes_of(source, scalar_model, most_frames=4, last=True)
@@ -147,8 +147,8 @@ def test_codes_of_another_model(scalar_model, vector_model, frames, tmp_path):
 def test_a_part_in_seconds(scalar_model, frames):
     encoded = api.encode(frames, scalar_model)
     part = api.decode(encoded, scalar_model, start_s=0.2, end_s=0.7)
-    assert np.array_equal(list(part.frames()), coded(scalar_model, frames[2:7])) and part.count == 5
-    assert api.decode(encoded, scalar_model, start_s=0.9, end_s=9).count == 1
+    assert np.array_equal(list(part.frames()), coded(scalar_model, frames[2:7])) and part.n_frames == 5
+    assert api.decode(encoded, scalar_model, start_s=0.9, end_s=9).n_frames == 1
     for start_s, end_s in ((1.0, None), (0.5, 0.5), (0.7, 0.2)):
         with pytest.raises(UsageError, match="no frame is there"):
             api.decode(encoded, scalar_model, start_s=start_s, end_s=end_s)
@@ -164,7 +164,7 @@ def test_damage(scalar_model, frames):
     assert salvaged.lost.tolist() == [False] * 9 + [True]
     *whole, last = salvaged.frames()
     assert np.array_equal(whole, coded(scalar_model, frames[:9])) and (last == GREY).all()
-    assert api.decode(bytes(data), scalar_model, end_s=0.9).count == 9  # elsewhere
+    assert api.decode(bytes(data), scalar_model, end_s=0.9).n_frames == 9  # elsewhere
     with pytest.raises(DamagedChunks):
         api.decode(bytes(data), scalar_model, start_s=0.9)
 
@@ -198,9 +198,9 @@ def test_options_that_clips_have_not(scalar_model, frames, options):
 
 
 def test_pictures_have_no_frames_and_no_parts(scalar_model, frames):
-    with pytest.raises(UsageError, match="only clips"):
+    with pytest.raises(UsageError, match="--fps is for clips, and this is an image"):
         api.encode(frames[0], scalar_model, frames_per_s=25)
-    with pytest.raises(UsageError, match="only a recording"):
+    with pytest.raises(UsageError, match="--start is for audio or clips"):
         api.decode(api.encode(frames[0], scalar_model), scalar_model, start_s=1)
 
 
@@ -251,8 +251,8 @@ def test_long_clips_take_no_more_memory(scalar_model, frames, monkeypatch):
         yield from_frames(counted(), 25, "clip", 100)
 
     monkeypatch.setattr(codec_video, "opened", opened)
-    encoded = codec_video.encode_video(frames, scalar_model, coder="packed")
-    assert encoded.frames == 100 and most <= 4
+    encoded = codec_video.encode(frames, scalar_model, coder="packed")
+    assert encoded.n_frames == 100 and most <= 4
     decoded = api.decode(encoded, scalar_model)
     next(iter(decoded.frames()))  # what is made once
     tracemalloc.start()

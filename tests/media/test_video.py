@@ -40,7 +40,7 @@ def test_there_and_back(tmp_path, name):
     made = frames(12)
     assert video_writing.write(tmp_path / name, iter(made), 25_000) == ()
     found, clip = read(tmp_path / name)
-    assert close(found, made) and (clip.width, clip.height, clip.rate_mhz, clip.notes) == (64, 48, 25_000, [])
+    assert close(found, made) and (clip.width, clip.height, clip.frames_per_1000s, clip.notes) == (64, 48, 25_000, [])
     assert clip.count in (12, None)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -53,15 +53,15 @@ def test_a_folder_in_natural_order(tmp_path):
         path.rename(path.with_name(f"shot {int(path.stem)}.png"))
     (tmp_path / "frames" / "notes.txt").write_text("no picture")
     found, clip = read(tmp_path / "frames")
-    assert np.array_equal(found, made) and (clip.count, clip.rate_mhz) == (11, 25_000)
-    assert read(tmp_path / "frames", frames_per_s=23.976)[1].rate_mhz == 23_976
+    assert np.array_equal(found, made) and (clip.count, clip.frames_per_1000s) == (11, 25_000)
+    assert read(tmp_path / "frames", frames_per_s=23.976)[1].frames_per_1000s == 23_976
 
 
 def test_odd_sizes_and_rates(tmp_path):
     made = frames(4, 37, 51)
     video_writing.write(tmp_path / "clip.mp4", made, 23_976)
     found, clip = read(tmp_path / "clip.mp4")
-    assert close(found, made) and clip.rate_mhz == 23_976
+    assert close(found, made) and clip.frames_per_1000s == 23_976
 
 
 def test_gif_keeps_the_rate_on_average(tmp_path):
@@ -69,7 +69,7 @@ def test_gif_keeps_the_rate_on_average(tmp_path):
     (note,) = video_writing.write(tmp_path / "clip.gif", equal, 30_000)
     assert "30 frames a second" in note
     found, clip = read(tmp_path / "clip.gif")
-    assert (len(found), clip.rate_mhz, clip.notes) == (30, 30_000, [])
+    assert (len(found), clip.frames_per_1000s, clip.notes) == (30, 30_000, [])
 
 
 def test_streams(tmp_path):
@@ -144,7 +144,7 @@ def test_uneven_frames_get_their_average_rate(tmp_path):
             container.mux(shown.encode(frame))
         container.mux(shown.encode(None))
     found, clip = read(tmp_path / "clip.mkv")
-    assert len(found) == 5 and clip.rate_mhz == 5000
+    assert len(found) == 5 and clip.frames_per_1000s == 5000
     assert clip.notes == ["uneven frames, now at their average of 5 a second"]
 
 

@@ -52,10 +52,10 @@ def demo(
     with console.progress("encoding and decoding") as report:
         for done, (name, quality) in enumerate(SETTINGS):
             stem = f"{name}-q{quality:g}" if quality else name
-            encoded = codec_image.encode_image(original, models[name], quality=quality)
+            encoded = codec_image.encode(original, models[name], quality=quality)
             encoded.save(output / f"{stem}.vqz", force=True)
             # from the file, as anyone would who receives it
-            decoded = codec_image.decode_image(vqz.read(output / f"{stem}.vqz"), models[name])
+            decoded = codec_image.decode(vqz.read(output / f"{stem}.vqz"), models[name])
             decoded.save(output / f"{stem}.png", force=True)
             points.append(measure(name, quality or 0, "parrots", original, decoded.pixels, len(encoded.data)))
             jpeg = baselines.at_bytes(original, "JPEG", len(encoded.data))

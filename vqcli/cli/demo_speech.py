@@ -38,7 +38,7 @@ def speak(output: Path, device: str) -> list[Spoken]:
     recording = audio.read(clip, model.net.rate_hz, mono=True)
     source = np.asarray(recording.samples[0])
     audio.write(output / "talk.wav", recording.samples, recording.rate_hz, force=True)
-    encoded = codec_audio.encode_audio(clip, model)
+    encoded = codec_audio.encode(clip, model)
     rows, sounds = [], [("talk.wav", source)]
     with console.progress("speaking") as report:
         for level in sorted({1, model.net.levels}):
@@ -47,7 +47,7 @@ def speak(output: Path, device: str) -> list[Spoken]:
             header, payloads = audio_file.pack_audio(model, kept)
             size = vqz.write(output / f"{stem}.vqz", header, payloads, force=True)
             begun = time.perf_counter()
-            decoded = codec_audio.decode_audio(vqz.read(output / f"{stem}.vqz"), model)
+            decoded = codec_audio.decode(vqz.read(output / f"{stem}.vqz"), model)
             decoded.save(output / f"{stem}.wav", force=True)
             took = time.perf_counter() - begun
             made = decoded.samples[0]

@@ -34,7 +34,7 @@ def walk(output: Path, device: str) -> list[str]:
             rows.append(list(frames))
             written.append(f"maze-{action}.gif")
             large = (np.kron(frame, np.ones((SCALE, SCALE, 1), np.uint8)) for frame in frames)
-            video_writing.write(output / written[-1], large, start.rate_mhz, force=True)
+            video_writing.write(output / written[-1], large, start.frames_per_1000s, force=True)
             report((done + 1) / len(prior.classes))
     image.write(output / "maze.png", drawing.grid(rows, list(prior.classes)), force=True)
     return [*written, "maze.png"]

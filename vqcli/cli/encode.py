@@ -2,75 +2,69 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console
-from vqcli.cli.options import STREAM, AsJson, Coder, Device, Force, Output
+from vqcli.cli import console, media
+from vqcli.cli.files import process
+from vqcli.cli.media import audio, image, video
+from vqcli.cli.options import RUNNING, STREAM, Coder, Model, Output, Running, command
 
 if TYPE_CHECKING:
     from vqcli.api import Encoded
     from vqcli.batch import Job
+    from vqcli.zoo.loading import LoadedModel
 
 
-def encode(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(help="Pictures, recordings, clips, or folders of them; - is stdin.", show_default=False),
-    ],
-    output: Output = None,
-    model: Annotated[
-        str | None, typer.Option(help="Name or folder of a model.", show_default="photo, or speech for sound")
-    ] = None,
-    quality: Annotated[
-        float | None,
-        typer.Option(
-            "--quality", "-q", help="Of pictures and clips: 1 (small) to 10 (good), tenths too.", show_default="5"
-        ),
-    ] = None,
-    bpp: Annotated[
-        float | None, typer.Option(help="Bits per pixel instead: the best quality within.", min=0.0, show_default=False)
-    ] = None,
-    lossless: Annotated[
-        bool, typer.Option("--lossless", help="Of pictures: return every pixel. --quality then changes bytes only.")
-    ] = False,
+@dataclass(frozen=True)
+class CodeOptions:
+    """Of codes, whatever they stand for."""
+
     levels: Annotated[
         int | None, typer.Option(help="Keep the first residual levels only.", min=1, show_default=False)
-    ] = None,
-    mono: Annotated[
-        bool | None,
-        typer.Option(
-            "--mono/--channels", help="Mix all channels of a recording, or code each alone.", show_default="--mono"
-        ),
-    ] = None,
-    frames: Annotated[
-        bool, typer.Option("--frames", help="Each folder is one clip, its pictures are the frames.")
-    ] = False,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Frames per second of folders of frames, and of episodes.", show_default="25, episodes 10"),
-    ] = None,
-    coder: Coder = "auto",
-    background: Annotated[
-        str | None, typer.Option(help="What lies behind transparent pixels: a name or #rrggbb.", show_default="white")
-    ] = None,
+    ] = None
+    coder: Coder = "auto"
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Of many files."""
+
+    frames: Annotated[bool, typer.Option("--frames", help="Each folder is one clip, its images are the frames.")] = (
+        False
+    )
     shard: Annotated[
         str | None,
         typer.Option(help="One part of many machines: 2/8, or auto (torchrun, Slurm, MPI).", show_default=False),
-    ] = None,
+    ] = None
     verify: Annotated[
-        bool, typer.Option("--verify", help="Decode the written file; report the PSNR, or that a picture is equal.")
-    ] = False,
-    force: Force = False,
-    device: Device = "auto",
-    as_json: AsJson = False,
+        bool, typer.Option("--verify", help="Decode the written file; report the PSNR, or that an image is equal.")
+    ] = False
+
+
+Inputs = Annotated[
+    list[Path], typer.Argument(help="Images, recordings, clips, or folders of them; - is stdin.", show_default=False)
+]
+
+
+@command
+def encode(
+    inputs: Inputs,
+    output: Output = None,
+    model: Model = None,
+    images: image.EncodeOptions = image.EncodeOptions(),
+    sounds: audio.EncodeOptions = audio.EncodeOptions(),
+    clips: video.EncodeOptions = video.EncodeOptions(),
+    codes: CodeOptions = CodeOptions(),
+    files: FileOptions = FileOptions(),
+    running: Running = RUNNING,
 ) -> None:
-    """Encode pictures, recordings and clips into .vqz files of codes.
+    """Encode images, recordings and clips into .vqz files of codes.
 
     \b
     vq encode photo.png
@@ -81,89 +75,103 @@ def encode(
     vq encode talk.wav --levels 1 --channels
     vq encode photo.png --model tokens
     vq encode clip.mp4
-    vq encode holiday/ --frames --rate 30 -o holiday.vqz
+    vq encode holiday/ --frames --fps 30 -o holiday.vqz
     vq encode pictures/ -o codes/ --shard 2/8
     cat photo.png | vq encode - > photo.vqz
     """
-    from vqcli import api, batch
+    from vqcli import batch
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
-    from vqcli.media import audio, image, video
-    from vqcli.zoo import loading, store
 
-    models: dict[str, Any] = {}  # by name: a folder of files loads each model once
-    chosen = None if model is None else loading.load(model, device)
+    given = {"image": images, "audio": sounds, "video": clips}
+    models = _Models(model, running.device)
+    # whether a medium has what was set is checked where it meets the file
     options: dict[str, Any] = {
-        "quality": quality, "bits_per_pixel": bpp, "lossless": lossless, "levels": levels, "coder": coder,
-        "background": background, "mono": mono, "frames_per_s": rate,
-    }  # fmt: skip
+        name: value for each in (images, sounds, clips, codes) for name, value in asdict(each).items()
+    }
 
     def encoded(source: Path) -> tuple[Encoded, float]:
         """What became of a file, and the seconds it took."""
-        if model is None and (source.is_file() or source.is_dir()):  # what is neither can be looked at only once
-            default = store.DEFAULTS[api.modality_of(source)]
-            if default not in models:
-                models[default] = loading.load(default, device)
-            loaded = models[default]
-        else:
-            loaded = chosen
+        from vqcli import api
+
+        loaded = models.of(source)
         begun = time.perf_counter()
         with console.progress(f"encoding {source.name}") as report:
             opened: Any = sys.stdin.buffer if source == STREAM else source
-            return api.encode(opened, loaded, report=report, device=device, **options), time.perf_counter() - begun
+            result = api.encode(opened, loaded, report=report, device=running.device, **options)
+            return result, time.perf_counter() - begun
 
     if STREAM in inputs or output == STREAM:
-        if len(inputs) > 1 or as_json:
+        if len(inputs) > 1 or running.as_json:
             raise UsageError("a stream holds one file, and no JSON", "name an output file")
         result, took_s = encoded(inputs[0])
         if output in (None, STREAM):
             sys.stdout.buffer.write(result.data)
             sys.stdout.buffer.flush()
         else:
-            result.save(output, force=force)
+            result.save(output, force=running.force)
         console.say(_line(str(inputs[0]), str(output or "-"), result, took_s))
         return
 
     def work(job: Job) -> tuple[Encoded, float]:
         if not job.in_folder and job.source != job.target:  # reading says what is wrong with such a file
-            refuse_existing(job.target, force)  # before the work, not after it
+            refuse_existing(job.target, running.force)  # before the work, not after it
         result, took_s = encoded(job.source)
-        result.save(job.target, force=force)
+        result.save(job.target, force=running.force)
         return result, took_s
 
-    rows: list[dict[str, Any]] = []
-    failed = skipped = 0
-    shown = image.SUFFIXES + (video.SUFFIXES if video.available() else ())  # others would fail one by one
-    suffixes = {"image": shown, "audio": audio.SUFFIXES}
-    taken = suffixes[chosen.info.modality] if chosen else shown + audio.SUFFIXES
-    jobs = _clips(inputs, output) if frames else batch.plan(inputs, output, taken, ".vqz")
-    if shard is not None:
-        everything, jobs = len(jobs), batch.shard(jobs, shard)
-        console.say(f"part {shard}: {len(jobs)} of {console.plural(everything, 'file')}")
-    for outcome in batch.run(jobs, work, force=force):
-        if outcome.error:
-            failed += 1
-            console.complain(outcome.error)
-        elif outcome.skipped:
-            skipped += 1
-        elif outcome.result:
-            (result, took_s), job = outcome.result, outcome.job
-            console.say(_line(str(job.source), str(job.target), result, took_s, _source_bytes(job)))
-            row = _facts(job, result, took_s)
-            if verify:
-                loaded = chosen or models.get(store.DEFAULTS[result.header.modality])
-                row |= _verify(job, result, loaded, rate, background)
-            rows.append(row)
-    if skipped:
-        console.say(f"{console.plural(skipped, 'file')} skipped, already there (--force encodes again)")
-    if as_json:
-        console.emit_json(rows)
-    if failed:
-        console.say(f"vq: {console.plural(failed, 'file')} could not be encoded")
-        raise typer.Exit(3)
+    def describe(job: Job, done: tuple[Encoded, float]) -> tuple[str, dict[str, Any]]:
+        result, took_s = done
+        line, facts = _line(str(job.source), str(job.target), result, took_s, _source_bytes(job)), _facts(job, *done)
+        if files.verify:
+            from vqcli import api
+
+            decoded = api.decode(job.target, models.of(job.source))
+            modality = result.header.modality
+            said, more = media.of(modality).verify(result, decoded, job.source, given[modality])
+            return f"{line}\n  {said}", facts | more
+        return line, facts
+
+    jobs = _folders(inputs, output) if files.frames else batch.plan(inputs, output, models.suffixes, ".vqz")
+    if files.shard is not None:
+        everything, jobs = len(jobs), batch.shard(jobs, files.shard)
+        console.say(f"part {files.shard}: {len(jobs)} of {console.plural(everything, 'file')}")
+    process(jobs, work, describe, "encode", running)
 
 
-def _clips(inputs: list[Path], output: Path | None) -> list[Job]:
+class _Models:
+    """The model of each file: the one that was named, or the default of its medium, loaded once."""
+
+    def __init__(self, name: str | None, device: str) -> None:
+        from vqcli.zoo import loading
+
+        self._device = device
+        self._named = None if name is None else loading.load(name, device)
+        self._loaded: dict[str, LoadedModel] = {}
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of files in folders that it can encode."""
+        from vqcli.media import audio, image, video
+
+        shown = image.SUFFIXES + (video.SUFFIXES if video.available() else ())  # others would fail one by one
+        of_modality = {"image": shown, "audio": audio.SUFFIXES}
+        return of_modality[self._named.info.modality] if self._named else shown + audio.SUFFIXES
+
+    def of(self, source: Path) -> LoadedModel | None:
+        from vqcli import api
+        from vqcli.zoo import loading, store
+
+        # what is neither file nor folder can be looked at only once
+        if self._named is not None or not (source.is_file() or source.is_dir()):
+            return self._named
+        default = store.DEFAULTS[api.modality_of(source)]
+        if default not in self._loaded:
+            self._loaded[default] = loading.load(default, self._device)
+        return self._loaded[default]
+
+
+def _folders(inputs: list[Path], output: Path | None) -> list[Job]:
     """A job for each folder, which is a clip."""
     from vqcli.batch import Job
     from vqcli.errors import UsageError
@@ -190,81 +198,27 @@ def _source_bytes(job: Job) -> int:
 
 
 def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes: int | None = None) -> str:
-    from vqcli.api import EncodedAudio, EncodedVideo
-
     before = f" {console.size(source_bytes)}" if source_bytes else ""
-    quality = f", quality {result.header.quality / 10:g}" if result.header.quality else ""
-    if isinstance(result, EncodedAudio):
-        rate = f"{result.kbit_per_s:.2f} kbit/s, {console.speed(result.audio.length_s, took_s)}"
-    elif isinstance(result, EncodedVideo):
-        each = f"{len(result.data) / result.frames:.0f} bytes a frame"
-        rate = (
-            f"{console.plural(result.frames, 'frame')}, {result.length_s:.2f} s, {result.kbit_per_s:.2f} kbit/s, {each}"
-        )
-        rate += quality
-    else:
-        rate = f"{result.bits_per_pixel:.3f} bpp{quality}"
-        if result.lossless:  # what reading changed does not come back
-            rate += ", lossless as read" if result.notes else ", lossless"
     notes = [*result.notes]
     if source_bytes and source_bytes < len(result.data):
         notes.append("the original was smaller")
     said = f" ({'; '.join(notes)})" if notes else ""
+    rate = media.of(result.header.modality).line(result, took_s)
     return f"{source}{before} -> {target} {console.size(len(result.data))}, {rate}{said}"
 
 
 def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
-    from vqcli.api import EncodedAudio, EncodedVideo
     from vqcli.entropy import coders
 
     header = result.header
-    rate: dict[str, Any]
-    if isinstance(result, EncodedAudio):
-        rate = {"kbit_per_s": result.kbit_per_s, "length_s": result.audio.length_s, "took_s": took_s}
-    elif isinstance(result, EncodedVideo):
-        rate = {"frames": result.frames, "length_s": result.length_s, "kbit_per_s": result.kbit_per_s}
-        rate |= {"bits_per_pixel": result.bits_per_pixel, "took_s": took_s}
-    else:
-        rate = {"bits_per_pixel": result.bits_per_pixel, "lossless": result.lossless}
     return {
         "source": str(job.source),
         "target": str(job.target),
         "source_bytes": _source_bytes(job),
         "size_bytes": len(result.data),
-        **rate,
+        **media.of(header.modality).facts(result, took_s),
         "quality": header.quality / 10 or None,
         "coder": coders.name_of(header.coder),
         "model": header.model,
         "notes": list(result.notes),
     }
-
-
-def _verify(job: Job, result: Encoded, model: Any, rate: float | None, background: str | None) -> dict[str, Any]:
-    """Decode what was written, and say how it compares."""
-    import numpy as np
-
-    from vqcli import api
-    from vqcli.codec import video as codec_video
-    from vqcli.errors import VqError
-    from vqcli.evaluation import metrics
-
-    decoded = api.decode(job.target, model)
-    if isinstance(decoded, api.DecodedAudio):
-        seconds = sum(block.shape[1] for block in decoded.blocks()) / decoded.rate_hz
-        console.say(f"  verified: decodes to {seconds:.2f} s")
-        return {"decoded_s": seconds}
-    if isinstance(decoded, api.DecodedVideo):
-        with codec_video.opened(job.source, frames_per_s=rate, background=background or "white") as clip:
-            errors = [metrics.mse(a, b) for a, b in zip(clip.frames, decoded.frames(), strict=True)]
-        psnr_db = 10 * math.log10(255**2 / max(float(np.mean(errors)), 1e-10))
-        console.say(f"  verified: PSNR {psnr_db:.2f} dB over {console.plural(len(errors), 'frame')}")
-        return {"psnr_db": psnr_db}
-    assert isinstance(result, api.EncodedImage)
-    if result.lossless:
-        if not (decoded.lossless and np.array_equal(result.pixels, decoded.pixels)):
-            raise VqError(f"{job.target} does not return the pixels", "this is a defect of vq: please report it")
-        console.say("  verified: every pixel is equal")
-        return {"equal": True}
-    psnr_db = metrics.psnr(result.pixels, decoded.pixels)
-    console.say(f"  verified: PSNR {psnr_db:.2f} dB")
-    return {"psnr_db": psnr_db}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import console, media
 from vqcli.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -54,14 +54,13 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
     from vqcli.entropy import coders, packed
 
     size = path.stat().st_size
-    about = {"image": _image_facts, "audio": _audio_facts, "video": _video_facts}[header.modality]
     facts: dict[str, Any] = {
         "file": str(path),
         "format_version": header.version,
         "modality": header.modality,
         "size_bytes": size,
         **(_remainder_facts(header, lengths) if header.remainder else {}),
-        **about(header, size, lengths),
+        **media.of(header.modality).header_facts(header, size, lengths),
         "overhead_bytes": size - sum(lengths),
         "packed_bytes": packed.size_bytes((header.groups, *header.grid), header.codebook_sizes),
         "model": header.model,
@@ -80,12 +79,6 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
     return facts | ({"metadata": header.metadata} if header.metadata else {})
 
 
-def _image_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[str, Any]:
-    width, height, channels = header.size
-    bits_per_pixel = round(8 * size / (width * height), 4)
-    return {"width": width, "height": height, "channels": channels, "bits_per_pixel": bits_per_pixel}
-
-
 def _remainder_facts(header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
     from vqcli.container.header import REMAINDERS
 
@@ -100,45 +93,6 @@ def _remainder_facts(header: Header, lengths: tuple[int, ...]) -> dict[str, Any]
     }
 
 
-def _audio_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[str, Any]:
-    samples, rate_hz, channels = header.size
-    length_s = samples / rate_hz
-    rates = [8 * sum(lengths[at : at + header.chunk_count]) / length_s / 1000 for at in _levels_at(header)]
-    loudness = header.metadata.get("loudness_db")
-    return {
-        "length_s": round(length_s, 3),
-        "rate_hz": rate_hz,
-        "channels": channels,
-        "samples": samples,
-        **({"loudness_db": loudness} if loudness else {}),
-        "kbit_per_s": round(8 * size / length_s / 1000, 4),
-        "kbit_per_s_without_header": round(sum(rates), 4),
-        "kbit_per_s_of_levels": [round(rate, 4) for rate in rates],
-        "codes_per_s": round(header.grid[0] / length_s, 2),
-    }
-
-
-def _video_facts(header: Header, size: int, lengths: tuple[int, ...]) -> dict[str, Any]:
-    width, height, frames, rate_mhz = header.size
-    length_s = 1000 * frames / rate_mhz
-    return {
-        "width": width,
-        "height": height,
-        "frames": frames,
-        "frames_per_s": rate_mhz / 1000,
-        "length_s": round(length_s, 3),
-        "kbit_per_s": round(8 * size / length_s / 1000, 4),
-        "bytes_a_frame": round(size / frames, 2),
-        "bits_per_pixel": round(8 * size / (width * height * frames), 4),
-        "frames_a_chunk": (header.chunk or header.grid)[0],
-    }
-
-
-def _levels_at(header: Header) -> range:
-    """Where in the index the chunks of each level begin."""
-    return range(0, header.levels * header.chunk_count, header.chunk_count)
-
-
 def _codebooks(header: Header) -> str:
     """Groups by codebook size; by name too if their model is there and names them (`groups` in its description)."""
     from vqcli.errors import ModelError
@@ -146,9 +100,8 @@ def _codebooks(header: Header) -> str:
 
     kinds = [f"K = {K}" for K in header.codebook_sizes]
     named = None
-    if header.modality == "audio":
-        with suppress(ModelError):  # the file tells enough without it
-            named = store.find_for_file(header.model, header.digest, header.joint).description.get("groups")
+    with suppress(ModelError):  # the file tells enough without it
+        named = store.find_for_file(header.model, header.digest, header.joint).description.get("groups")
     channels = header.metadata.get("loudness_db", "").count(",") + 1  # that are coded
     if isinstance(named, list) and len(named) * channels >= header.groups:
         n = header.groups_per_level // channels

@@ -24,11 +24,21 @@ from vqcli.cli.report import report
 from vqcli.cli.reproduce import reproduce
 from vqcli.cli.sample import sample
 from vqcli.cli.train import train
-from vqcli.errors import VqError
+from vqcli.errors import UsageError, VqError
+
+# Old spellings of options, by command: they go on for one release, with a notice, and no help shows them.
+RENAMED: dict[str, dict[str, tuple[str, ...]]] = {
+    "encode": {"--rate": ("--fps",)},
+    "sample": {"--size": ("--height", "--width")},  # 64x96
+}
 
 
 class Commands(TyperGroup):
-    """Turns errors into one line, a hint and an exit status."""
+    """Turns errors into one line, a hint and an exit status, and old spellings of options into the new ones."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, renewed(RENAMED.get(name or "", {}), rest)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -45,6 +55,31 @@ class Commands(TyperGroup):
             # the reader of our output is gone: nothing is left to say, and Python must not try at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+
+
+def renewed(renamed: dict[str, tuple[str, ...]], args: list[str]) -> list[str]:
+    """Arguments with new spellings for old ones, up to `--`, and a notice for each.
+
+    An option that became several had their values with x between.
+    """
+    new: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        if arg == "--":
+            return [*new, arg, *rest]
+        option, equals, value = arg.partition("=")
+        if option not in renamed:
+            new.append(arg)
+            continue
+        options = renamed[option]
+        console.say(f"{option} is now {' and '.join(options)}; the old spelling goes with the next release")
+        value = value if equals else next(rest, "")
+        values = value.split("x") if len(options) > 1 else [value]
+        if len(values) != len(options):
+            raise UsageError(f"{arg} {value} cannot be read", f"use {' and '.join(options)}")
+        for each in zip(options, values, strict=True):
+            new += each
+    return new
 
 
 app = typer.Typer(

@@ -1,21 +1,118 @@
-"""Options that several commands share."""
+"""Options that several commands share, each declared once, and how commands take them in groups.
+
+A command whose parameter is a dataclass takes every field of it as an option:
+
+    @command
+    def decode(inputs: Inputs, output: Output = None, run: Running = RUNNING) -> None: ...
+
+So what belongs together travels together, and what belongs to a medium is declared with that medium (cli/media).
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
+
+STREAM = Path("-")
 
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Where the result goes; - is stdout.", show_default=False)
 ]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Name or folder of a model.", show_default="the one for this")
+]
+Count = Annotated[int | None, typer.Option("--count", "-n", help="How many.", min=1)]
+Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.", show_default="random")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the figures to this file.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Replace results that exist.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON on stdout.")]
 Coder = Annotated[str, typer.Option("--coder", help="auto (the smallest), packed, histogram, adaptive or prior.")]
+Baselines = Annotated[
+    str | None, typer.Option("--baselines", help="Usual codecs to measure at equal bytes, with commas; empty for none.")
+]
+Qualities = Annotated[
+    str | None,
+    typer.Option("--qualities", help="Qualities to measure, with commas.", show_default="six over the scale"),
+]
+Minutes = Annotated[float, typer.Option("--minutes", help="How long the classifier may learn, at most.", min=0.01)]
 
-STREAM = Path("-")
+
+@dataclass(frozen=True)
+class Running:
+    """How any command works."""
+
+    force: Force = False
+    device: Device = "auto"
+    as_json: AsJson = False
+
+
+RUNNING = Running()
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How codes are sampled from a prior."""
+
+    temperature: Annotated[float, typer.Option(help="Below 1: safer and duller; 0: the most probable.")] = 1.0
+    top_k: Annotated[int, typer.Option(help="Sample from the k most probable codes only.", show_default="all")] = 0
+    top_p: Annotated[float, typer.Option(help="Sample from the codes that hold this share of probability.")] = 1.0
+    guidance: Annotated[float, typer.Option(help="Above 1: more of what sets the class, speaker or action apart.")] = (
+        1.0
+    )
+
+
+DRAWS = Draws()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be sampled from a prior, whatever the medium. `count` and `prior` None are the medium's own."""
+
+    prior: str | None
+    count: int | None
+    seed: int
+    sampling: Any  # nets.priors.autoregressive.Sampling
+    start: Path | None
+    force: bool
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as typer sees it: every parameter that is a dataclass is taken apart into options of its fields.
+
+    Fields of one name in several of them are one option.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters: dict[str, inspect.Parameter] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in groups:
+            parameters[name] = parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            continue
+        of_fields = get_type_hints(groups[name], include_extras=True)
+        for field in fields(groups[name]):
+            one = inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=of_fields[field.name]
+            )
+            parameters.setdefault(field.name, one)
+
+    @wraps(function)
+    def call(**given: Any) -> None:
+        taken = {
+            name: group(**{field.name: given[field.name] for field in fields(group)}) for name, group in groups.items()
+        }
+        inside = {field.name for group in groups.values() for field in fields(group)}
+        function(**{name: value for name, value in given.items() if name not in inside}, **taken)
+
+    call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    call.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
+    return call
 
 
 def numbers(qualities: str | None) -> list[float | None]:
@@ -26,3 +123,8 @@ def numbers(qualities: str | None) -> list[float | None]:
         return [float(part) for part in (qualities or "").split(",") if part]
     except ValueError:
         raise UsageError(f"--qualities {qualities}: not numbers with commas between") from None
+
+
+def words(text: str) -> list[str]:
+    """Names with commas between."""
+    return [name for name in text.split(",") if name]

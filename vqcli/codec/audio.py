@@ -19,6 +19,7 @@ from vqcli.media import audio
 from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
+WHAT, PLURAL, MODEL = "audio", "audio", "audio"
 SLACK = 3  # positions that are decoded before and after a part, and dropped: resampling looks to both sides
 
 
@@ -64,6 +65,11 @@ class DecodedAudio:
     _report: Report = field(default=silent, repr=False)
 
     @property
+    def codes(self) -> np.ndarray:
+        """uint16 [coded channels, groups, T] of the whole recording; outside of a part they are 0."""
+        return self.audio.codes
+
+    @property
     def length_s(self) -> float:
         return self.samples_count / self.rate_hz
 
@@ -91,12 +97,29 @@ class DecodedAudio:
         )
 
 
-def encode_audio(
+def recognises(source: Path | BinaryIO | np.ndarray) -> bool:
+    """Whether it is a file called like audio, a stream or file that begins like it, or an array of floats."""
+    if isinstance(source, np.ndarray):
+        return source.dtype.kind == "f"
+    if isinstance(source, Path):
+        if source.suffix.lower() in (*audio.SUFFIXES, ".m4a", ".aac", ".wma"):
+            return True
+        try:
+            with source.open("rb") as stream:
+                return audio.is_sound(stream.read(64))
+        except OSError:  # reading will say what is wrong
+            return False
+    head = source.read(64)
+    source.seek(0)
+    return audio.is_sound(head)
+
+
+def encode(
     source: Path | BinaryIO | np.ndarray,
     model: LoadedModel,
     *,
     rate_hz: int | None = None,
-    mono: bool = True,
+    mono: bool | None = None,
     levels: int | None = None,
     coder: str = "auto",
     metadata: dict[str, str] | None = None,
@@ -104,15 +127,15 @@ def encode_audio(
 ) -> EncodedAudio:
     """Encode a recording: a path, an open file, or float samples [N] or [channels, N] at `rate_hz`.
 
-    See `codec.encode`.
+    See `api.encode`.
     """
     net: Any = model.net
     if isinstance(source, np.ndarray):
         if rate_hz is None:
             raise UsageError("samples have no rate of their own", "say it: encode(samples, rate_hz=16000)")
-        recording = audio.from_samples(source, rate_hz, net.rate_hz, mono)
+        recording = audio.from_samples(source, rate_hz, net.rate_hz, mono is not False)
     else:
-        recording = audio.read(source, net.rate_hz, mono)
+        recording = audio.read(source, net.rate_hz, mono is not False)
     codes = windows.encode_audio(model, recording, report)
     if levels is not None:
         codes = keep_levels(model, codes, levels)
@@ -120,7 +143,7 @@ def encode_audio(
     return EncodedAudio(codes, header, payloads, recording.notes)
 
 
-def decode_audio(
+def decode(
     file: Vqz,
     model: LoadedModel,
     *,
@@ -130,7 +153,7 @@ def decode_audio(
     salvage: bool = False,
     report: Report = silent,
 ) -> DecodedAudio:
-    """Decode a parsed file with the model that it was made with. See `codec.decode`."""
+    """Decode a parsed file with the model that it was made with. See `api.decode`."""
     audio_file.check_audio(model, file.header)
     samples, rate_hz, channels = file.header.size
     first, count = _part(start_s, end_s, samples, rate_hz)

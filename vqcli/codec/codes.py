@@ -168,14 +168,14 @@ class VideoCodes:
     """A clip as integers.
 
     codes     uint16 [groups, T, rows, columns]
-    size      width, height of a frame in pixels
-    rate_mhz  frames per 1000 s, 1 .. 2^20
-    quality   in tenths of a step, 0 for models without one
+    size              width, height of a frame in pixels
+    frames_per_1000s  1 .. 2^20
+    quality           in tenths of a step, 0 for models without one
     """
 
     codes: np.ndarray
     size: tuple[int, int]
-    rate_mhz: int
+    frames_per_1000s: int
     quality: int = 0
 
     def __len__(self) -> int:
@@ -183,7 +183,7 @@ class VideoCodes:
 
     @property
     def length_s(self) -> float:
-        return 1000 * len(self) / self.rate_mhz
+        return 1000 * len(self) / self.frames_per_1000s
 
     def frame(self, index: int) -> ImageCodes:
         return ImageCodes(self.codes[:, index], self.size, 3, self.quality)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
 LOSSLESS = 0.3  # the quality for pictures without loss, as a share of the model's: codes and remainder are least there
+WHAT, PLURAL, MODEL = "an image", "images", "image"
 GREY = 128  # what salvaged pictures show where chunks are lost
 
 
@@ -53,7 +55,7 @@ class EncodedImage(File):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A picture from codes.
+    """An image from codes.
 
     pixels  uint8 [H, W, 1 or 3]
     lost    bool [rows, columns] of the code grid: true where a chunk was damaged; grey in `pixels`
@@ -67,6 +69,17 @@ class DecodedImage:
     exact: np.ndarray = field(repr=False)
 
     @property
+    def codes(self) -> np.ndarray:
+        """uint16 [groups, rows, columns]."""
+        return self.image.codes
+
+    n_frames = 1  # as a clip has
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """The pixels, as those of a clip of one frame."""
+        yield self.pixels
+
+    @property
     def lossless(self) -> bool:
         """Whether every pixel is that of the original."""
         return bool(self.exact.all())
@@ -76,7 +89,12 @@ class DecodedImage:
         image.write(Path(target) if isinstance(target, str) else target, self.pixels, format=format, force=force)
 
 
-def encode_image(
+def recognises(source: Path | BinaryIO | np.ndarray) -> bool:
+    """Images are what nothing else recognises."""
+    return False
+
+
+def encode(
     source: Path | BinaryIO | np.ndarray,
     model: LoadedModel,
     *,
@@ -85,16 +103,16 @@ def encode_image(
     lossless: bool = False,
     levels: int | None = None,
     coder: str = "auto",
-    background: str = "white",
+    background: str | None = None,
     metadata: dict[str, str] | None = None,
     report: Report = silent,
 ) -> EncodedImage:
-    """Encode a picture: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]. See `codec.encode`."""
+    """Encode a picture: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]. See `api.encode`."""
     if quality is not None and bits_per_pixel is not None:
         raise UsageError("quality and bits per pixel exclude each other", "give one of --quality and --bpp")
     if lossless and (bits_per_pixel is not None or levels is not None):
         raise UsageError("without loss a file takes what it takes, and all levels", "leave --bpp and --levels out")
-    picture = _read(source, background)
+    picture = _read(source, background or "white")
     if bits_per_pixel is not None:
         codes = search_quality(model, picture.pixels, bits_per_pixel, coder=coder, report=report)
     elif lossless:
@@ -131,7 +149,7 @@ def _encode_lossless(
     return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, picture.notes)
 
 
-def decode_image(
+def decode(
     file: Vqz,
     model: LoadedModel,
     *,
@@ -140,7 +158,7 @@ def decode_image(
     seed: int | None = None,
     report: Report = silent,
 ) -> DecodedImage:
-    """Decode a parsed file with the model that it was made with. See `codec.decode`."""
+    """Decode a parsed file with the model that it was made with. See `api.decode`."""
     codes, lost = image_file.unpack_image(model, file, levels=levels)
     if file.header.remainder and levels in (None, file.header.levels):
         pixels, exact = lossless.unpack(model, file, codes, lost, salvage=salvage, report=report)

@@ -10,6 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -22,13 +23,15 @@ from vqcli.codec.image import GREY
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.data import recordings
+from vqcli.deprecation import renamed
 from vqcli.errors import DamagedChunks, UsageError
-from vqcli.media import video, video_writing
+from vqcli.media import audio, video, video_writing
 from vqcli.media.frames import Clip, from_frames
 from vqcli.progress import Report, silent
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
 
+WHAT, PLURAL, MODEL = "a clip", "clips", "image"
 RECORDED_PER_S = 10.0  # frames a second of what `vq record` wrote, and of arrays: they do not tell
 
 Source = Path | BinaryIO | np.ndarray
@@ -36,7 +39,7 @@ Source = Path | BinaryIO | np.ndarray
 
 @dataclass(frozen=True)
 class EncodedVideo(File):
-    """A clip as the bytes of its .vqz file; `codes_of` reads the codes.
+    """A clip as the bytes of its .vqz file.
 
     notes  what the user should know: what was left out or changed on reading the clip
     """
@@ -44,14 +47,23 @@ class EncodedVideo(File):
     header: Header
     payloads: tuple[bytes, ...]
     notes: tuple[str, ...] = ()
+    _model: LoadedModel | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """uint16 [groups, T, rows, columns], decoded from the file: a clip is never in memory while it is encoded."""
+        assert self._model is not None
+        return video_file.unpack_video(self._model, vqz.unpack(self.data))[0].codes
 
     @property
-    def frames(self) -> int:
+    def n_frames(self) -> int:
         return self.header.size[2]
+
+    frames = renamed("frames", "n_frames")
 
     @property
     def length_s(self) -> float:
-        return 1000 * self.frames / self.header.size[3]
+        return 1000 * self.n_frames / self.header.size[3]
 
     @property
     def kbit_per_s(self) -> float:
@@ -69,15 +81,15 @@ class EncodedVideo(File):
 class DecodedVideo:
     """A clip from codes, or a part of it. Frames are made when they are asked for, one by one or into a file.
 
-    count     frames of the part
-    rate_mhz  frames per 1000 s
-    lost      bool [count]: true where a chunk was damaged; these frames are grey
+    n_frames          of the part
+    frames_per_1000s  as files have it
+    lost              bool [n_frames]: true where a chunk was damaged; these frames are grey
     """
 
     width: int
     height: int
-    count: int
-    rate_mhz: int
+    n_frames: int
+    frames_per_1000s: int
     header: Header
     lost: np.ndarray = field(repr=False)
     _model: LoadedModel = field(repr=False)
@@ -87,28 +99,58 @@ class DecodedVideo:
     _seed: int | None = None
     _report: Report = field(default=silent, repr=False)
 
+    count = renamed("count", "n_frames")
+    rate_mhz = renamed("rate_mhz", "frames_per_1000s")
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.frames_per_1000s / 1000
+
     @property
     def length_s(self) -> float:
-        return 1000 * self.count / self.rate_mhz
+        return 1000 * self.n_frames / self.frames_per_1000s
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """uint16 [groups, T, rows, columns] of the part."""
+        wanted = slice(self._first, self._first + self.n_frames)
+        return video_file.unpack_video(self._model, self._file, levels=self._levels, wanted=wanted)[0].codes
 
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 [height, width, 3] each. Raises BadFile after the last one if the codes fail their checksum."""
-        wanted = slice(self._first, self._first + self.count)
+        wanted = slice(self._first, self._first + self.n_frames)
         parts = video_file.unpack_frames(self._model, self._file, levels=self._levels, wanted=wanted)
         for number, (frame, lost) in enumerate(parts, 1):
             if lost:
                 yield np.full((self.height, self.width, 3), GREY, np.uint8)
             else:
                 yield tiling.decode_image(self._model, frame, seed=self._seed)
-            self._report(number / self.count)
+            self._report(number / self.n_frames)
 
     def save(self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False) -> tuple[str, ...]:
         """Write the clip as it is made; the suffix chooses the format, none is a folder of frames. Returns notes."""
         target = Path(target) if isinstance(target, str) else target
-        return video_writing.write(target, self.frames(), self.rate_mhz, format=format, force=force)
+        return video_writing.write(target, self.frames(), self.frames_per_1000s, format=format, force=force)
 
 
-def encode_video(
+def recognises(source: Source) -> bool:
+    """Whether it is a folder, an episode, a stream or file of moving images, or an array of frames."""
+    if isinstance(source, np.ndarray):
+        return source.ndim == 4
+    if not isinstance(source, Path):
+        return video.is_clip(source)
+    if source.is_dir() or source.suffix.lower() == ".npz":
+        return True
+    if source.suffix.lower() in audio.SUFFIXES:
+        return False
+    try:
+        with source.open("rb") as stream:
+            return video.is_clip(stream)
+    except OSError:  # reading will say what is wrong
+        return False
+
+
+def encode(
     source: Source,
     model: LoadedModel,
     *,
@@ -116,20 +158,20 @@ def encode_video(
     levels: int | None = None,
     coder: str = "auto",
     frames_per_s: float | None = None,
-    background: str = "white",
+    background: str | None = None,
     metadata: dict[str, str] | None = None,
     report: Report = silent,
 ) -> EncodedVideo:
-    """Encode a clip: what `opened` takes. See `codec.encode`."""
-    with opened(source, frames_per_s=frames_per_s, background=background) as clip:
+    """Encode a clip: what `opened` takes. See `api.encode`."""
+    with opened(source, frames_per_s=frames_per_s, background=background or "white") as clip:
         frames = _coded(model, clip.frames, quality, levels, report, clip.count)
-        header, payloads = video_file.pack_frames(model, frames, clip.rate_mhz, coder=coder, metadata=metadata)
+        header, payloads = video_file.pack_frames(model, frames, clip.frames_per_1000s, coder=coder, metadata=metadata)
         # the rate of uneven frames is known now
-        header = video_file.with_rate(header, clip.rate_mhz)
-        return EncodedVideo(header, payloads, tuple(clip.notes))
+        header = video_file.with_rate(header, clip.frames_per_1000s)
+        return EncodedVideo(header, payloads, tuple(clip.notes), model)
 
 
-def decode_video(
+def decode(
     file: Vqz,
     model: LoadedModel,
     *,
@@ -140,15 +182,17 @@ def decode_video(
     seed: int | None = None,
     report: Report = silent,
 ) -> DecodedVideo:
-    """Decode a parsed file with the model that it was made with. See `codec.decode`."""
+    """Decode a parsed file with the model that it was made with. See `api.decode`."""
     video_file.check_video(model, file.header)
     check_levels(file.header, levels)
-    width, height, frames, rate_mhz = file.header.size
-    first, count = _part(start_s, end_s, frames, rate_mhz)
+    width, height, frames, frames_per_1000s = file.header.size
+    first, count = _part(start_s, end_s, frames, frames_per_1000s)
     lost = video_file.lost_frames(file, levels)[first : first + count]
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
-    return DecodedVideo(width, height, count, rate_mhz, file.header, lost, model, file, first, levels, seed, report)
+    return DecodedVideo(
+        width, height, count, frames_per_1000s, file.header, lost, model, file, first, levels, seed, report
+    )
 
 
 @contextlib.contextmanager
@@ -202,7 +246,7 @@ def codes_of(
         some = deque(clip.frames, most_frames) if last else islice(clip.frames, most_frames)
         frames_codes = list(_coded(model, some, quality, None, silent, None))
         codes = np.stack([frame.codes for frame in frames_codes], axis=1)  # (groups, T, rows, columns)
-        return VideoCodes(codes, frames_codes[0].size, clip.rate_mhz, frames_codes[0].quality)
+        return VideoCodes(codes, frames_codes[0].size, clip.frames_per_1000s, frames_codes[0].quality)
 
 
 def frames_of(model: LoadedModel, codes: VideoCodes) -> Iterator[np.ndarray]:
@@ -225,13 +269,13 @@ def _coded(
             report(min(number / count, 1.0))
 
 
-def _part(start_s: float | None, end_s: float | None, frames: int, rate_mhz: int) -> tuple[int, int]:
+def _part(start_s: float | None, end_s: float | None, frames: int, frames_per_1000s: int) -> tuple[int, int]:
     """First frame and number of frames of a part in seconds. Raises UsageError if no frame lies in it."""
-    first = round((start_s or 0) * rate_mhz / 1000)
-    last = frames if end_s is None else min(round(end_s * rate_mhz / 1000), frames)
+    first = round((start_s or 0) * frames_per_1000s / 1000)
+    last = frames if end_s is None else min(round(end_s * frames_per_1000s / 1000), frames)
     if not 0 <= first < last:
         given = " ".join(
             f"--{name} {value:g}" for name, value in (("start", start_s), ("end", end_s)) if value is not None
         )
-        raise UsageError(f"{given}: no frame is there", f"the clip takes {1000 * frames / rate_mhz:.2f} s")
+        raise UsageError(f"{given}: no frame is there", f"the clip takes {1000 * frames / frames_per_1000s:.2f} s")
     return first, last - first

@@ -35,13 +35,13 @@ def pack_video(
     model: LoadedModel, video: VideoCodes, *, coder: str = "auto", metadata: dict[str, str] | None = None
 ) -> tuple[Header, tuple[bytes, ...]]:
     """Header and payloads of codes, by the coder of that name; see `chunks.pack`."""
-    return pack_frames(model, video.frames(), video.rate_mhz, coder=coder, metadata=metadata)
+    return pack_frames(model, video.frames(), video.frames_per_1000s, coder=coder, metadata=metadata)
 
 
 def pack_frames(
     model: LoadedModel,
     frames: Iterable[ImageCodes],
-    rate_mhz: int,
+    frames_per_1000s: int,
     *,
     coder: str = "auto",
     metadata: dict[str, str] | None = None,
@@ -56,12 +56,12 @@ def pack_frames(
         raise BadFile("a clip needs a frame at least")
     groups, rows, columns = first.codes.shape
     levels = levels_in(model, groups)
-    size, grid = (*first.size, 1, rate_mhz), (1, rows, columns)
+    size, grid = (*first.size, 1, frames_per_1000s), (1, rows, columns)
     header = new_header(model, "video", size, grid, levels, quality=first.quality, metadata=metadata or {})
     n = chunk_frames(model, rows, columns)
     parts = _parts((frame.codes for frame in itertools.chain([first], frames)), n, 2**20 // levels)
     header, payloads = chunks.pack_stream(model, header, parts, coder=coder)
-    return replace(header, size=(*first.size, header.grid[0], rate_mhz)), payloads
+    return replace(header, size=(*first.size, header.grid[0], frames_per_1000s)), payloads
 
 
 def unpack_video(
@@ -72,7 +72,7 @@ def unpack_video(
     `levels`, lost frames and errors as `unpack_image` has them. Raises UsageError for more than memory should hold.
     """
     check_video(model, file.header)
-    width, height, count, rate_mhz = file.header.size
+    width, height, count, frames_per_1000s = file.header.size
     wanted = wanted or slice(0, count)
     T, groups = wanted.stop - wanted.start, (levels or file.header.levels) * file.header.groups_per_level
     if T * groups * math.prod(file.header.grid[1:]) > MAX_CODES:
@@ -81,7 +81,7 @@ def unpack_video(
     lost = np.zeros(T, bool)
     for index, (frame, gone) in enumerate(unpack_frames(model, file, levels=levels, wanted=wanted)):
         codes[:, index], lost[index] = frame.codes, gone
-    return VideoCodes(codes, (width, height), rate_mhz, file.header.quality), lost
+    return VideoCodes(codes, (width, height), frames_per_1000s, file.header.quality), lost
 
 
 def unpack_frames(
@@ -97,9 +97,9 @@ def unpack_frames(
             yield ImageCodes(codes[:, index], (width, height), 3, file.header.quality), lost
 
 
-def with_rate(header: Header, rate_mhz: int) -> Header:
+def with_rate(header: Header, frames_per_1000s: int) -> Header:
     """The header of a clip at another rate."""
-    return replace(header, size=(*header.size[:3], rate_mhz))
+    return replace(header, size=(*header.size[:3], frames_per_1000s))
 
 
 def lost_frames(file: Vqz, levels: int | None = None) -> np.ndarray:

@@ -18,7 +18,7 @@ MODALITIES = ("image", "audio", "video")  # from 1
 _SIZE_BOUNDS = {
     "image": {"width": 2**20, "height": 2**20, "channels": 4},
     "audio": {"samples": 2**36, "rate_hz": 2**20, "channels": 64},
-    "video": {"width": 2**20, "height": 2**20, "frames": 2**24, "rate_mhz": 2**20},
+    "video": {"width": 2**20, "height": 2**20, "frames": 2**24, "frames_per_1000s": 2**20},
 }
 REMAINDERS = {0: "predicted", 1: "likelihood"}  # coders of remainders; numbers are never used again
 _GRID_DIMS = {"image": 2, "audio": 1, "video": 3}
@@ -39,7 +39,7 @@ class Remainder:
 class Header:
     """What a .vqz file says about itself; the ranges are those of the specification.
 
-    `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, rate_mhz). Each
+    `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, frames_per_1000s). Each
     group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`. `digest` and `prior` are 8 bytes, no
     prior is b""; with `joint` the digest is that of model and prior together. `chunk` is cut to the grid, () if it
     covers the grid. With a `remainder` the file holds every pixel of a picture. A value out of its range is BadFile.

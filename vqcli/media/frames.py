@@ -20,17 +20,17 @@ MAX_RATE_MHZ = 2**20  # frames per 1000 s
 class Clip:
     """Frames that are being read.
 
-    width, height  in pixels, of every frame
-    frames         each uint8 [height, width, 3], to be taken once
-    rate_mhz       frames per 1000 s, 1 .. 2^20; if they come unevenly their average, known after the last one only
-    count          the number of frames, if known beforehand; a file may be wrong about it
-    notes          what was changed or left out; all of it after the last frame
+    width, height     in pixels, of every frame
+    frames            each uint8 [height, width, 3], to be taken once
+    frames_per_1000s  1 .. 2^20; if they come unevenly their average, known after the last one only
+    count             the number of frames, if known beforehand; a file may be wrong about it
+    notes             what was changed or left out; all of it after the last frame
     """
 
     width: int
     height: int
     frames: Iterator[np.ndarray]
-    rate_mhz: int
+    frames_per_1000s: int
     count: int | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -43,14 +43,16 @@ def from_frames(frames: Iterable[np.ndarray], frames_per_s: float, name: str, co
     return clip_of(frames, name, round(frames_per_s * 1000), count, [])
 
 
-def clip_of(frames: Iterable[np.ndarray], name: str, rate_mhz: int, count: int | None, notes: list[str]) -> Clip:
+def clip_of(
+    frames: Iterable[np.ndarray], name: str, frames_per_1000s: int, count: int | None, notes: list[str]
+) -> Clip:
     """The clip of these frames, the first of which tells the size."""
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise BadFile(f"{name} holds no frames")
     height, width = first.shape[:2]
-    return Clip(width, height, _alike(chain([first], frames), first.shape[:2], name), rate_mhz, count, notes)
+    return Clip(width, height, _alike(chain([first], frames), first.shape[:2], name), frames_per_1000s, count, notes)
 
 
 def _alike(frames: Iterable[np.ndarray], size: tuple[int, ...], name: str) -> Iterator[np.ndarray]:
@@ -69,15 +71,15 @@ def check_pixels(width: int, height: int, name: str) -> None:
         raise BadFile(f"{name} is too large: {width} x {height} pixels; {MAX_PIXELS} are allowed")
 
 
-def is_rate(rate_mhz: float | Fraction) -> bool:
-    return 1 <= round(rate_mhz) <= MAX_RATE_MHZ
+def is_rate(frames_per_1000s: float | Fraction) -> bool:
+    return 1 <= round(frames_per_1000s) <= MAX_RATE_MHZ
 
 
-def bounded(rate_mhz: float, name: str) -> int:
-    if not is_rate(rate_mhz):
-        raise BadFile(f"{name} shows {rate_mhz / 1000:g} frames a second, which are not vq's 0.001 to 1048")
-    return round(rate_mhz)
+def bounded(frames_per_1000s: float, name: str) -> int:
+    if not is_rate(frames_per_1000s):
+        raise BadFile(f"{name} shows {frames_per_1000s / 1000:g} frames a second, which are not vq's 0.001 to 1048")
+    return round(frames_per_1000s)
 
 
-def uneven(rate_mhz: int) -> str:
-    return f"uneven frames, now at their average of {rate_mhz / 1000:.4g} a second"
+def uneven(frames_per_1000s: int) -> str:
+    return f"uneven frames, now at their average of {frames_per_1000s / 1000:.4g} a second"

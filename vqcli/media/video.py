@@ -98,7 +98,7 @@ def opened(source: Path | BinaryIO, *, frames_per_s: float | None = None, backgr
         yield from_frames(_in_folder(source, background), per_s, str(source), _count(source))
         return
     if frames_per_s is not None:
-        raise UsageError("a file tells its rate itself", "--rate is for folders of frames, and for recordings")
+        raise UsageError("a file tells its rate itself", "--fps is for folders of frames, and for recordings")
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
     with contextlib.ExitStack() as stack:
         try:
@@ -172,9 +172,9 @@ def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str,
                 durations_ms.append(float(file.info.get("duration") or 100))
                 pixels = np.asarray(_flat(file, colour))
             yield pixels
-        clip.rate_mhz = bounded(1e6 * len(durations_ms) / sum(durations_ms), name)
+        clip.frames_per_1000s = bounded(1e6 * len(durations_ms) / sum(durations_ms), name)
         if max(durations_ms) - min(durations_ms) > 10:  # some writers alternate to meet a rate
-            clip.notes.append(uneven(clip.rate_mhz))
+            clip.notes.append(uneven(clip.frames_per_1000s))
 
     with _decoding(name, "the header"):
         file = decoder(stream)

@@ -54,8 +54,8 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[Clip]:
             if times.damaged:
                 clip.notes.append(f"{times.damaged} damaged frames, patched by the decoder")
             if times.uneven:
-                clip.rate_mhz = bounded(1000 * times.frames_per_s, name)
-                clip.notes.append(uneven(clip.rate_mhz))
+                clip.frames_per_1000s = bounded(1000 * times.frames_per_s, name)
+                clip.notes.append(uneven(clip.frames_per_1000s))
 
         clip = clip_of(frames(), name, round(1000 * rate), track.frames or None, notes)
         yield clip

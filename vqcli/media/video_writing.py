@@ -50,12 +50,12 @@ _BT709 = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 
 def write(
     target: Path | BinaryIO,
     frames: Iterable[np.ndarray],
-    rate_mhz: int,
+    frames_per_1000s: int,
     *,
     format: str | None = None,
     force: bool = False,
 ) -> tuple[str, ...]:
-    """Write frames uint8 [H, W, 3], all of one size, at `rate_mhz` per 1000 s, to a new file, a folder or a stream.
+    """Write frames uint8 [H, W, 3], all of one size, at a rate, to a new file, a folder or a stream.
 
     `format` is a suffix such as "mp4", or "frames", by default that of `target`: a path without one becomes a folder of
     000001.png and so on. With `force` an old file is replaced, and in an old folder its frames are. Returns what the
@@ -69,9 +69,9 @@ def write(
     if isinstance(target, Path):
         refuse_existing(target, force)  # before the work, not after it
         with replacing(target, force=force) as stream:
-            return _write(stream, frames, rate_mhz, suffix)
+            return _write(stream, frames, frames_per_1000s, suffix)
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as copy:  # headers are filled in at the end
-        notes = _write(copy, frames, rate_mhz, suffix)
+        notes = _write(copy, frames, frames_per_1000s, suffix)
         copy.seek(0)
         shutil.copyfileobj(copy, target)
     return notes
@@ -93,7 +93,7 @@ def format_of(target: Path | BinaryIO, format: str | None = None) -> str:
     return suffix
 
 
-def _write(stream: Any, frames: Iterable[np.ndarray], rate_mhz: int, suffix: str) -> tuple[str, ...]:
+def _write(stream: Any, frames: Iterable[np.ndarray], frames_per_1000s: int, suffix: str) -> tuple[str, ...]:
     """To a file that can be sought in."""
     frames = iter(frames)
     first = next(frames, None)
@@ -101,22 +101,22 @@ def _write(stream: Any, frames: Iterable[np.ndarray], rate_mhz: int, suffix: str
         raise BadFile("a clip needs a frame at least")
     frames = chain([first], frames)
     if suffix in _CODECS:
-        return _write_video(stream, frames, first.shape[:2], rate_mhz, _CODECS[suffix])
+        return _write_video(stream, frames, first.shape[:2], frames_per_1000s, _CODECS[suffix])
     if suffix == ".gif":
-        return _write_gif(stream, frames, first.shape[:2], rate_mhz)
-    return _write_webp(stream, frames, rate_mhz)
+        return _write_gif(stream, frames, first.shape[:2], frames_per_1000s)
+    return _write_webp(stream, frames, frames_per_1000s)
 
 
 # ---------------------------------------------------------------- videos
 
 
 def _write_video(
-    stream: Any, frames: Iterable[np.ndarray], size: tuple[int, ...], rate_mhz: int, codec: _Codec
+    stream: Any, frames: Iterable[np.ndarray], size: tuple[int, ...], frames_per_1000s: int, codec: _Codec
 ) -> tuple[str, ...]:
     import av
 
     height, width = size
-    rate = Fraction(rate_mhz, 1000)
+    rate = Fraction(frames_per_1000s, 1000)
     try:
         if codec.name not in av.codecs_available:
             raise OutputError(f"libav lacks {codec.name} here", "write a .gif, or a folder of frames")
@@ -135,7 +135,8 @@ def _write_video(
     except av.error.FFmpegError as error:
         reason = " ".join(str(error.strerror or error).split())
         raise OutputError(
-            f"{codec.format} cannot hold frames of {width} x {height} at {rate_mhz / 1000:g} a second: {reason}",
+            f"{codec.format} cannot hold frames of {width} x {height} at {frames_per_1000s / 1000:g} a second: "
+            f"{reason}",
             "a folder of frames holds any",
         ) from error
     return ()
@@ -144,7 +145,9 @@ def _write_video(
 # ---------------------------------------------------------------- pictures that move
 
 
-def _write_gif(stream: BinaryIO, frames: Iterable[np.ndarray], size: tuple[int, ...], rate_mhz: int) -> tuple[str, ...]:
+def _write_gif(
+    stream: BinaryIO, frames: Iterable[np.ndarray], size: tuple[int, ...], frames_per_1000s: int
+) -> tuple[str, ...]:
     """Each frame with a palette of its own. Pillow holds all frames of a GIF and joins equal ones: so it makes GIFs of
     one frame here, whose parts (GIF89a, sections 20 to 22) are put together."""
     height, width = size
@@ -154,11 +157,11 @@ def _write_gif(stream: BinaryIO, frames: Iterable[np.ndarray], size: tuple[int, 
     stream.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")  # for ever
     shown = 0  # in hundredths of a second
     for number, pixels in enumerate(frames, 1):
-        until = max(round(1e5 * number / rate_mhz), shown + 1)  # so that rounding does not add up
+        until = max(round(1e5 * number / frames_per_1000s), shown + 1)  # so that rounding does not add up
         delay, shown = min(until - shown, 65535), until
         stream.write(b"\x21\xf9\x04" + struct.pack("<BHBB", 4, delay, 0, 0) + _gif_image(pixels))
     stream.write(b"\x3b")
-    if 1e5 % rate_mhz:
+    if 1e5 % frames_per_1000s:
         return (f"GIF counts in hundredths of a second: {1e5 * number / shown / 1000:.4g} frames a second",)
     return ()
 
@@ -180,16 +183,16 @@ def _gif_image(pixels: np.ndarray) -> bytes:
     return data[at : at + 9] + bytes([data[at + 9] | 0x80 | bits]) + palette + data[at + 10 : -1]
 
 
-def _write_webp(stream: BinaryIO, frames: Iterator[np.ndarray], rate_mhz: int) -> tuple[str, ...]:
+def _write_webp(stream: BinaryIO, frames: Iterator[np.ndarray], frames_per_1000s: int) -> tuple[str, ...]:
     pictures = (Image.fromarray(pixels) for pixels in frames)
-    length_ms = max(round(1e6 / rate_mhz), 1)
+    length_ms = max(round(1e6 / frames_per_1000s), 1)
     try:
         next(pictures).save(
             stream, "WEBP", save_all=True, append_images=pictures, duration=length_ms, loop=0, quality=90
         )
     except (OSError, ValueError) as error:
         raise OutputError(f"WebP cannot hold this clip: {error}", "try .mp4") from error
-    if 1e6 % rate_mhz:
+    if 1e6 % frames_per_1000s:
         return (f"WebP counts in thousandths of a second: {1000 / length_ms:.4g} frames a second",)
     return ()
 

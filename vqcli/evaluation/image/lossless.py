@@ -113,8 +113,8 @@ class File:
 
 def of_model(model: LoadedModel, pixels: np.ndarray, quality: float | None = None) -> File:
     """The file that returns pixels uint8 [H, W, 1 or 3]. Raises VqError if it does not."""
-    encoded = image.encode_image(pixels, model, quality=quality, lossless=True)
-    decoded = image.decode_image(vqz.unpack(encoded.data), model)
+    encoded = image.encode(pixels, model, quality=quality, lossless=True)
+    decoded = image.decode(vqz.unpack(encoded.data), model)
     _check(model.info.name, "a picture", decoded.pixels, pixels)
     assert encoded.header.remainder is not None
     rest = sum(map(len, encoded.payloads[-encoded.header.chunk_count :]))

@@ -1,0 +1,72 @@
+"""Many files through one command: where each goes, a line for each, what was skipped, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from vqcli.cli import console
+from vqcli.cli.options import Running
+
+if TYPE_CHECKING:
+    from vqcli.batch import Job
+
+Result = TypeVar("Result")
+
+
+def places(target: Path, tags: Sequence[str], suffix: str, force: bool) -> list[Path]:
+    """A file for each of several results: in a folder, with its number, tag and suffix; else `target` with numbers.
+
+    Raises UsageError if one exists without `force`.
+    """
+    from vqcli.files import refuse_existing
+
+    numbers = [f"{index + 1:03}" for index in range(len(tags))]
+    if not target.suffix:
+        target.mkdir(parents=True, exist_ok=True)
+        paths = [target / f"{number}{tag}{suffix}" for number, tag in zip(numbers, tags, strict=True)]
+    elif len(tags) == 1:
+        paths = [target]
+    else:
+        paths = [target.with_name(f"{target.stem}-{number}{target.suffix}") for number in numbers]
+    for path in paths:
+        refuse_existing(path, force)
+    return paths
+
+
+def process(
+    jobs: list[Job],
+    work: Callable[[Job], Result],
+    describe: Callable[[Job, Result], tuple[str, dict[str, Any]]],
+    verb: str,
+    running: Running,
+) -> None:
+    """Do the jobs, say the line of each that `describe` makes of its result, or all facts as JSON at the end.
+
+    `verb` is the command: "encode". Leaves with status 3 if some of several files failed; of a single file the error is
+    raised.
+    """
+    from vqcli import batch
+
+    rows: list[dict[str, Any]] = []
+    failed = skipped = 0
+    for outcome in batch.run(jobs, work, force=running.force):
+        if outcome.error:
+            failed += 1
+            console.complain(outcome.error)
+        elif outcome.skipped:
+            skipped += 1
+        elif outcome.result is not None:
+            line, facts = describe(outcome.job, outcome.result)
+            console.say(line)
+            rows.append(facts)
+    if skipped:
+        console.say(f"{console.plural(skipped, 'file')} skipped, already there (--force {verb}s again)")
+    if running.as_json:
+        console.emit_json(rows)
+    if failed:
+        console.say(f"vq: {console.plural(failed, 'file')} could not be {verb}d")
+        raise typer.Exit(3)

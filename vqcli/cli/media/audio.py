@@ -1,0 +1,147 @@
+"""What commands ask and say of audio."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vqcli.cli import console
+from vqcli.cli.files import places
+from vqcli.cli.options import Request
+
+if TYPE_CHECKING:
+    from vqcli.api import DecodedAudio, EncodedAudio
+    from vqcli.container.vqz import Header
+    from vqcli.sampling.speech import SpeechSamples
+    from vqcli.zoo.loading import LoadedModel
+
+PLURAL = "audio"
+PRIOR, SAMPLE = "wavenet", Path("sample.wav")
+LOST = "recording is lost, and silent"
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    mono: Annotated[
+        bool | None,
+        typer.Option(
+            "--mono/--channels", help="Mix all channels of a recording, or code each alone.", show_default="--mono"
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    speakers: Annotated[
+        list[str] | None, typer.Option("--speaker", help="Whose voice; several each speak.", show_default="any")
+    ] = None
+    seconds: Annotated[float | None, typer.Option(help="Length of new speech.", show_default="4")] = None
+
+
+def suffix() -> str:
+    return ".wav"
+
+
+def line(result: EncodedAudio, took_s: float) -> str:
+    return f"{result.kbit_per_s:.2f} kbit/s, {console.speed(result.audio.length_s, took_s)}"
+
+
+def facts(result: EncodedAudio, took_s: float) -> dict[str, Any]:
+    return {"kbit_per_s": result.kbit_per_s, "length_s": result.audio.length_s, "took_s": took_s}
+
+
+def told(result: DecodedAudio, took_s: float) -> tuple[str, dict[str, Any]]:
+    channels = console.plural(result.channels, "channel")
+    said = f"{result.rate_hz} Hz, {channels}, {console.speed(result.length_s, took_s)}"
+    facts = {"length_s": result.length_s, "rate_hz": result.rate_hz, "channels": result.channels, "took_s": took_s}
+    return said, facts
+
+
+def remarks(result: DecodedAudio, format: str, salvage: bool) -> list[str]:
+    return []
+
+
+def header_facts(header: Header, size_bytes: int, lengths: tuple[int, ...]) -> dict[str, Any]:
+    samples, rate_hz, channels = header.size
+    length_s = samples / rate_hz
+    chunks = header.chunk_count
+    starts = range(0, header.levels * chunks, chunks)  # of the chunks of each level
+    rates = [8 * sum(lengths[at : at + chunks]) / length_s / 1000 for at in starts]
+    loudness = header.metadata.get("loudness_db")
+    return {
+        "length_s": round(length_s, 3),
+        "rate_hz": rate_hz,
+        "channels": channels,
+        "samples": samples,
+        **({"loudness_db": loudness} if loudness else {}),
+        "kbit_per_s": round(8 * size_bytes / length_s / 1000, 4),
+        "kbit_per_s_without_header": round(sum(rates), 4),
+        "kbit_per_s_of_levels": [round(rate, 4) for rate in rates],
+        "codes_per_s": round(header.grid[0] / length_s, 2),
+    }
+
+
+def verify(
+    result: EncodedAudio, decoded: DecodedAudio, source: Path, options: EncodeOptions
+) -> tuple[str, dict[str, Any]]:
+    seconds = sum(block.shape[1] for block in decoded.blocks()) / decoded.rate_hz
+    return f"verified: decodes to {seconds:.2f} s", {"decoded_s": seconds}
+
+
+def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Request) -> list[dict[str, Any]]:
+    from vqcli.media import audio
+    from vqcli.sampling.speech import sample_speech
+
+    clip = audio.read(request.start, model.audio.rate_hz, mono=True) if request.start else None
+    for note in clip.notes if clip else ():
+        console.say(f"{request.start}: {note}")
+    begun = time.perf_counter()
+    with console.progress(f"speaking with {model.info.name}") as report:
+        spoken = sample_speech(
+            model,
+            prior=request.prior or PRIOR,
+            speakers=options.speakers or (),
+            count=request.count or 1,
+            seconds=4.0 if options.seconds is None else options.seconds,
+            seed=request.seed,
+            sampling=request.sampling,
+            start=clip,
+            report=report,
+        )
+    took = console.speed(spoken.sounds.size / spoken.rate_hz, time.perf_counter() - begun)
+    voices = ", ".join(dict.fromkeys(name for name in spoken.speakers if name)) or "the clip's own voice"
+    console.say(f"{console.plural(len(spoken.speakers), 'sample')} of {voices}, seed {request.seed}: {took}")
+    written = _write(spoken, model, target, request.prior or PRIOR, request.force)
+    return [
+        {"file": str(path), "speaker": name, "seconds": round(len(sound) / spoken.rate_hz, 2), "seed": request.seed}
+        for path, name, sound in zip(written, spoken.speakers, spoken.sounds, strict=True)
+    ]
+
+
+def _write(spoken: SpeechSamples, model: LoadedModel, target: Path, prior: str, force: bool) -> list[Path]:
+    """A folder, or one file for each sample: of sound, or of codes where the suffix is .vqz; the file of each."""
+    from vqcli.codec import audio_file
+    from vqcli.container import vqz
+    from vqcli.media import audio
+
+    paths = places(target, [f"-{name}" if name else "" for name in spoken.speakers], ".wav", force)
+    for index, (path, name) in enumerate(zip(paths, spoken.speakers, strict=True)):
+        if path.suffix == ".vqz":
+            metadata = {"drawn_from": prior, "seed": str(spoken.seed), "sample": str(index)}
+            metadata |= {"speaker": name} if name else {}
+            vqz.write(path, *audio_file.pack_audio(model, spoken.audio[index], metadata=metadata), force=force)
+        else:
+            audio.write(path, spoken.sounds[index : index + 1], spoken.rate_hz, force=force)
+        console.say(f"-> {path}")
+    return paths
+
+
+def check_target(target: Path) -> None:
+    """Raise UsageError for a format that audio cannot be written in."""
+    from vqcli.media import audio
+
+    audio.format_of(target)
