@@ -29,6 +29,11 @@ from vqcli.errors import UsageError, VqError
 # Old spellings of options, by command: they go on for one release, with a notice, and no help shows them.
 RENAMED: dict[str, dict[str, tuple[str, ...]]] = {
     "encode": {"--rate": ("--fps",)},
+    "eval": {
+        "--beside": ("--baselines",),
+        "--judges": ("--evaluators",),
+        "--no-judges": ("--no-evaluators",),
+    },
     "sample": {"--size": ("--height", "--width")},  # 64x96
 }
 

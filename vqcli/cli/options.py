@@ -115,6 +115,25 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+def split_model(inputs: list[Path], model: str | None) -> tuple[list[Path], str | None]:
+    """Inputs and model, of which the model was the first word before it was an option."""
+    if model is None and len(inputs) > 1 and (not inputs[0].exists() or (inputs[0] / "model.safetensors").is_file()):
+        from vqcli.cli import console
+
+        console.say("the model is now --model; as the first word it goes with the next release")
+        return inputs[1:], str(inputs[0])
+    return inputs, model
+
+
+def only_one(inputs: list[Path]) -> Path:
+    """The only input. Raises UsageError for several."""
+    from vqcli.errors import UsageError
+
+    if len(inputs) > 1:
+        raise UsageError(f"{inputs[1]}: one place of data at a time", "name one")
+    return inputs[0]
+
+
 def numbers(qualities: str | None) -> list[float | None]:
     """The option --qualities: numbers with commas between."""
     from vqcli.errors import UsageError

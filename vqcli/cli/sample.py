@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from vqcli.zoo.store import ModelInfo
 
 SAMPLERS = {"image": "vqcli.sampling.image", "audio": "vqcli.sampling.speech", "video": "vqcli.sampling.video"}
+
+
+@dataclass(frozen=True)
+class Amount:
+    count: Count = None
+    seed: Seed = None
+
 
 Model = Annotated[
     str | None,
@@ -42,10 +49,9 @@ def sample(
     images: image.SampleOptions = image.SampleOptions(),
     speech: audio.SampleOptions = audio.SampleOptions(),
     clips: video.SampleOptions = video.SampleOptions(),
-    count: Count = None,
+    amount: Amount = Amount(),
     draws: Draws = DRAWS,
     start: Start = None,
-    seed: Seed = None,
     running: Running = RUNNING,
 ) -> None:
     """Sample new images, video or speech from the learned prior of a model, by class, actions or speaker.
@@ -70,7 +76,7 @@ def sample(
     from vqcli.zoo import loading
 
     sampling = Sampling(**asdict(draws))
-    number = seed if seed is not None else secrets.randbelow(10**6)
+    number = amount.seed if amount.seed is not None else secrets.randbelow(10**6)
     if number < 0:
         raise UsageError(f"seed {number} is below 0")
     given: dict[str, Any] = {"image": images, "audio": speech, "video": clips}
@@ -81,7 +87,7 @@ def sample(
     if target.suffix and target.suffix != ".vqz":  # before the work, not after it
         refuse_existing(target, running.force)
         medium.check_target(target)
-    request = Request(prior, count, number, sampling, start, running.force)
+    request = Request(prior, amount.count, number, sampling, start, running.force)
     facts = medium.sample(loading.load(info, running.device), target, given[name], request)
     if running.as_json:
         console.emit_json(facts)

@@ -107,7 +107,7 @@ def by_reconstruction(model: LoadedModel, material: Material, report: Report) ->
         [pictures.names[i] for i in order],
         lambda index: pictures.pixels(order[index]),
         [None],
-        beside=(),
+        codecs=(),
         coder="packed",
         report=report,
         look=counts.add,
@@ -152,7 +152,7 @@ def by_phonemes(model: LoadedModel, material: Material, report: Report) -> list[
 def by_speech(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
     """How near speech comes back, with all levels; misheard words need the extra evaluators."""
     judges = evaluators.available()
-    points = coding.evaluate(model, list(material.clips), beside=(), judges=judges, report=report)
+    points = coding.evaluate(model, list(material.clips), codecs=(), with_evaluators=judges, report=report)
     return _of_speech(coding.means(points)[-1])
 
 
@@ -162,7 +162,7 @@ def by_conversion(model: LoadedModel, material: Material, report: Report) -> lis
     for path, speaker in material.clips.items():
         known.setdefault(speaker, []).append(path)
     judges = evaluators.available() and VOICE in known
-    converted = list(conversion.evaluate(model, material.clips, [VOICE], known, judges=judges, report=report))
+    converted = list(conversion.evaluate(model, material.clips, [VOICE], known, with_evaluators=judges, report=report))
     if not converted:
         raise UsageError(f"none of the clips in {material.path} can be converted", f"they are of {VOICE}, or damaged")
     (mean,) = conversion.means(converted)
@@ -173,7 +173,7 @@ def by_conversion(model: LoadedModel, material: Material, report: Report) -> lis
 def by_frames(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
     """PSNR of held-out frames, and bits for a code of theirs under the priors that lie beside the model."""
     seen = frames.windows(material.path, min(material.count, FRAMES), frames.length_of(model))
-    mean = frames.points(model, seen, beside=(), report=_within(report, 0, 0.5))[0]
+    mean = frames.points(model, seen, codecs=(), report=_within(report, 0, 0.5))[0]
     costs = {cost.under: cost.bits_per_code for cost in frames.costs(model, seen, _within(report, 0.5, 0.5))}
     shown = {name: costs[name] for name in (frames.PIXELCNN, frames.BEFORE, frames.NOTHING) if name in costs}
     return [

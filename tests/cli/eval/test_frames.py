@@ -21,7 +21,7 @@ def test_one_stage(vq, walked):
     assert [point["codec"] for point in told["codecs"]] == ["walked", "WebP", "JPEG"]
     bits = {cost["under"]: cost["bits_per_code"] for cost in told["costs"]}
     assert bits["uniform"] == 3 and measures.PIXELCNN in bits and measures.BEFORE in bits
-    table = vq("eval", "frames", "walk", "--model", walked, "-n", "4", "--beside", "", "--device", "cpu")
+    table = vq("eval", "frames", "walk", "--model", walked, "-n", "4", "--baselines", "", "--device", "cpu")
     assert table.exit_code == 0, table.stderr
     assert "PSNR dB" in table.stdout and "WebP" not in table.stdout and measures.NOTHING in table.stdout
 
@@ -39,8 +39,8 @@ def test_two_stages(vq, home, walked):
 def test_what_cannot_be(vq, home, walked):
     for arguments, says in (
         (["nowhere", "--model", walked], "nowhere is no recording"),
-        (["walk", "--model", walked, "-n", "1"], "greater than or equal to 2"),
-        (["walk", "--model", walked, "--beside", "WebM"], "no codec WebM"),
+        (["walk", "--model", walked, "-n", "1"], "one frame has no other"),
+        (["walk", "--model", walked, "--baselines", "WebM"], "no codec WebM"),
         (["walk"], "--model"),
     ):
         result = vq("eval", "frames", *arguments, "--device", "cpu")

@@ -47,7 +47,7 @@ def test_a_vqvae_is_measured_under_both_priors_and_in_files(vq, data, tmp_path):
     assert all(bound["pictures"] == 10 and bound["definition"] for bound in bounds)
     assert bounds[0]["prior"] == pytest.approx(49 * 3 / 784)
     shown = vq("eval", "likelihood", tmp_path / "both", data, "-n", "4")
-    assert "log p(x | z_q) - log p(z_q)" in shown.stdout and "4 pictures" in shown.stderr
+    assert "log p(x | z_q) - log p(z_q)" in shown.stdout and "4 images" in shown.stderr
 
 
 def test_a_baseline_has_no_codes_and_says_so(vq, photo, data, tmp_path):

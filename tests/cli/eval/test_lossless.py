@@ -31,15 +31,15 @@ def test_a_file_for_each_picture_and_codec(vq, folder):
 
 
 def test_means_and_files(vq, folder):
-    result = vq("eval", "lossless", folder, "--model", "vector", "--beside", "WebP")
+    result = vq("eval", "lossless", folder, "--model", "vector", "--baselines", "WebP")
     assert "mean of 2" in result.stdout and "PNG" not in result.stdout
-    assert "every file returned every pixel; remainders by predicted" in result.stderr
+    assert "every file returned every pixel; lossless residuals by predicted" in result.stderr
     assert "grey.png" in vq("eval", "lossless", folder, "--model", "vector", "--all", "-n", "3").stdout
 
 
 def test_what_does_not_fit(vq, folder):
-    assert vq("eval", "lossless", folder, "--model", "vector", "--beside", "JPEG").exit_code == 2
+    assert vq("eval", "lossless", folder, "--model", "vector", "--baselines", "JPEG").exit_code == 2
     assert vq("eval", "lossless", "missing/", "--model", "vector").exit_code == 2
     Path("none").mkdir()
     Path("none/broken.png").write_bytes(b"no picture")
-    assert "none of the pictures" in vq("eval", "lossless", "none", "--model", "vector").stderr
+    assert "none of the images" in vq("eval", "lossless", "none", "--model", "vector").stderr

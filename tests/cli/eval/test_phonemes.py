@@ -100,7 +100,7 @@ def test_bad_calls(vq, clips):
     assert vq("eval", "phonemes", "tiny-25hz", "nowhere").exit_code == 2
     assert vq("eval", "phonemes", "nobody", clips).exit_code == 4
     pictures = vq("eval", "phonemes", "scalar", clips)
-    assert pictures.exit_code == 2 and "scalar is for images" in pictures.stderr
+    assert pictures.exit_code == 4 and "scalar is of image, not of audio" in pictures.stderr
     alone = vq("eval", "phonemes", "tiny-25hz", "clips/ann")
     assert alone.exit_code == 2 and "1 speakers" in alone.stderr
     Path("empty").mkdir()

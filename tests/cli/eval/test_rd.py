@@ -17,7 +17,7 @@ def folder(vq, picture):
 
 
 def test_a_row_for_each_quality_and_codec(vq, folder):
-    result = vq("eval", folder, "--model", "scalar", "--qualities", "1,2.5", "--beside", "JPEG,WebP", "--json")
+    result = vq("eval", folder, "--model", "scalar", "--qualities", "1,2.5", "--baselines", "JPEG,WebP", "--json")
     assert result.exit_code == 0, result.stderr
     assert "broken.png" in result.stderr
     rows = json.loads(result.stdout)
@@ -29,7 +29,7 @@ def test_a_row_for_each_quality_and_codec(vq, folder):
 
 
 def test_usage_is_told_where_codes_are_tokens(vq, folder):
-    said = vq("eval", folder, "--model", "vector", "--beside", "").stderr
+    said = vq("eval", folder, "--model", "vector", "--baselines", "").stderr
     assert "of each codebook, perplexity" in said
 
 
@@ -45,7 +45,7 @@ def test_margins():
 
 def test_rates_are_those_of_files(vq, folder):
     Path("set/broken.png").unlink()
-    rows = json.loads(vq("eval", folder, "--model", "vector", "--beside", "", "--all", "--json").stdout)
+    rows = json.loads(vq("eval", folder, "--model", "vector", "--baselines", "", "--all", "--json").stdout)
     for row in rows:
         vq("encode", f"set/{row['picture']}", "--model", "vector", "-o", "x.vqz", "--force")
         assert row["size_bytes"] == Path("x.vqz").stat().st_size
@@ -53,7 +53,7 @@ def test_rates_are_those_of_files(vq, folder):
 
 def test_plot(vq, folder):
     pytest.importorskip("matplotlib")
-    result = vq("eval", folder, "--model", "scalar", "--qualities", "1,3", "--beside", "JPEG", "--plot", "rd.png")
+    result = vq("eval", folder, "--model", "scalar", "--qualities", "1,3", "--baselines", "JPEG", "--plot", "rd.png")
     assert result.exit_code == 0, result.stderr
     assert image.read(Path("rd.png")).pixels.std() > 5
     again = vq("eval", folder, "--model", "scalar", "--plot", "rd.png")
@@ -63,12 +63,15 @@ def test_plot(vq, folder):
 def test_bad_input(vq, folder):
     assert vq("eval", "nowhere", "--model", "scalar").exit_code != 0
     assert vq("eval", folder, "--model", "scalar", "--qualities", "good").exit_code == 2
-    assert vq("eval", folder, "--model", "scalar", "--beside", "BMP").exit_code == 2
+    assert vq("eval", folder, "--model", "scalar", "--baselines", "BMP").exit_code == 2
 
 
 def test_help_explains_all_parts(vq):
-    told = vq("eval", "--help").stdout
-    for line in ("vq eval pictures/", "vq eval samples ", "vq eval codes ", "--beside", "--plot"):
+    listed = vq("eval", "--help").stdout
+    for name in ("rd", "samples", "codes", "lossless", "likelihood", "conversion", "phonemes", "frames", "video"):
+        assert f"\n  {name} " in listed
+    told = vq("eval", "rd", "--help").stdout
+    for line in ("vq eval rd pictures/", "vq eval pictures/", "--baselines", "--plot", "Usage: vq eval rd "):
         assert line in told
     assert "classifier" in vq("eval", "samples", "--help").stdout
 
@@ -76,7 +79,7 @@ def test_help_explains_all_parts(vq):
 def test_a_folder_named_like_a_command(vq, folder):
     """The word is the command, a path is a path, and options may come first."""
     Path(folder).rename("samples")
-    options = ("--model", "vector", "--beside", "", "--json")
+    options = ("--model", "vector", "--baselines", "", "--json")
     for words in (("samples/", *options), ("./samples", *options), (*options, "samples")):
         result = vq("eval", *words)
         assert result.exit_code == 0 and json.loads(result.stdout)[0]["picture"] == "mean of 2", result.stderr
@@ -86,4 +89,4 @@ def test_a_folder_named_like_a_command(vq, folder):
 
 def test_wrong_options_of_each_part(vq, folder):
     assert vq("eval", folder, "--guidance", "2").exit_code == 2
-    assert vq("eval", "codes", folder, "--beside", "JPEG").exit_code == 2
+    assert vq("eval", "codes", folder, "--baselines", "JPEG").exit_code == 2

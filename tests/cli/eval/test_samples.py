@@ -47,11 +47,11 @@ def test_rates_of_real_drawn_and_random_pictures(vq, with_prior, shapes):
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert {name: rate["pictures"] for name, rate in told["rates"].items()} == {
-        "real, held out": 6, "drawn, pixelcnn": 4, "drawn, uniform": 6,
+        "real, held out": 6, "sampled, pixelcnn": 4, "sampled, uniform": 6,
     }  # fmt: skip
     for rate in told["rates"].values():
         assert 0 <= rate["top_1"] <= rate["top_3"] == 1
-    assert told["rates"]["drawn, pixelcnn"]["by_class"].keys() == {"disc", "triangle"}
+    assert told["rates"]["sampled, pixelcnn"]["by_class"].keys() == {"disc", "triangle"}
     assert told["chance"] == {"top_1": pytest.approx(1 / 3), "top_3": 1}
     assert told["sampling"]["guidance"] == 2 and told["classifier"]["pictures"] == 18
     assert image.read(Path("drawn.png")).pixels.shape[0] == 2 * (16 + 4) + 4  # a row for each class of the prior
@@ -61,7 +61,7 @@ def test_table(vq, with_prior, shapes):
     with_prior("disc", "square", "triangle")
     result = vq("eval", "samples", f"{shapes}/", "--model", "tokens", "-n", "1", "--prior", "uniform", *QUICK)
     assert result.exit_code == 0, result.stderr
-    assert "drawn, uniform" in result.stdout and "pixelcnn" not in result.stdout and "chance" in result.stdout
+    assert "sampled, uniform" in result.stdout and "pixelcnn" not in result.stdout and "chance" in result.stdout
     assert "0.56 M weights, 3 classes" in result.stderr
 
 

@@ -43,42 +43,42 @@ MODEL = ("--model", "tiny-speech", "--no-judges")
 
 
 def test_speech_is_measured_as_speech(vq, clips):
-    result = vq("eval", clips, *MODEL, "--beside", "Opus", "--json")
+    result = vq("eval", clips, *MODEL, "--baselines", "Opus", "--json")
     assert result.exit_code == 0, result.stderr
     rows = json.loads(result.stdout)
     assert [(row["codec"], row["levels"]) for row in rows] == [
         ("source", 0), ("tiny-speech", 1), ("tiny-speech", 2), ("Opus", 0),
     ]  # fmt: skip
     assert all(row["clip"] == "mean of 3" and row["kbit_per_s"] > 0 for row in rows)
-    table = vq("eval", clips, *MODEL, "--beside", "", "--all")
+    table = vq("eval", clips, *MODEL, "--baselines", "", "--all")
     assert table.stdout.count("tiny-speech") == 6 and "kbit/s" in table.stdout and "DNSMOS" not in table.stdout
 
 
 def test_the_model_follows_the_data(vq, clips, monkeypatch):
     monkeypatch.setitem(store.DEFAULTS, "audio", "tiny-speech")
-    assert "tiny-speech" in vq("eval", clips, "--no-judges", "--beside", "").stdout
+    assert "tiny-speech" in vq("eval", clips, "--no-judges", "--baselines", "").stdout
     image.write(Path("clips/a.png"), np.zeros((32, 32, 3), np.uint8))
     both = vq("eval", clips, "--no-judges")
-    assert both.exit_code == 2 and "pictures and sounds" in both.stderr
-    assert vq("eval", clips, "--beside", "", "--model", "scalar", "--json").exit_code == 0
+    assert both.exit_code == 2 and "images and audio" in both.stderr
+    assert vq("eval", clips, "--baselines", "", "--model", "scalar", "--json").exit_code == 0
 
 
 def test_codecs_that_are_not_there_are_left_out(vq, clips, monkeypatch):
     monkeypatch.setenv("PATH", "")
     result = vq("eval", clips, *MODEL)
     assert result.exit_code == 0 and "left out: Codec2-1300" in result.stderr and "Opus" in result.stdout
-    assert vq("eval", clips, *MODEL, "--beside", "MP3").exit_code == 2
+    assert vq("eval", clips, *MODEL, "--baselines", "MP3").exit_code == 2
 
 
 def test_held_out(vq, clips):
-    rows = json.loads(vq("eval", clips, *MODEL, "--held-out", "--all", "--beside", "", "--json").stdout)
+    rows = json.loads(vq("eval", clips, *MODEL, "--held-out", "--all", "--baselines", "", "--json").stdout)
     assert {row["clip"] for row in rows} == {Path(HELD_OUT).name}
     none = vq("eval", "clips/bob", *MODEL, "--held-out")
     assert none.exit_code == 2 and "held out" in none.stderr
 
 
 def test_spectrograms(vq, clips):
-    result = vq("eval", clips, *MODEL, "--beside", "", "--plot", "speech.webp")
+    result = vq("eval", clips, *MODEL, "--baselines", "", "--plot", "speech.webp")
     assert result.exit_code == 0 and "drawn to speech.webp" in result.stderr
     height = image.read(Path("speech.webp")).pixels.shape[0]
     assert vq("eval", "conversion", clips, *MODEL, "--to", "bob", "--plot", "to_bob.png").exit_code == 0

@@ -41,7 +41,7 @@ def test_table(vq, walked, monkeypatch):
 
 
 def test_clips_alone_need_no_prior_over_video(vq, walked):
-    result = vq("eval", "video", "walk", "--model", "vector", "-n", "0", "--clips", "1", "--beside", "WebP", "--json")
+    result = vq("eval", "video", "walk", "--model", "vector", "-n", "0", "--clips", "1", "--baselines", "WebP", "--json")
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert len(told["clips"]) == 4 and "rates" not in told
@@ -51,13 +51,13 @@ def test_what_cannot_be(vq, walked, monkeypatch):
     without = vq("eval", "video", "walk", "--model", "vector", "--clips", "0", *QUICK)
     assert without.exit_code == 4 and "no prior over video" in without.stderr
     nothing = vq("eval", "video", "walk", "--model", walked, "-n", "0", "--clips", "0")
-    assert nothing.exit_code == 2 and "no clip is drawn" in nothing.stderr
+    assert nothing.exit_code == 2 and "no clip is sampled" in nothing.stderr
     missing = vq("eval", "video", "nowhere", "--model", walked, "--clips", "0", *QUICK)
     assert missing.exit_code == 2 and "nowhere is no recording" in missing.stderr
     Path("there.png").write_bytes(b"")
     there = vq("eval", "video", "walk", "--model", walked, "--clips", "0", "--plot", "there.png", *QUICK)
     assert there.exit_code == 2 and "there.png exists" in there.stderr
-    unknown = vq("eval", "video", "walk", "--model", walked, "--beside", "WebM", *QUICK)
+    unknown = vq("eval", "video", "walk", "--model", walked, "--baselines", "WebM", *QUICK)
     assert unknown.exit_code == 2 and "no codec WebM" in unknown.stderr
     monkeypatch.setattr(h264.video, "available", lambda: False)
     extra = vq("eval", "video", "walk", "--model", walked, *QUICK)

@@ -67,7 +67,7 @@ def judges(monkeypatch):
 
 def test_a_row_for_source_levels_and_codecs(model, clips):
     seen = []
-    points = list(coding.evaluate(model, clips[:2], beside=["Opus"], look=seen.append))
+    points = list(coding.evaluate(model, clips[:2], codecs=["Opus"], look=seen.append))
     assert [(point.codec, point.levels) for point in points] == [
         ("source", 0),
         ("tiny", 1),
@@ -85,7 +85,7 @@ def test_a_row_for_source_levels_and_codecs(model, clips):
 
 
 def test_rates_are_those_of_files(model, clips):
-    [_, one, two] = coding.evaluate(model, clips[:1], beside=[])
+    [_, one, two] = coding.evaluate(model, clips[:1], codecs=[])
     recording = audio.read(clips[0], 16_000, mono=True)
     codes = windows.encode_audio(model, recording)
     for level, point in ((1, one), (2, two)):
@@ -97,7 +97,7 @@ def test_rates_are_those_of_files(model, clips):
 
 
 def test_words_and_quality(model, clips, judges):
-    points = list(coding.evaluate(model, clips[:2], beside=[], judges=True))
+    points = list(coding.evaluate(model, clips[:2], codecs=[], with_evaluators=True))
     with_text, without = points[:3], points[3:]
     assert {(point.words, point.word_error, point.quality) for point in with_text} == {(4, 0.25, 3.0)}
     assert {(point.words, point.word_error, point.quality) for point in without} == {(None, None, 3.0)}
@@ -146,7 +146,7 @@ def test_likeness_leaves_the_clip_itself_out(model, clips, judges, monkeypatch):
         return mean(asked[-1])
 
     monkeypatch.setattr(evaluators, "mean_voice", mean_voice)
-    [one] = speech_conversion.evaluate(model, {clips[0]: "ann"}, ["bob"], references, judges=True)
+    [one] = speech_conversion.evaluate(model, {clips[0]: "ann"}, ["bob"], references, with_evaluators=True)
     assert [len(voices) for voices in asked] == [2, 1]
     assert (one.word_error, one.source_word_error, one.quality, one.source_quality) == (0.25, 0.25, 3.0, 3.0)
     assert 0 <= one.like_target <= 1.001 and 0 <= one.like_speaker <= 1.001
@@ -156,7 +156,7 @@ def test_conversion_needs_targets_that_are_known(model, clips):
     with pytest.raises(UnknownLabel, match="ban"):
         list(speech_conversion.evaluate(model, {clips[0]: "ann"}, ["ban"], {}))
     with pytest.raises(UsageError, match="no clips of bob"):
-        list(speech_conversion.evaluate(model, {clips[0]: "ann"}, ["bob"], {"ann": clips[:2]}, judges=True))
+        list(speech_conversion.evaluate(model, {clips[0]: "ann"}, ["bob"], {"ann": clips[:2]}, with_evaluators=True))
 
 
 def test_means_of_conversions():

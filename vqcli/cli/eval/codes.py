@@ -8,21 +8,15 @@ from typing import Annotated
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import AsJson, Device
+from vqcli.cli.options import RUNNING, Model, Qualities, Running, command, numbers
+
+Data = Annotated[
+    Path, typer.Argument(help="A folder of images, or a .tar, .npz or .safetensors pack.", show_default=False)
+]
 
 
-def codes(
-    data: Annotated[
-        Path,
-        typer.Argument(help="A folder of pictures, or a .tar, .npz or .safetensors pack.", show_default=False),
-    ],
-    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "photo",
-    qualities: Annotated[
-        str | None, typer.Option(help="Qualities to measure, with commas.", show_default="six over the scale")
-    ] = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
+@command
+def codes(data: Data, model: Model = None, qualities: Qualities = None, running: Running = RUNNING) -> None:
     """Bits for each code and for each pixel under every coder, and under the priors of the model.
 
     Of a folder with train and val in it, val is measured; of any other, all pictures.
@@ -34,16 +28,15 @@ def codes(
     """
     from dataclasses import asdict
 
-    from vqcli.cli.options import numbers
     from vqcli.errors import UsageError
     from vqcli.evaluation.image import rate_distortion
-    from vqcli.zoo import loading, priors
+    from vqcli.zoo import loading, priors, store
 
     given = numbers(qualities)
-    loaded = loading.load(model, device)
+    loaded = loading.load(model or store.DEFAULTS["image"], running.device)
     pictures = rate_distortion.to_measure(data)
     sampling, exact = priors.find(loaded.info, "pixelcnn"), priors.find(loaded.info, "exact")
-    with console.progress(f"coding {console.plural(len(pictures), 'picture')}") as report:
+    with console.progress(f"coding {console.plural(len(pictures), 'image')}") as report:
         costs = rate_distortion.code_costs(
             loaded,
             pictures.names,
@@ -59,11 +52,11 @@ def codes(
         except UsageError as error:  # these pictures are not for this prior; the coders' figures stand
             console.complain(error)
     loss = rate_distortion.loss_of_integers(exact) if exact else None
-    if as_json:
+    if running.as_json:
         console.emit_json({"costs": [asdict(cost) for cost in costs], "loss_of_integers": loss})
         return
     console.emit_table(
-        ("quality", "under", "pictures", "bits/code", "bytes", "bits/pixel"),
+        ("quality", "under", "images", "bits/code", "bytes", "bits/pixel"),
         [
             (
                 f"{cost.quality:g}" if cost.quality else "–",

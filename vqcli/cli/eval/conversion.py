@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.eval.speech import HeldOut, Judges, asked, picture_of_first, table
-from vqcli.cli.options import AsJson, Device, Force
+from vqcli.cli.eval.speech import Evaluators, HeldOut, asked, picture_of_first, table
+from vqcli.cli.options import RUNNING, Model, Plot, Running, command
 
 COLUMNS = (  # title, attribute, format
     ("to", "to", ""),
@@ -27,34 +28,41 @@ COLUMNS = (  # title, attribute, format
 )
 
 
-def conversion(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(help="Clips, or folders with a subfolder of clips for each speaker.", show_default=False),
-    ],
+@dataclass(frozen=True)
+class How:
+    """How speech is converted, and by what voices are known."""
+
     to: Annotated[
-        list[str], typer.Option("--to", help="A voice to convert to; may be given several times.", show_default=False)
-    ],
-    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "speech",
+        list[str] | None,
+        typer.Option("--to", help="A voice to convert to; may be given several times.", show_default=False),
+    ] = None
     references: Annotated[
         list[Path] | None,
         typer.Option(
             help="A folder with a subfolder of clips for each speaker, to know voices by; more than once if need be.",
             show_default="the inputs",
         ),
-    ] = None,
-    pitch: Annotated[str, typer.Option(help="target: the register of the voice; keep: that of the clip.")] = "target",
-    levels: Annotated[int, typer.Option(help="Residual levels that stay: more bring the source back.", min=1)] = 1,
+    ] = None
+    pitch: Annotated[str, typer.Option(help="target: the register of the voice; keep: that of the clip.")] = "target"
+    levels: Annotated[int, typer.Option(help="Residual levels that stay: more bring the source back.", min=1)] = 1
+
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(help="Clips, or folders with a subfolder of clips for each speaker.", show_default=False),
+]
+
+
+@command
+def conversion(
+    inputs: Inputs,
+    how: How = How(),
+    model: Model = None,
     held_out: HeldOut = False,
-    judges: Judges = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(help="Draw spectrograms of the first clip and its conversions to this PNG or WebP file."),
-    ] = None,
-    all_clips: Annotated[bool, typer.Option("--all", help="A row for each conversion, not only the means.")] = False,
-    force: Force = False,
-    device: Device = "auto",
-    as_json: AsJson = False,
+    evaluators: Evaluators = None,
+    plot: Plot = None,
+    each: Annotated[bool, typer.Option("--all", help="A row for each conversion, not only the means.")] = False,
+    running: Running = RUNNING,
 ) -> None:
     """Convert clips to other voices and measure what became of words, voice, melody and quality.
 
@@ -69,34 +77,26 @@ def conversion(
     """
     from dataclasses import asdict
 
-    from vqcli import batch
-    from vqcli.data.split import is_held_out
     from vqcli.errors import UsageError
-    from vqcli.evaluation.speech import conversion as speech_conversion
-    from vqcli.evaluation.speech.conversion import speaker_of
-    from vqcli.media import audio
-    from vqcli.zoo import loading
+    from vqcli.evaluation.speech.conversion import evaluate, means
+    from vqcli.zoo import loading, store
 
-    look = picture_of_first(plot, force)
-    judging = asked(judges)
-    found = batch.plan(inputs, Path(), audio.SUFFIXES, "")
-    clips = {job.source: speaker_of(job.name) for job in found if is_held_out(job.name) or not held_out}
-    if not clips:
-        raise UsageError("none of the clips is held out", "leave --held-out away to measure all of them")
-    known: dict[str, list[Path]] = {}
-    for job in batch.plan(references, Path(), audio.SUFFIXES, "") if references else found:
-        known.setdefault(speaker_of(job.name), []).append(job.source)
-    loaded = loading.load(model, device)
+    if not how.to:
+        raise UsageError("to which voice?", "--to NAME (vq models show speech lists them)")
+    look = picture_of_first(plot, running.force)
+    asking = asked(evaluators)
+    clips, known = _clips(inputs, how.references, held_out)
+    loaded = loading.load(model or store.DEFAULTS["audio"], running.device)
     with console.progress(f"converting {console.plural(len(clips), 'clip')}") as report:
         conversions = list(
-            speech_conversion.evaluate(
+            evaluate(
                 loaded,
                 clips,
-                list(dict.fromkeys(to)),
+                list(dict.fromkeys(how.to)),
                 known,
-                pitch=pitch,
-                levels=levels,
-                judges=judging,
+                pitch=how.pitch,
+                levels=how.levels,
+                with_evaluators=asking,
                 report=report,
                 complain=console.complain,
                 look=look,
@@ -104,14 +104,34 @@ def conversion(
         )
     if not conversions:
         raise UsageError("there is nothing to convert", "the clips cannot be read, or are of the target itself")
-    means = speech_conversion.means(conversions)
-    shown = conversions if all_clips else means
-    if as_json:
+    averages = means(conversions)
+    shown = conversions if each else averages
+    if running.as_json:
         console.emit_json([asdict(one) for one in shown])
         return
-    table(shown, COLUMNS, all_clips)
+    table(shown, COLUMNS, each)
     console.say("Hz: mean pitch; melody, log-mel: correlation of log Hz and of log-mel spectra with the source's")
-    took_s = means[-1].seconds / means[-1].speed
-    console.say(f"{console.plural(len(conversions), 'conversion')}: {console.speed(means[-1].seconds, took_s)}")
-    if not judging and judges is None:
+    took_s = averages[-1].seconds / averages[-1].speed
+    console.say(f"{console.plural(len(conversions), 'conversion')}: {console.speed(averages[-1].seconds, took_s)}")
+    if not asking and evaluators is None:
         console.say("words, likeness and quality need: pip install 'vqcli[evaluators]'")
+
+
+def _clips(
+    inputs: list[Path], references: list[Path] | None, held_out: bool
+) -> tuple[dict[Path, str], dict[str, list[Path]]]:
+    """The clips with the speaker of each, and those by which each speaker is known."""
+    from vqcli import batch
+    from vqcli.data.split import is_held_out
+    from vqcli.errors import UsageError
+    from vqcli.evaluation.speech.conversion import speaker_of
+    from vqcli.media import audio
+
+    found = batch.plan(inputs, Path(), audio.SUFFIXES, "")
+    clips = {job.source: speaker_of(job.name) for job in found if is_held_out(job.name) or not held_out}
+    if not clips:
+        raise UsageError("none of the clips is held out", "leave --held-out away to measure all of them")
+    known: dict[str, list[Path]] = {}
+    for job in batch.plan(references, Path(), audio.SUFFIXES, "") if references else found:
+        known.setdefault(speaker_of(job.name), []).append(job.source)
+    return clips, known

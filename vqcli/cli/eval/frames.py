@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import AsJson, Device
+from vqcli.cli.options import RUNNING, Baselines, Count, Model, Running, command, words
 
 if TYPE_CHECKING:
     from vqcli.evaluation.video.boxing import Places
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     from vqcli.zoo.loading import LoadedModel
 
 
+Recording = Annotated[Path, typer.Argument(help="A folder that vq record made.", show_default=False)]
+FRAMES = 500  # spread evenly over the held-out episodes
+
+
+@command
 def frames(
-    recording: Annotated[Path, typer.Argument(help="A folder that vq record made.", show_default=False)],
-    model: Annotated[str, typer.Option(help="Name or folder of a model of frames.", show_default=False)],
-    count: Annotated[
-        int, typer.Option("-n", help="Frames, spread evenly over the held-out episodes.", min=2, max=5000)
-    ] = 500,
-    beside: Annotated[
-        str, typer.Option(help="Usual codecs at equal bytes, with commas; empty for none.")
-    ] = "WebP,JPEG",
-    device: Device = "auto",
-    as_json: AsJson = False,
+    recording: Recording,
+    model: Model = None,
+    count: Count = None,
+    baselines: Baselines = None,
+    running: Running = RUNNING,
 ) -> None:
     """Measure a model on held-out frames of a recording: PSNR, bytes, bits a code under its coders and priors.
 
@@ -41,31 +42,31 @@ def frames(
     vq eval frames boxing/ --model boxing
     vq eval frames boxing/ --model boxing-27bit -n 200 --json
     """
+    from vqcli.errors import UsageError
     from vqcli.evaluation.video import frames as measures
     from vqcli.zoo import loading
 
-    loaded = loading.load(model, device)
-    if loaded.info.modality != "image":
-        from vqcli.errors import UsageError
-
-        raise UsageError(f"model {loaded.info.name} is of {loaded.info.modality}, not of frames")
-    two = loaded.net.first is not None
-    seen = measures.windows(recording, count, 1 if two else measures.length_of(loaded))
+    if model is None:
+        raise UsageError("which model?", "--model NAME, of one of frames: boxing, doom")
+    loaded = loading.load(model, running.device)
+    two = loaded.image.first is not None
+    seen = measures.windows(recording, count or FRAMES, 1 if two else measures.length_of(loaded))
     if two:
         with console.progress(f"drawing {console.plural(len(seen), 'frame')}") as report:
             found = measures.latents(loaded, seen, report)
-        _show_latents(found, as_json)
+        _show_latents(found, running.as_json)
     else:
-        _show_codec(loaded, seen, [name for name in beside.split(",") if name], as_json)
+        codecs = measures.USUAL if baselines is None else words(baselines)
+        _show_codec(loaded, seen, codecs, running.as_json)
 
 
-def _show_codec(model: LoadedModel, seen: Windows, beside: list[str], as_json: bool) -> None:
+def _show_codec(model: LoadedModel, seen: Windows, codecs: Sequence[str], as_json: bool) -> None:
     from dataclasses import asdict
 
     from vqcli.evaluation.video import frames as measures
 
     with console.progress(f"measuring {console.plural(len(seen), 'frame')}") as report:
-        points = measures.points(model, seen, beside, report)
+        points = measures.points(model, seen, codecs, report)
     with console.progress("counting bits") as report:
         costs = measures.costs(model, seen, report)
     if as_json:

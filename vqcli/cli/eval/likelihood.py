@@ -8,46 +8,43 @@ from typing import Annotated
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import AsJson, Device
+from vqcli.cli.options import RUNNING, Count, Model, Running, command, only_one, split_model
+
+Data = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Images of the size it was trained on: a data set with a test part (CIFAR-10, MNIST), a folder.",
+        show_default=False,
+    ),
+]
 
 
-def likelihood(
-    model: Annotated[str, typer.Argument(help="Name or folder of a model with a likelihood.", show_default=False)],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="Pictures of the size it was trained on: a data set with a test part (CIFAR-10, MNIST), a folder.",
-            show_default=False,
-        ),
-    ],
-    count: Annotated[
-        int | None, typer.Option("-n", help="So many pictures only.", min=1, show_default="all that are held out")
-    ] = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Bits per dimension of pictures under a model: a bound, with its definition beside it.
+@command
+def likelihood(data: Data, model: Model = None, count: Count = None, running: Running = RUNNING) -> None:
+    """Bits per dimension of images under a model: a bound, with its definition beside it.
 
     For a VQ-VAE with the uniform prior, with the learned one, and with the bytes of real files; for the baselines
     vae2d and vimco2d their own bounds. Nets with so few codes that all can be tried also get p(x) itself.
 
     \b
-    vq eval likelihood cifar10 cifar-10-batches-bin/
-    vq eval likelihood runs/cifar10-vae cifar10.npz -n 1000
-    vq eval likelihood fashion-mnist fashion-mnist/ --json
+    vq eval likelihood cifar-10-batches-bin/ --model cifar10
+    vq eval likelihood cifar10.npz --model runs/cifar10-vae -n 1000
+    vq eval likelihood fashion-mnist/ --model fashion-mnist --json
     """
     from dataclasses import asdict
 
+    from vqcli.errors import UsageError
     from vqcli.evaluation.image import likelihood, rate_distortion
     from vqcli.zoo import loading
 
-    loaded = loading.load(model, device)
-    pictures = rate_distortion.to_measure(data)
-    with console.progress(
-        f"measuring {console.plural(min(count or len(pictures), len(pictures)), 'picture')}"
-    ) as report:
+    data, model = split_model(data, model)
+    if model is None:
+        raise UsageError("whose likelihood?", "--model NAME, of a model that has one: cifar10, fashion-mnist")
+    loaded = loading.load(model, running.device)
+    pictures = rate_distortion.to_measure(only_one(data))
+    with console.progress(f"measuring {console.plural(min(count or len(pictures), len(pictures)), 'image')}") as report:
         bounds = likelihood.measure(loaded, pictures, count=count, report=report)
-    if as_json:
+    if running.as_json:
         console.emit_json([asdict(bound) | {"definition": bound.definition} for bound in bounds])
         return
     console.emit_table(
@@ -65,6 +62,6 @@ def likelihood(
         ],
     )
     console.say(
-        f"bits/dim: -log2 over pixels x channels, mean over {console.plural(bounds[0].pictures, 'picture')}; the "
+        f"bits/dim: -log2 over pixels x channels, mean over {console.plural(bounds[0].pictures, 'image')}; the "
         f"decoder's distribution gives each value 0 .. 255 its mass; an upper bound, so lower is better"
     )

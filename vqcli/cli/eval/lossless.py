@@ -8,29 +8,28 @@ from typing import Annotated
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import AsJson, Device
+from vqcli.cli.options import RUNNING, Baselines, Count, Model, Running, command, words
+
+Data = Annotated[
+    Path,
+    typer.Argument(help="A folder of images, a data set, or a .tar, .npz or .safetensors pack.", show_default=False),
+]
+USUAL = "PNG,WebP"
 
 
+@command
 def lossless(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder of pictures, a data set, or a .tar, .npz or .safetensors pack.", show_default=False
-        ),
-    ],
-    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "photo",
+    data: Data,
+    model: Model = None,
     quality: Annotated[
         float | None, typer.Option("--quality", "-q", help="Of the codes below.", show_default="3 for photo")
     ] = None,
-    beside: Annotated[str, typer.Option(help="Usual codecs, with commas; empty for none.")] = "PNG,WebP",
-    count: Annotated[
-        int | None, typer.Option("-n", help="So many pictures only, in a fixed mixed order.", min=1, show_default="all")
-    ] = None,
-    all_files: Annotated[bool, typer.Option("--all", help="A row for each file, not only the means.")] = False,
-    device: Device = "auto",
-    as_json: AsJson = False,
+    baselines: Baselines = None,
+    count: Count = None,
+    each: Annotated[bool, typer.Option("--all", help="A row for each file, not only the means.")] = False,
+    running: Running = RUNNING,
 ) -> None:
-    """Bytes of pictures that return pixel for pixel (vq encode --lossless), beside PNG and lossless WebP.
+    """Bytes of images that return pixel for pixel (vq encode --lossless), beside PNG and lossless WebP.
 
     Every file is decoded again and compared. Of data with a test part, or train and val, that is measured; of any
     other, all pictures. Bits/dim are bits for each channel of each pixel.
@@ -45,26 +44,26 @@ def lossless(
     from vqcli.data.dataset import permutation
     from vqcli.errors import UsageError
     from vqcli.evaluation.image import lossless, rate_distortion
-    from vqcli.zoo import loading
+    from vqcli.zoo import loading, store
 
-    loaded = loading.load(model, device)
+    loaded = loading.load(model or store.DEFAULTS["image"], running.device)
     pictures = rate_distortion.to_measure(data)
     order = permutation(len(pictures), 0, 0)[:count].tolist()
-    with console.progress(f"storing {console.plural(len(order), 'picture')}") as report:
+    with console.progress(f"storing {console.plural(len(order), 'image')}") as report:
         stored = list(
             lossless.evaluate(
                 loaded,
                 [pictures.names[i] for i in order],
                 lambda index: pictures.pixels(order[index]),
                 quality=quality,
-                beside=[name for name in beside.split(",") if name],
+                codecs=words(USUAL if baselines is None else baselines),
                 report=report,
                 complain=console.complain,
             )
         )
     if not stored:
-        raise UsageError("none of the pictures could be read")
-    if as_json:
+        raise UsageError("none of the images could be read")
+    if running.as_json:
         console.emit_json([asdict(file) | {"bits_per_dim": file.bits_per_dim} for file in stored])
         return
     rows = [
@@ -76,9 +75,9 @@ def lossless(
             f"{one.bits_per_pixel:.3f}",
             f"{one.bits_per_dim:.4f}",
         )
-        for picture, files in ([(file.picture, [file]) for file in stored] if all_files else [("", stored)])
+        for picture, files in ([(file.picture, [file]) for file in stored] if each else [("", stored)])
         for one in lossless.means(files)
     ]
-    console.emit_table(("codec", "pictures", "bytes", "of them codes", "bits/pixel", "bits/dim"), rows)
+    console.emit_table(("codec", "images", "bytes", "of them codes", "bits/pixel", "bits/dim"), rows)
     used = {REMAINDERS[file.coder] for file in stored if file.coder is not None}
-    console.say(f"every file returned every pixel; remainders by {' and '.join(sorted(used))}")
+    console.say(f"every file returned every pixel; lossless residuals by {' and '.join(sorted(used))}")

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import AsJson, Device, Force
+from vqcli.cli.options import RUNNING, Model, Running, command, only_one, split_model
+
+if TYPE_CHECKING:
+    from vqcli.evaluation.speech.phonemes import Measured
+
+Data = Annotated[
+    list[Path],
+    typer.Argument(help="A folder for each speaker: audio, with .phn or .lab beside the files.", show_default=False),
+]
 
 
+@command
 def phonemes(
-    model: Annotated[str, typer.Argument(help="Name or folder of a model for sound.", show_default=False)],
-    data: Annotated[
-        Path,
-        typer.Argument(help="A folder for each speaker: sounds, with .phn or .lab beside them.", show_default=False),
-    ],
+    data: Data,
+    model: Model = None,
     train: Annotated[
         Path | None,
-        typer.Option(help="Sounds for k-means to learn from.", show_default="the speakers that its map is made of"),
+        typer.Option(help="Audio for k-means to learn from.", show_default="the speakers that its map is made of"),
     ] = None,
     top: Annotated[int, typer.Option(help="How many codes to list, the most frequent first.", min=0)] = 16,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="A picture of codes and phonemes.", show_default=False),
+        Path | None, typer.Option("--output", "-o", help="An image of codes and phonemes.", show_default=False)
     ] = None,
-    force: Force = False,
-    device: Device = "auto",
-    as_json: AsJson = False,
+    running: Running = RUNNING,
 ) -> None:
     """How much the codes of a speech model tell of phonemes that it was never told of.
 
@@ -37,62 +40,64 @@ def phonemes(
     left out. Beside it: the most common phoneme, and k-means of normalised cepstra with as many codes at the same rate.
 
     \b
-    vq eval phonemes speech-25hz timit/
-    vq eval phonemes speech timit/ --train clips/ -o codes.png
-    vq eval phonemes speech-25hz vctk/ --top 128 --json
+    vq eval phonemes timit/ --model speech-25hz
+    vq eval phonemes timit/ --train clips/ -o codes.png
+    vq eval phonemes vctk/ --model speech-25hz --top 128 --json
     """
-    from vqcli.errors import UsageError
     from vqcli.evaluation.speech import phonemes
     from vqcli.files import refuse_existing
     from vqcli.media import image
-    from vqcli.zoo import loading
+    from vqcli.zoo import loading, store
 
     if output:
-        refuse_existing(output, force)
-    loaded = loading.load(model, device)
-    if loaded.info.modality != "audio":
-        raise UsageError(f"model {loaded.info.name} is for {loaded.info.modality}s", "name one for sound, as speech")
-    clips = phonemes.find_clips(data, console.complain)
+        refuse_existing(output, running.force)
+    data, model = split_model(data, model)
+    loaded = loading.load(model or store.DEFAULTS["audio"], running.device)
+    clips = phonemes.find_clips(only_one(data), console.complain)
     with console.progress(f"listening to {console.plural(len(clips), 'clip')}") as report:
         found = phonemes.measure(loaded, clips, train, report=report, complain=console.complain)
     if output:
-        image.write(output, phonemes.heat_map(found.codes), force=force)
+        image.write(output, phonemes.heat_map(found.codes), force=running.force)
         console.say(f"drawn to {output}")
 
-    codes = found.codes
-    listed = phonemes.most_frequent(codes, top)
-    if as_json:
-        facts = {
-            "model": loaded.info.name,
-            "definition": phonemes.definition(found),
-            "accuracy": codes.accuracy,
-            "halves": codes.accuracies,
-            "kmeans": found.kmeans,
-            "most_common": codes.most_common,
-            "classes": codes.classes,
-            "positions": codes.positions,
-            "speakers": codes.speakers,
-            "clips": found.clips,
-            "K": found.K,
-            "rate_hz": found.rate_hz,
-            "bits_per_second": found.bits_per_second,
-        }
-        console.emit_json(
-            facts | {"codes": [{"code": c, "times": n, "phonemes": dict(shares)} for c, n, shares in listed]}
-        )
+    listed = phonemes.most_frequent(found.codes, top)
+    if running.as_json:
+        codes = [{"code": code, "times": times, "phonemes": dict(shares)} for code, times, shares in listed]
+        console.emit_json(_facts(loaded.info.name, found) | {"codes": codes})
         return
+    console.emit_table(
+        ("what names the phoneme", "bit/s", "right"),
+        [
+            (f"codes of {loaded.info.name}", f"{found.bits_per_second:.0f}", f"{found.codes.accuracy:.1%}"),
+            (f"k-means of cepstra, K = {found.K}", f"{found.bits_per_second:.0f}", f"{found.kmeans:.1%}"),
+            ("the most common phoneme", "0", f"{found.codes.most_common:.1%}"),
+        ],
+    )
     rows = [
         (str(code), f"{times:,}", ", ".join(f"{name} {share:.0%}" for name, share in shares))
         for code, times, shares in listed
     ]
-    console.emit_table(
-        ("what names the phoneme", "bit/s", "right"),
-        [
-            (f"codes of {loaded.info.name}", f"{found.bits_per_second:.0f}", f"{codes.accuracy:.1%}"),
-            (f"k-means of cepstra, K = {found.K}", f"{found.bits_per_second:.0f}", f"{found.kmeans:.1%}"),
-            ("the most common phoneme", "0", f"{codes.most_common:.1%}"),
-        ],
-    )
     if rows:
         console.emit_table(("code", "times", "stands for, and what else it met"), rows)
     console.say(phonemes.definition(found))
+
+
+def _facts(model: str, found: Measured) -> dict[str, Any]:
+    from vqcli.evaluation.speech import phonemes
+
+    codes = found.codes
+    return {
+        "model": model,
+        "definition": phonemes.definition(found),
+        "accuracy": codes.accuracy,
+        "halves": codes.accuracies,
+        "kmeans": found.kmeans,
+        "most_common": codes.most_common,
+        "classes": codes.classes,
+        "positions": codes.positions,
+        "speakers": codes.speakers,
+        "clips": found.clips,
+        "K": found.K,
+        "rate_hz": found.rate_hz,
+        "bits_per_second": found.bits_per_second,
+    }

@@ -1,96 +1,141 @@
-"""Rate and distortion of images."""
+"""vq eval rd"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from vqcli.cli import console
+from vqcli.cli.eval import speech
+from vqcli.cli.options import RUNNING, Baselines, Coder, Model, Plot, Qualities, Running, command, numbers, words
 
 if TYPE_CHECKING:
+    from vqcli.evaluation.image.rate_distortion import Point
     from vqcli.zoo.store import ModelInfo
 
-BESIDE = "JPEG,WebP,AVIF"
+
+@dataclass(frozen=True)
+class What:
+    """What is measured, and beside what."""
+
+    qualities: Qualities = None
+    baselines: Baselines = None
+    coder: Coder = "auto"
+    held_out: speech.HeldOut = False
+    evaluators: speech.Evaluators = None
+    plot: Plot = None
+    each: Annotated[bool, typer.Option("--all", help="A row for each file, not only the means.")] = False
 
 
-def pictures(
-    model: ModelInfo,
-    paths: Sequence[Path],
-    device: str,
-    *,
-    qualities: Sequence[float | None],
-    beside: str,
-    coder: str,
-    plot: Path | None,
-    each: bool,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Measure a model on pictures: a row for each quality and each codec beside."""
+Inputs = Annotated[
+    list[Path], typer.Argument(help="Images or clips of speech, or folders of them.", show_default=False)
+]
+
+
+@command
+def rd(inputs: Inputs, model: Model = None, what: What = What(), running: Running = RUNNING) -> None:
+    """Rate and distortion: bits per pixel of whole files, PSNR, MS-SSIM, and usual codecs at equal bytes.
+
+    Of speech: kbit/s of whole files, for each number of levels; log-mel distance and correlation, pitch, STOI, wrong
+    words; Opus at its lowest rate, and Codec2 where its commands are installed.
+
+    \b
+    vq eval rd pictures/
+    vq eval pictures/
+    vq eval rd pictures/ --model tokens --baselines JPEG,WebP
+    vq eval rd pictures/ --qualities 2,5,8 --plot rd.png --json
+    vq eval rd clips/ --plot spectrograms.webp
+    """
+    from vqcli import api, batch
+    from vqcli.data import split
+    from vqcli.errors import UsageError
+    from vqcli.media import audio, image
+    from vqcli.zoo import store
+
+    suffixes = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
+    named = store.find(model) if model else None
+    found = batch.plan(inputs, Path(), suffixes[named.modality] if named else image.SUFFIXES + audio.SUFFIXES, "")
+    kept = split.held_out([job.name for job in found]) if what.held_out else [True] * len(found)
+    paths = [job.source for job, keep in zip(found, kept, strict=True) if keep]
+    if not paths:
+        raise UsageError("none of the files is held out", "leave --held-out away to measure all of them")
+    modalities = {named.modality} if named else {api.modality_of(path) for path in paths}
+    if len(modalities) > 1:
+        raise UsageError("there are images and audio", "--model says which of them to measure")
+    [modality] = modalities
+    measure = {"image": images, "audio": speech.measure}[modality]
+    measure(named or store.find(store.DEFAULTS[modality]), paths, what, running)
+
+
+def images(model: ModelInfo, paths: Sequence[Path], what: What, running: Running) -> None:
+    """Measure a model on images: a row for each quality and each baseline."""
     from dataclasses import asdict
 
     import numpy as np
 
-    from vqcli.codec import tiling
     from vqcli.errors import UsageError
     from vqcli.evaluation import metrics
-    from vqcli.evaluation.image import plots, rate_distortion
+    from vqcli.evaluation.image import baselines, plots, rate_distortion
     from vqcli.files import refuse_existing
     from vqcli.media import image
     from vqcli.zoo import loading
 
-    if plot:
+    if what.plot:
         plots.require_plots()
-        refuse_existing(plot, force)
-    loaded = loading.load(model, device)
-    codecs = [name for name in beside.split(",") if name]
-    sizes = loaded.net.codebook_sizes
-    counts = metrics.CodeCounts(sizes)
-    with console.progress(f"measuring {console.plural(len(paths), 'picture')}") as shown:
+        refuse_existing(what.plot, running.force)
+    loaded = loading.load(model, running.device)
+    counts = metrics.CodeCounts(loaded.image.codebook_sizes)
+    with console.progress(f"measuring {console.plural(len(paths), 'image')}") as report:
         measured = rate_distortion.evaluate(
             loaded,
             [path.name for path in paths],
             lambda index: image.read(paths[index]).pixels,
-            qualities or rate_distortion.spread(loaded),
-            beside=codecs,
-            coder=coder,
-            report=shown,
+            numbers(what.qualities) or rate_distortion.spread(loaded),
+            codecs=baselines.USUAL if what.baselines is None else words(what.baselines),
+            coder=what.coder,
+            report=report,
             complain=console.complain,
             look=counts.add,
         )
         points = list(measured)
     if not points:
-        raise UsageError("none of the pictures could be read")
+        raise UsageError("none of the images could be read")
     means = rate_distortion.means(points)
-    if plot:
-        title = f"{loaded.info.name}: mean of {console.plural(len({p.picture for p in points}), 'picture')}"
-        plots.rate_distortion_plot(means, plot, title, force=force)
-        console.say(f"drawn to {plot}")
-    shown_points = points if each else means
-    if as_json:
-        console.emit_json([asdict(point) for point in shown_points])
+    if what.plot:
+        title = f"{loaded.info.name}: mean of {console.plural(len({p.picture for p in points}), 'image')}"
+        plots.rate_distortion_plot(means, what.plot, title, force=running.force)
+        console.say(f"drawn to {what.plot}")
+    shown = points if what.each else means
+    if running.as_json:
+        console.emit_json([asdict(point) for point in shown])
         return
-    console.emit_table(
-        ("quality", "codec", "pictures", "bytes", "bits/pixel", "PSNR dB", "MS-SSIM"),
-        [
-            (
-                f"{point.quality:g}" if point.quality else "–",
-                point.codec,
-                point.picture,
-                f"{point.size_bytes:,}",
-                f"{point.bits_per_pixel:.3f}",
-                f"{point.psnr_db:.2f}",
-                f"{point.ms_ssim:.4f}",
-            )
-            for point in shown_points
-        ],
-    )
+    _table(shown)
     for codec, (psnr_db, ms_ssim) in rate_distortion.margins(means).items():
         console.say(f"{means[0].codec} above {codec}: {_span(psnr_db, '.2f')} dB, {_span(ms_ssim, '.4f')} MS-SSIM")
-    if not tiling.qualities(loaded):
+    if not loaded.image.qualities:
         used, perplexity = np.mean(counts.usages(), axis=0)
+        sizes = loaded.image.codebook_sizes
         console.say(f"codes used: {used:.1%} of each codebook, perplexity {perplexity:.0f} of {max(sizes)}")
+
+
+def _table(points: Sequence[Point]) -> None:
+    rows: list[tuple[Any, ...]] = [
+        (
+            f"{point.quality:g}" if point.quality else "–",
+            point.codec,
+            point.picture,
+            f"{point.size_bytes:,}",
+            f"{point.bits_per_pixel:.3f}",
+            f"{point.psnr_db:.2f}",
+            f"{point.ms_ssim:.4f}",
+        )
+        for point in points
+    ]
+    console.emit_table(("quality", "codec", "images", "bytes", "bits/pixel", "PSNR dB", "MS-SSIM"), rows)
 
 
 def _span(values: list[float], digits: str) -> str:

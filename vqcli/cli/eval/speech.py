@@ -1,4 +1,4 @@
-"""What vq eval does with clips of speech."""
+"""What vq eval rd does with clips of speech, and what others that measure speech share with it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console
+from vqcli.cli.options import Running, words
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from vqcli.cli.eval.rd import What
     from vqcli.zoo.store import ModelInfo
 
-BESIDE_SPEECH = "Opus,Codec2-1300,Codec2-700C"
-Judges = Annotated[
+Evaluators = Annotated[
     bool | None,
     typer.Option(
-        "--judges/--no-judges",
+        "--evaluators/--no-evaluators",
         help="Count words that a recogniser gets wrong (a .txt beside each clip) and estimate quality.",
         show_default="if the extra evaluators is installed",
     ),
@@ -40,42 +41,31 @@ COLUMNS = (  # title, attribute, format
 HeldOut = Annotated[bool, typer.Option("--held-out", help="Only what training keeps apart, by names in the folders.")]
 
 
-def speech(
-    model: ModelInfo,
-    clips: Sequence[Path],
-    device: str,
-    *,
-    beside: str,
-    coder: str,
-    judges: bool | None,
-    plot: Path | None,
-    each: bool,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Measure a model on clips: a row for the clips themselves, each number of levels and each codec beside."""
+def measure(model: ModelInfo, clips: Sequence[Path], what: What, running: Running) -> None:
+    """Measure a model on clips: a row for the clips themselves, each number of levels and each baseline."""
     from dataclasses import asdict
 
     from vqcli.errors import UsageError
-    from vqcli.evaluation.speech import baselines as speech_codecs
-    from vqcli.evaluation.speech import coding, metrics
+    from vqcli.evaluation.speech import baselines, coding, metrics
     from vqcli.zoo import loading
 
-    judging = asked(judges)
-    codecs = [name for name in beside.split(",") if name]
-    absent = [name for name in codecs if not speech_codecs.available(name)]
+    if what.qualities is not None:
+        raise UsageError("speech has no qualities", "every number of levels is measured")
+    evaluators = asked(what.evaluators)
+    codecs = baselines.USUAL if what.baselines is None else words(what.baselines)
+    absent = [name for name in codecs if not baselines.available(name)]
     if absent:
         console.say(f"left out: {', '.join(absent)} (the commands c2enc and c2dec are not installed)")
-    look = picture_of_first(plot, force)
-    loaded = loading.load(model, device)
+    look = picture_of_first(what.plot, running.force)
+    loaded = loading.load(model, running.device)
     with console.progress(f"measuring {console.plural(len(clips), 'clip')}") as report:
         points = list(
             coding.evaluate(
                 loaded,
                 clips,
-                beside=[name for name in codecs if name not in absent],
-                coder=coder,
-                judges=judging,
+                codecs=[name for name in codecs if name not in absent],
+                coder=what.coder,
+                with_evaluators=evaluators,
                 report=report,
                 complain=console.complain,
                 look=look,
@@ -83,36 +73,36 @@ def speech(
         )
     if not points:
         raise UsageError("none of the clips could be read")
-    shown = points if each else coding.means(points)
-    if as_json:
+    shown = points if what.each else coding.means(points)
+    if running.as_json:
         console.emit_json([asdict(point) for point in shown])
         return
-    table(shown, COLUMNS, each)
+    table(shown, COLUMNS, what.each)
     sources = [point for point in points if point.codec == coding.SOURCE]
     console.say(
         f"{console.plural(len(sources), 'clip')}; correlation: of log-mel spectra with the source's; "
         "pitch: of log Hz where both are voiced; voicing: where only one is"
     )
-    if judging:
-        words = sum(point.words or 0 for point in sources)
-        console.say(f"words wrong: of {words:,} in transcripts, as pocketsphinx hears them")
+    if evaluators:
+        spoken = sum(point.words or 0 for point in sources)
+        console.say(f"words wrong: of {spoken:,} in transcripts, as pocketsphinx hears them")
     if not metrics.has_stoi():
         console.say("STOI, words wrong and DNSMOS need: pip install 'vqcli[evaluators]'")
 
 
-def asked(judges: bool | None) -> bool:
-    """Whether to ask the judges: as said, else if they are there. Raises UsageError if said and they are not."""
+def asked(evaluators: bool | None) -> bool:
+    """Whether to ask the evaluators: as said, else if they are there. Raises UsageError if said and they are not."""
     from vqcli.errors import UsageError
-    from vqcli.evaluation.speech import evaluators
+    from vqcli.evaluation.speech import evaluators as models
 
-    if judges is False:
+    if evaluators is False:
         return False
     try:
-        evaluators.require()
+        models.require()
     except UsageError as error:
-        if judges:
+        if evaluators:
             raise
-        if evaluators.available():  # installed, but something that they need is not
+        if models.available():  # installed, but something that they need is not
             console.complain(error)
         return False
     return True

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import AsJson, Device, Force
+from vqcli.cli.options import RUNNING, Baselines, Minutes, Model, Plot, Running, Seed, command, words
 
 if TYPE_CHECKING:
     from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.zoo.loading import LoadedModel
 
 
+@dataclass(frozen=True)
+class What:
+    """What is sampled and stored."""
+
+    count: Annotated[
+        int, typer.Option("--count", "-n", help="Clips to sample for each action; 0 for none.", min=0, max=500)
+    ] = 20
+    length: Annotated[int, typer.Option("--frames", help="Frames after those given.", min=1, max=100)] = 10
+    clips: Annotated[int, typer.Option(help="Clips of 64 frames to store beside H.264; 0 for none.", min=0)] = 4
+    baselines: Baselines = None
+
+
+Recording = Annotated[Path, typer.Argument(help="A folder that vq record made.", show_default=False)]
+
+
+@command
 def video(
-    recording: Annotated[Path, typer.Argument(help="A folder that vq record made.", show_default=False)],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Name or folder of a model with a prior over video.", show_default="the one that has one"),
-    ] = None,
-    count: Annotated[int, typer.Option("-n", help="Clips to draw for each action; 0 for none.", min=0, max=500)] = 20,
-    length: Annotated[int, typer.Option("--frames", help="Frames to draw after those given.", min=1, max=100)] = 10,
+    recording: Recording,
+    model: Model = None,
+    what: What = What(),
     temperature: Annotated[float, typer.Option(help="Below 1: safer and duller.")] = 1.0,
     guidance: Annotated[float, typer.Option(help="Above 1: more of what sets the action apart.")] = 1.0,
-    minutes: Annotated[float, typer.Option(help="How long the classifier may learn, at most.", min=0.01)] = 3.0,
-    seed: Annotated[int, typer.Option(help="Of the clips drawn, and of the classifier.", min=0)] = 0,
-    clips: Annotated[int, typer.Option(help="Clips of 64 frames to store beside H.264; 0 for none.", min=0)] = 4,
-    beside: Annotated[str, typer.Option(help="Codecs for these clips, with commas; empty for none.")] = "H.264,WebP",
-    plot: Annotated[
-        Path | None,
-        typer.Option(help="Draw what follows three starts, by action, to this picture.", show_default=False),
-    ] = None,
-    force: Force = False,
-    device: Device = "auto",
-    as_json: AsJson = False,
+    minutes: Minutes = 3.0,
+    seed: Seed = 0,
+    plot: Plot = None,
+    running: Running = RUNNING,
 ) -> None:
     """How often a small net names the action of a drawn transition, how far actions part the futures, bytes of clips.
 
@@ -52,8 +58,6 @@ def video(
     vq eval video doom/ --model doom -n 5 --clips 0 --plot futures.webp
     vq eval video boxing/ --model boxing -n 0
     """
-    from dataclasses import asdict
-
     from vqcli.errors import UsageError
     from vqcli.evaluation.video import actions as measures
     from vqcli.evaluation.video import frames
@@ -62,26 +66,27 @@ def video(
     from vqcli.sampling.video import find_model
     from vqcli.zoo import loading
 
-    sampling = Sampling(temperature, guidance=guidance)
-    codecs = [name for name in beside.split(",") if name]
-    if clips:
+    codecs = measures.USUAL if what.baselines is None else words(what.baselines)
+    if what.clips:
         measures.check_codecs(codecs)
     if plot:
-        refuse_existing(plot, force)
-    if not count and (plot or not clips):
-        raise UsageError("with -n 0 no clip is drawn", "leave --plot out, and store some --clips")
-    loaded = loading.load(model if model is not None else find_model(), device)
+        refuse_existing(plot, running.force)
+    if not what.count and (plot or not what.clips):
+        raise UsageError("with -n 0 no clip is sampled", "leave --plot out, and store some --clips")
+    loaded = loading.load(model if model is not None else find_model(), running.device)
     # what does not fit together shows before the classifier learns
-    stored = frames.windows(recording, clips, measures.STORED) if clips else None
-    drawn = {}
-    if count:
-        drawn = _drawn(loaded, recording, count, length, sampling, minutes, seed, plot, force, as_json)
+    stored = frames.windows(recording, what.clips, measures.STORED) if what.clips else None
+    sampled = {}
+    if what.count:
+        sampled = _futures(
+            loaded, recording, what, Sampling(temperature, guidance=guidance), minutes, seed or 0, plot, running
+        )
     points = []
     if stored is not None:
         with console.progress(f"storing {console.plural(len(stored), 'clip')}") as report:
             points = measures.clip_points(loaded, stored, codecs, report)
-    if as_json:
-        console.emit_json({"model": loaded.info.name, **drawn, "clips": [asdict(point) for point in points]})
+    if running.as_json:
+        console.emit_json({"model": loaded.info.name, **sampled, "clips": [asdict(point) for point in points]})
     elif points:
         console.emit_table(
             ("codec", "frames", "bytes a frame", "PSNR dB"),
@@ -92,37 +97,35 @@ def video(
         )
 
 
-def _drawn(
+def _futures(
     model: LoadedModel,
     recording: Path,
-    count: int,
-    length: int,
+    what: What,
     sampling: Sampling,
     minutes: float,
     seed: int,
     plot: Path | None,
-    force: bool,
-    as_json: bool,
+    running: Running,
 ) -> dict[str, Any]:
-    """Draw clips and have their actions named; say it unless it becomes JSON, and return it."""
-    from dataclasses import asdict
-
+    """Sample clips and have their actions named; say it unless it becomes JSON, and return it."""
     from vqcli.evaluation.video import actions as measures
     from vqcli.media import image
 
     info = measures.prior_of(model)
-    with console.progress(f"drawing {count} clips, each in {2 * len(info.classes) + 2} ways") as report:
-        drawn = measures.draw(model, recording, count, length=length, sampling=sampling, seed=seed, report=report)
+    with console.progress(f"sampling {what.count} clips, each in {2 * len(info.classes) + 2} ways") as report:
+        drawn = measures.draw(
+            model, recording, what.count, length=what.length, sampling=sampling, seed=seed, report=report
+        )
     if plot:
         shown = [name for name in ("forward", "left", "right") if name in drawn.actions] or drawn.actions[:3]
-        image.write(plot, measures.picture(drawn, measures.STARTS, shown), force=force)
+        image.write(plot, measures.picture(drawn, measures.STARTS, shown), force=running.force)
         console.say(f"what was given, a gap, what was drawn: {', '.join(shown)} from each start -> {plot}")
     with console.progress(f"learning {len(info.classes)} actions") as report:
         judge = measures.learn(model, recording, minutes=minutes, seed=seed, report=report)
     with console.progress("naming actions") as report:
         rates = measures.rates(judge, model, recording, drawn, report)
     parted, chance = measures.futures(drawn), 1 / len(judge.actions)
-    if not as_json:
+    if not running.as_json:
         rows = [(name, f"{rate.transitions:,}", f"{rate.share:.1%}") for name, rate in rates.items()]
         asked = rates[measures.ASKED].by_action
         rows += [(f"    {name}", f"{number:,}", f"{share:.1%}") for name, (share, number) in asked.items()]

@@ -12,6 +12,8 @@ import numpy as np
 from vqcli.errors import UsageError, near_matches
 from vqcli.media import image
 
+USUAL = ("JPEG", "WebP", "AVIF")  # what models of images are measured beside
+
 
 @dataclass(frozen=True)
 class Codec:

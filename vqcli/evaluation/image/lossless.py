@@ -48,11 +48,11 @@ def evaluate(
     read: Callable[[int], np.ndarray],
     *,
     quality: float | None = None,
-    beside: Sequence[str] = ("PNG", "WebP"),
+    codecs: Sequence[str] = ("PNG", "WebP"),
     report: Report = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
 ) -> Iterator[Stored]:
-    """Files of the model and of each codec of `beside`, picture by picture, each decoded again and compared.
+    """Files of the model and of each codec of `codecs`, picture by picture, each decoded again and compared.
 
     `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`; what it cannot read goes to `complain`.
     Raises VqError for a file that does not return its picture.
@@ -63,7 +63,7 @@ def evaluate(
         file = of_model(model, pixels, quality)
         facts = {"picture": name, "pixels": pixels.shape[0] * pixels.shape[1], "values": pixels.size}
         yield Stored(model.info.name, **facts, size_bytes=file.size, codes_bytes=file.codes, coder=file.coder)
-        for codec in beside:
+        for codec in codecs:
             other = baselines.without_loss(pixels, codec)
             _check(codec, name, other.pixels, pixels)
             yield Stored(codec, **facts, size_bytes=other.size_bytes)

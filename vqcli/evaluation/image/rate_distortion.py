@@ -58,18 +58,18 @@ def evaluate(
     read: Callable[[int], np.ndarray],
     qualities: Iterable[float | None],
     *,
-    beside: Iterable[str] = ("JPEG", "WebP", "AVIF"),
+    codecs: Iterable[str] = ("JPEG", "WebP", "AVIF"),
     coder: str = "auto",
     report: Callable[[float], None] = progress.silent,
     complain: Callable[[BadFile], None] = lambda error: None,
     look: Callable[[np.ndarray], None] = lambda codes: None,
 ) -> Iterator[Point]:
-    """Points of the model at each quality, and of each codec of `beside` at the same bytes, picture by picture.
+    """Points of the model at each quality, and of each codec of `codecs` at the same bytes, picture by picture.
 
     `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. A picture that it cannot read is reported to
     `complain` and left out; `look` sees the codes of each, [groups, rows, columns].
     """
-    qualities, beside = list(qualities), list(beside)
+    qualities, codecs = list(qualities), list(codecs)
     for index, name, pixels in readable(names, read, complain):
         latents = tiling.encode_latents(model, pixels)
         for quality in qualities:
@@ -78,7 +78,7 @@ def evaluate(
             look(codes.codes)
             size = image_file.file_size(model, codes, coder=coder)
             yield measure(model.info.name, tenths / 10, name, pixels, tiling.decode_image(model, codes), size)
-            for codec in beside:
+            for codec in codecs:
                 other = baselines.at_bytes(pixels, codec, size)
                 yield measure(codec, tenths / 10, name, pixels, other.pixels, other.size_bytes)
         report((index + 1) / len(names))

@@ -19,6 +19,7 @@ OPUS = "Opus"
 # Modes of Codec2 (Rowe): bit/s. It codes 8 kHz; its commands come with most systems' package `codec2`.
 CODEC2 = {"Codec2-3200": "3200", "Codec2-2400": "2400", "Codec2-1300": "1300", "Codec2-700C": "700C"}
 CODECS = (OPUS, *CODEC2)
+USUAL = (OPUS, "Codec2-1300", "Codec2-700C")  # what models of speech are measured beside
 LATE = {"3200": 280, "700C": 480}  # samples at 16 kHz by which its decoder is late, the other modes 320
 
 

@@ -48,8 +48,8 @@ class Clip(NamedTuple):
 
 def read(path: Path) -> Clip:
     """Raises BadFile for what is no sound, or a .txt file that is no text."""
-    beside = path.with_suffix(".txt")
-    text = evaluators.read_transcript(beside) if beside.is_file() else None
+    transcript = path.with_suffix(".txt")
+    text = evaluators.read_transcript(transcript) if transcript.is_file() else None
     return Clip(path, audio.read(path, metrics.RATE_HZ, mono=True), text)
 
 
@@ -86,19 +86,19 @@ def evaluate(
     model: LoadedModel,
     clips: Sequence[Path],
     *,
-    beside: Iterable[str] = (baselines.OPUS,),
+    codecs: Iterable[str] = (baselines.OPUS,),
     coder: str = "auto",
-    judges: bool = False,
+    with_evaluators: bool = False,
     report: Report = silent,
     complain: Complain = lambda error: None,
     look: Look = lambda sounds: None,
 ) -> Iterator[Point]:
-    """Points of each clip itself, of the model with one level, two and so on, and of each codec of `beside`.
+    """Points of each clip itself, of the model with one level, two and so on, and of each codec of `codecs`.
 
     A clip that cannot be read is reported to `complain` and left out; `look` gets the sounds of each, by title.
-    Raises UsageError for a codec that is not there, and without the extra `evaluators` if `judges` are asked.
+    Raises UsageError for a codec that is not there, and without the extra `evaluators` if `with_evaluators` are asked.
     """
-    beside = list(beside)
+    codecs = list(codecs)
     name, (_, levels) = model.info.name, books(model)
     for index, path in enumerate(clips):
         try:
@@ -106,7 +106,7 @@ def evaluate(
         except BadFile as error:
             complain(error)
             continue
-        heard = judged(clip.samples, clip.text) if judges else {}
+        heard = judged(clip.samples, clip.text) if with_evaluators else {}
         size = path.stat().st_size
         yield Point(SOURCE, 0, path.name, clip.seconds, size, _kbit_per_s(clip, size), **heard)
         sounds = {SOURCE: clip.samples}
@@ -115,16 +115,16 @@ def evaluate(
             kept = keep_levels(model, codes, level)
             sound = decoded(model, kept, len(clip.samples))
             sounds[f"{name}, {level} of {levels} levels"] = sound
-            yield measure(name, level, clip, sound, audio_file.file_size(model, kept, coder=coder), judges)
-        for codec in beside:
+            yield measure(name, level, clip, sound, audio_file.file_size(model, kept, coder=coder), with_evaluators)
+        for codec in codecs:
             other = baselines.through(clip.samples, codec)
             sounds[codec] = other.samples
-            yield measure(codec, 0, clip, other.samples, other.size_bytes, judges)
+            yield measure(codec, 0, clip, other.samples, other.size_bytes, with_evaluators)
         look(sounds)
         report((index + 1) / len(clips))
 
 
-def measure(codec: str, levels: int, clip: Clip, sound: np.ndarray, size_bytes: int, judges: bool) -> Point:
+def measure(codec: str, levels: int, clip: Clip, sound: np.ndarray, size_bytes: int, with_evaluators: bool) -> Point:
     """The point of a decoded sound, mono float32 [N] at 16 kHz, beside its clip, from a file of so many bytes."""
     melody = metrics.melody(clip.samples, sound)
     return Point(
@@ -139,7 +139,7 @@ def measure(codec: str, levels: int, clip: Clip, sound: np.ndarray, size_bytes: 
         known(melody.correlation),
         known(melody.voicing_error),
         known(metrics.stoi(clip.samples, sound)) if metrics.has_stoi() else None,
-        **(judged(sound, clip.text) if judges else {}),
+        **(judged(sound, clip.text) if with_evaluators else {}),
     )
 
 

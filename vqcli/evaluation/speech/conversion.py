@@ -65,7 +65,7 @@ def evaluate(
     *,
     pitch: str = "target",
     levels: int = 1,
-    judges: bool = False,
+    with_evaluators: bool = False,
     report: Report = silent,
     complain: Complain = lambda error: None,
     look: Look = lambda sounds: None,
@@ -75,10 +75,10 @@ def evaluate(
     `references` are clips of each speaker, to know them by: the first MOST_REFERENCES but the clip itself, which
     stands for its speaker alone where there are no others. `pitch` and `levels` as in `speaker.convert`. Clips that
     cannot be read are reported to `complain`; `look` gets the sounds of each, by title. Raises UnknownLabel, and
-    UsageError if `judges` have no clips of a target or are not installed.
+    UsageError if `with_evaluators` have no clips of a target or are not installed.
     """
     voices = [speaker.find(model.info, name) for name in targets]
-    if judges and (missing := [name for name in targets if not references.get(name)]):
+    if with_evaluators and (missing := [name for name in targets if not references.get(name)]):
         raise UsageError(
             f"there are no clips of {', '.join(missing)} to compare with",
             "--references names a folder with a subfolder of clips for each speaker",
@@ -102,7 +102,7 @@ def evaluate(
         codes = windows.encode_audio(model, clip.recording)
         encoding_s = time.perf_counter() - began
         source_hz = known(metrics.pitch_hz(clip.samples))
-        before = judged(clip.samples, clip.text) if judges else {}
+        before = judged(clip.samples, clip.text) if with_evaluators else {}
         sounds = {SOURCE: clip.samples}
         for voice in voices:
             if voice.name == who:
@@ -111,8 +111,8 @@ def evaluate(
             other = speaker.convert(codes, voice.name, model, pitch=pitch, levels=levels)
             sound = sounds[f"as {voice.name}"] = decoded(model, other, len(clip.samples))
             taken_s = encoding_s + time.perf_counter() - began
-            after = judged(sound, clip.text) if judges else {}
-            if judges:
+            after = judged(sound, clip.text) if with_evaluators else {}
+            if with_evaluators:
                 spoken = evaluators.voice(sound)
                 after["source_word_error"], after["source_quality"] = before["word_error"], before["quality"]
                 after["like_target"] = float(spoken @ voice_of(voice.name, path))

@@ -303,7 +303,7 @@ def measure(
     k-means learns from the sounds in the folder `train`, or without one from the speakers that its map is made of.
     Sounds that cannot be read are reported to `complain` and left out.
     """
-    net = cast(SpeechVQVAE | WaveVQVAE, model.net)
+    net = cast(SpeechVQVAE | WaveVQVAE, model.audio)
     K, rate_hz = int(net.codebook_sizes[0]), net.rate_hz / net.stride
     told, heard, classes, speakers = [], [], [], []
     for number, clip in enumerate(clips):

@@ -61,7 +61,7 @@ REAL, ASKED, TRUE, UNTOLD = (
 )
 
 PACKED, AUTO = "codes, packed", "codes, smallest coder"
-BESIDE = (h264.NAME, "WebP")
+USUAL = (h264.NAME, "WebP")
 
 
 @dataclass(frozen=True)
@@ -332,14 +332,14 @@ def check_codecs(names: Sequence[str]) -> None:
 
 
 def clip_points(
-    model: LoadedModel, seen: Windows, beside: Sequence[str] = BESIDE, report: Report = silent
+    model: LoadedModel, seen: Windows, codecs: Sequence[str] = USUAL, report: Report = silent
 ) -> list[ClipPoint]:
-    """Clips as codes of the model, packed and by its smallest coder; others of `beside` at no more bytes than each.
+    """Clips as codes of the model, packed and by its smallest coder; others of `codecs` at no more bytes than each.
 
     H.264 has a whole clip for its stream, other codecs (image/baselines.py) each picture by itself. Raises UsageError
     as `check_codecs` does.
     """
-    check_codecs(beside)
+    check_codecs(codecs)
     found: dict[str, list[tuple[int, float]]] = {}
     count, length, H, W = seen.images.shape[:4]
     for number, clip in enumerate(seen.images, 1):
@@ -352,9 +352,9 @@ def clip_points(
         }
         for name, size in sizes.items():
             found.setdefault(name, []).append((size, db))
-        for codec in beside:
+        for codec in codecs:
             for name, size in sizes.items():
-                found.setdefault(f"{codec} at the bytes of {name}", []).append(_beside(clip, codec, size))
+                found.setdefault(f"{codec} at the bytes of {name}", []).append(_at_bytes(clip, codec, size))
         report(number / count)
     return [
         ClipPoint(name, count, count * length, sum(size for size, _ in each) / (count * length), _mean_db(each))
@@ -362,7 +362,7 @@ def clip_points(
     ]
 
 
-def _beside(clip: np.ndarray, codec: str, size: int) -> tuple[int, float]:
+def _at_bytes(clip: np.ndarray, codec: str, size: int) -> tuple[int, float]:
     """Bytes and PSNR of a clip uint8 [T, H, W, 3] in at most `size` bytes, or in as few as the codec can."""
     if codec == h264.NAME:
         stream = h264.at_bytes(clip, size)

@@ -38,7 +38,7 @@ from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
 
 BATCH = 32
-BESIDE = ("WebP", "JPEG")
+USUAL = ("WebP", "JPEG")
 PIXELCNN = "pixelcnn prior"
 BEFORE, NO_ACTIONS, OTHER_ACTIONS, NOTHING = (
     "frames prior, frames before and actions",
@@ -150,12 +150,12 @@ def elsewhere(count: int) -> np.ndarray:
     return (np.arange(count) + count // 2) % count
 
 
-def points(model: LoadedModel, seen: Windows, beside: Sequence[str] = BESIDE, report: Report = silent) -> list[Point]:
+def points(model: LoadedModel, seen: Windows, codecs: Sequence[str] = USUAL, report: Report = silent) -> list[Point]:
     """Means over the frames: of the model, its codes packed, and of usual codecs at equal bytes."""
     frames = seen.frames
     names = [f"{index:06d}" for index in range(len(frames))]
     found = rate_distortion.evaluate(
-        model, names, lambda index: frames[index], [None], beside=beside, coder="packed", report=report
+        model, names, lambda index: frames[index], [None], codecs=codecs, coder="packed", report=report
     )
     return rate_distortion.means(found)
 

@@ -52,7 +52,7 @@ def _coded(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> dic
     read = 0
     for index in budget.limit(range(len(names))):
         read_one = partial(lambda _, index: held_out.pixels(index), index=index)
-        one = rate_distortion.evaluate(model, [names[index]], read_one, qualities, beside=BESIDE, look=counts.add)
+        one = rate_distortion.evaluate(model, [names[index]], read_one, qualities, codecs=BESIDE, look=counts.add)
         points += one
         read += 1
     used, perplexity = np.mean(counts.usages(), axis=0)
