@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vqcli.container.fields import varint
-from vqcli.entropy import coders, integer_layers, prior2d, prior2d_net, prior2d_stages
+from vqcli.entropy import coders, integer_layers, prior2d, prior2d_net, prior2d_parts, prior2d_stages
 from vqcli.entropy.integer_layers import Dense, Stencil
 from vqcli.entropy.prior2d_net import Net, ScalarPart, ScalarTables, VectorPart
 from vqcli.errors import BadFile
@@ -160,17 +160,17 @@ def test_frequencies_follow_the_shape():
     frequencies = np.diff(rows, axis=2)
     assert (frequencies >= 1).all()
     assert np.array_equal(frequencies[:, 0], frequencies[:, 0, ::-1])  # a mean without rest leans nowhere
-    shape = tables().shape / prior2d_net.SHARE
+    shape = tables().shape / prior2d_parts.SHARE
 
     def beyond(away: float) -> float:
-        at = min(abs(away) * prior2d_net.SHAPE, len(shape) - 1.001)
+        at = min(abs(away) * prior2d_parts.SHAPE, len(shape) - 1.001)
         share = shape[int(at)] + (at % 1) * (shape[int(at) + 1] - shape[int(at)])
         return 1 - share if away < 0 else share
 
     scale, rest = tables().scales[5 * 8] / 4096, 9 / 32
     for k, difference in enumerate(range(-15, 16)):
         share = beyond((difference - 0.5 - rest) / scale) - beyond((difference + 0.5 - rest) / scale)
-        assert frequencies[5, 9, k] / prior2d_net.TOTAL == pytest.approx(share, abs=3e-6)
+        assert frequencies[5, 9, k] / prior2d_parts.TOTAL == pytest.approx(share, abs=3e-6)
 
 
 def test_a_confident_net_takes_few_bytes(kind):
