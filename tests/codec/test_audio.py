@@ -118,7 +118,7 @@ def test_loudness_is_kept(model):
 @pytest.mark.parametrize("coder", ["packed", "adaptive"])
 def test_coders(model, coder, channels, small_chunks):
     encoded = encode(talk(3.5, channels=channels), model, coder=coder, mono=False)
-    assert encoded.header.chunk_count == 4 and encoded.header.coder == coders.IDS[coder]
+    assert encoded.header.chunk_count == 4 and encoded.header.coder == coders.get(coder).ID
     assert np.array_equal(vqcli.decode(encoded, model).audio.codes, encoded.codes)
 
 
@@ -319,7 +319,7 @@ def lying(model: loading.LoadedModel, **changes: object) -> vqz.Vqz:
     )  # fmt: skip
     n = header.groups_per_level
     payloads = [
-        coders.encode("packed", part, sizes[n * level : n * (level + 1)], None)
+        coders.encode("packed", part, coders.Given(sizes[n * level : n * (level + 1)]))
         for level, part in enumerate(np.split(codes, coded))
     ]
     header = replace(header, **{"metadata": header.metadata | changes.pop("metadata", {})}, **changes)
@@ -402,7 +402,7 @@ def prior_model(model, tmp_path_factory):
 def test_the_exact_prior_predicts_levels_from_those_below(prior_model, small_chunks, channels):
     samples = talk(3.5, channels=channels)
     encoded = encode(samples, prior_model, coder="prior", mono=False)
-    assert encoded.header.coder == coders.IDS["prior"] and encoded.header.joint
+    assert encoded.header.coder == coders.get("prior").ID and encoded.header.joint
     for level in (1, 2, 3):
         decoded = vqcli.decode(encoded, prior_model, levels=level)
         assert np.array_equal(decoded.audio.codes, encoded.codes[:, : 2 * level])

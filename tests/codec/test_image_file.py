@@ -10,7 +10,8 @@ from vqcli.codec.codes import ImageCodes, keep_levels
 from vqcli.codec.image import search_quality
 from vqcli.container import vqz
 from vqcli.container.vqz import Vqz
-from vqcli.entropy import coders, packed
+from vqcli.entropy import coders
+from vqcli.entropy.coders import packed
 from vqcli.errors import BadFile, DamagedChunks, ModelError, UsageError
 from vqcli.nets.priors import rounding
 from vqcli.zoo import loading, priors, registry, store
@@ -173,7 +174,7 @@ def lying(model, **changes: object) -> Vqz:
         codes_crcs=tuple(vqz.codes_crc(part) for part in np.split(codes, levels)),
     )  # fmt: skip
     groups = header.groups_per_level
-    payloads = [coders.encode("packed", part, sizes[:groups], None) for part in np.split(codes, levels)]
+    payloads = [coders.encode("packed", part, coders.Given(sizes[:groups])) for part in np.split(codes, levels)]
     return vqz.unpack(vqz.pack(replace(header, **changes), payloads))
 
 
@@ -251,7 +252,7 @@ def test_the_prior_tells_which_it_is(prior_model, picture, monkeypatch, chunk):
     monkeypatch.setattr(image_file, "CHUNK", chunk)
     image = tiling.encode_image(prior_model, picture(44, 33), quality=1.7)
     header, payloads = image_file.pack_image(prior_model, image, coder="prior")
-    assert header.coder == coders.IDS["prior"] and header.joint and header.prior == b""
+    assert header.coder == coders.get("prior").ID and header.joint and header.prior == b""
     assert header.digest == store.joint_digest(prior_model.info.digest, prior_model.exact[1])
     decoded, lost = image_file.unpack_image(prior_model, vqz.unpack(vqz.pack(header, payloads)))
     assert np.array_equal(decoded.codes, image.codes) and not lost.any()

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vqcli.entropy import coders, statistics
+from vqcli.entropy.coders import Given
 from vqcli.entropy.statistics import Statistics
 from vqcli.errors import BadFile
 
@@ -49,8 +50,8 @@ def test_codes_come_back(problem, coder):
     codes, sizes, counts = problem
     if coder == "histogram" and counts is None:
         counts = statistics.flat(sizes)
-    data = coders.encode(coder, codes.astype(np.uint16), sizes, counts)
-    decoded = coders.decode(coder, data, codes.shape, sizes, counts)
+    data = coders.encode(coder, codes.astype(np.uint16), Given(sizes, counts))
+    decoded = coders.decode(coder, data, codes.shape, Given(sizes, counts))
     assert decoded.dtype == np.int32
     assert np.array_equal(decoded, codes)
 
@@ -60,8 +61,8 @@ def test_the_largest_codebook(coder):
     codes = random_codes(0, [65536, 2], (3, 5), 0)
     codes[0, 0, :2] = 0, 65535
     counts = random_statistics(0, codes, [65536, 2], weighted=True, contexts=2)
-    data = coders.encode(coder, codes, [65536, 2], counts)
-    assert np.array_equal(coders.decode(coder, data, codes.shape, [65536, 2], counts), codes)
+    data = coders.encode(coder, codes, Given([65536, 2], counts))
+    assert np.array_equal(coders.decode(coder, data, codes.shape, Given([65536, 2], counts)), codes)
 
 
 @given(problems(), CODERS, st.data())
@@ -74,18 +75,18 @@ def test_other_lengths_are_never_taken_for_the_same_codes(problem, coder, data):
     """
     codes, sizes, counts = problem
     counts = counts or statistics.flat(sizes)
-    stream = coders.encode(coder, codes, sizes, counts)
+    stream = coders.encode(coder, codes, Given(sizes, counts))
     zeros = data.draw(st.integers(1, 20))
     for wrong in (b"", stream + bytes(zeros)):
         with pytest.raises(BadFile):
-            coders.decode(coder, wrong, codes.shape, sizes, counts)
+            coders.decode(coder, wrong, codes.shape, Given(sizes, counts))
     for wrong in (stream[: data.draw(st.integers(0, len(stream) - 1))], stream + data.draw(st.binary(min_size=1))):
         try:
-            decoded = coders.decode(coder, wrong, codes.shape, sizes, counts)
+            decoded = coders.decode(coder, wrong, codes.shape, Given(sizes, counts))
         except BadFile:
             continue
         assert coder != "packed"
-        assert len(coders.encode(coder, decoded, sizes, counts)) == len(wrong)
+        assert len(coders.encode(coder, decoded, Given(sizes, counts))) == len(wrong)
 
 
 @pytest.mark.parametrize("coder", ["packed", "histogram", "adaptive"])
@@ -93,10 +94,10 @@ def test_every_cut_of_a_plain_stream_is_a_bad_file(coder):
     sizes = [64, 7]
     codes = random_codes(3, sizes, (6, 7), 1)
     counts = random_statistics(3, codes, sizes, weighted=True, contexts=3)
-    stream = coders.encode(coder, codes, sizes, counts)
+    stream = coders.encode(coder, codes, Given(sizes, counts))
     for length in range(len(stream)):
         with pytest.raises(BadFile):
-            coders.decode(coder, stream[:length], codes.shape, sizes, counts)
+            coders.decode(coder, stream[:length], codes.shape, Given(sizes, counts))
 
 
 @given(problems(), CODERS, st.binary(max_size=60), st.booleans())
@@ -105,10 +106,10 @@ def test_noise_decodes_to_valid_codes_or_is_a_bad_file(problem, coder, noise, fi
     codes, sizes, counts = problem
     counts = counts or statistics.flat(sizes)
     if fitting:  # of the right length, so that it gets further
-        length = len(coders.encode(coder, codes, sizes, counts))
+        length = len(coders.encode(coder, codes, Given(sizes, counts)))
         noise = (noise * length)[:length].ljust(length, b"\x5a")
     try:
-        decoded = coders.decode(coder, noise, codes.shape, sizes, counts)
+        decoded = coders.decode(coder, noise, codes.shape, Given(sizes, counts))
     except BadFile:
         return
     assert decoded.shape == codes.shape

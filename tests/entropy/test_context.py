@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from vqcli.entropy import coders, context, statistics
+from vqcli.entropy.coders import Given
 from vqcli.entropy.statistics import Statistics
 from vqcli.errors import BadFile, UsageError
 
@@ -72,14 +73,16 @@ def test_histogram_takes_what_its_counts_say(fitted):
     for g in range(3):
         counts = fitted.counts[g].astype(float)
         bits -= np.log2(counts[contexts[g], symbols[g]] / counts.sum(1)[contexts[g]]).sum()
-    data = coders.encode("histogram", codes, SIZES, fitted)
+    data = coders.encode("histogram", codes, Given(SIZES, fitted))
     assert bits / 8 - 1 < len(data) < 1.001 * bits / 8 + 8
 
 
 def test_contexts_save_bytes(fitted):
     codes = smooth_codes(40, 50, seed=3)
     plain = statistics.fit([smooth_codes(40, 50, seed) for seed in (1, 2)], SIZES)
-    assert len(coders.encode("histogram", codes, SIZES, fitted)) < len(coders.encode("histogram", codes, SIZES, plain))
+    assert len(coders.encode("histogram", codes, Given(SIZES, fitted))) < len(
+        coders.encode("histogram", codes, Given(SIZES, plain))
+    )
 
 
 def entropy_bytes(codes: np.ndarray) -> float:
@@ -90,7 +93,7 @@ def entropy_bytes(codes: np.ndarray) -> float:
 def test_adaptive_from_nothing_comes_near_the_entropy():
     share = 0.5 ** np.arange(1, 17)
     codes = np.random.default_rng(0).choice(16, (1, 200, 200), p=share / share.sum())
-    size = len(coders.encode("adaptive", codes, [16], None))
+    size = len(coders.encode("adaptive", codes, Given([16])))
     assert 0.99 * entropy_bytes(codes) < size < 1.02 * entropy_bytes(codes) + 40
 
 
@@ -98,25 +101,25 @@ def test_adaptive_follows_a_change():
     generator = np.random.default_rng(0)
     first, second = generator.integers(0, 4, (1, 100, 200)), generator.integers(60, 64, (1, 100, 200))
     codes = np.concatenate([first, second], axis=1)
-    size = len(coders.encode("adaptive", codes, [64], None))
+    size = len(coders.encode("adaptive", codes, Given([64])))
     two_bits_each, three_bits_each = codes.size / 4, entropy_bytes(codes)
     assert two_bits_each < size < 0.5 * (two_bits_each + three_bits_each)
 
 
 def test_adaptive_begins_with_the_models_counts(fitted):
     codes = smooth_codes(6, 6, seed=3)
-    assert len(coders.encode("adaptive", codes, SIZES, fitted)) < 0.9 * len(
-        coders.encode("adaptive", codes, SIZES, None)
+    assert len(coders.encode("adaptive", codes, Given(SIZES, fitted))) < 0.9 * len(
+        coders.encode("adaptive", codes, Given(SIZES))
     )
 
 
 def test_coding_leaves_the_models_counts_alone(fitted):
     before = fitted.counts.copy()
     codes = smooth_codes(30, 30)
-    first = coders.encode("adaptive", codes, SIZES, fitted)
-    coders.decode("adaptive", first, codes.shape, SIZES, fitted)
+    first = coders.encode("adaptive", codes, Given(SIZES, fitted))
+    coders.decode("adaptive", first, codes.shape, Given(SIZES, fitted))
     assert np.array_equal(fitted.counts, before)
-    assert coders.encode("adaptive", codes, SIZES, fitted) == first
+    assert coders.encode("adaptive", codes, Given(SIZES, fitted)) == first
 
 
 GOLDEN_CODES = np.random.default_rng(7).integers(0, [[[9]], [[16]], [[5]]], (3, 3, 4)) // 2
@@ -146,8 +149,8 @@ def test_golden_bytes(coder, counts):
     expected = [4, 2, 3, 4, 2, 3, 3, 1, 0, 1, 1, 3]
     assert GOLDEN_CODES.reshape(3, -1)[0].tolist() == expected, "numpy's generator changed, not the coder"
     model, golden = GOLDEN_STATISTICS if counts else None, bytes.fromhex(GOLDEN_BYTES[coder, counts])
-    assert coders.encode(coder, GOLDEN_CODES, SIZES, model) == golden
-    assert np.array_equal(coders.decode(coder, golden, (3, 3, 4), SIZES, model), GOLDEN_CODES)
+    assert coders.encode(coder, GOLDEN_CODES, Given(SIZES, model)) == golden
+    assert np.array_equal(coders.decode(coder, golden, (3, 3, 4), Given(SIZES, model)), GOLDEN_CODES)
 
 
 def test_shapes_and_types_of_fitted_tables(fitted):
@@ -169,8 +172,8 @@ def test_every_code_stays_possible_and_none_beyond_the_codebook():
         assert (tables.counts[1, :, :3] >= 1).all()
         assert (tables.counts[1, :, 3:] == 0).all()
         never_seen = np.random.default_rng(0).integers(0, [[[700]], [[3]]], (2, 5, 5))
-        data = coders.encode("histogram", never_seen, [700, 3], tables)
-        assert np.array_equal(coders.decode("histogram", data, (2, 5, 5), [700, 3], tables), never_seen)
+        data = coders.encode("histogram", never_seen, Given([700, 3], tables))
+        assert np.array_equal(coders.decode("histogram", data, (2, 5, 5), Given([700, 3], tables)), never_seen)
 
 
 def test_counts_follow_the_shares_that_were_seen():
@@ -189,8 +192,8 @@ def test_of_groups_is_the_statistics_of_those_groups(fitted):
     assert np.array_equal(part.counts, fitted.counts[1:3])
     codes = smooth_codes(9, 9)[1:3]
     for coder in ("histogram", "adaptive"):
-        data = coders.encode(coder, codes, SIZES[1:3], part)
-        assert np.array_equal(coders.decode(coder, data, codes.shape, SIZES[1:3], part), codes)
+        data = coders.encode(coder, codes, Given(SIZES[1:3], part))
+        assert np.array_equal(coders.decode(coder, data, codes.shape, Given(SIZES[1:3], part)), codes)
 
 
 def test_no_codes_are_no_bytes():
@@ -203,15 +206,15 @@ def test_no_codes_are_no_bytes():
 
 def test_histogram_needs_counts():
     with pytest.raises(UsageError, match="counts"):
-        coders.encode("histogram", GOLDEN_CODES, SIZES, None)
+        coders.encode("histogram", GOLDEN_CODES, Given(SIZES))
 
 
 def test_names_and_numbers_of_coders():
-    assert coders.IDS == {"packed": 0, "histogram": 1, "adaptive": 2, "prior": 3}  # in files, for ever
-    assert coders.candidates("auto", None) == ["packed", "adaptive"]
-    assert coders.candidates("auto", GOLDEN_STATISTICS) == ["packed", "histogram", "adaptive"]
+    assert coders.names() == {0: "packed", 1: "histogram", 2: "adaptive", 3: "prior"}  # in files, for ever
+    assert coders.candidates("auto", Given(SIZES)) == ["packed", "adaptive"]
+    assert coders.candidates("auto", Given(SIZES, GOLDEN_STATISTICS)) == ["packed", "histogram", "adaptive"]
     with pytest.raises(BadFile, match="coder 99"):
         coders.name_of(99)
     with pytest.raises(UsageError) as caught:
-        coders.candidates("adaptiv", None)
+        coders.candidates("adaptiv", Given(SIZES))
     assert "adaptive" in caught.value.hint

@@ -11,6 +11,7 @@ import pytest
 
 from tests.entropy.test_prior2d import KINDS, QUALITY, random_codes, tiny_net
 from vqcli.entropy import coders, prior2d, statistics
+from vqcli.entropy.coders import Given
 
 SIZES = [31, 31, 7, 512]
 
@@ -18,11 +19,12 @@ SCRIPT = """
 import sys, zlib
 import numpy as np
 from vqcli.entropy import coders
+from vqcli.entropy.coders import Given
 from tests.entropy.test_other_machines import SIZES, example
 codes, tables = example()
 for name in ("histogram", "adaptive"):
-    data = coders.encode(name, codes, SIZES, tables)
-    again = coders.decode(name, data, codes.shape, SIZES, tables)
+    data = coders.encode(name, codes, Given(SIZES, tables))
+    again = coders.decode(name, data, codes.shape, Given(SIZES, tables))
     print(zlib.crc32(data), zlib.crc32(again.astype("<u2").tobytes()))
 """
 
@@ -64,8 +66,8 @@ def test_same_bytes(environment, tmp_path):
     codes, tables = example()
     expected = []
     for name in ("histogram", "adaptive"):
-        data = coders.encode(name, codes, SIZES, tables)
-        assert np.array_equal(coders.decode(name, data, codes.shape, SIZES, tables), codes)
+        data = coders.encode(name, codes, Given(SIZES, tables))
+        assert np.array_equal(coders.decode(name, data, codes.shape, Given(SIZES, tables)), codes)
         expected.append(f"{zlib.crc32(data)} {zlib.crc32(codes.astype('<u2').tobytes())}")
     assert printed(SCRIPT, environment, tmp_path) == expected
 

@@ -1,21 +1,21 @@
 import numpy as np
 import pytest
 
-from vqcli.entropy import packed
+from vqcli.entropy.coders import Given, packed
 from vqcli.errors import BadFile
 
 
 def test_literal_bytes():
     # K = 5 takes 3 bits, K = 2 takes 1: 001 100 010 | 1 0 1 | 4 zero bits
     codes = np.array([[[1, 4, 2]], [[1, 0, 1]]])
-    data = packed.encode(codes, [5, 2])
+    data = packed.encode(codes, Given([5, 2]))
     assert data == bytes([0b00110001, 0b01010000])
-    assert np.array_equal(packed.decode(data, (2, 1, 3), [5, 2]), codes)
+    assert np.array_equal(packed.decode(data, (2, 1, 3), Given([5, 2])), codes)
 
 
 def test_widest_codes_are_big_endian_words():
     codes = np.array([[0, 1, 256, 65535]])
-    assert packed.encode(codes, [65536]) == bytes.fromhex("0000 0001 0100 ffff")
+    assert packed.encode(codes, Given([65536])) == bytes.fromhex("0000 0001 0100 ffff")
 
 
 @pytest.mark.parametrize(("K", "bits"), [(2, 1), (3, 2), (4, 2), (5, 3), (512, 9), (513, 10), (65536, 16)])
@@ -29,7 +29,7 @@ def test_size_formula(sizes, grid):
     shape = (len(sizes), *grid)
     bits = np.prod(grid) * sum(np.ceil(np.log2(sizes)).astype(int))
     assert packed.size_bytes(shape, sizes) == -(-bits // 8)
-    assert len(packed.encode(np.zeros(shape, np.uint16), sizes)) == packed.size_bytes(shape, sizes)
+    assert len(packed.encode(np.zeros(shape, np.uint16), Given(sizes))) == packed.size_bytes(shape, sizes)
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_size_formula(sizes, grid):
 )
 def test_what_is_not_packed_codes_is_a_bad_file(data, reason):
     with pytest.raises(BadFile, match=reason):
-        packed.decode(data, (2, 1, 3), [5, 2])
+        packed.decode(data, (2, 1, 3), Given([5, 2]))

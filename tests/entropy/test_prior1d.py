@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vqcli.entropy import coders, prior1d, prior1d_net
+from vqcli.entropy.coders import Given
 from vqcli.entropy.integer_layers import Dense
 from vqcli.entropy.prior1d_net import SequenceNet, SequencePart, places
 from vqcli.errors import BadFile
@@ -14,7 +15,7 @@ SIZES = (9, 5, 12, 6)  # levels of two groups
 PAST, AROUND, CHANNELS, WIDTH = 3, 1, 4, 10
 
 
-def tiny_net(seed: int = 0) -> SequenceNet:
+def tiny_net(seed: int = 0, sizes: tuple[int, ...] = SIZES) -> SequenceNet:
     draw = np.random.Generator(np.random.PCG64(seed))
 
     def dense(inputs: int, out: int, shift: int) -> Dense:
@@ -24,15 +25,16 @@ def tiny_net(seed: int = 0) -> SequenceNet:
 
     parts = tuple(
         SequencePart(
-            tuple(draw.integers(-127, 128, (K + 1, CHANNELS)).astype(np.int8) for K in SIZES[: group + 1]),
+            tuple(draw.integers(-127, 128, (K + 1, CHANNELS)).astype(np.int8) for K in sizes[: group + 1]),
             dense(CHANNELS * (len(places(group, PAST, AROUND)) + group + 1), WIDTH, 7),
             dense(WIDTH, WIDTH, 7),
-            dense(WIDTH, SIZES[group], 9),
+            dense(WIDTH, sizes[group], 9),
         )
-        for group in range(len(SIZES))
+        for group in range(len(sizes))
     )
     lacks = np.arange(200)
-    net = SequenceNet(SIZES, PAST, AROUND, parts, (1 + (1 << 16 >> lacks // 16)).astype(np.int32))
+    top = min(16, 31 - (max(sizes) - 1).bit_length())  # of frequencies, whose sum is bounded
+    net = SequenceNet(sizes, PAST, AROUND, parts, (1 + (1 << top >> lacks // 16)).astype(np.int32))
     net.check()
     return net
 
@@ -44,7 +46,7 @@ def random_codes(T: int, rows: int = 1, seed: int = 0, groups: range = range(4))
 
 
 def expected_logits(net: SequenceNet, codes: np.ndarray, group: int, t: int) -> np.ndarray:
-    """Logits of one code as sequence_net.py tells it, in plain Python integers: codes [G, T]."""
+    """Logits of one code as prior1d_net.py tells it, in plain Python integers: codes [G, T]."""
     part, inputs = net.parts[group], []
     for other, away in places(group, net.past, net.around):
         inside = 0 <= t + away < codes.shape[1]
@@ -114,10 +116,11 @@ def test_through_the_common_door():
     for below, part in ((None, flat[:2]), (flat[:2], flat[2:])):
         sizes = SIZES[:2] if below is None else SIZES[2:]
         for coder in ("prior", "adaptive", "packed"):
-            data = coders.encode(coder, part, sizes, None, net, below=below)
-            assert np.array_equal(coders.decode(coder, data, part.shape, sizes, None, net, below=below), part)
-    data = coders.encode("prior", flat[2:], SIZES[2:], None, net, below=flat[:2])
-    assert data == coders.encode("prior", codes[2:], SIZES[2:], None, net, below=codes[:2])
+            given = Given(sizes, net=net, below=below)
+            data = coders.encode(coder, part, given)
+            assert np.array_equal(coders.decode(coder, data, part.shape, given), part)
+    data = coders.encode("prior", flat[2:], Given(SIZES[2:], net=net, below=flat[:2]))
+    assert data == coders.encode("prior", codes[2:], Given(SIZES[2:], net=net, below=codes[:2]))
 
 
 def test_no_codes_are_no_bytes():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vqcli.container.fields import varint
-from vqcli.entropy import coders, integer_layers, prior2d, prior2d_net, prior2d_stages
+from vqcli.entropy import coders, integer_layers, prior2d, prior2d_net, prior2d_parts, prior2d_stages
+from vqcli.entropy.coders import Given
 from vqcli.entropy.integer_layers import Dense, Stencil
 from vqcli.entropy.prior2d_net import Net, ScalarPart, ScalarTables, VectorPart
 from vqcli.errors import BadFile
@@ -33,7 +34,9 @@ def tables() -> ScalarTables:
     )
 
 
-def tiny_net(kind: str, seed: int = 0, hidden: int = 6) -> Net:
+def tiny_net(kind: str, seed: int = 0, hidden: int = 6, sizes: tuple[int, ...] = ()) -> Net:
+    """A net for the codebooks of `kind`, or for others of these sizes."""
+    sizes = sizes or (SCALAR_SIZES if kind == "scalar" else VECTOR_SIZES)
     draw = np.random.Generator(np.random.PCG64(seed))
 
     def weights(*shape: int, most: int = 200) -> np.ndarray:
@@ -48,11 +51,9 @@ def tiny_net(kind: str, seed: int = 0, hidden: int = 6) -> Net:
         bias = draw.integers(-3000, 3000, (n, out)).astype(np.int32)
         return Dense(weights(n, inputs, out), bias, np.full((n, out), shift, np.int8))
 
-    slices, levels = (
-        (prior2d_stages.slices(4, (1, 1, 2)), (2, 1, 1))
-        if kind == "scalar"
-        else (prior2d_stages.slices(2, (1, 1)), (3, 1))
-    )
+    layout = (1, 1, 2) if sizes == SCALAR_SIZES else (1,) * len(sizes)
+    slices = prior2d_stages.slices(len(sizes), layout)
+    levels = (2 if kind == "scalar" else 3, *[1] * (len(layout) - 1))
     parts = []
     for groups, depth in zip(slices, levels, strict=True):
         kinds = [phase.kind for phase in prior2d_stages.phases(depth)[1:]]
@@ -70,21 +71,22 @@ def tiny_net(kind: str, seed: int = 0, hidden: int = 6) -> Net:
             )
         else:
             taps = [len(prior2d_stages.taps(k, 3)) * 3 for k in kinds]
-            sizes = VECTOR_SIZES[first], *VECTOR_SIZES[:first]
-            embeddings = [draw.integers(-127, 128, (K + 1, 3)).astype(np.int8) for K in sizes]
+            seen = sizes[first], *sizes[:first]
+            embeddings = [draw.integers(-127, 128, (K + 1, 3)).astype(np.int8) for K in seen]
             parts.append(
                 VectorPart(
                     stencil(27 * first, taps, 1, hidden, -4000, 8),
                     dense(2 * depth + 1, hidden, hidden, 7),
-                    dense(1, hidden, VECTOR_SIZES[first], 8),
+                    dense(1, hidden, sizes[first], 8),
                     embeddings[0],
                     tuple(embeddings[1:]),
                 )
             )
     if kind == "scalar":
-        return Net(SCALAR_SIZES, tuple(slices), levels, 2, tuple(parts), tables())
-    frequencies = np.array([max(1, 1 << 16 >> lack // 16) for lack in range(300)], np.int32)
-    return Net(VECTOR_SIZES, tuple(slices), levels, 0, tuple(parts), frequencies)
+        return Net(sizes, tuple(slices), levels, 2, tuple(parts), tables())
+    top = min(16, 31 - (max(sizes) - 1).bit_length())  # of frequencies, whose sum is bounded
+    frequencies = np.array([max(1, 1 << top >> lack // 16) for lack in range(300)], np.int32)
+    return Net(sizes, tuple(slices), levels, 0, tuple(parts), frequencies)
 
 
 def random_codes(kind: str, H: int, W: int, seed: int = 0) -> np.ndarray:
@@ -160,17 +162,17 @@ def test_frequencies_follow_the_shape():
     frequencies = np.diff(rows, axis=2)
     assert (frequencies >= 1).all()
     assert np.array_equal(frequencies[:, 0], frequencies[:, 0, ::-1])  # a mean without rest leans nowhere
-    shape = tables().shape / prior2d_net.SHARE
+    shape = tables().shape / prior2d_parts.SHARE
 
     def beyond(away: float) -> float:
-        at = min(abs(away) * prior2d_net.SHAPE, len(shape) - 1.001)
+        at = min(abs(away) * prior2d_parts.SHAPE, len(shape) - 1.001)
         share = shape[int(at)] + (at % 1) * (shape[int(at) + 1] - shape[int(at)])
         return 1 - share if away < 0 else share
 
     scale, rest = tables().scales[5 * 8] / 4096, 9 / 32
     for k, difference in enumerate(range(-15, 16)):
         share = beyond((difference - 0.5 - rest) / scale) - beyond((difference + 0.5 - rest) / scale)
-        assert frequencies[5, 9, k] / prior2d_net.TOTAL == pytest.approx(share, abs=3e-6)
+        assert frequencies[5, 9, k] / prior2d_parts.TOTAL == pytest.approx(share, abs=3e-6)
 
 
 def test_a_confident_net_takes_few_bytes(kind):
@@ -228,14 +230,15 @@ def test_each_frame_of_a_clip_is_a_picture_of_its_own(kind):
     net, sizes = tiny_net(kind), SCALAR_SIZES if kind == "scalar" else VECTOR_SIZES
     frames = [random_codes(kind, 5, 7, seed) for seed in range(3)]
     clip, quality = np.stack(frames, 1), QUALITY[kind]
-    data = coders.encode("prior", clip, sizes, None, net, quality)
+    given = Given(sizes, net=net, quality=quality)
+    data = coders.encode("prior", clip, given)
     alone = [prior2d.encode(frame, quality, net) for frame in frames]
     assert data == b"".join(varint(len(frame)) + frame for frame in alone)
-    assert np.array_equal(coders.decode("prior", data, clip.shape, sizes, None, net, quality), clip)
+    assert np.array_equal(coders.decode("prior", data, clip.shape, given), clip)
     too_long = varint(len(data)) + data[1:]
     for wrong in (b"", data + b"\0", data[: len(alone[0])], data[1:] + data[:1], too_long, b"\xff" * 20):
         with pytest.raises(BadFile):
-            coders.decode("prior", wrong, clip.shape, sizes, None, net, quality)
+            coders.decode("prior", wrong, clip.shape, given)
 
 
 def test_flipped_bits(kind):

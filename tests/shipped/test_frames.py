@@ -7,7 +7,7 @@ import pytest
 
 import vqcli
 from vqcli.codec import video as codec_video
-from vqcli.entropy import packed
+from vqcli.entropy.coders import packed
 from vqcli.evaluation import metrics
 from vqcli.evaluation.video import boxing
 from vqcli.media import image, video

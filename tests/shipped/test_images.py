@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import vqcli
 from vqcli.cli.main import app
-from vqcli.entropy import packed
+from vqcli.entropy.coders import packed
 from vqcli.evaluation import metrics
 from vqcli.evaluation.image import baselines
 from vqcli.media import image

@@ -8,7 +8,7 @@ import pytest
 
 import vqcli
 from vqcli.codec import conversion
-from vqcli.entropy import packed
+from vqcli.entropy.coders import packed
 from vqcli.evaluation.speech import metrics
 from vqcli.sampling.speech import sample_speech
 from vqcli.zoo import loading, store

@@ -51,7 +51,8 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
 
 def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
     """What the header tells, and what follows from it."""
-    from vqcli.entropy import coders, packed
+    from vqcli.entropy import coders
+    from vqcli.entropy.coders import packed
 
     size = path.stat().st_size
     facts: dict[str, Any] = {
@@ -66,7 +67,7 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
         "model": header.model,
         "model_digest": header.digest.hex(),
         "quality": header.quality / 10 or None,
-        "coder": coders.NAMES.get(header.coder, f"unknown ({header.coder})"),
+        "coder": coders.names().get(header.coder, f"unknown ({header.coder})"),
         **({"prior_digest": header.prior.hex()} if header.prior else {}),
         **({"digest_of": "model and exact prior together"} if header.joint else {}),
         "grid": list(header.grid),

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, TypeVar
+from typing import TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -27,6 +27,7 @@ from vqcli.container import vqz
 from vqcli.container.crc import combined
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import coders
+from vqcli.entropy.coders import EntropyNet, Given
 from vqcli.entropy.statistics import Statistics
 from vqcli.errors import BadFile, ModelError, VqError
 from vqcli.zoo import store
@@ -47,7 +48,7 @@ class Coding:
     header: Header
     channels: int
     coder: str
-    net: Any = None  # the exact prior
+    net: EntropyNet | None = None  # for coders that use the one beside the model
 
     def groups(self, level: int) -> slice:
         """Of a level, in the file."""
@@ -71,13 +72,18 @@ class Coding:
         planes = codes.reshape(levels, self.channels, -1, *codes.shape[1:]).swapaxes(1, 2)
         return planes.reshape(-1, self.channels, *codes.shape[1:])
 
-    def below(self, chunk: np.ndarray, level: int) -> np.ndarray | None:
-        """What the exact prior predicts a level from: those before it, in a chunk [groups of the file, ...]."""
-        return self.rows(chunk[: self.groups(level).start]) if self.coder == "prior" and level > 0 else None
+    @property
+    def uses_net(self) -> bool:
+        return coders.get(self.coder).USES_NET
+
+    def given(self, chunk: np.ndarray, level: int) -> Given:
+        """What a coder is given for a level of a chunk [groups of the file, ...] whose levels before it are there."""
+        below = self.rows(chunk[: self.groups(level).start]) if self.uses_net and level > 0 else None
+        return Given(self.sizes(level), self.tables(level), self.net, self.header.quality, below)
 
 
 def pack(
-    model: LoadedModel, header: Header, codes: np.ndarray, *, channels: int = 1, coder: str = "auto"
+    model: LoadedModel, header: Header, codes: np.ndarray, *, channels: int = 1, coder: str = coders.AUTO
 ) -> tuple[Header, tuple[bytes, ...]]:
     """Header and payloads of codes [groups, *grid], by the coder of that name.
 
@@ -101,7 +107,7 @@ def pack(
 
 
 def pack_stream(
-    model: LoadedModel, header: Header, parts: Iterable[np.ndarray], *, coder: str = "auto"
+    model: LoadedModel, header: Header, parts: Iterable[np.ndarray], *, coder: str = coders.AUTO
 ) -> tuple[Header, tuple[bytes, ...]]:
     """`pack` for codes that come chunk by chunk, [groups, n, *sides] along the first side of the grid.
 
@@ -197,15 +203,17 @@ def unpack_stream(
 
 def _codings(model: LoadedModel, header: Header, coder: str, channels: int = 1) -> list[Coding]:
     """What to try for a coder, which may be 'auto'."""
-    net = model.exact[0] if coder in ("auto", "prior") and model.exact else None
-    names = coders.candidates(coder, model.statistics, net)
-    return [Coding(model, header, channels, name, net) for name in names]
+    wants_net = coder == coders.AUTO or coders.get(coder).USES_NET
+    net = model.exact[0] if wants_net and model.exact else None
+    first = Coding(model, header, channels, coder, net)
+    given = Given(first.sizes(0), first.tables(0), net, header.quality)
+    return [replace(first, coder=name) for name in coders.candidates(coder, given)]
 
 
 def _told(coding: Coding, header: Header) -> Header:
     """The header, which now says by what its codes are coded."""
-    used = replace(header, coder=coders.IDS[coding.coder])
-    if coding.coder != "prior" or not coding.model.exact:
+    used = replace(header, coder=coders.get(coding.coder).ID)
+    if not coding.uses_net or not coding.model.exact:
         return used
     # one digest names both, so the header is no longer than without
     return replace(used, digest=store.joint_digest(header.digest, coding.model.exact[1]), joint=True)
@@ -214,7 +222,7 @@ def _told(coding: Coding, header: Header) -> Header:
 def _coding_of(model: LoadedModel, header: Header, channels: int = 1) -> Coding:
     """What a file was coded with."""
     name = coders.name_of(header.coder)
-    return Coding(model, header, channels, name, _prior_of(model, header) if name == "prior" else None)
+    return Coding(model, header, channels, name, _prior_of(model, header) if coders.get(name).USES_NET else None)
 
 
 def _fill(coding: Coding, file: Vqz, number: int, chunk: np.ndarray) -> bool:
@@ -223,7 +231,7 @@ def _fill(coding: Coding, file: Vqz, number: int, chunk: np.ndarray) -> bool:
     for level in range(len(chunk) // coding.header.groups_per_level):
         payload = file.payload(level, number)
         gone = gone or payload is None
-        if payload is None or (gone and coding.coder == "prior"):
+        if payload is None or (gone and coding.uses_net):
             middles = (np.array(coding.header.codebook_sizes[coding.groups(level)]) - 1) // 2
             chunk[coding.groups(level)] = middles.reshape(-1, *[1] * (chunk.ndim - 1))
         else:
@@ -251,17 +259,13 @@ def _check(header: Header, crcs: Sequence[int]) -> None:
 
 def _encode(coding: Coding, chunk: np.ndarray, level: int) -> bytes:
     """The payload of a level of a chunk [groups, ...]."""
-    rows, below = coding.rows(chunk[coding.groups(level)]), coding.below(chunk, level)
-    sizes, tables, quality = coding.sizes(level), coding.tables(level), coding.header.quality
-    return coders.encode(coding.coder, rows, sizes, tables, coding.net, quality, below)
+    return coders.encode(coding.coder, coding.rows(chunk[coding.groups(level)]), coding.given(chunk, level))
 
 
 def _decode(coding: Coding, chunk: np.ndarray, level: int, payload: bytes) -> np.ndarray:
     """Codes of a level, as they lie in the file, for a chunk [groups, ...] whose levels before it are there."""
     inside = chunk[coding.groups(level)]
-    shape, below = coding.rows(inside).shape, coding.below(chunk, level)
-    sizes, tables, quality = coding.sizes(level), coding.tables(level), coding.header.quality
-    rows = coders.decode(coding.coder, payload, shape, sizes, tables, coding.net, quality, below)
+    rows = coders.decode(coding.coder, payload, coding.rows(inside).shape, coding.given(chunk, level))
     return rows if coding.channels == 1 else rows.swapaxes(0, 1).reshape(inside.shape)
 
 
@@ -269,7 +273,7 @@ def _touch(window: Window, other: Window) -> bool:
     return all(a.start < b.stop and b.start < a.stop for a, b in zip(window, other, strict=True))
 
 
-def _prior_of(model: LoadedModel, header: Header) -> Any:
+def _prior_of(model: LoadedModel, header: Header) -> EntropyNet:
     """The very prior that a file was made with. Raises ModelError if there is another beside the model, or none."""
     if not (header.joint or header.prior):
         raise BadFile("the file needs a prior and does not say which")

@@ -123,7 +123,7 @@ def new_header(
         levels=levels,
         model=model.info.name,
         digest=model.info.digest,
-        coder=coders.IDS["packed"],
+        coder=coders.get("packed").ID,
         codes_crcs=crcs,
         **fields,
     )
@@ -159,7 +159,7 @@ def check_books(model: LoadedModel, header: Header, channels: int) -> None:
     each = len(sizes) // levels * channels
     if header.groups_per_level != each or header.codebook_sizes != book_layout(model, header.levels, channels):
         raise BadFile(f"the file's codebooks are not those of model {model.info.name}")
-    if header.coder == coders.IDS["histogram"] and model.statistics is None:
+    if coders.get(coders.name_of(header.coder)).NEEDS_STATISTICS and model.statistics is None:
         raise BadFile(f"the file needs counts, and model {model.info.name} ships none")
 
 

@@ -14,6 +14,7 @@ from vqcli.codec.codes import File, ImageCodes, keep_levels
 from vqcli.codec.image_file import file_size
 from vqcli.codec.tiling import encode_latents, qualities, quantize
 from vqcli.container.vqz import Header, Vqz
+from vqcli.entropy import coders
 from vqcli.errors import UsageError
 from vqcli.media import image
 from vqcli.progress import Report, silent
@@ -189,8 +190,8 @@ def search_quality(
     latents = encode_latents(model, pixels, report)
     target = bits_per_pixel * pixels.shape[0] * pixels.shape[1] / 8
     low, high = 10, 10 * qualities(model)
-    # the prior takes its time, and a little less than `adaptive`: look with that, then go up while there is room
-    quick = "adaptive" if coder == "auto" and model.exact else coder
+    # the prior takes its time, and a little less than the quick coder: look with that, then go up while there is room
+    quick = coders.QUICK if coder == coders.AUTO and model.exact else coder
     best = quantize(model, latents, pixels, low)
     while low < high:
         middle = (low + high + 1) // 2

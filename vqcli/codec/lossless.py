@@ -4,9 +4,9 @@ A remainder only helps where the decoded picture is the very one that the encode
 in float64 on the CPU, and what it makes is rounded with a guard (nets/guarded.py); should a machine err by more than
 that, the CRC-32 of the pixels tells. There are two coders, and the one that takes fewer bytes is used:
 
-    predicted   0   pixels given the decoded picture (coders/predicted.py), of any model
-    likelihood  1   pixels under the decoder's own distribution p(x | z) (coders/mixture.py), of models that have one:
-                    as many bytes as -log2 p(x | z) says
+    predicted   0   pixels given the decoded picture (entropy/pixel_prediction.py), of any model
+    likelihood  1   pixels under the decoder's own distribution p(x | z) (entropy/pixel_likelihood.py), of models
+                    that have one: as many bytes as -log2 p(x | z) says
 
 The payload of a chunk: a varint n, then n varints (each 2 * distance + rounded up, the distance counted from the place
 after the last listed number), then the bytes of the coder. Listed are levels, in C order [rows, columns, channels] of

@@ -1,4 +1,4 @@
-"""What a decoder says of pixels, as the integers that coders/mixture.py takes: the same ones on every machine."""
+"""What a decoder says of pixels, as the integers of entropy/pixel_likelihood.py: the same ones on every machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def parameters(
     """What `made` [numbers, H, W] says of the pixels [C, H, W] of a picture, and the list of `rounded`.
 
     `made` is what the decoder makes in float64 on the CPU. Positions of the list count through the arrays of
-    coders/mixture.py in their order there. Raises ValueError for a lesser precision, which no list could mend.
+    entropy/pixel_likelihood.py in their order there.
+
+    Raises ValueError for a lesser precision, which no list could mend.
     """
     if made.dtype != torch.float64:
         raise ValueError(f"a decoder's numbers are to be float64, not {made.dtype}")

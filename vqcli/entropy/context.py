@@ -1,4 +1,4 @@
-"""Codes under counts by context: `histogram` with the model's counts, `adaptive` with counts that learn along the way.
+"""The context coder: codes under counts by context, the model's own or counts that learn along the way.
 
 Both are one algorithm. Counts that grow by 0 a symbol stay what the model ships; counts that grow follow the file.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vqcli.entropy import rangecoder
+from vqcli.entropy.grids import as_plane
 from vqcli.entropy.jit import compiled
 from vqcli.entropy.statistics import Statistics, add_activity, lean_of, observe, predict
 from vqcli.errors import BadFile
@@ -19,8 +20,8 @@ LARGEST_TOTAL = 1 << 17  # counts are halved beyond this, or 256 a code, so that
 
 
 def encode(codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statistics, *, adaptive: bool) -> bytes:
-    """Bytes of codes [G, H, W], each below its group's codebook size."""
-    codes = np.ascontiguousarray(codes, np.int32)
+    """Bytes of codes [G, *grid], each below its group's codebook size."""
+    codes = np.ascontiguousarray(codes.reshape(as_plane(codes.shape)), np.int32)
     sizes = np.array(codebook_sizes, np.int64)
     if codes.size == 0:
         return b""
@@ -31,9 +32,9 @@ def encode(codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statist
 
 
 def decode(
-    data: bytes, shape: tuple[int, int, int], codebook_sizes: Sequence[int], statistics: Statistics, *, adaptive: bool
+    data: bytes, shape: tuple[int, ...], codebook_sizes: Sequence[int], statistics: Statistics, *, adaptive: bool
 ) -> np.ndarray:
-    """Codes int32 [G, H, W] of bytes. Raises BadFile if the bytes are not exactly those of so many codes."""
+    """Codes int32 of `shape` [G, *grid]. Raises BadFile if the bytes are not exactly those of so many codes."""
     if 0 in shape:
         codes, whole = np.zeros(shape, np.int32), not data
     else:
@@ -41,11 +42,19 @@ def decode(
         counts, increment = _start(statistics, adaptive)
         s = statistics
         codes, whole = _decode(
-            np.frombuffer(data, np.uint8), shape, sizes, s.mean, s.own, s.earlier, s.thresholds, counts, increment
+            np.frombuffer(data, np.uint8),
+            as_plane(shape),
+            sizes,
+            s.mean,
+            s.own,
+            s.earlier,
+            s.thresholds,
+            counts,
+            increment,
         )
     if not whole:
         raise BadFile(f"{len(data)} bytes of codes end too early or too late")
-    return codes
+    return codes.reshape(shape)
 
 
 def _start(statistics: Statistics, adaptive: bool) -> tuple[np.ndarray, int]:

@@ -1,4 +1,4 @@
-"""Codes in time under the exact prior (sequence_net.py): the net predicts them one by one, the range coder writes or
+"""Codes in time under the exact prior (prior1d_net.py): the net predicts them one by one, the range coder writes or
 reads them.
 
 Encoder and decoder are one compiled loop in integers. It takes some microseconds a code, so a second of speech takes
@@ -7,16 +7,56 @@ a few milliseconds.
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
 import numpy as np
 
 from vqcli.entropy import rangecoder
 from vqcli.entropy.jit import compiled
-from vqcli.entropy.prior1d_net import Layer, Prepared, SequenceNet
-from vqcli.entropy.prior2d_net import CEILING
+from vqcli.entropy.prior2d_parts import CEILING
 from vqcli.errors import BadFile
 
 
-def encode(codes: np.ndarray, net: SequenceNet, below: np.ndarray | None = None) -> bytes:
+class Layer(NamedTuple):
+    """A product as compiled code takes it: weight int16 [in, out], bias and shift int32 [out]."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    shift: np.ndarray
+
+
+class Prepared(NamedTuple):
+    """A part as compiled code takes it.
+
+    rows     int32 [all rows, hidden]: for each place what each of its codes, and what lies outside, adds to the first
+             layer
+    seen     int64 [places, 3]: group, positions away, and where its rows begin
+    tables   int32 [all groups' K + 1, channels], and begins int64 [groups]: their first rows
+    means    int16 [groups, channels, hidden]: weights of the first layer
+    """
+
+    rows: np.ndarray
+    seen: np.ndarray
+    tables: np.ndarray
+    begins: np.ndarray
+    means: np.ndarray
+    bias: np.ndarray
+    shift: np.ndarray
+    hidden: Layer
+    out: Layer
+
+
+class NetParts(Protocol):
+    """What coding reads of a net; prior1d_net.SequenceNet tells what each is."""
+
+    @property
+    def prepared(self) -> tuple[Prepared, ...]: ...
+
+    @property
+    def frequencies(self) -> np.ndarray: ...
+
+
+def encode(codes: np.ndarray, net: NetParts, below: np.ndarray | None = None) -> bytes:
     """Bytes of codes [n, rows, T], each below its group's codebook size.
 
     They are the n groups of the net after those of `below`, [groups, rows, T], which the decoder will know. Rows, as
@@ -29,7 +69,7 @@ def encode(codes: np.ndarray, net: SequenceNet, below: np.ndarray | None = None)
     return out[: rangecoder.finish(state, out)].tobytes()
 
 
-def decode(data: bytes, shape: tuple[int, int, int], net: SequenceNet, below: np.ndarray | None = None) -> np.ndarray:
+def decode(data: bytes, shape: tuple[int, int, int], net: NetParts, below: np.ndarray | None = None) -> np.ndarray:
     """Codes int32 of `shape` [n, rows, T]. Raises BadFile if the bytes are not exactly those of so many codes."""
     board = _board(np.zeros(shape, np.int32), below)
     start = len(board) - shape[0]
@@ -50,12 +90,10 @@ def _board(codes: np.ndarray, below: np.ndarray | None) -> np.ndarray:
     return np.ascontiguousarray(np.concatenate(parts), np.int32)
 
 
-def _tell(
-    board: np.ndarray, start: int, net: SequenceNet, state: np.ndarray, stream: np.ndarray, reading: bool
-) -> bool:
+def _tell(board: np.ndarray, start: int, net: NetParts, state: np.ndarray, stream: np.ndarray, reading: bool) -> bool:
     """Write the groups from `start` on, or read them into their place; False if the stream ends before they do."""
-    if len(board) > len(net.parts):
-        raise BadFile(f"the prior knows {len(net.parts)} groups of codes, not {len(board)}")
+    if len(board) > len(net.prepared):
+        raise BadFile(f"the prior knows {len(net.prepared)} groups of codes, not {len(board)}")
     return all(
         _row(net.prepared[group], group, board, row, state, stream, net.frequencies, reading)
         for group in range(start, len(board))

@@ -1,10 +1,10 @@
-"""The exact prior of codes in time, as of speech: a net in integers. sequences.py codes with it.
+"""The exact prior of codes in time, as of speech: a net in integers. prior1d.py codes with it.
 
-The net is that of nets/exact1d.py after rounding. Codes [G, T] are told group by group, each from its first position to
-its last. A code is predicted from the `past` codes of its own group, and from what is told of the groups before it:
-`around` codes to each side, and the one at its own place. Besides, it sees the mean of the embeddings of all its group
-has told so far, and of all of each group before it: who speaks, and where. So levels can follow one another, each
-knowing those below.
+The net is that of nets/priors/exact1d.py after rounding. Codes [G, T] are told group by group, each from its first
+position to its last. A code is predicted from the `past` codes of its own group, and from what is told of the groups
+before it: `around` codes to each side, and the one at its own place. Besides, it sees the mean of the embeddings of all
+its group has told so far, and of all of each group before it: who speaks, and where. So levels can follow one another,
+each knowing those below.
 
     first    sum of a row for each code that is seen, and a product of the means; floor(sum / 2^shift), clipped to
              0 .. CEILING
@@ -20,12 +20,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
+from vqcli.entropy import prior1d
+from vqcli.entropy.grids import as_plane
 from vqcli.entropy.integer_layers import Dense
-from vqcli.entropy.prior2d_net import CEILING
+from vqcli.entropy.prior1d import Layer, Prepared
+from vqcli.entropy.prior2d_parts import CEILING
 from vqcli.entropy.rangecoder import MAX_TOTAL
 
 REACH = 32  # the largest `past` and `around`
@@ -68,35 +71,6 @@ class SequencePart:
         self.out.check(1, width, sizes[group], CEILING)
 
 
-class Layer(NamedTuple):
-    """A product as compiled code takes it: weight int16 [in, out], bias and shift int32 [out]."""
-
-    weight: np.ndarray
-    bias: np.ndarray
-    shift: np.ndarray
-
-
-class Prepared(NamedTuple):
-    """A part as compiled code takes it.
-
-    rows     int32 [all rows, hidden]: for each place what each of its codes, and what lies outside, adds to the first
-             layer
-    seen     int64 [places, 3]: group, positions away, and where its rows begin
-    tables   int32 [all groups' K + 1, channels], and begins int64 [groups]: their first rows
-    means    int16 [groups, channels, hidden]: weights of the first layer
-    """
-
-    rows: np.ndarray
-    seen: np.ndarray
-    tables: np.ndarray
-    begins: np.ndarray
-    means: np.ndarray
-    bias: np.ndarray
-    shift: np.ndarray
-    hidden: Layer
-    out: Layer
-
-
 @dataclass(frozen=True)
 class SequenceNet:
     """A prior in integers, for codes [G, T] with these codebooks.
@@ -110,6 +84,15 @@ class SequenceNet:
     around: int
     parts: tuple[SequencePart, ...]
     frequencies: np.ndarray
+    covers_levels: ClassVar[bool] = True
+
+    def encode(self, codes: np.ndarray, quality: int, below: np.ndarray | None) -> bytes:
+        """Bytes of codes [n, *grid], the n groups after those of `below` [groups, *grid]; it knows no qualities."""
+        return prior1d.encode(codes.reshape(as_plane(codes.shape)), self, _plane(below))
+
+    def decode(self, data: bytes, shape: tuple[int, ...], quality: int, below: np.ndarray | None) -> np.ndarray:
+        """Codes int32 of `shape` [n, *grid], the mirror of `encode`. Raises BadFile for bytes of anything else."""
+        return prior1d.decode(data, as_plane(shape), self, _plane(below)).reshape(shape)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays; `from_arrays` is the mirror."""
@@ -153,6 +136,10 @@ class SequenceNet:
             _layer(part.hidden),
             _layer(part.out),
         )
+
+
+def _plane(below: np.ndarray | None) -> np.ndarray | None:
+    return None if below is None else below.reshape(as_plane(below.shape))
 
 
 def _begins(blocks: Sequence[np.ndarray]) -> list[int]:

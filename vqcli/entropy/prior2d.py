@@ -1,4 +1,4 @@
-"""Codes under the exact prior (prior_net.py): stage by stage, the net predicts and the range coder writes or reads.
+"""Codes under the exact prior (prior2d_net.py): stage by stage, the net predicts and the range coder writes or reads.
 
 Encoder and decoder run the same steps on the same numbers: what a stage sees was told before it, so the decoder has
 it too. Positions of a stage go in blocks of rows, which bounds memory and changes nothing.
@@ -14,13 +14,13 @@ import numpy as np
 from vqcli.entropy import prior2d_stages, rangecoder
 from vqcli.entropy.integer_layers import Number
 from vqcli.entropy.jit import compiled
-from vqcli.entropy.prior2d_net import (
+from vqcli.entropy.prior2d_parts import (
     CEILING,
     CLASS,
     LARGEST_SHIFT,
     LARGEST_VALUE,
     REST,
-    Net,
+    NetParts,
     ScalarPart,
     ScalarTables,
     VectorPart,
@@ -33,7 +33,7 @@ Block = tuple[slice, slice]
 Inputs = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]  # for mean, energy and perceptron
 
 
-def encode(codes: np.ndarray, quality: int, net: Net, number: Number = np.float32) -> bytes:
+def encode(codes: np.ndarray, quality: int, net: NetParts, number: Number = np.float32) -> bytes:
     """Bytes of codes [G, H, W], each below its group's codebook size; `quality` in tenths, any for vector codes.
 
     `number` may also be float64 or int64: the bytes are the same.
@@ -45,7 +45,9 @@ def encode(codes: np.ndarray, quality: int, net: Net, number: Number = np.float3
     return writer.finish()
 
 
-def decode(data: bytes, shape: tuple[int, int, int], quality: int, net: Net, number: Number = np.float32) -> np.ndarray:
+def decode(
+    data: bytes, shape: tuple[int, int, int], quality: int, net: NetParts, number: Number = np.float32
+) -> np.ndarray:
     """Codes int32 of `shape` [G, H, W]. Raises BadFile if the bytes are not exactly those of so many codes."""
     if net.qualities and not 10 <= quality <= 10 * net.qualities:
         raise BadFile(f"quality {quality / 10:g} is not within 1 to {net.qualities}")
@@ -72,7 +74,7 @@ class _Coder(Protocol):
     def tell(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) -> None: ...
 
 
-def _tell(codes: np.ndarray, quality: int, net: Net, coder: _Coder, number: Number) -> None:
+def _tell(codes: np.ndarray, quality: int, net: NetParts, coder: _Coder, number: Number) -> None:
     """Go through the stages of codes [H, W, G], which a reader fills in."""
     board = _Board(codes, net, number) if net.qualities else None
     for groups, levels, part in zip(net.slices, net.levels, net.parts, strict=True):
@@ -127,7 +129,7 @@ def _flat(near: np.ndarray) -> np.ndarray:
 class _Board:
     """What is known of scalar codes: values, signed and unsigned features, [H + 2 margin, W + 2 margin, 3, G]."""
 
-    def __init__(self, codes: np.ndarray, net: Net, number: Number) -> None:
+    def __init__(self, codes: np.ndarray, net: NetParts, number: Number) -> None:
         assert isinstance(net.tables, ScalarTables)
         self.margin = max(prior2d_stages.margin(levels) for levels in net.levels)
         self.table = net.tables.features.astype(number)
@@ -207,7 +209,7 @@ class _Vectors:
         return self.out(p, hidden).astype(np.int32)
 
 
-def _tables(net: Net) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+def _tables(net: NetParts) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
     """Tables as compiled code takes them: cumulative rows, thresholds, lowest and scales; of vector codes the first."""
     if not isinstance(net.tables, ScalarTables):
         nothing = np.zeros(0, np.int32)
@@ -216,7 +218,7 @@ def _tables(net: Net) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
 
 
 class _Writer:
-    def __init__(self, count: int, net: Net) -> None:
+    def __init__(self, count: int, net: NetParts) -> None:
         self.scalar, self.tables = net.qualities > 0, _tables(net)
         self.state, self.out = rangecoder.new_state(), np.zeros(5 * count + 16, np.uint8)
 
@@ -232,7 +234,7 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, data: bytes, net: Net) -> None:
+    def __init__(self, data: bytes, net: NetParts) -> None:
         self.scalar, self.tables = net.qualities > 0, _tables(net)
         self.state, self.data = rangecoder.new_state(), np.frombuffer(data, np.uint8)
         rangecoder.open_stream(self.state, self.data)

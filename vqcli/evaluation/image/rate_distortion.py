@@ -197,7 +197,8 @@ def code_costs(
     tenths = [tiling.resolve_quality(model, quality) for quality in qualities]
     sizes = model.net.codebook_sizes
     counts = {quality: metrics.CodeCounts(sizes) for quality in tenths}
-    usable = coders.candidates("auto", model.statistics, model.exact and model.exact[0])
+    given = coders.Given(sizes, model.statistics, model.exact[0] if model.exact else None)
+    usable = coders.candidates(coders.AUTO, given)
     found: dict[tuple[int, str], list[_File]] = {}
     for index, _, pixels in readable(names, read, complain):
         latents, area = tiling.encode_latents(model, pixels), pixels.shape[0] * pixels.shape[1]

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from vqcli.entropy import prior2d_net
 from vqcli.entropy.integer_layers import LIMIT, Dense, Stencil
 from vqcli.entropy.prior1d_net import SequenceNet, SequencePart
-from vqcli.entropy.prior2d_net import LOGIT, OCTAVE, SCALE, SHAPE, SHARE, Net, ScalarPart, ScalarTables, VectorPart
+from vqcli.entropy.prior2d_net import Net, ScalarPart, ScalarTables, VectorPart
+from vqcli.entropy.prior2d_parts import LOGIT, OCTAVE, SCALE, SHAPE, SHARE
 from vqcli.nets.priors import exact
 from vqcli.nets.priors.exact import ExactPrior, ScalarSlice, VectorSlice
 from vqcli.nets.priors.exact1d import SequenceGroup, SequencePrior

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,12 @@ def bits_per_second(
     for level in range(levels):
         groups = slice(level * n, (level + 1) * n)
         tables = codec.statistics and codec.statistics.of_groups(groups.start, groups.stop)
-        taken = dict.fromkeys(coders.candidates("auto", tables, net), 0)
+        given = coders.Given(sizes[groups], tables, net)
+        taken = dict.fromkeys(coders.candidates(coders.AUTO, given), 0)
         for codes in told:
+            here = replace(given, below=codes[: groups.start] if level else None)
             for name in taken:
-                below = codes[: groups.start] if name == "prior" and level else None
-                taken[name] += len(coders.encode(name, codes[groups], sizes[groups], tables, net, below=below))
+                taken[name] += len(coders.encode(name, codes[groups], here))
         found.append({name: round(8 * size / seconds, 1) for name, size in taken.items()})
     return found
 
