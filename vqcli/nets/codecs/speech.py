@@ -58,6 +58,7 @@ class SpeechVQVAE(nn.Module):
     unwarp: Tensor
     registers: Tensor
 
+    TASK = "speech"  # the training run of this family (training/tasks)
     CLASS_TABLES = ("voices.weight", "registers")  # a row for each speaker
     WARPS = tuple(1 + 0.02 * step for step in range(-7, 8))  # of the vocal tract, in training
 

@@ -36,6 +36,7 @@ class TwoStage(nn.Module):
     decoder    further arguments of that PixelCNN
     """
 
+    TASK = "twostage2d"  # the training run of this family (training/tasks)
     levels, likelihood = 1, None
     encoder_margin = decoder_margin = 0
 

@@ -51,6 +51,7 @@ class WaveVQVAE(nn.Module):
     wavenet   arguments of its decoder (nets/wavenet.py)
     """
 
+    TASK = "vqvae1d"  # the training run of this family (training/tasks)
     CLASS_TABLES = ("decoder.speaker.weight",)  # a row for each speaker
 
     def __init__(

@@ -31,6 +31,8 @@ class ImageVQVAE(nn.Module):
     likelihood  arguments of p(x | z), with 'kind' (likelihood.py); without one the decoder makes the picture itself
     """
 
+    TASK = "codec"  # the training run of this family (training/tasks)
+
     def __init__(
         self,
         widths: Sequence[int] = (256, 256),
