@@ -88,6 +88,8 @@ def train(
     fit into it, or after the recipe's steps if they come first. Weights that came from a model are judged before the
     first step, so that the run never ends with worse ones. Interrupting saves the state, then raises on. Raises VqError
     if the loss stops being finite or memory runs out; the last checkpoint is then good.
+
+    It is long and takes all that a run has, so that the order of everything in a step can be read in one place.
     """
     recipe, options = task.recipe, task.recipe.optimization
     learned = [parameter for parameter in task.parameters() if parameter.requires_grad]

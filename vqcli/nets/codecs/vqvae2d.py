@@ -32,6 +32,7 @@ class ImageVQVAE(nn.Module):
     """
 
     TASK = "codec"  # the training run of this family (training/tasks)
+    FIRST_STAGE = True  # twostage2d.py builds on it
 
     def __init__(
         self,

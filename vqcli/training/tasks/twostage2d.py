@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.nets.codecs.twostage2d import TwoStage
-from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.nets.layers.convnet2d import to_pixels
 from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.recipe import Recipe
@@ -31,7 +30,7 @@ class TwoStageTask(Task):
 
     def __init__(self, recipe: Recipe, codec: LoadedModel) -> None:
         first = codec.net
-        if not isinstance(first, ImageVQVAE) or not isinstance(first.quantizer, VectorQuantizer):
+        if not getattr(first, "FIRST_STAGE", False) or not isinstance(first.quantizer, VectorQuantizer):
             raise UsageError(f"{codec.info.name} is no first stage", "a model of family vqvae2d with vector codes is")
         arguments = {**recipe.model.arguments, "first": codec.info.description["arguments"]}
         model = registry.build(recipe.model.family, arguments)
