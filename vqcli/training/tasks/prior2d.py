@@ -62,6 +62,7 @@ class GridPriorTask(PriorTask):
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
         """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5, or of codes int64 [B, groups, H, W]; labels [B]."""
         codes, quality = self.codes(pixels)
+        labels = labels.repeat(len(codes) // len(pixels))  # a codec with qualities gives codes of each picture twice
         bits = self.prior.bits_per_code(codes, labels, quality)
         return Loss(bits, {"bits_per_code": bits})
 
