@@ -125,7 +125,7 @@ def test_the_format_is_that_of_the_code():
     assert f"magic {vqz.MAGIC.hex(' ').upper()} " in layout
     assert "versions 1 and 2" in text and vqz.VERSION == 2
     assert ", ".join(f"{number} {name}" for number, name in enumerate(header.MODALITIES, 1)) in layout
-    assert ids(section("Coders", text)) == coders.NAMES
+    assert ids(section("Coders", text)) == coders.names()
     assert ids(section("Lossless residual", text)) == header.REMAINDERS
     assert set(header.REMAINDERS) == set(lossless.CODERS)
 
@@ -144,7 +144,7 @@ def test_the_worked_example_of_the_format():
     assert vqz.pack(header, parsed.payloads) == data
     assert (header.version, header.modality, header.size, header.grid) == (1, "image", (2, 1, 1), (1, 1))
     assert (header.model, header.codebook_sizes, header.levels, header.metadata) == ("m", (4,), 1, {})
-    codes = coders.decode("packed", parsed.payloads[0], (1, *header.grid), header.codebook_sizes, None)
+    codes = coders.decode("packed", parsed.payloads[0], (1, *header.grid), coders.Given(header.codebook_sizes))
     assert codes.tolist() == [[[3]]] and coders.name_of(header.coder) == "packed"
     assert header.codes_crcs == (crc32(np.array([3], "<u2").tobytes()),)
     assert f"these {len(data)} bytes" in section("Worked example", FORMAT.read_text())

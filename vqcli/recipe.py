@@ -114,13 +114,15 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """A run.
 
     With `codec`, a model's name or folder, it trains a prior over the codes of that model, or with `adversary` finishes
-    the decoder of that model, whose codes stay as they are.
+    the decoder of that model, whose codes stay as they are. `task` names the kind of run, a file in training/tasks;
+    without it the family of the net decides.
     """
 
     description: str
     modality: Literal["image", "audio"]
     model: Model
     codec: str | None = None
+    task: str | None = None
     data: Data = Data()
     optimization: Optimization = Optimization()
     rate: Rate | None = None
@@ -128,7 +130,11 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     adversary: Adversary | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return msgspec.to_builtins(self)
+        """The whole recipe, defaults included; `task` only if it names one, as recipes did before they could."""
+        tree: dict[str, Any] = msgspec.to_builtins(self)
+        if self.task is None:
+            del tree["task"]
+        return tree
 
     def to_toml(self) -> bytes:
         """The whole recipe, defaults included, as a file that `load` reads again."""

@@ -31,7 +31,7 @@ from vqcli.data.shapes import Shapes
 from vqcli.training import loop
 from vqcli.training.ema import Average
 from vqcli.training.log import Journal, read
-from vqcli.training.tasks import codec, registry
+from vqcli.training.tasks import codec
 
 CPU = torch.device("cpu")
 ROUNDS = 5
@@ -50,7 +50,7 @@ def plain(steps: int) -> float:
     batches = Dataset(Shapes(), held_out=False).batches(NET.data, 0, 0)
     begun = time.perf_counter()
     for step in range(steps):
-        loss = task(*registry.as_input(next(batches), CPU))
+        loss = task(*task.as_input(next(batches), CPU))
         optimizer.zero_grad(set_to_none=True)
         loss.value.backward()
         nn.utils.clip_grad_norm_(learned, 1.0)

@@ -34,8 +34,7 @@ from vqcli import recipe
 from vqcli.data.shapes import Shapes
 from vqcli.training import autotune, run
 from vqcli.training.ema import Average
-from vqcli.training.task import Task
-from vqcli.training.tasks.registry import as_input
+from vqcli.training.tasks.base import Task
 
 SLOW_STEPS = 2  # of the other precision, which may take ten times as long
 CPU = torch.device("cpu")
@@ -91,7 +90,7 @@ def measure(name: str, steps: int, compiled: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = prepared(name, Path(folder))
         data = made.task.recipe.data
-        batch = as_input(made.dataset.batch(data, 0, 0, data.batch), CPU)
+        batch = made.task.as_input(made.dataset.batch(data, 0, 0, data.batch), CPU)
         chosen = autotune.choose(made.task, made.dataset, CPU, 20)
     precision, threads = chosen.precision, chosen.threads
     other = {"float32": "bfloat16", "bfloat16": "float32"}[precision]

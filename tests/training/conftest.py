@@ -16,8 +16,9 @@ from vqcli.recipe import Recipe
 from vqcli.training import checkpoint, loop
 from vqcli.training.log import Journal
 from vqcli.training.tasks import registry
-from vqcli.training.tasks.registry import Task
+from vqcli.training.tasks.base import Task
 from vqcli.training.validation import Validation
+from vqcli.zoo.loading import LoadedModel
 
 CPU = torch.device("cpu")
 
@@ -51,12 +52,17 @@ def of(text: bytes, *settings: str) -> Recipe:
     return recipe.override(recipe.parse(text, "test"), settings)
 
 
+def begin(chosen: Recipe, codec: LoadedModel | None, dataset: Any) -> Task:
+    """The task of a recipe, as a run makes it."""
+    return registry.task_of(chosen).begin(chosen, codec, dataset)
+
+
 def train(chosen: Recipe, folder: Path, **options: Any) -> tuple[Task, loop.State]:
     """A run of the loop over made shapes, on one thread."""
     folder.mkdir(exist_ok=True)
     shapes = Shapes(count=400)
     torch.manual_seed(chosen.optimization.seed)
-    task = registry.make(chosen, None, Dataset(shapes, held_out=False), CPU)
+    task = begin(chosen, None, Dataset(shapes, held_out=False))
     validation = Validation(Dataset(shapes, held_out=True), chosen.data, CPU)
     precision = chosen.optimization.precision
     state = loop.State(threads=1, precision="float32" if precision == "auto" else precision)

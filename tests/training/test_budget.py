@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from tests.training.conftest import CPU, VECTOR, of
+from tests.training.conftest import CPU, VECTOR, begin, of
 from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
 from vqcli.errors import UsageError
@@ -14,7 +14,7 @@ from vqcli.evaluation.image import rate_distortion
 from vqcli.training import autotune, run
 from vqcli.training.budget import Budget, seconds
 from vqcli.training.log import read
-from vqcli.training.tasks import codec, registry
+from vqcli.training.tasks import codec
 from vqcli.zoo import loading
 
 
@@ -129,7 +129,7 @@ def choice(clock, monkeypatch, cost, *settings, limit_s=20.0, threads=0, cores=2
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     before = torch.get_num_threads()
     dataset = Dataset(Shapes(count=200), held_out=False)
-    task = registry.make(of(VECTOR, *settings), None, dataset, CPU)
+    task = begin(of(VECTOR, *settings), None, dataset)
     weights = [parameter.clone() for parameter in task.parameters()]
     begun = clock()
     try:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from tests.training.conftest import CPU, SCALAR, VECTOR, of
+from tests.training.conftest import CPU, SCALAR, VECTOR, begin, of
 from tests.training.tasks.test_priors import PIXELCNN
 from vqcli.cli.main import app
 from vqcli.data.dataset import Dataset
@@ -16,7 +16,6 @@ from vqcli.errors import ModelError
 from vqcli.media import image
 from vqcli.nets.layers.rate import ScalarRate
 from vqcli.training import checkpoint, log, run, warm_start
-from vqcli.training.tasks import registry
 from vqcli.zoo import loading
 
 SHAPES = Shapes(count=2000)
@@ -79,7 +78,7 @@ def test_all_of_a_run_is_there(before, tmp_path):
     """Weights, codebook and averages, bit for bit; the codebook is not made anew from data."""
     start = warm_start.read(str(before / "vector"), of(VECTOR))
     dataset = Dataset(SHAPES, held_out=False)
-    task = registry.make(of(VECTOR), None, dataset, CPU)
+    task = begin(of(VECTOR), None, dataset)
     assert warm_start.begin(task, start, dataset) == ", begun with those of vector (20 steps)"
     own = checkpoint.tensors_of(task)
     assert all(torch.equal(own[name], tensor) for name, tensor in start.tensors.items() if name != "usage")
@@ -89,10 +88,10 @@ def test_all_of_a_run_is_there(before, tmp_path):
 def test_a_codebook_that_lacks_its_averages_is_kept(before):
     start = warm_start.read(str(before / "vector-model"), of(VECTOR))
     dataset = Dataset(SHAPES, held_out=False)
-    task = registry.make(of(VECTOR), None, dataset, CPU).train()
+    task = begin(of(VECTOR), None, dataset).train()
     warm_start.begin(task, start, dataset)
     codebook = task.model.quantizer.codebook.clone()
-    task(*registry.as_input(dataset.batch(task.recipe.data, 0, 0, 16), CPU))
+    task(*task.as_input(dataset.batch(task.recipe.data, 0, 0, 16), CPU))
     assert (task.model.quantizer.codebook - codebook).abs().max() < 0.2 * codebook.std()
 
 
@@ -112,7 +111,7 @@ def test_labels_of_a_prior_go_by_name(before, tmp_path, ending):
     start = warm_start.read(str(before / f"prior{ending}"), recipe)
     dataset = Dataset(SHAPES, held_out=False)
     dataset.classes = tuple(reversed(KINDS))
-    task = registry.make(recipe, loading.load(str(before / "vector"), "cpu"), dataset, CPU)
+    task = begin(recipe, loading.load(str(before / "vector"), "cpu"), dataset)
     warm_start.begin(task, start, dataset)
     there = start.tensors["prior.label_embedding.weight"]
     assert torch.equal(task.prior.label_embedding.weight, there[[*reversed(range(len(KINDS))), len(KINDS)]])
@@ -125,9 +124,9 @@ def test_unknown_classes(before):
     codec = loading.load(str(before / "vector"), "cpu")
     start = warm_start.read(str(before / "prior-model"), recipe)
     with pytest.raises(ModelError, match="prior-model does not know heptagon") as raised:
-        warm_start.begin(registry.make(recipe, codec, dataset, CPU), start, dataset)
+        warm_start.begin(begin(recipe, codec, dataset), start, dataset)
     assert "--partial" in raised.value.hint
-    task = registry.make(recipe, codec, dataset, CPU)
+    task = begin(recipe, codec, dataset)
     said = warm_start.begin(task, warm_start.read(str(before / "prior-model"), recipe, True), dataset)
     assert said.endswith("new: heptagon")
     assert torch.equal(task.prior.label_embedding.weight[0], start.tensors["prior.label_embedding.weight"][1])

@@ -43,6 +43,16 @@ Qualities = Annotated[
 ]
 Minutes = Annotated[float, typer.Option("--minutes", help="How long the classifier may learn, at most.", min=0.01)]
 
+HeldOut = Annotated[bool, typer.Option("--held-out", help="Only what training keeps apart, by names in the folders.")]
+Evaluators = Annotated[
+    bool | None,
+    typer.Option(
+        "--evaluators/--no-evaluators",
+        help="Count words that a recogniser gets wrong (a .txt beside each clip) and estimate quality.",
+        show_default="if the extra evaluators is installed",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Running:
@@ -54,6 +64,22 @@ class Running:
 
 
 RUNNING = Running()
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What of rate and distortion is measured, and beside what."""
+
+    qualities: Qualities = None
+    baselines: Baselines = None
+    coder: Coder = "auto"
+    held_out: HeldOut = False
+    evaluators: Evaluators = None
+    plot: Plot = None
+    each: Annotated[bool, typer.Option("--all", help="A row for each file, not only the means.")] = False
+
+
+MEASURING = Measuring()
 
 
 @dataclass(frozen=True)

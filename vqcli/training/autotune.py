@@ -13,13 +13,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from vqcli.data.dataset import Dataset
-from vqcli.data.speech import Clips
 from vqcli.nets.layers import distributed
-from vqcli.training.datasets.code_clips import CodeClips
-from vqcli.training.datasets.code_windows import Windows
-from vqcli.training.task import Task
-from vqcli.training.tasks.registry import as_input
+from vqcli.training.datasets.base import DataSet
+from vqcli.training.tasks.base import Task
 
 STEPS = 3  # timed for each setting, after one that is not
 FEW = 2  # items that are tried first; normalisation over a batch wants more than one
@@ -48,7 +44,7 @@ class Settings:
 
 def choose(
     task: Task,
-    dataset: Dataset | Clips | CodeClips | Windows,
+    dataset: DataSet,
     device: torch.device,
     limit_s: float,
     *,
@@ -90,13 +86,7 @@ class _Trial:
     A step of several processes is one of them all: the clock of the first decides for every one.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        dataset: Dataset | Clips | CodeClips | Windows,
-        device: torch.device,
-        limit_s: float,
-    ) -> None:
+    def __init__(self, task: Task, dataset: DataSet, device: torch.device, limit_s: float) -> None:
         self._device, self._end = device, time.monotonic() + limit_s
         self.seconds: dict[str, float] = {}
         data, options = task.recipe.data, task.recipe.optimization
@@ -139,7 +129,7 @@ class _Trial:
         return distributed.from_first(self._end - time.monotonic()) < seconds
 
     def _step(self, precision: str, items: int) -> float:
-        x = as_input(self._batch.part(0, items), self._device)
+        x = self._task.as_input(self._batch.part(0, items), self._device)
         begun = time.monotonic()
         with torch.autocast(self._device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = self._task(*x)

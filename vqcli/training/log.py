@@ -84,7 +84,7 @@ class Journal:
         """A sitting begins at `step`: on what, with what. `world` counts the processes; no classes are 0.
 
         `step_seconds` of `timed_items` are those by which threads and precision were chosen (autotune.py); `start`
-        tells of the model whose weights the run began with.
+        tells of the model whose weights the run began with. Each parameter is a field of the event.
         """
         facts = {"model": model, "parameters": parameters, "pictures": pictures, "classes": classes}
         place = {"threads": threads, "precision": precision, "device": device, "world": world}

@@ -13,18 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function as phase
 
-from vqcli.data.dataset import Batch, Dataset
-from vqcli.data.speech import ClipBatch, Clips
 from vqcli.errors import VqError
 from vqcli.nets.layers import distributed
 from vqcli.training import checkpoint
 from vqcli.training.budget import Budget
-from vqcli.training.datasets.code_clips import CodeClips
-from vqcli.training.datasets.code_windows import Windows
+from vqcli.training.datasets.base import DataSet, Items
 from vqcli.training.ema import Average
 from vqcli.training.log import Journal
-from vqcli.training.task import Task
-from vqcli.training.tasks.registry import as_input
+from vqcli.training.tasks.base import Task
 from vqcli.training.validation import Validation
 
 CHECKPOINT_SECONDS = 120
@@ -73,7 +69,7 @@ class State:
 
 def train(
     task: Task,
-    dataset: Dataset | Clips | CodeClips | Windows,
+    dataset: DataSet,
     validation: Validation | None,
     folder: Path,
     state: State,
@@ -92,6 +88,8 @@ def train(
     fit into it, or after the recipe's steps if they come first. Weights that came from a model are judged before the
     first step, so that the run never ends with worse ones. Interrupting saves the state, then raises on. Raises VqError
     if the loss stops being finite or memory runs out; the last checkpoint is then good.
+
+    It is long and takes all that a run has, so that the order of everything in a step can be read in one place.
     """
     recipe, options = task.recipe, task.recipe.optimization
     learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
@@ -100,7 +98,7 @@ def train(
     if resume:
         now = {name: getattr(state, name) for name in ("threads", "precision", "budget_s")}
         vars(state).update(checkpoint.read(folder, task, average, optimizer) | now)
-    batches: Generator[Batch | ClipBatch, None, None] = dataset.batches(
+    batches: Generator[Items, None, None] = dataset.batches(
         recipe.data, options.seed, state.step, rank=distributed.rank(), world=distributed.world(), workers=workers
     )
     items = recipe.data.batch * distributed.world()  # in a step
@@ -140,7 +138,7 @@ def train(
                 batch = next(batches)
             for part in parts(batch, options.accumulate):
                 with phase("forward"), torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-                    loss = task(*as_input(part, device))
+                    loss = task(*task.as_input(part, device))
                 with phase("backward"):
                     (loss.value / options.accumulate).backward()
                 with phase("logging"):
@@ -228,7 +226,7 @@ def close_epoch(task: Task, step: int, journal: Journal | None, epoch: int) -> f
     return least
 
 
-def parts(batch: Batch | ClipBatch, count: int) -> Iterator[Batch | ClipBatch]:
+def parts(batch: Items, count: int) -> Iterator[Items]:
     """A batch cut into so many equal parts."""
     size = len(batch) // count
     for start in range(0, size * count, size):

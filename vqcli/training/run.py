@@ -9,31 +9,26 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 import torch.distributed as dist
 
 from vqcli import recipe as recipes
 from vqcli.container.header import MODEL_NAME
-from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
-from vqcli.data.speech import Clips
 from vqcli.errors import UsageError
 from vqcli.files import replacing
 from vqcli.nets.layers import distributed
-from vqcli.nets.priors.frames import CONTEXT
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, checkpoint, warm_start
 from vqcli.training.budget import Budget
-from vqcli.training.datasets import code_files
-from vqcli.training.datasets.code_clips import CodeClips
-from vqcli.training.datasets.code_windows import Windows
-from vqcli.training.export.export import export
+from vqcli.training.datasets.base import DataSet
+from vqcli.training.export.finished import Finished
 from vqcli.training.log import Journal, machine
 from vqcli.training.loop import Progress, State, train
-from vqcli.training.task import Task
-from vqcli.training.tasks import prior, registry
+from vqcli.training.tasks import registry
+from vqcli.training.tasks.base import Task
 from vqcli.training.validation import Validation
 from vqcli.zoo import loading, store
 
@@ -41,36 +36,58 @@ RECIPE = "recipe.toml"
 PATIENCE = timedelta(hours=2)  # with a process that validates or measures while the others wait
 
 
-def run(
-    recipe: Recipe,
-    data: list[Path] | Source,
-    output: Path,
-    *,
-    device: str = "auto",
-    budget: Budget | None = None,
-    resume: bool = False,
-    start: str | None = None,
-    partial: bool = False,
-    threads: int | None = None,
-    workers: int | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
-    say: Callable[[str], None] = lambda line: None,
-) -> store.ModelInfo | None:
+@dataclass(frozen=True)
+class Options:
+    """How a run goes about it; what it learns is the recipe's.
+
+    budget           ends the run, model and card included, when it is used up; one that is resumed without a budget has
+                     what is left of its first one
+    resume           goes on with the run in the output folder
+    start, partial   the model or run whose weights it begins with; weights that do not fit begin anew
+    threads          of torch; None for the fastest
+    workers          threads that read data; None for a number by core
+    report, say      are told of progress every few steps, and lines for a person
+    """
+
+    device: str = "auto"
+    budget: Budget | None = None
+    resume: bool = False
+    start: str | None = None
+    partial: bool = False
+    threads: int | None = None
+    workers: int | None = None
+    report: Callable[[Progress], None] = lambda progress: None
+    say: Callable[[str], None] = lambda line: None
+
+
+class Keywords(TypedDict, total=False):
+    """`Options` as keywords."""
+
+    device: str
+    budget: Budget | None
+    resume: bool
+    start: str | None
+    partial: bool
+    threads: int | None
+    workers: int | None
+    report: Callable[[Progress], None]
+    say: Callable[[str], None]
+
+
+def run(recipe: Recipe, data: list[Path] | Source, output: Path, **options: Unpack[Keywords]) -> store.ModelInfo | None:
     """Train, then write the model to the folder `output`, which also holds checkpoint, log, pictures and recipe.
 
-    With a `budget` the run ends, model and card included, when it is used up; one that is resumed without a budget has
-    what is left of its first one. `start` names the model or run whose weights it begins with, `partial` lets weights
-    that do not fit begin anew. Under torchrun each process runs this; only the first writes and talks, the others
-    return None.
-    Raises UsageError if `output` holds a run or model already and `resume` is false, or has nothing to resume, or the
-    run there has another recipe; or if the data hold no pictures. Raises ModelError if the weights of `start` do not
-    fit; nothing is written then.
+    Under torchrun each process runs this; only the first writes and talks, the others return None.
+    Raises UsageError if `output` holds a run or model already and it is not to be resumed, or has nothing to resume, or
+    the run there has another recipe; or if the data hold nothing that the recipe learns from. Raises ModelError if the
+    weights to start with do not fit; nothing is written then.
     """
-    _check_output(output, recipe, resume)
-    place = join(device)
+    chosen = Options(**options)
+    _check_output(output, recipe, chosen.resume)
+    place = join(chosen.device)
     try:
-        beginning = None if start is None else warm_start.read(start, recipe, partial)
-        info = _run(recipe, data, output, place, budget, resume, beginning, threads, workers, report, say)
+        start = None if chosen.start is None else warm_start.read(chosen.start, recipe, chosen.partial)
+        info = _run(prepare(recipe, data, place, start), data, output, chosen)
         if distributed.world() > 1:
             dist.barrier()  # the first measures the model; a process that left before it would take it along
         return info
@@ -79,34 +96,22 @@ def run(
             dist.destroy_process_group()
 
 
-def _run(
-    recipe: Recipe,
-    data: list[Path] | Source,
-    output: Path,
-    device: torch.device,
-    budget: Budget | None,
-    resume: bool,
-    start: warm_start.Start | None,
-    threads: int | None,
-    workers: int | None,
-    report: Callable[[Progress], None],
-    say: Callable[[str], None],
-) -> store.ModelInfo | None:
-    first = distributed.rank() == 0
-    before = checkpoint.metadata_of(output)[1] if resume else {}
-    seconds = budget.seconds if budget else before.get("budget_s")
-    budget = (budget or Budget(seconds or math.inf)).without(before.get("seconds", 0.0))
-    made = prepare(recipe, data, device, start)
+def _run(made: Prepared, data: list[Path] | Source, output: Path, options: Options) -> store.ModelInfo | None:
+    """From what is prepared to the model; None in all processes but the first."""
+    first, recipe, say = distributed.rank() == 0, made.task.recipe, options.say
+    before = checkpoint.metadata_of(output)[1] if options.resume else {}
+    seconds = options.budget.seconds if options.budget else before.get("budget_s")
+    budget = (options.budget or Budget(seconds or math.inf)).without(before.get("seconds", 0.0))
     if first:
         say(str(made))
         if made.validation is None:
-            say(f"no {made.things} are held out: the last weights will become the model, unjudged")
-    settings = _settings(made, device, budget, threads, before, report)
+            say(f"no {made.task.THINGS} are held out: the last weights will become the model, unjudged")
+    settings = _settings(made, budget, before, options)
     state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [], budget_s=seconds)
     state.threads, state.precision = settings.threads, settings.precision
-    state.classes, state.start = list(made.dataset.classes), start.facts if start else None
+    state.classes, state.start = list(made.dataset.classes), made.start
     if first:
-        say(f"{settings}, on {_where(device)}")
+        say(f"{settings}, on {_where(made.device)}")
         output.mkdir(parents=True, exist_ok=True)
         with replacing(output / RECIPE, force=True) as stream:
             stream.write(recipe.to_toml())
@@ -114,23 +119,11 @@ def _run(
         dist.barrier()
     with Journal(output, before.get("step")) if first else nullcontext() as log:
         if log is not None:
-            log.start(
-                before.get("step", 0),
-                recipe=recipe.to_dict(),
-                model=recipe.model.family,
-                parameters=made.parameters,
-                pictures=len(made.dataset),
-                classes=len(made.dataset.classes),
-                threads=torch.get_num_threads(),
-                precision=settings.precision,
-                step_seconds=settings.seconds,
-                timed_items=settings.items,
-                start=state.start or before.get("start"),
-                device=device.type,
-                world=distributed.world(),
-            )
-        options: dict[str, Any] = {"device": device, "resume": resume, "workers": workers, "report": report}
-        train(made.task, made.dataset, made.validation, output, state, log, budget=budget, **options)
+            _log_start(log, made, settings, before)
+        train(
+            made.task, made.dataset, made.validation, output, state, log,
+            device=made.device, resume=options.resume, budget=budget, workers=options.workers, report=options.report,
+        )  # fmt: skip
         if log is None:
             return None
         left_out = {**made.dataset.skipped, **made.dataset.too_small}
@@ -141,38 +134,60 @@ def _run(
     if steps != state.step:
         say(f"the best weights are those of step {steps} of {state.step}")
     say("measuring the model")
-    facts: dict[str, Any] = {
+    description = _description(made, settings, state, steps, output)
+    return made.task.export(Finished(made.dataset, made.held_out, made.validation, output, description, budget))
+
+
+def _log_start(log: Journal, made: Prepared, settings: autotune.Settings, before: dict[str, Any]) -> None:
+    """A sitting begins, of a run that got as far as `before` says."""
+    log.start(
+        before.get("step", 0),
+        recipe=made.task.recipe.to_dict(),
+        model=made.task.recipe.model.family,
+        parameters=made.parameters,
+        pictures=len(made.dataset),
+        classes=len(made.dataset.classes),
+        threads=torch.get_num_threads(),
+        precision=settings.precision,
+        step_seconds=settings.seconds,
+        timed_items=settings.items,
+        start=made.start or before.get("start"),
+        device=made.device.type,
+        world=distributed.world(),
+    )
+
+
+def _description(made: Prepared, settings: autotune.Settings, state: State, steps: int, output: Path) -> dict[str, Any]:
+    """What the header of the model says of a run whose weights are those of step `steps`."""
+    recipe = made.task.recipe
+    facts = {
+        "family": recipe.model.family,
+        "arguments": recipe.model.arguments,
+        "modality": recipe.modality,
+        "recipe": recipe.to_dict(),
+        "name": output.resolve().name,
         "steps": steps,
         "trained_seconds": round(state.seconds),
-        "machine": _where(device),
+        "machine": _where(made.device),
         "computed_in": str(settings),
-        made.things: len(made.dataset),
+        made.task.THINGS: len(made.dataset),
         "processes": distributed.world(),
     }
-    if state.start is not None:
-        facts["start"] = state.start
-    return export(made.task, made.dataset, made.held_out, made.validation, output, facts, budget)
+    return facts if state.start is None else facts | {"start": state.start}
 
 
-def _settings(
-    made: Prepared,
-    device: torch.device,
-    budget: Budget,
-    threads: int | None,
-    before: dict[str, Any],
-    report: Callable[[Progress], None],
-) -> autotune.Settings:
+def _settings(made: Prepared, budget: Budget, before: dict[str, Any], options: Options) -> autotune.Settings:
     """Threads and precision: of a run that goes on those it had, else the fastest."""
     if "precision" in before:
-        settings = autotune.Settings(threads or before["threads"], before["precision"])
+        settings = autotune.Settings(options.threads or before["threads"], before["precision"])
         torch.set_num_threads(settings.threads or torch.get_num_threads())
         return settings
 
     def trial(share: float, note: str) -> None:
-        report(Progress(0, made.task.recipe.optimization.steps, 0.0, share, note=note))
+        options.report(Progress(0, made.task.recipe.optimization.steps, 0.0, share, note=note))
 
-    threads = threads or before.get("threads", 0)
-    return autotune.choose(made.task, made.dataset, device, budget.trial_s, threads=threads, report=trial)
+    threads = options.threads or before.get("threads", 0)
+    return autotune.choose(made.task, made.dataset, made.device, budget.trial_s, threads=threads, report=trial)
 
 
 @dataclass(frozen=True)
@@ -180,72 +195,43 @@ class Prepared:
     """What a run has before its first step; its string is the line that says so.
 
     begun  which weights the task began with, "" for random ones
+    start  the model that they come from, None for random ones
     """
 
     task: Task
-    dataset: Dataset | Clips | CodeClips | Windows
-    held_out: Dataset | Clips | CodeClips | Windows | None
+    dataset: DataSet
+    held_out: DataSet | None
     validation: Validation | None
+    device: torch.device
     begun: str
-
-    @property
-    def things(self) -> str:
-        return "clips" if self.task.recipe.modality == "audio" else "pictures"
+    start: dict[str, Any] | None
 
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.task.parameters() if p.requires_grad)
 
     def __str__(self) -> str:
-        kinds = "speakers" if self.things == "clips" else "classes"
-        if isinstance(self.dataset, Windows):
-            kinds = "actions"
-        classes = f" in {len(self.dataset.classes)} {kinds}" if self.dataset.classes else ""
-        family = self.task.recipe.model.family
-        return f"{len(self.dataset)} {self.things}{classes}; {family}, {self.parameters:,} weights{self.begun}"
+        task = self.task
+        classes = f" in {len(self.dataset.classes)} {task.KINDS}" if self.dataset.classes else ""
+        family = task.recipe.model.family
+        return f"{len(self.dataset)} {task.THINGS}{classes}; {family}, {self.parameters:,} weights{self.begun}"
 
 
 def prepare(
     recipe: Recipe, data: list[Path] | Source, device: torch.device, start: warm_start.Start | None = None
 ) -> Prepared:
     """Open the data and make the task, with the weights of `start` if there is one."""
-    source, codec = _source(recipe, data, device)
-    dataset = _opened(recipe, codec, source, held_out=False)
+    kind = registry.task_of(recipe)
+    codec = None if recipe.codec is None else loading.load(recipe.codec, str(device))
+    dataset = kind.open(recipe, codec, data, held_out=False)
     held_out = validation = None
     with suppress(UsageError):  # too few for any to be held out
-        held_out = _opened(recipe, codec, source, held_out=True)
+        held_out = kind.open(recipe, codec, data, held_out=True)
         validation = Validation(held_out, recipe.data, device)
     torch.manual_seed(recipe.optimization.seed)
-    task = registry.make(recipe, codec, dataset, device)
+    task = kind.begin(recipe, codec, dataset).to(device)
     begun = "" if start is None else warm_start.begin(task, start, dataset)
-    return Prepared(task, dataset, held_out, validation, begun)
-
-
-def _source(
-    recipe: Recipe, data: list[Path] | Source, device: torch.device
-) -> tuple[Source | list[Path], loading.LoadedModel | None]:
-    """Where the data come from, and for priors the codec: pictures, or codes that it wrote into files."""
-    if recipe.codec is None:
-        return data, None
-    codec = loading.load(recipe.codec, str(device))
-    if isinstance(data, list) and code_files.found(data):
-        return code_files.CodeFiles(data, codec), codec
-    return data, codec
-
-
-def _opened(
-    recipe: Recipe, codec: loading.LoadedModel | None, source: Source | list[Path], held_out: bool
-) -> Dataset | Clips | CodeClips | Windows:
-    if recipe.model.family == "frames":
-        if codec is None or not isinstance(source, list):
-            raise UsageError("a prior over video learns the codes of a model", "--codec NAME, and recordings")
-        return Windows(source, codec, recipe.model.arguments.get("context", CONTEXT), held_out=held_out)
-    if recipe.modality == "image":
-        return Dataset(source, held_out=held_out)
-    if not isinstance(source, list) or not all(path.is_dir() for path in source):
-        raise UsageError("speech is learned from folders of clips", "name folders with a folder for each speaker")
-    clips = Clips(source, held_out=held_out)
-    return CodeClips(clips, codec) if codec and recipe.model.family in prior.OF_TIME else clips
+    return Prepared(task, dataset, held_out, validation, device, begun, start.facts if start else None)
 
 
 def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:

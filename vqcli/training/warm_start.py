@@ -7,7 +7,6 @@ codes before the first step. Rows of tables by class or speaker go by name.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vqcli.data.dataset import Dataset
-from vqcli.data.speech import Clips
 from vqcli.entropy.statistics import Statistics
 from vqcli.errors import ModelError
-from vqcli.nets.layers import distributed
-from vqcli.nets.layers.convnet2d import in_channels
 from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.recipe import Recipe
 from vqcli.training import checkpoint
-from vqcli.training.datasets.code_clips import CodeClips
-from vqcli.training.datasets.code_windows import Windows
-from vqcli.training.task import Task
-from vqcli.training.tasks.codec import CodecTask
-from vqcli.training.tasks.registry import as_input
-from vqcli.zoo import priors, store, weights
+from vqcli.training.datasets.base import DataSet
+from vqcli.training.tasks.base import Task
+from vqcli.zoo import priors, registry, store, weights
 from vqcli.zoo.store import ModelInfo
 
-RATE_BATCHES, RATE_STEPS, RATE_LEARNING_RATE = 8, 300, 0.15
 SHOWN = 3  # names in a complaint
 
 
@@ -104,7 +95,7 @@ def _of_model(info: ModelInfo, recipe: Recipe, partial: bool) -> Start:
 
 def _of_prior(info: ModelInfo, recipe: Recipe, partial: bool) -> Start:
     family = recipe.model.family
-    if family.startswith("exact"):
+    if getattr(registry.family_of(family), "EXACT", False):
         raise ModelError(
             f"the exact prior of {info.name} holds rounded weights, which no training goes on from",
             "--from the folder of the run that made it",
@@ -141,7 +132,7 @@ def _unpacked(path: Path, arrays: dict[str, Any]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def begin(task: Task, start: Start, dataset: Dataset | Clips | CodeClips | Windows) -> str:
+def begin(task: Task, start: Start, dataset: DataSet) -> str:
     """Put the weights into the task, and tell in a line what came from where.
 
     Raises ModelError, with the names of the weights, if some do not fit and `start` is not partial, or if none does.
@@ -179,9 +170,9 @@ def begin(task: Task, start: Start, dataset: Dataset | Clips | CodeClips | Windo
         if isinstance(module, VectorQuantizer) and f"{name}.codebook" in fitting and f"{name}.counts" not in fitting:
             module.keep_codebook()
     anew = sorted({".".join(name.split(".")[:2]) for name, _ in task.named_parameters() if name not in fitting})
-    if isinstance(task, CodecTask) and task.rate is not None and "rate.mean" not in fitting:
-        _fit_rate(task, start.statistics, dataset)
-        anew = [name for name in anew if not name.startswith("rate.")] + ["rate (fitted to its codes)"]
+    filled = task.fill_in(fitting, start.statistics, dataset)
+    anew = [name for name in anew if name.partition(".")[0] not in filled]
+    anew += [f"{part} (fitted to {what})" for part, what in filled.items()]
     steps = f" ({start.facts['steps']:,} steps)" * bool(start.facts["steps"])
     news = f"; new: {', '.join([*anew, *unknown[:SHOWN]])}" if anew or unknown else ""
     return f", begun with those of {start.facts['model']}{steps}{news}"
@@ -218,28 +209,3 @@ def _by_name(there: Tensor, here: Tensor, before: list[str], now: list[str]) -> 
 
 def _model(start: Start) -> str:
     return str(start.facts["model"])
-
-
-def _fit_rate(task: CodecTask, statistics: Statistics | None, dataset: Dataset | Clips | CodeClips | Windows) -> None:
-    """Fit the rate model alone, from the weights that the coder has of it, to codes of some batches."""
-    rate, quantizer, data = task.rate, task.model.quantizer, task.recipe.data
-    assert rate is not None and isinstance(dataset, Dataset)
-    if statistics is not None and statistics.mean.shape == tuple(rate.mean.shape):
-        rate.restore({name: torch.from_numpy(getattr(statistics, name)) for name in ("mean", "own", "earlier")})
-    device = rate.mean.device
-    latents = []
-    for number in range(RATE_BATCHES):
-        pixels, _ = as_input(dataset.batch(data, 1, number * data.batch, data.batch), device)
-        latents.append(task.model.encoder(in_channels(pixels, task.model.channels)).float())
-    optimizer = torch.optim.Adam(rate.parameters(), RATE_LEARNING_RATE)
-    for step in range(RATE_STEPS):
-        optimizer.param_groups[0]["lr"] = RATE_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / RATE_STEPS))
-        z_e = latents[step % RATE_BATCHES]
-        quality = 1 + torch.rand(len(z_e), device=device) * (quantizer.qualities - 1)
-        scaled = quantizer.scale(z_e, quality)  # type: ignore[operator]
-        with torch.enable_grad():
-            optimizer.zero_grad()
-            rate(scaled, quality).mean().backward()
-        optimizer.step()
-    for parameter in rate.parameters():  # of several processes each had noise of its own
-        parameter.copy_(distributed.summed(parameter.clone()) / distributed.world())

@@ -41,7 +41,9 @@ def test_table(vq, walked, monkeypatch):
 
 
 def test_clips_alone_need_no_prior_over_video(vq, walked):
-    result = vq("eval", "video", "walk", "--model", "vector", "-n", "0", "--clips", "1", "--baselines", "WebP", "--json")
+    result = vq(
+        "eval", "video", "walk", "--model", "vector", "-n", "0", "--clips", "1", "--baselines", "WebP", "--json"
+    )
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert len(told["clips"]) == 4 and "rates" not in told

@@ -65,6 +65,12 @@ def test_a_prior_by_class_learns_and_draws(tmp_path, codec):
     assert "order 0" in card and "uniform prior" in card
 
 
+def test_a_prior_by_class_over_a_codec_with_qualities(tmp_path, scalar_model):
+    """Each picture comes at two qualities, with its class both times."""
+    info = trained(PIXELCNN, Shapes(count=100), tmp_path / "two", scalar_model, "optimization.steps=2")
+    assert priors.find(info, "pixelcnn").description["measured"]["bits_per_code"] > 0
+
+
 def test_codes_that_lie_in_files(tmp_path, codec):
     """From .vqz files the prior sees the very codes in them; files of other models are left out by name."""
     shapes = Shapes(count=60)

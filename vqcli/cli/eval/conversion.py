@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.eval.speech import Evaluators, HeldOut, asked, picture_of_first, table
-from vqcli.cli.options import RUNNING, Model, Plot, Running, command
+from vqcli.cli.eval.speech import asked, picture_of_first, table
+from vqcli.cli.options import RUNNING, Evaluators, HeldOut, Model, Plot, Running, command
 
 COLUMNS = (  # title, attribute, format
     ("to", "to", ""),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,24 +10,11 @@ import typer
 
 from vqcli.cli import console
 from vqcli.cli.eval import speech
-from vqcli.cli.options import RUNNING, Baselines, Coder, Model, Plot, Qualities, Running, command, numbers, words
+from vqcli.cli.options import MEASURING, RUNNING, Measuring, Model, Running, command, numbers, words
 
 if TYPE_CHECKING:
     from vqcli.evaluation.image.rate_distortion import Point
     from vqcli.zoo.store import ModelInfo
-
-
-@dataclass(frozen=True)
-class What:
-    """What is measured, and beside what."""
-
-    qualities: Qualities = None
-    baselines: Baselines = None
-    coder: Coder = "auto"
-    held_out: speech.HeldOut = False
-    evaluators: speech.Evaluators = None
-    plot: Plot = None
-    each: Annotated[bool, typer.Option("--all", help="A row for each file, not only the means.")] = False
 
 
 Inputs = Annotated[
@@ -37,7 +23,7 @@ Inputs = Annotated[
 
 
 @command
-def rd(inputs: Inputs, model: Model = None, what: What = What(), running: Running = RUNNING) -> None:
+def rd(inputs: Inputs, model: Model = None, what: Measuring = MEASURING, running: Running = RUNNING) -> None:
     """Rate and distortion: bits per pixel of whole files, PSNR, MS-SSIM, and usual codecs at equal bytes.
 
     Of speech: kbit/s of whole files, for each number of levels; log-mel distance and correlation, pitch, STOI, wrong
@@ -71,7 +57,7 @@ def rd(inputs: Inputs, model: Model = None, what: What = What(), running: Runnin
     measure(named or store.find(store.DEFAULTS[modality]), paths, what, running)
 
 
-def images(model: ModelInfo, paths: Sequence[Path], what: What, running: Running) -> None:
+def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Running) -> None:
     """Measure a model on images: a row for each quality and each baseline."""
     from dataclasses import asdict
 

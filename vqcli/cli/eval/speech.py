@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from vqcli.cli import console
-from vqcli.cli.options import Running, words
+from vqcli.cli.options import Measuring, Running, words
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vqcli.cli.eval.rd import What
     from vqcli.zoo.store import ModelInfo
 
-Evaluators = Annotated[
-    bool | None,
-    typer.Option(
-        "--evaluators/--no-evaluators",
-        help="Count words that a recogniser gets wrong (a .txt beside each clip) and estimate quality.",
-        show_default="if the extra evaluators is installed",
-    ),
-]
 COLUMNS = (  # title, attribute, format
     ("codec", "codec", ""),
     ("levels", "levels", "d"),
@@ -38,10 +27,9 @@ COLUMNS = (  # title, attribute, format
     ("words wrong", "word_error", ".3f"),
     ("DNSMOS", "quality", ".2f"),
 )
-HeldOut = Annotated[bool, typer.Option("--held-out", help="Only what training keeps apart, by names in the folders.")]
 
 
-def measure(model: ModelInfo, clips: Sequence[Path], what: What, running: Running) -> None:
+def measure(model: ModelInfo, clips: Sequence[Path], what: Measuring, running: Running) -> None:
     """Measure a model on clips: a row for the clips themselves, each number of levels and each baseline."""
     from dataclasses import asdict
 

@@ -37,6 +37,7 @@ class TwoStage(nn.Module, ImageCodec):
     decoder    further arguments of that PixelCNN
     """
 
+    TASK = "twostage2d"
     levels, stochastic = 1, True
     encoder_margin = decoder_margin = 0
     first: ImageVQVAE

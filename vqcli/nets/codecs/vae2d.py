@@ -40,6 +40,7 @@ class Bound:
 class Baseline(nn.Module, ImageCodec):
     """What both have; arguments as ImageVQVAE has them. `out` are the numbers that the encoder makes at a position."""
 
+    TASK = "baseline"  # the training run of this family (training/tasks)
     codebook_sizes: tuple[int, ...] = ()
     levels = 1
     likelihood: Likelihood

@@ -33,6 +33,7 @@ class ImageVQVAE(nn.Module, ImageCodec):
     """
 
     first = None
+    FIRST_STAGE = True  # twostage2d.py builds on it
 
     def __init__(
         self,

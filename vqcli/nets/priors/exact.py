@@ -201,6 +201,9 @@ class ExactPrior(nn.Module):
     embedding       channels for each known code of a vector quantizer
     """
 
+    TASK = "prior2d"  # the training run of this family (training/tasks)
+    BY_CLASS, BY_QUALITY, EXACT = False, True, True  # it takes labels or qualities; it becomes integers
+
     def __init__(
         self,
         codebook_sizes: Sequence[int],
@@ -239,6 +242,10 @@ class ExactPrior(nn.Module):
                 bits = [logistic_nats(*told).sum() for told in self.logistics(codes, quality)]
             total: Tensor = torch.stack(bits).sum() / (math.log(2) * codes.numel())
         return total
+
+    def bits_per_code(self, codes: Tensor, labels: Tensor | None, quality: Tensor | None) -> Tensor:
+        """As `loss`, whatever the labels."""
+        return self.loss(codes, quality)
 
     def logits(self, codes: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Codes [N] and logits [N, K] of each group."""

@@ -65,6 +65,9 @@ class SequencePrior(nn.Module):
     dropout         share of inputs and channels left out in training
     """
 
+    TASK = "prior1d"  # the training run of this family (training/tasks)
+    BY_CLASS, BY_QUALITY, EXACT = False, False, True  # it takes labels or qualities; it becomes integers
+
     def __init__(
         self,
         codebook_sizes: Sequence[int],
@@ -87,6 +90,10 @@ class SequencePrior(nn.Module):
     def loss(self, codes: Tensor) -> Tensor:
         """Bits for each code, on average: codes int64 [B, G, T]."""
         return self.bits(codes).mean()
+
+    def bits_per_code(self, codes: Tensor, labels: Tensor | None, quality: Tensor | None) -> Tensor:
+        """As `loss`, whatever labels and quality."""
+        return self.loss(codes)
 
     def bits(self, codes: Tensor) -> Tensor:
         """Bits for a code of each group, on average: [G]."""

@@ -49,6 +49,8 @@ class FramePrior(nn.Module):
     decoder         further arguments of the PixelCNN
     """
 
+    TASK = "frames"  # the training run of this family (training/tasks)
+
     def __init__(
         self,
         codebook_sizes: Sequence[int],

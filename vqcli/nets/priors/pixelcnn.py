@@ -8,6 +8,7 @@ Kernels have the shape that their masks leave: 3 x 7 and 1 x 3 at first (a 7 x 7
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -64,6 +65,8 @@ class PixelCNN(nn.Module):
     condition       channels of a map that tells each position something of its own (section 2.3), 0 for none
     """
 
+    TASK = "prior2d"  # the training run of this family (training/tasks)
+    BY_CLASS, BY_QUALITY, EXACT = True, False, False  # it takes labels or qualities; it becomes integers
     CLASS_TABLES = ("label_embedding.weight",)  # a row for each class
     GRID: tuple[str, ...] = ("H", "W")  # of the codes, after batch and groups
     UNLABELLED_SHARE = 0.1  # of the items in training
@@ -149,6 +152,10 @@ class PixelCNN(nn.Module):
     def loss(self, codes: Tensor, label: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         """Nats for each code, on average."""
         return F.cross_entropy(self(codes, label, condition).movedim(2, 1), codes)
+
+    def bits_per_code(self, codes: Tensor, labels: Tensor | None, quality: Tensor | None) -> Tensor:
+        """Bits for each code, on average; of labels [B] if it has any, whatever the quality."""
+        return self.loss(codes, labels if self.labels else None) / math.log(2)
 
 
 FAMILY = PixelCNN

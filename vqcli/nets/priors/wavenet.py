@@ -6,6 +6,7 @@ which knows the groups before it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -28,6 +29,8 @@ class WaveNetPrior(nn.Module):
     dropout                   share of channels left out in training, before the stack and before the heads
     """
 
+    TASK = "prior1d"  # the training run of this family (training/tasks)
+    BY_CLASS, BY_QUALITY, EXACT = True, False, False  # it takes labels or qualities; it becomes integers
     CLASS_TABLES = ("label_embedding.weight",)  # a row for each class
     GRID: tuple[str, ...] = ("T",)  # of the codes, after batch and groups
     condition = 0  # it takes no map
@@ -119,6 +122,10 @@ class WaveNetPrior(nn.Module):
             for g, part in enumerate(self.logits(codes, label))
         ]
         return torch.stack(nats).mean()
+
+    def bits_per_code(self, codes: Tensor, labels: Tensor | None, quality: Tensor | None) -> Tensor:
+        """Bits for each code, on average; of labels [B] if it has any, whatever the quality."""
+        return self.loss(codes, labels if self.labels else None) / math.log(2)
 
 
 FAMILY = WaveNetPrior

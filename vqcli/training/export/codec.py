@@ -1,55 +1,72 @@
-"""The end of a run of a codec of images: counts of its codes, and codebooks as wide as they are used."""
+"""The end of a run of a model of images: counts of its codes, codebooks as wide as they are used, figures and card."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from vqcli.codec import tiling
 from vqcli.data.dataset import Dataset
 from vqcli.entropy import statistics
 from vqcli.errors import BadFile
-from vqcli.training.budget import Budget
-from vqcli.training.tasks.codec import CodecTask
+from vqcli.nets.layers.rate import ScalarRate
+from vqcli.training.export import card
+from vqcli.training.export.finished import Finished
+from vqcli.training.validation import Judged
 from vqcli.zoo import loading, store
 
 ENERGIES = 16  # classes for scalar codes; codes of a vector quantizer have no order and get one
 SAMPLES = 250  # pictures whose codes are counted
-
-
 QUALITIES_EACH = 3  # of each picture, in turn
 LEAST = 12  # of these samples, however short the time
-
-
 COUNTING_SHARE = 0.5  # of the time that is left; the rest is for measuring
 LIMITS = (15, 31, 63, 127)  # few sizes, so that a header tells the codebooks of all groups in 12 bytes
 
 
-def _export_codec(
-    task: CodecTask, dataset: Dataset, folder: Path, description: dict[str, Any], budget: Budget
-) -> store.ModelInfo:
+def write_coded(
+    finished: Finished[Dataset], net: nn.Module, rate: ScalarRate | None
+) -> tuple[store.ModelInfo, dict[str, Any]]:
+    """Write a codec with counts of its codes, of scalar ones with the rate model too: the model, and its description
+    with codebooks as wide as they are used."""
+    folder, description = finished.folder, finished.description
     # the codes to be counted come from the weights as they are shipped, in float16
-    info = loading.save(folder, task.model, None, description)
+    info = loading.save(folder, net, None, description)
     model = loading.load(info, "cpu")
-    samples = list(budget.part(COUNTING_SHARE).limit(sample_codes(model, dataset), LEAST))
-    if task.rate is None:
+    samples = list(finished.budget.part(COUNTING_SHARE).limit(sample_codes(model, finished.dataset), LEAST))
+    if rate is None:
         counted = statistics.fit(samples, model.net.codebook_sizes)
-        return loading.save(folder, task.model, counted, description)
+        return loading.save(folder, net, counted, description), description
     old = np.array(model.net.codebook_sizes) // 2
     new = narrowed(samples, old)
-    arguments = task.recipe.model.arguments
-    description["arguments"] = arguments | {"quantizer": arguments["quantizer"] | {"limits": new.tolist()}}
+    arguments = description["arguments"]
+    description = description | {
+        "arguments": arguments | {"quantizer": arguments["quantizer"] | {"limits": new.tolist()}}
+    }
     shift, sizes = (old - new)[:, None, None], 2 * new + 1
     counted = statistics.fit(
         (np.clip(codes - shift, 0, sizes[:, None, None] - 1) for codes in samples),
         sizes.tolist(),
-        weights={name: weight.cpu().numpy() for name, weight in task.rate.fitted_weights().items()},
+        weights={name: weight.cpu().numpy() for name, weight in rate.fitted_weights().items()},
         energies=ENERGIES,
     )
-    return loading.save(folder, task.model, counted, description)
+    return loading.save(folder, net, counted, description), description
+
+
+def measure_and_describe(
+    finished: Finished[Dataset], task: Judged, net: nn.Module, info: store.ModelInfo, description: dict[str, Any]
+) -> store.ModelInfo:
+    """Measure a model on held-out pictures as it is shipped, put the figures into its header, and write its card."""
+    if finished.held_out is not None:
+        model = loading.load(info, "cpu")
+        measured = card.measure(model, finished.held_out, finished.budget)
+        description = description | info.description | {"measured": measured}
+        info = loading.save(finished.folder, net, model.statistics, description)
+    facts = info.description | {"start": None} | description
+    card.write(finished.folder, facts, finished.shown(task))
+    return info
 
 
 def sample_codes(model: loading.LoadedModel, dataset: Dataset) -> Iterator[np.ndarray]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from vqcli.codec import audio_file, windows
 from vqcli.codec.codes import keep_levels
-from vqcli.data.speech import FULL_SCALE, RATE_HZ, Clips
+from vqcli.data.speech import FULL_SCALE, RATE_HZ, Clips, Speaker
 from vqcli.entropy import statistics
 from vqcli.evaluation.speech import metrics, spectrograms
 from vqcli.files import replacing
@@ -19,10 +19,8 @@ from vqcli.media import image
 from vqcli.media.audio import Recording
 from vqcli.training.budget import Budget
 from vqcli.training.datasets.code_clips import codes_of
-from vqcli.training.export.card_speech import PICTURE
-from vqcli.training.tasks.finetune import FinishTask
-from vqcli.training.tasks.speech import SpeechTask
-from vqcli.training.tasks.vqvae1d import WaveTask
+from vqcli.training.export import card_speech
+from vqcli.training.export.finished import Finished
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
 
@@ -34,35 +32,33 @@ LONGEST_S = 6.0  # of a clip that is measured: a WaveNet takes its time
 
 
 def export(
-    task: SpeechTask | WaveTask | FinishTask,
-    clips: Clips,
-    held_out: Clips | None,
-    folder: Path,
-    description: dict[str, Any],
-    budget: Budget,
+    finished: Finished[Clips],
+    net: nn.Module,
+    arguments: dict[str, Any],
+    groups: list[str],
+    speakers: list[Speaker],
+    facts: dict[str, Any] | None = None,
 ) -> store.ModelInfo:
-    """Write the model file, with figures of held-out clips and a picture of one of them beside it."""
-    description |= {
-        "arguments": task.arguments,
-        "groups": task.model.group_names,
-        "speakers": [dataclasses.asdict(each) for each in task.speakers],
-    }
-    if isinstance(task, FinishTask):  # the whole way of these weights
-        description |= {key: description[key] + value for key, value in task.before.items()}
-        description["recipe"] |= {"description": task.what}  # it is still what it was before
+    """Write the model file, with figures of held-out clips in it, a picture of one of them and the card beside it.
+
+    `groups` are the names of the groups of codes; `facts` join the description, also in place of others.
+    """
+    folder, budget = finished.folder, finished.budget
+    told = [dataclasses.asdict(each) for each in speakers]
+    description = finished.description | {"arguments": arguments, "groups": groups, "speakers": told} | (facts or {})
     # the codes to be counted come from the weights as they are shipped, in float16
-    info = loading.save(folder, task.model, None, description)
+    info = loading.save(folder, net, None, description)
     model = loading.load(info, "cpu")
-    counted = statistics.fit(
-        budget.part(COUNTING_SHARE).limit(sample_codes(model, clips), LEAST), model.net.codebook_sizes
-    )
-    info = loading.save(folder, task.model, counted, description)
-    if held_out is None:
-        return info
-    measured, sounds = measure(loading.load(info, "cpu"), held_out, budget)
-    with replacing(folder / PICTURE, force=True) as stream:
-        stream.write(image.encode_bytes(spectrograms.stacked(list(sounds.items())), "webp", quality=90))
-    return loading.save(folder, task.model, counted, description | {"measured": measured})
+    samples = budget.part(COUNTING_SHARE).limit(sample_codes(model, finished.dataset), LEAST)
+    counted = statistics.fit(samples, model.net.codebook_sizes)
+    info = loading.save(folder, net, counted, description)
+    if finished.held_out is not None:
+        measured, sounds = measure(loading.load(info, "cpu"), finished.held_out, budget)
+        with replacing(folder / card_speech.PICTURE, force=True) as stream:
+            stream.write(image.encode_bytes(spectrograms.stacked(list(sounds.items())), "webp", quality=90))
+        info = loading.save(folder, net, counted, description | {"measured": measured})
+    card_speech.write(folder, info.description)
+    return info
 
 
 def sample_codes(model: LoadedModel, clips: Clips) -> Iterator[np.ndarray]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from vqcli.data.dataset import Dataset
 from vqcli.nets.codecs.vae2d import Baseline
 from vqcli.nets.layers.convnet2d import in_channels, to_pixels
 from vqcli.recipe import Recipe
+from vqcli.training.export import codec
+from vqcli.training.export.finished import Finished
 from vqcli.training.losses import Loss, bound_loss
-from vqcli.training.task import Task
-from vqcli.zoo import registry
-
-BASELINES = ("vae2d", "vimco2d")
+from vqcli.training.tasks.base import Task
+from vqcli.zoo import loading, registry, store
 
 
 class BaselineTask(Task):
@@ -29,3 +30,10 @@ class BaselineTask(Task):
     def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
         made = self.model.bound(in_channels(pixels, self.model.channels)).made
         return to_pixels(pixels), to_pixels(in_channels(self.model.picture(made), 3))
+
+    def export(self, finished: Finished[Dataset]) -> store.ModelInfo:
+        info = loading.save(finished.folder, self.model, None, finished.description)
+        return codec.measure_and_describe(finished, self, self.model, info, finished.description)
+
+
+TASK = BaselineTask

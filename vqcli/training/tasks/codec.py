@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Container
+
 import numpy as np
+import torch
 from torch import Tensor
 
+from vqcli.data.dataset import Dataset
+from vqcli.entropy.statistics import Statistics
+from vqcli.nets.layers import distributed
 from vqcli.nets.layers.convnet2d import in_channels, to_pixels
 from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.nets.layers.rate import ScalarRate
 from vqcli.recipe import Recipe
+from vqcli.training.export import codec
+from vqcli.training.export.finished import Finished
 from vqcli.training.losses import Loss, likelihood_loss, rate_distortion_loss, reconstruction_loss
-from vqcli.training.task import Task
-from vqcli.zoo import registry
+from vqcli.training.tasks.base import Task
+from vqcli.zoo import registry, store
+
+RATE_BATCHES, RATE_STEPS, RATE_LEARNING_RATE = 8, 300, 0.15
 
 
 class CodecTask(Task):
@@ -35,3 +46,41 @@ class CodecTask(Task):
     def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
         x = in_channels(pixels, self.model.channels)
         return to_pixels(pixels), to_pixels(in_channels(self.model.picture(self.model(x)[0]), 3))
+
+    def fill_in(self, given: Container[str], statistics: Statistics | None, dataset: Dataset) -> dict[str, str]:
+        """Fit the rate model, which files of models lack, to the codes."""
+        if self.rate is None or "rate.mean" in given:
+            return {}
+        self._fit_rate(self.rate, statistics, dataset)
+        return {"rate": "its codes"}
+
+    @torch.no_grad()
+    def _fit_rate(self, rate: ScalarRate, statistics: Statistics | None, dataset: Dataset) -> None:
+        """Fit the rate model alone, from the weights that the coder has of it, to codes of some batches."""
+        quantizer, data = self.model.quantizer, self.recipe.data
+        if statistics is not None and statistics.mean.shape == tuple(rate.mean.shape):
+            rate.restore({name: torch.from_numpy(getattr(statistics, name)) for name in ("mean", "own", "earlier")})
+        device = rate.mean.device
+        latents = []
+        for number in range(RATE_BATCHES):
+            pixels, _ = self.as_input(dataset.batch(data, 1, number * data.batch, data.batch), device)
+            latents.append(self.model.encoder(in_channels(pixels, self.model.channels)).float())
+        optimizer = torch.optim.Adam(rate.parameters(), RATE_LEARNING_RATE)
+        for step in range(RATE_STEPS):
+            optimizer.param_groups[0]["lr"] = RATE_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / RATE_STEPS))
+            z_e = latents[step % RATE_BATCHES]
+            quality = 1 + torch.rand(len(z_e), device=device) * (quantizer.qualities - 1)
+            scaled = quantizer.scale(z_e, quality)
+            with torch.enable_grad():
+                optimizer.zero_grad()
+                rate(scaled, quality).mean().backward()
+            optimizer.step()
+        for parameter in rate.parameters():  # of several processes each had noise of its own
+            parameter.copy_(distributed.summed(parameter.clone()) / distributed.world())
+
+    def export(self, finished: Finished[Dataset]) -> store.ModelInfo:
+        info, description = codec.write_coded(finished, self.model, self.rate)
+        return codec.measure_and_describe(finished, self, self.model, info, description)
+
+
+TASK = CodecTask

@@ -15,25 +15,35 @@ from vqcli.errors import UsageError
 from vqcli.nets.codecs.speech import SpeechVQVAE, excitation, hertz
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.harmonic import frame_phases, pitch_frames
+from vqcli.recipe import Adversary as Weights
 from vqcli.recipe import Recipe
+from vqcli.training.export import speech as exports
+from vqcli.training.export.finished import Finished
 from vqcli.training.losses import Loss
 from vqcli.training.speech.adversary import Adversary, fooling_loss, matching_loss, own_loss
 from vqcli.training.speech.codebook_refit import settle
 from vqcli.training.speech.spectral_loss import SpectralDistance
-from vqcli.training.task import Task
+from vqcli.training.tasks.base import ClipTask
 from vqcli.training.tasks.speech import energy_distance, pictures, voices
-from vqcli.zoo import loading
+from vqcli.zoo import store
+from vqcli.zoo.loading import LoadedModel
 
 
-class FinishTask(Task):
+class FinishTask(ClipTask):
     """Distance to the original, and to speech as such; converted speech is judged by the latter alone."""
 
     model: SpeechVQVAE
     _targets: Tensor
 
-    def __init__(self, recipe: Recipe, clips: Clips, codec: loading.LoadedModel) -> None:
+    @classmethod
+    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Clips) -> FinishTask:
+        if codec is None:
+            raise UsageError("a finish needs the model that it finishes", "--codec NAME")
+        return cls(recipe, dataset, codec)
+
+    def __init__(self, recipe: Recipe, clips: Clips, codec: LoadedModel) -> None:
         super().__init__(recipe)
-        assert recipe.adversary is not None
+        self.weights = recipe.adversary or Weights()
         if [speaker["name"] for speaker in codec.info.description["speakers"]] != list(clips.classes):
             raise UsageError(f"the speakers of these clips are not those of {codec.info.name}", "give the same data")
         self.arguments, self.speakers = codec.info.description["arguments"], clips.speakers()
@@ -48,12 +58,11 @@ class FinishTask(Task):
         known = [row for row, length in enumerate(seconds) if length >= WELL_KNOWN_S] or range(len(seconds))
         self.register_buffer("_targets", torch.tensor(list(known)), persistent=False)  # of conversion
         self.distance = SpectralDistance()
-        self.adversary = Adversary(len(clips.classes), recipe.adversary.width)
+        self.adversary = Adversary(len(clips.classes), self.weights.width)
 
     def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
         """The loss of crops [B, N] with pitch codes [B, N / 320], profiles [B, SIZE] and speakers [B]."""
-        model, options, weights = self.model, self.recipe.speech, self.recipe.adversary
-        assert weights is not None
+        model, options, weights = self.model, self.recipe.speech, self.weights
         B, device = len(samples), samples.device
         with torch.no_grad():
             books = model.quantizer.codes(model.latents(samples, profile))
@@ -106,8 +115,18 @@ class FinishTask(Task):
         converted, _ = self._converted(books, pitch, profile, labels, len(samples))
         return pictures(samples), pictures(converted)
 
+    def export(self, finished: Finished[Clips]) -> store.ModelInfo:
+        before = finished.description
+        facts = {key: before[key] + value for key, value in self.before.items()}  # the whole way of these weights
+        facts["recipe"] = before["recipe"] | {"description": self.what}  # it is still what it was before
+        groups = self.model.group_names
+        return exports.export(finished, self.model, self.arguments, groups, self.speakers, facts)
+
 
 def crop_profile(spectra: Tensor) -> Tensor:
     """What a profile (media/voice.py) says of spectra, [B, SIZE], for log-mel spectra [B, bands, T] of a crop alone."""
     spread = spectra.var(2).clamp(min=0.05).sqrt()
     return F.pad(torch.cat([spectra.mean(2), spread], 1), (0, 3))
+
+
+TASK = FinishTask

@@ -7,23 +7,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.data.speech import ClipBatch, Clips
+from vqcli.data.speech import Clips
 from vqcli.media import mel
 from vqcli.nets.codecs.speech import SpeechVQVAE, excitation
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.convnext import Blocks
 from vqcli.recipe import Recipe
+from vqcli.training.export import speech as exports
+from vqcli.training.export.finished import Finished
 from vqcli.training.losses import Loss
 from vqcli.training.speech.clusters import Clusters, masked
 from vqcli.training.speech.spectral_loss import SpectralDistance
-from vqcli.training.task import Task
-from vqcli.zoo import registry
+from vqcli.training.tasks.base import ClipTask
+from vqcli.zoo import registry, store
+from vqcli.zoo.loading import LoadedModel
 
 
-class SpeechTask(Task):
+class SpeechTask(ClipTask):
     """Codes, voices and the harmonic decoder, trained together."""
 
     model: SpeechVQVAE
+
+    @classmethod
+    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Clips) -> SpeechTask:
+        return cls(recipe, dataset)
 
     def __init__(self, recipe: Recipe, clips: Clips) -> None:
         self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
@@ -111,6 +118,9 @@ class SpeechTask(Task):
         made = self.model.decoder.render(harmonic, noisy, f0, phases, torch.randn_like(samples))
         return pictures(samples), pictures(made)
 
+    def export(self, finished: Finished[Clips]) -> store.ModelInfo:
+        return exports.export(finished, self.model, self.arguments, self.model.group_names, self.speakers)
+
 
 def voices(model: SpeechVQVAE, profile: Tensor, labels: Tensor, named: Tensor) -> tuple[Tensor, Tensor]:
     """Voices and registers of items: rows of the table for those that are `named`, else what their profiles suggest."""
@@ -132,15 +142,12 @@ def energy_distance(
     return distance(wanted, first) + distance(wanted, second) - distance(first, second), one
 
 
-def as_input(batch: ClipBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Samples, pitch codes, profiles and speakers of a batch, on the device."""
-    arrays = (batch.samples, batch.pitch, batch.profile, batch.labels)
-    samples, pitch, profile, labels = (torch.from_numpy(array).to(device) for array in arrays)
-    return samples, pitch.long(), profile, labels
-
-
 def pictures(samples: Tensor) -> np.ndarray:
     """Spectrograms uint8 [B, bands * 2, T, 3] of sounds [B, N]: dark is quiet, low notes are at the bottom."""
     spectra = np.stack([mel.log_mel(sound) for sound in samples.cpu().numpy()])
     grey = np.clip((spectra + 7) / 8 * 255, 0, 255).astype(np.uint8)[:, ::-1]
     return np.repeat(grey, 2, axis=1)[..., None].repeat(3, axis=3)
+
+
+as_input = SpeechTask.as_input  # for who has clips but no task
+TASK = SpeechTask

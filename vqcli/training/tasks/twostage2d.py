@@ -7,15 +7,18 @@ import math
 import numpy as np
 from torch import Tensor, nn
 
+from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.nets.codecs.twostage2d import TwoStage
-from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.nets.layers.convnet2d import to_pixels
 from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.recipe import Recipe
+from vqcli.training.export import codec as exports
+from vqcli.training.export.finished import Finished
 from vqcli.training.losses import Loss, direct_bits
-from vqcli.training.task import Task
-from vqcli.zoo import loading, registry
+from vqcli.training.tasks.base import Task, needed
+from vqcli.zoo import loading, registry, store
+from vqcli.zoo.loading import LoadedModel
 
 DIRECT = 1.0  # weight of the bits when the map alone names the codes
 
@@ -25,9 +28,9 @@ class TwoStageTask(Task):
 
     model: TwoStage
 
-    def __init__(self, recipe: Recipe, codec: loading.LoadedModel) -> None:
+    def __init__(self, recipe: Recipe, codec: LoadedModel) -> None:
         first = codec.net
-        if not isinstance(first, ImageVQVAE) or not isinstance(first.quantizer, VectorQuantizer):
+        if not getattr(first, "FIRST_STAGE", False) or not isinstance(first.quantizer, VectorQuantizer):
             raise UsageError(f"{codec.info.name} is no first stage", "a model of family vqvae2d with vector codes is")
         arguments = {**recipe.model.arguments, "first": codec.info.description["arguments"]}
         model = registry.build(recipe.model.family, arguments)
@@ -38,6 +41,10 @@ class TwoStageTask(Task):
         super().__init__(recipe, model.codebook_sizes)
         self.model, self.arguments, self.codec = model, arguments, codec.info
         self.direct = nn.ModuleList(nn.Conv2d(model.decoder.condition, K, 1) for K in first.codebook_sizes)
+
+    @classmethod
+    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Dataset) -> TwoStageTask:
+        return cls(recipe, needed(codec, "a second stage"))
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
         """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5; labels [B] do not matter.
@@ -57,3 +64,13 @@ class TwoStageTask(Task):
 
     def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
         return to_pixels(pixels), to_pixels(self.model.decode(self.model.encode(pixels)))
+
+    def export(self, finished: Finished[Dataset]) -> store.ModelInfo:
+        # it holds its first stage, so that it is a model of its own
+        description = finished.description | {"arguments": self.arguments, "first": self.codec.name}
+        description["recipe"] = description["recipe"] | {"codec": self.codec.name}  # its folder is nobody's business
+        info = loading.save(finished.folder, self.model, None, description)
+        return exports.measure_and_describe(finished, self, self.model, info, description)
+
+
+TASK = TwoStageTask

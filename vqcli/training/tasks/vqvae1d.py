@@ -7,15 +7,22 @@ from torch import Tensor
 from vqcli.data.speech import Clips
 from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.recipe import Recipe
+from vqcli.training.export import speech as exports
+from vqcli.training.export.finished import Finished
 from vqcli.training.losses import Loss
-from vqcli.training.task import Task
-from vqcli.zoo import registry
+from vqcli.training.tasks.base import ClipTask
+from vqcli.zoo import registry, store
+from vqcli.zoo.loading import LoadedModel
 
 
-class WaveTask(Task):
+class WaveTask(ClipTask):
     """The paper's speech net: codes by strided convolutions, sound by a WaveNet."""
 
     model: WaveVQVAE
+
+    @classmethod
+    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Clips) -> WaveTask:
+        return cls(recipe, dataset)
 
     def __init__(self, recipe: Recipe, clips: Clips) -> None:
         self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
@@ -29,3 +36,9 @@ class WaveTask(Task):
         nats, quantized = self.model(samples, labels)
         value = nats + sum(quantized.losses.values())
         return Loss(value, {"nats": nats, **quantized.losses}, quantized.codes if self.training else None)
+
+    def export(self, finished: Finished[Clips]) -> store.ModelInfo:
+        return exports.export(finished, self.model, self.arguments, ["sound"], self.speakers)
+
+
+TASK = WaveTask

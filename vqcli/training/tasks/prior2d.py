@@ -1,0 +1,139 @@
+"""Priors learn the codes that a finished codec makes of pictures.
+
+With all the crops and flips of the recipe a small set of images gives many sets of codes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcli.data.dataset import Dataset
+from vqcli.data.source import Source
+from vqcli.entropy import prior2d
+from vqcli.entropy.prior2d_net import Net
+from vqcli.errors import ModelError, UsageError
+from vqcli.nets.layers.convnet2d import in_channels
+from vqcli.nets.priors import rounding
+from vqcli.recipe import Recipe
+from vqcli.training.datasets import base as datasets
+from vqcli.training.datasets import code_files
+from vqcli.training.export.codec import COUNTING_SHARE, SAMPLES
+from vqcli.training.export.finished import Finished
+from vqcli.training.losses import Loss
+from vqcli.training.tasks.base import PriorTask, needed
+from vqcli.zoo import registry
+from vqcli.zoo.loading import LoadedModel
+
+
+class GridPriorTask(PriorTask):
+    """A prior over grids of codes: the codec makes them of pictures, or has written them into files."""
+
+    @classmethod
+    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Dataset:
+        codec = needed(codec, "a prior")
+        if isinstance(source, list) and code_files.found(source):
+            source = code_files.CodeFiles(source, codec)
+        return datasets.pictures(recipe, source, held_out)
+
+    @classmethod
+    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Dataset) -> GridPriorTask:
+        """Raises UsageError if a prior by class misses the class of some picture."""
+        codec, family = needed(codec, "a prior"), registry.family_of(recipe.model.family)
+        arguments = dict(recipe.model.arguments)
+        if getattr(family, "BY_CLASS", False):
+            without = int((dataset.labels < 0).sum()) if dataset.classes else 0
+            if without:
+                raise UsageError(
+                    f"{without} of {len(dataset)} pictures lie in no class folder",
+                    "put all into class folders, or none",
+                )
+            arguments["labels"] = len(dataset.classes)
+        if getattr(family, "BY_QUALITY", False):
+            if codec.net.levels > 1:
+                raise ModelError(f"model {codec.info.name} has residual levels, which an exact prior cannot tell apart")
+            arguments["qualities"] = codec.net.qualities
+        return cls(recipe, codec, dataset.classes, arguments)
+
+    def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
+        """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5, or of codes int64 [B, groups, H, W]; labels [B]."""
+        codes, quality = self.codes(pixels)
+        labels = labels.repeat(len(codes) // len(pixels))  # a codec with qualities gives codes of each picture twice
+        bits = self.prior.bits_per_code(codes, labels, quality)
+        return Loss(bits, {"bits_per_code": bits})
+
+    @torch.no_grad()
+    def codes(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Codes of pictures: [B, groups, *grid] and None, or [2 B, groups, *grid] and qualities [2 B].
+
+        If the codec has qualities, each picture comes at two random ones: the encoder costs as much as the prior.
+        """
+        if not pixels.is_floating_point():
+            return pixels, None  # codes already
+        codec, quality = self.codec.image, None
+        with torch.autocast(pixels.device.type, enabled=False):  # in 16 bits, flat areas get other codes
+            z_e = codec.latents(in_channels(pixels, codec.channels))
+        if codec.qualities:
+            steps = 10 * (codec.qualities - 1) + 1  # in tenths, as files have it
+            quality = 1 + torch.randint(steps, (2 * len(pixels),), device=pixels.device) / 10
+            z_e = z_e.repeat(2, 1, 1, 1)
+        return codec.quantize(z_e, quality), quality
+
+    def rounded(self) -> Net | None:
+        return rounding.rounded(self.prior) if self.prior.EXACT else None
+
+    @torch.no_grad()
+    def measure(self, finished: Finished[Dataset], net: Net | None) -> dict[str, Any]:
+        """Bits for a held-out code under the prior, under the frequencies of codes alone, and under none.
+
+        Of a prior in integers they are those of the bytes it writes, with those of the floats it was made from beside
+        them.
+        """
+        validation, budget, data = finished.validation, finished.budget, self.recipe.data
+        assert validation is not None
+        sizes = self.codec.net.codebook_sizes
+        counts = [np.full(K, 0.5) for K in sizes]
+        for step in budget.part(COUNTING_SHARE).limit(range(-(-SAMPLES // data.batch))):
+            batch = finished.dataset.batch(data, 0, step * data.batch, data.batch)
+            codes, _ = self.codes(self.as_input(batch, validation.device)[0])
+            for group, count in enumerate(counts):
+                count += np.bincount(codes[:, group].flatten().cpu().numpy(), minlength=len(count))
+        held_out, quality = self.codes(self.as_input(validation.batch, validation.device)[0])
+        order_0 = [
+            -np.log2(count / count.sum())[held_out[:, group].cpu().numpy()].mean() for group, count in enumerate(counts)
+        ]
+        pictures = len(validation.batch)
+        if net is None:
+            under = {"bits_per_code": validation.measure(self)["bits_per_code"]}
+        else:
+            under, written = self._written(held_out, quality, net, finished)
+            pictures = -(-written * pictures // len(held_out))  # a codec with qualities codes each picture at two
+        # of the codes alone, spread over the pixels and channels that they stand for
+        share = len(sizes) / (self.codec.net.channels * self.codec.net.stride**2)
+        return {
+            "on": f"{pictures} held-out pictures",
+            **{name: round(bits, 4) for name, bits in under.items()},
+            "bits_per_dim": round(under["bits_per_code"] * share, 4),
+            "order_0": round(float(np.mean(order_0)), 4),
+            "uniform": round(float(np.mean(np.log2(sizes))), 4),
+        }
+
+    def _written(
+        self, codes: Tensor, quality: Tensor | None, net: Net, finished: Finished[Dataset]
+    ) -> tuple[dict[str, float], int]:
+        """Bits for a code in bytes and in floats, and for how many of the codes [B, groups, H, W] there was time."""
+        tenths = [0] * len(codes) if quality is None else quality.mul(10).round().int().tolist()
+        floats, written = [], []
+        for i in finished.budget.limit(range(len(codes))):
+            one = None if quality is None else quality[i : i + 1]
+            floats.append(float(self.prior.bits_per_code(codes[i : i + 1], None, one)))
+            written.append(len(prior2d.encode(codes[i].cpu().numpy(), tenths[i], net)))
+        bits = 8 * sum(written) / (len(written) * codes[0].numel())
+        return {"bits_per_code": bits, "float_bits_per_code": float(np.mean(floats))}, len(written)
+
+
+TASK = GridPriorTask
