@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -49,3 +49,21 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def numbered(target: Path, tags: Sequence[str], suffix: str, force: bool) -> list[Path]:
+    """A file for each of several results: in a folder, with its number, tag and suffix; else `target` with numbers.
+
+    A target without a suffix is a folder, which is made. Raises UsageError if one of the files exists without `force`.
+    """
+    numbers = [f"{index + 1:03}" for index in range(len(tags))]
+    if not target.suffix:
+        target.mkdir(parents=True, exist_ok=True)
+        paths = [target / f"{number}{tag}{suffix}" for number, tag in zip(numbers, tags, strict=True)]
+    elif len(tags) == 1:
+        paths = [target]
+    else:
+        paths = [target.with_name(f"{target.stem}-{number}{target.suffix}") for number in numbers]
+    for path in paths:
+        refuse_existing(path, force)
+    return paths

@@ -147,9 +147,9 @@ def test_what_needs_a_speaker(tmp_path, clip):
 
 
 def test_models_that_do_not_speak(model, vector_model, tmp_path):
-    with pytest.raises(UsageError, match="does not speak"):
+    with pytest.raises(ModelError, match="is of image, not of audio"):
         speech.sample_speech(vector_model)
-    with pytest.raises(UsageError, match="draws no pictures"):
+    with pytest.raises(ModelError, match="is of audio, not of image"):
         image.sample(model)
     with pytest.raises(ModelError, match="has no prior wavenet"):
         speech.sample_speech(make_model(tmp_path))

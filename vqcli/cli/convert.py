@@ -92,7 +92,7 @@ def convert_speaker(
                     read, name, loaded, pitch=pitch, semitones=semitones, levels=levels
                 )
                 converted.save(sys.stdout.buffer if target == STREAM else target, force=force, report=report)
-            took = console.speed(converted.codes.length_s, time.perf_counter() - begun)
+            took = console.speed(converted.audio.length_s, time.perf_counter() - begun)
             console.say(f"{source} -> {target} as {name}, {took}")
 
 

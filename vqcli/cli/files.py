@@ -1,9 +1,8 @@
-"""Many files through one command: where each goes, a line for each, what was skipped, what failed."""
+"""Many files through one command: a line for each, what was skipped, what failed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -15,26 +14,6 @@ if TYPE_CHECKING:
     from vqcli.batch import Job
 
 Result = TypeVar("Result")
-
-
-def places(target: Path, tags: Sequence[str], suffix: str, force: bool) -> list[Path]:
-    """A file for each of several results: in a folder, with its number, tag and suffix; else `target` with numbers.
-
-    Raises UsageError if one exists without `force`.
-    """
-    from vqcli.files import refuse_existing
-
-    numbers = [f"{index + 1:03}" for index in range(len(tags))]
-    if not target.suffix:
-        target.mkdir(parents=True, exist_ok=True)
-        paths = [target / f"{number}{tag}{suffix}" for number, tag in zip(numbers, tags, strict=True)]
-    elif len(tags) == 1:
-        paths = [target]
-    else:
-        paths = [target.with_name(f"{target.stem}-{number}{target.suffix}") for number in numbers]
-    for path in paths:
-        refuse_existing(path, force)
-    return paths
 
 
 def process(

@@ -78,15 +78,23 @@ def find(info: ModelInfo, name: str) -> Speaker:
 
 @dataclass(frozen=True)
 class Converted:
-    """Speech in another voice; it sounds when it is asked for: whole, in blocks, or into a file."""
+    """Speech in another voice; it sounds when it is asked for: whole, in blocks, or into a file.
 
-    codes: AudioCodes
+    audio  its codes, with loudness and voice
+    """
+
+    audio: AudioCodes
     speaker: Speaker
     _model: LoadedModel
 
     @property
+    def codes(self) -> np.ndarray:
+        """uint16 [coded channels, groups, T]."""
+        return self.audio.codes
+
+    @property
     def rate_hz(self) -> int:
-        return self.codes.rate_hz
+        return self.audio.rate_hz
 
     @cached_property
     def samples(self) -> np.ndarray:
@@ -95,8 +103,8 @@ class Converted:
 
     def blocks(self, report: Report = silent) -> Iterator[np.ndarray]:
         """The sound in blocks float32 [channels, n] of some seconds."""
-        made = windows.decode_audio(self._model, self.codes, report=report)
-        return audio.restore(made, self._model.net.rate_hz, self.rate_hz, self.codes.samples, self.codes.channels)
+        made = windows.decode_audio(self._model, self.audio, report=report)
+        return audio.restore(made, self._model.audio.rate_hz, self.rate_hz, self.audio.samples, self.audio.channels)
 
     def save(
         self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False, report: Report = silent

@@ -5,21 +5,26 @@ samples = sample("tokens", labels=["fox", "zebra"], count=4, seed=1)      sample
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
+from typing import Unpack
 
 import msgspec
 import numpy as np
 from PIL import Image
 
-from vqcli.codec import tiling
+from vqcli.codec import image_file, tiling
 from vqcli.codec.codes import ImageCodes
+from vqcli.container import vqz
 from vqcli.data.crops import rgb
 from vqcli.errors import ModelError, UsageError, near_matches
+from vqcli.files import numbered
+from vqcli.media import drawing, image
 from vqcli.media.image import MAX_PIXELS
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
-from vqcli.progress import Report, silent
+from vqcli.progress import Report, Running, silent
 from vqcli.recipe import Data
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
@@ -34,23 +39,54 @@ AGREED_SIZE = 64  # pixels each way, where neither a prior nor the user says mor
 
 @dataclass(frozen=True)
 class Samples:
-    """Drawn pictures, label after label, `count` of each.
+    """Sampled images, label after label, `count` of each.
 
     codes   uint16 [N, groups, rows, columns]
     pixels  uint8 [N, H, W, 3]
     labels  the class of each, None for none
     seed    equal seeds give equal samples on the same device; sample i does not depend on how many there are
+    prior   what they were sampled from
+    rows    of a picture of all: one for each label that was asked for
     """
 
     codes: np.ndarray
     pixels: np.ndarray
     labels: tuple[str | None, ...]
     seed: int
+    prior: str
+    rows: int
+    _model: LoadedModel = field(repr=False)
+
+    n_frames = 1  # of each, as clips have
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """uint8 [H, W, 3] of one after the other."""
+        return iter(self.pixels)
 
     def image(self, index: int) -> ImageCodes:
-        """One sample as the codes of a picture, ready for a .vqz file."""
+        """One sample as the codes of an image, ready for a .vqz file."""
         height, width = self.pixels.shape[1:3]
         return ImageCodes(self.codes[index], (width, height), 3, 0)
+
+    def save(self, target: str | Path, *, force: bool = False) -> list[Path]:
+        """Write them, and return the file of each: a folder gets single images, .vqz files of codes, anything else one
+        image of all."""
+        target, total = Path(target), len(self.labels)
+        if target.suffix not in ("", ".vqz"):
+            each = total // self.rows
+            lines = [list(self.pixels[row * each : (row + 1) * each]) for row in range(self.rows)]
+            names = [str(self.labels[row * each]) for row in range(self.rows)] if self.rows > 1 else None
+            image.write(target, self.pixels[0] if total == 1 else drawing.grid(lines, names), force=force)
+            return [target] * total
+        paths = numbered(target, [f"-{label}" if label else "" for label in self.labels], ".png", force)
+        for index, (path, label) in enumerate(zip(paths, self.labels, strict=True)):
+            if path.suffix == ".vqz":
+                metadata = {"drawn_from": self.prior, "seed": str(self.seed), "sample": str(index)}
+                metadata |= {"class": label} if label else {}
+                vqz.write(path, *image_file.pack_image(self._model, self.image(index), metadata=metadata), force=force)
+            else:
+                image.write(path, self.pixels[index], force=force)
+        return paths
 
 
 def find_model(family: str = "pixelcnn") -> store.ModelInfo:
@@ -88,8 +124,7 @@ def sample(
     sampling: Sampling = AS_LEARNED,
     start: np.ndarray | None = None,
     keep: str = "top",
-    device: str = "auto",
-    report: Report = silent,
+    **running: Unpack[Running],
 ) -> Samples:
     """Draw `count` pictures of each label, or of labels drawn at random if none is named.
 
@@ -103,10 +138,9 @@ def sample(
     if prior not in PRIORS:
         raise UsageError(f"no prior {prior}", near_matches(prior, PRIORS))
     if isinstance(model, str):
-        model = loading.load(model, device)
-    if model.info.modality != "image":
-        raise UsageError(f"model {model.info.name} draws no pictures", "sample_speech makes it speak")
-    if model.net.qualities:
+        model = loading.load(model, running.get("device", "auto"))
+    report = running.get("report", silent)
+    if model.image.qualities:
         raise UsageError(f"model {model.info.name} has no prior to sample from", "--model tokens has one")
     info = priors.find(model.info, prior) if prior != "uniform" else None
     if prior != "uniform" and info is None:
@@ -133,7 +167,7 @@ def sample(
         codes = _draw(model, info, codes, np.broadcast_to(kept, shape), uniforms, numbers, sampling, report)
     stored = codes.astype(np.uint16)
     pixels = [tiling.decode_image(model, ImageCodes(item, (W, H), 3, 0)) for item in stored]
-    return Samples(stored, np.stack(pixels), tuple(names), seed)
+    return Samples(stored, np.stack(pixels), tuple(names), seed, prior, len(labels) or 1, model)
 
 
 def kept_part(keep: str, rows: int, columns: int) -> np.ndarray:

@@ -8,18 +8,22 @@ A prior knows sounds and their order, not words: what it says is babble in the v
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
-from vqcli.codec import conversion, windows
+from vqcli.codec import audio_file, conversion, windows
 from vqcli.codec.codes import AudioCodes
+from vqcli.container import vqz
 from vqcli.errors import ModelError, UsageError, near_matches
-from vqcli.media import voice
+from vqcli.files import numbered
+from vqcli.media import audio, voice
 from vqcli.media.audio import Recording
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
-from vqcli.progress import Report, silent
+from vqcli.progress import Report, Running, silent
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
@@ -38,6 +42,7 @@ class SpeechSamples:
     sounds    float32 [N, samples] at rate_hz
     speakers  the voice of each, None for that of the recording it continues
     seed      equal seeds give equal samples on the same device; sample i does not depend on how many there are
+    prior     what they were sampled from
     """
 
     audio: tuple[AudioCodes, ...]
@@ -45,6 +50,27 @@ class SpeechSamples:
     rate_hz: int
     speakers: tuple[str | None, ...]
     seed: int
+    prior: str
+    _model: LoadedModel = field(repr=False)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """uint16 [N, groups, T]."""
+        return np.concatenate([each.codes for each in self.audio])
+
+    def save(self, target: str | Path, *, force: bool = False) -> list[Path]:
+        """Write each to a file of its own, of audio, or of codes where the suffix is .vqz; a target without a suffix is
+        a folder. Returns the files."""
+        paths = numbered(Path(target), [f"-{name}" if name else "" for name in self.speakers], ".wav", force)
+        for index, (path, name) in enumerate(zip(paths, self.speakers, strict=True)):
+            if path.suffix == ".vqz":
+                metadata = {"drawn_from": self.prior, "seed": str(self.seed), "sample": str(index)}
+                metadata |= {"speaker": name} if name else {}
+                packed = audio_file.pack_audio(self._model, self.audio[index], metadata=metadata)
+                vqz.write(path, *packed, force=force)
+            else:
+                audio.write(path, self.sounds[index : index + 1], self.rate_hz, force=force)
+        return paths
 
 
 def find_model(family: str = "wavenet") -> store.ModelInfo:
@@ -65,8 +91,7 @@ def sample_speech(
     seed: int = 0,
     sampling: Sampling = AS_LEARNED,
     start: Recording | None = None,
-    device: str = "auto",
-    report: Report = silent,
+    **running: Unpack[Running],
 ) -> SpeechSamples:
     """Draw `count` times so many seconds of speech of each speaker, or of speakers drawn at random if none is named.
 
@@ -78,13 +103,11 @@ def sample_speech(
     """
     if prior not in PRIORS:
         raise UsageError(f"no prior {prior} of speech", near_matches(prior, PRIORS))
-    loaded = loading.load(model, device) if isinstance(model, str) else model
-    if loaded.info.modality != "audio":
-        raise UsageError(f"model {loaded.info.name} does not speak", f"--model {PREFERRED} does")
+    loaded = loading.load(model, running.get("device", "auto")) if isinstance(model, str) else model
+    net, report = loaded.audio, running.get("report", silent)
     info = priors.find(loaded.info, prior) if prior != "uniform" else None
     if prior != "uniform" and info is None:
         raise ModelError(f"model {loaded.info.name} has no prior {prior}", "vq train wavenet --codec trains one")
-    net = loaded.net
     names = _names(loaded, info, speakers, count, seed, start is not None)
     if not 1 <= len(names) <= LARGEST or not 0 < len(names) * seconds <= LONGEST_S:
         raise UsageError(f"{len(names)} samples of {seconds:g} s are too many or too few to draw")
@@ -108,14 +131,14 @@ def sample_speech(
             sampling, lambda share: report(0.9 * share),
         )  # fmt: skip
     size = {"rate_hz": net.rate_hz, "samples": shape[1] * net.stride, "channels": 1}
-    audio = tuple(
+    made = tuple(
         replace(each, codes=item[None].astype(np.uint16), **size) for each, item in zip(begun, codes, strict=True)
     )
     sounds = []
-    for index, item in enumerate(audio):
+    for index, item in enumerate(made):
         sounds.append(np.concatenate(list(windows.decode_audio(loaded, item, seed=seed + index)), axis=1)[0])
-        report(0.9 + 0.1 * (index + 1) / len(audio))
-    return SpeechSamples(audio, np.stack(sounds), net.rate_hz, tuple(names), seed)
+        report(0.9 + 0.1 * (index + 1) / len(made))
+    return SpeechSamples(made, np.stack(sounds), net.rate_hz, tuple(names), seed, prior, loaded)
 
 
 def _names(

@@ -9,21 +9,26 @@ Frame after frame is drawn as codes, given those before and the actions; pixels 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 
-from vqcli.codec import tiling, video
+from vqcli.codec import tiling, video, video_file
 from vqcli.codec.codes import ImageCodes, VideoCodes
+from vqcli.container import vqz
 from vqcli.errors import ModelError, UsageError
+from vqcli.files import numbered
+from vqcli.media import drawing, video_writing
+from vqcli.media import image as stills
 from vqcli.media.image import MAX_PIXELS
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
 from vqcli.nets.priors.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
 from vqcli.nets.priors.pixelcnn_sampler import sampler_of
-from vqcli.progress import Report, silent
+from vqcli.progress import Report, Running, silent
 from vqcli.sampling import image
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
@@ -51,10 +56,47 @@ class VideoSamples:
     size: tuple[int, int]  # width and height in pixels
     _model: LoadedModel = field(repr=False)
 
+    @property
+    def n_frames(self) -> int:
+        """Of each clip, those that were given included."""
+        return self.codes.shape[2]
+
+    def frames(self, index: int = 0) -> Iterator[np.ndarray]:
+        """uint8 [H, W, 3] of one clip, one after the other."""
+        for codes in self.codes[index].swapaxes(0, 1):
+            yield tiling.decode_image(self._model, ImageCodes(codes, self.size, 3, 0))
+
     def pixels(self, index: int) -> np.ndarray:
         """uint8 [given + T, H, W, 3] of one clip."""
-        frames = self.codes[index].swapaxes(0, 1)
-        return np.stack([tiling.decode_image(self._model, ImageCodes(codes, self.size, 3, 0)) for codes in frames])
+        return np.stack(list(self.frames(index)))
+
+    def save(
+        self, target: str | Path, *, frames_per_s: float = video.RECORDED_PER_S, force: bool = False
+    ) -> list[Path]:
+        """Write them, and return the file of each: a folder gets a clip each, .vqz files of codes, an image a row of
+        frames for each clip, a video all side by side."""
+        target, count, rate = Path(target), len(self.codes), round(1000 * frames_per_s)
+        suffix = target.suffix.lower()
+        if suffix == ".vqz":
+            paths = numbered(target, [""] * count, suffix, force)
+            for index, path in enumerate(paths):
+                codes = VideoCodes(self.codes[index], self.size, rate)
+                facts = {"drawn_from": FAMILY, "seed": str(self.seed), "sample": str(index)}
+                vqz.write(path, *video_file.pack_video(self._model, codes, metadata=facts), force=force)
+            return paths
+        clips = [self.pixels(index) for index in range(count)]
+        if suffix in video_writing.KNOWN:
+            side_by_side = np.concatenate(clips, axis=2) if count > 1 else clips[0]
+            video_writing.write(target, iter(side_by_side), rate, force=force)
+            return [target] * count
+        if suffix:  # an image
+            single = clips[0][0] if count * len(clips[0]) == 1 else drawing.grid(_rows(clips))
+            stills.write(target, single, force=force)
+            return [target] * count
+        paths = numbered(target, [""] * count, ".gif", force)
+        for path, clip in zip(paths, clips, strict=True):
+            video_writing.write(path, iter(clip), rate, force=force)
+        return paths
 
 
 def find_model() -> store.ModelInfo:
@@ -114,18 +156,17 @@ def prior_of(model: LoadedModel) -> PriorInfo:
 def sample_video(
     model: str | LoadedModel,
     *,
-    start: np.ndarray | None = None,
+    start: np.ndarray | str | Path | None = None,
     frames: int | None = None,
     actions: Sequence[str] = (),
     count: int = 1,
     seed: int = 0,
     sampling: Sampling = AS_LEARNED,
-    device: str = "auto",
-    report: Report = silent,
+    **running: Unpack[Running],
 ) -> VideoSamples:
     """Draw `count` clips of `frames` frames that go on from a start, or come out of nothing.
 
-    start    codes uint16 [groups, T, rows, columns] of a clip, of which the last frames count (start_of)
+    start    a clip or a .vqz file of one, or its codes uint16 [groups, T, rows, columns]; the last frames count
     frames   how many to draw; None for one after each action, or FRAMES of them
     actions  what is done before each of them, one for all or one for each; () lets the prior choose
 
@@ -133,8 +174,10 @@ def sample_video(
     what does not fit together: a start that is shorter than what the prior looks at, or of another size.
     """
     if isinstance(model, str):
-        model = loading.load(model, device)
-    info = prior_of(model)
+        model = loading.load(model, running.get("device", "auto"))
+    if isinstance(start, str | Path):
+        start = start_of(model, start).codes
+    info, report = prior_of(model), running.get("report", silent)
     frames, actions = _length(frames, actions)
     numbers = [info.label_of(name) for name in actions]
     net = priors.load_frames(info, model.device)
@@ -191,6 +234,15 @@ def draw_frames(
         frame = in_batches(sampler, empty, keep, uniforms[:, t], None, sampling, so_far, condition)
         codes = np.concatenate([codes, frame[:, :, None]], 2)
     return codes[:, :, N:]
+
+
+def _rows(clips: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """Clips as rows of frames; single frames in a square."""
+    if len(clips[0]) > 1:
+        return [list(clip) for clip in clips]
+    wide = round(len(clips) ** 0.5 + 0.49)
+    frames = [clip[0] for clip in clips]
+    return [frames[row : row + wide] for row in range(0, len(frames), wide)]
 
 
 def parse_actions(text: str) -> list[str]:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.files import places
 from vqcli.cli.options import Request
 
 if TYPE_CHECKING:
     from vqcli.api import DecodedAudio, EncodedAudio
     from vqcli.container.vqz import Header
-    from vqcli.sampling.speech import SpeechSamples
     from vqcli.zoo.loading import LoadedModel
 
 PLURAL = "audio"
@@ -115,29 +113,13 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
     took = console.speed(spoken.sounds.size / spoken.rate_hz, time.perf_counter() - begun)
     voices = ", ".join(dict.fromkeys(name for name in spoken.speakers if name)) or "the clip's own voice"
     console.say(f"{console.plural(len(spoken.speakers), 'sample')} of {voices}, seed {request.seed}: {took}")
-    written = _write(spoken, model, target, request.prior or PRIOR, request.force)
+    written = spoken.save(target, force=request.force)
+    for path in written:
+        console.say(f"-> {path}")
     return [
         {"file": str(path), "speaker": name, "seconds": round(len(sound) / spoken.rate_hz, 2), "seed": request.seed}
         for path, name, sound in zip(written, spoken.speakers, spoken.sounds, strict=True)
     ]
-
-
-def _write(spoken: SpeechSamples, model: LoadedModel, target: Path, prior: str, force: bool) -> list[Path]:
-    """A folder, or one file for each sample: of sound, or of codes where the suffix is .vqz; the file of each."""
-    from vqcli.codec import audio_file
-    from vqcli.container import vqz
-    from vqcli.media import audio
-
-    paths = places(target, [f"-{name}" if name else "" for name in spoken.speakers], ".wav", force)
-    for index, (path, name) in enumerate(zip(paths, spoken.speakers, strict=True)):
-        if path.suffix == ".vqz":
-            metadata = {"drawn_from": prior, "seed": str(spoken.seed), "sample": str(index)}
-            metadata |= {"speaker": name} if name else {}
-            vqz.write(path, *audio_file.pack_audio(model, spoken.audio[index], metadata=metadata), force=force)
-        else:
-            audio.write(path, spoken.sounds[index : index + 1], spoken.rate_hz, force=force)
-        console.say(f"-> {path}")
-    return paths
 
 
 def check_target(target: Path) -> None:

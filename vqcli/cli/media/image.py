@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.files import places
 from vqcli.cli.options import Request
 
 if TYPE_CHECKING:
     from vqcli.api import DecodedImage, EncodedImage
     from vqcli.container.vqz import Header
-    from vqcli.sampling.image import Samples
     from vqcli.zoo.loading import LoadedModel
 
 PLURAL = "images"
@@ -144,7 +142,7 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
             keep=options.keep or "top",
             report=report,
         )
-    written = _write(made, model, target, len(labels) or 1, prior, request.force)
+    written = made.save(target, force=request.force)
     of = f" of {', '.join(labels)}" if labels else ""
     count = console.plural(len(made.labels), "image")
     console.say(f"{count}{of} -> {target} (model {model.info.name}, seed {request.seed})")
@@ -152,30 +150,6 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
         {"file": str(path), "class": label, "seed": request.seed}
         for path, label in zip(written, made.labels, strict=True)
     ]
-
-
-def _write(made: Samples, model: LoadedModel, target: Path, rows: int, prior: str, force: bool) -> list[Path]:
-    """A folder gets single images, .vqz single code files, anything else one image of all; the file of each."""
-    from vqcli.codec import image_file
-    from vqcli.container import vqz
-    from vqcli.media import drawing, image
-
-    total = len(made.labels)
-    if target.suffix not in ("", ".vqz"):
-        each = total // rows
-        lines = [list(made.pixels[row * each : (row + 1) * each]) for row in range(rows)]
-        names = [str(made.labels[row * each]) for row in range(rows)] if rows > 1 else None
-        image.write(target, made.pixels[0] if total == 1 else drawing.grid(lines, names), force=force)
-        return [target] * total
-    paths = places(target, [f"-{label}" if label else "" for label in made.labels], ".png", force)
-    for index, (path, label) in enumerate(zip(paths, made.labels, strict=True)):
-        if path.suffix == ".vqz":
-            metadata = {"drawn_from": prior, "seed": str(made.seed), "sample": str(index)}
-            metadata |= {"class": label} if label else {}
-            vqz.write(path, *image_file.pack_image(model, made.image(index), metadata=metadata), force=force)
-        else:
-            image.write(path, made.pixels[index], force=force)
-    return paths
 
 
 def check_target(target: Path) -> None:

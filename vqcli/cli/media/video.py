@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.files import places
 from vqcli.cli.media.image import Background, Quality
 from vqcli.cli.options import Request
 
 if TYPE_CHECKING:
     from vqcli.api import DecodedVideo, EncodedVideo
     from vqcli.container.vqz import Header
-    from vqcli.sampling.video import VideoSamples
     from vqcli.zoo.loading import LoadedModel
 
 PLURAL = "clips"
@@ -131,12 +129,12 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
     if request.prior not in (None, PRIOR):
         raise UsageError(f"--prior {request.prior} is no prior over video", f"--prior {PRIOR} is")
     actions = parse_actions(options.actions) if options.actions else []
-    given, rate, count = None, round(1000 * video.RECORDED_PER_S), request.count or 1
+    given, rate, count = None, video.RECORDED_PER_S, request.count or 1
     if request.start is not None:
         with console.progress(f"encoding {request.start.name}") as report:
             clip = start_of(model, request.start)
             report(1.0)
-        given, rate = clip.codes, clip.frames_per_1000s
+        given, rate = clip.codes, clip.frames_per_1000s / 1000
     begun = time.perf_counter()
     with console.progress(f"sampling from {model.info.name}") as report:
         made = sample_video(
@@ -150,7 +148,7 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
             report=report,
         )
     took = time.perf_counter() - begun
-    written = _write(made, model, target, rate, request.force)
+    written = made.save(target, frames_per_s=rate, force=request.force)
     each = made.codes.shape[2] - made.given
     of = f", {made.given} given before" if made.given else ""
     console.say(
@@ -159,47 +157,6 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
     )
     facts = {"given": made.given, "frames": each, "actions": list(made.actions), "seed": request.seed}
     return [{"file": str(path), **facts} for path in written]
-
-
-def _write(made: VideoSamples, model: LoadedModel, target: Path, rate: int, force: bool) -> list[Path]:
-    """A folder gets a clip each, an image a row of frames for each clip, a video all side by side; the file of each."""
-    import numpy as np
-
-    from vqcli.codec import video_file
-    from vqcli.codec.codes import VideoCodes
-    from vqcli.container import vqz
-    from vqcli.media import drawing, image, video_writing
-
-    count, suffix = len(made.codes), target.suffix.lower()
-    if suffix == ".vqz":
-        paths = places(target, [""] * count, suffix, force)
-        for index, path in enumerate(paths):
-            codes = VideoCodes(made.codes[index], made.size, rate)
-            facts = {"drawn_from": PRIOR, "seed": str(made.seed), "sample": str(index)}
-            vqz.write(path, *video_file.pack_video(model, codes, metadata=facts), force=force)
-        return paths
-    clips = [made.pixels(index) for index in range(count)]
-    if suffix in video_writing.KNOWN:
-        side_by_side = np.concatenate(clips, axis=2) if count > 1 else clips[0]
-        video_writing.write(target, iter(side_by_side), rate, force=force)
-        return [target] * count
-    if suffix:  # an image
-        single = clips[0][0] if count * len(clips[0]) == 1 else drawing.grid(_rows(clips))
-        image.write(target, single, force=force)
-        return [target] * count
-    paths = places(target, [""] * count, ".gif", force)
-    for path, clip in zip(paths, clips, strict=True):
-        video_writing.write(path, iter(clip), rate, force=force)
-    return paths
-
-
-def _rows(clips: list[Any]) -> list[list[Any]]:
-    """Clips as rows of frames; single frames in a square."""
-    if len(clips[0]) > 1:
-        return [list(clip) for clip in clips]
-    wide = round(len(clips) ** 0.5 + 0.49)
-    frames = [clip[0] for clip in clips]
-    return [frames[row : row + wide] for row in range(0, len(frames), wide)]
 
 
 def check_target(target: Path) -> None:
