@@ -169,7 +169,7 @@ def test_pictures_by_class_from_data_to_the_row(vq, tiny):
     assert result.exit_code == 0, result.stderr
     assert "named right, drawn: " in result.stdout and "of 10" in result.stdout
     assert "paper" in result.stdout and "report" in result.stdout and "here, codec" in result.stdout
-    assert "trained on 30 pictures" in result.stderr
+    assert "trained on 30 images" in result.stderr
     assert {path.name for path in Path("reproduced-drawn").iterdir()} == {"codec", "codec-prior"}
 
 

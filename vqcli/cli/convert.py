@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import STREAM, Device, Force, Output
+from vqcli.cli.options import STREAM, Device, Force, Model, Output, command
+
+if TYPE_CHECKING:
+    from vqcli.codec.codes import AudioCodes
+    from vqcli.zoo.loading import LoadedModel
+    from vqcli.zoo.store import ModelInfo
 
 
-def convert_speaker(
-    inputs: Annotated[
-        list[Path] | None, typer.Argument(help="Recordings, or folders of them; - is stdin.", show_default=False)
-    ] = None,
+@dataclass(frozen=True)
+class Voice:
+    """Which voice, and what stays of the source."""
+
     to: Annotated[
         list[str] | None,
         typer.Option("--to", help="The voice; several times for several.", metavar="NAME", show_default=False),
-    ] = None,
+    ] = None
+    pitch: Annotated[str, typer.Option(help="target: move the melody to the voice's register; keep: leave it.")] = (
+        "target"
+    )
+    semitones: Annotated[float, typer.Option(help="Move the melody besides.", min=-24, max=24)] = 0.0
+    levels: Annotated[
+        int, typer.Option(help="Levels of codes that are kept: 1 has the words, more sound like the source.", min=1)
+    ] = 1
+
+
+Inputs = Annotated[
+    list[Path] | None, typer.Argument(help="Recordings, or folders of them; - is stdin.", show_default=False)
+]
+
+
+@command
+def convert_speaker(
+    inputs: Inputs = None,
     output: Output = None,
     from_codes: Annotated[
         Path | None, typer.Option(help="A .vqz file of speech instead of a recording.", show_default=False)
     ] = None,
-    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "speech",
-    pitch: Annotated[
-        str, typer.Option(help="target: move the melody to the voice's register; keep: leave it.")
-    ] = "target",
-    semitones: Annotated[float, typer.Option(help="Move the melody besides.", min=-24, max=24)] = 0.0,
-    levels: Annotated[
-        int, typer.Option(help="Levels of codes that are kept: 1 has the words, more sound like the source.", min=1)
-    ] = 1,
+    model: Model = None,
+    voice: Voice = Voice(),
     force: Force = False,
     device: Device = "auto",
 ) -> None:
@@ -46,54 +63,59 @@ def convert_speaker(
     vq convert-speaker in.wav --to p225 --model speech-wavenet
     vq models show speech
     """
-    from vqcli import api
-    from vqcli.codec import audio_file, conversion, windows
-    from vqcli.container import vqz
+    from vqcli.codec import conversion
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
-    from vqcli.media import audio
-    from vqcli.zoo import loading, store
+    from vqcli.zoo import store
 
     if not (inputs or from_codes) or (inputs and from_codes):
         raise UsageError("what should be converted?", "name a recording, or --from-codes FILE")
-    info = store.find(model)
-    targets = [conversion.find(info, name).name for name in to or []]  # before any work
-    if not targets:
+    info = store.find(model or store.DEFAULTS["audio"])
+    voices = [conversion.find(info, name).name for name in voice.to or []]  # before any work
+    if not voices:
         best = ", ".join(each.name for each in conversion.speakers(info)[:8])
         raise UsageError("to which voice?", f"--to NAME: {best}, ... (vq models show {info.name} lists all)")
     sources = [from_codes] if from_codes else _sources(inputs or [])
-    jobs = [
-        (source, name, _target(source, name, output, len(sources) * len(targets)))
-        for source in sources
-        for name in targets
-    ]
-    for *_, target in jobs:
+    many = len(sources) * len(voices)
+    jobs = {source: [(name, _target(source, name, output, many)) for name in voices] for source in sources}
+    for _, target in (job for named in jobs.values() for job in named):
         if target != STREAM:
             refuse_existing(target, force)
     loaded = None
-    for source in sources:
-        read: Any
-        if from_codes:
-            file = vqz.read(from_codes)
-            audio_file.check_audio(loaded := api.load_for(file.header, None, device), file.header)
-            read, _ = audio_file.unpack_audio(loaded, file)
-        else:
-            loaded = loaded or loading.load(info, device)
-            stream = sys.stdin.buffer if source == STREAM else source
-            recording = audio.read(stream, loaded.net.rate_hz, mono=True)
-            for note in recording.notes:
-                console.say(f"{source}: {note}")
-            with console.progress(f"listening to {source.name}") as report:
-                read = windows.encode_audio(loaded, recording, report)
-        for _, name, target in (job for job in jobs if job[0] == source):
+    for source, named in jobs.items():
+        codes, loaded = _codes(source, bool(from_codes), loaded, info, device)
+        for name, target in named:
             begun = time.perf_counter()
             with console.progress(f"{source.name} as {name}") as report:
                 converted = conversion.convert_speaker(
-                    read, name, loaded, pitch=pitch, semitones=semitones, levels=levels
+                    codes, name, loaded, pitch=voice.pitch, semitones=voice.semitones, levels=voice.levels
                 )
                 converted.save(sys.stdout.buffer if target == STREAM else target, force=force, report=report)
             took = console.speed(converted.audio.length_s, time.perf_counter() - begun)
             console.say(f"{source} -> {target} as {name}, {took}")
+
+
+def _codes(
+    source: Path, is_codes: bool, loaded: LoadedModel | None, info: ModelInfo, device: str
+) -> tuple[AudioCodes, LoadedModel]:
+    """The codes of a recording, or those in a .vqz file, and the model that they belong to."""
+    from vqcli import api
+    from vqcli.codec import audio_file, windows
+    from vqcli.container import vqz
+    from vqcli.media import audio
+    from vqcli.zoo import loading
+
+    if is_codes:
+        file = vqz.read(source)
+        loaded = api.load_for(file.header, None, device)
+        audio_file.check_audio(loaded, file.header)
+        return audio_file.unpack_audio(loaded, file)[0], loaded
+    loaded = loaded or loading.load(info, device)
+    recording = audio.read(sys.stdin.buffer if source == STREAM else source, loaded.audio.rate_hz, mono=True)
+    for note in recording.notes:
+        console.say(f"{source}: {note}")
+    with console.progress(f"encoding {source.name}") as report:
+        return windows.encode_audio(loaded, recording, report), loaded
 
 
 def _sources(inputs: list[Path]) -> list[Path]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import AsJson, Device, Force
+from vqcli.cli.options import RUNNING, Running, command
 
+if TYPE_CHECKING:
+    from vqcli.evaluation.image.rate_distortion import Point
+
+HERE = Path(__file__).parent.parent / "demo"  # what ships with vq
 SETTINGS = (("photo", 2.0), ("photo", 5.0), ("photo", 9.0), ("tokens", None))
+TARGET = "p225"
+MAZE, MAZE_FRAMES, MAZE_SCALE, MAZE_SEED, MAZE_TEMPERATURE = "doom", 10, 3, 1, 0.8
+
+Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 
 
-def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("vq-demo"),
-    force: Force = False,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
+@command
+def demo(output: Folder = Path("vq-demo"), running: Running = RUNNING) -> None:
     """Encode a photograph and a spoken sentence that ship with vq, show what they cost, and go on from a clip: the
     first thing to try.
 
@@ -26,25 +32,39 @@ def demo(
     vq demo
     vq demo -o somewhere/
     """
-    from dataclasses import asdict
-
-    from vqcli.cli.demo_speech import speak
-    from vqcli.cli.demo_video import walk
-    from vqcli.codec import image as codec_image
-    from vqcli.container import vqz
     from vqcli.errors import UsageError
-    from vqcli.evaluation.image import baselines
-    from vqcli.evaluation.image.rate_distortion import Point, measure
-    from vqcli.media import drawing, image
-    from vqcli.zoo import loading
 
-    if output.exists() and not force and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and not running.force and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(
             f"{output} is there already, and not empty", "--force replaces what the demo writes, -o goes elsewhere"
         )
-    photograph = Path(__file__).parent.parent / "demo" / "parrots.webp"
-    original = image.read(photograph).pixels
     output.mkdir(parents=True, exist_ok=True)
+    points = photograph(output, running.device)
+    spoken = speak(output, running.device)
+    walk(output, running.device)
+    if running.as_json:
+        console.emit_json([*map(asdict, points), *map(asdict, spoken)])
+        return
+    _table_of_images(points)
+    _table_of_speech(spoken)
+    console.say(
+        f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them."
+    )
+    console.say(
+        f"In {output / 'maze.png'} and its GIFs six frames of a maze are given, and ten sampled of what happens next."
+    )
+
+
+def photograph(output: Path, device: str) -> list[Point]:
+    """Encode and decode the photograph at several settings, with JPEG at no more bytes; results go to a folder."""
+    from vqcli.codec import image as codec_image
+    from vqcli.container import vqz
+    from vqcli.evaluation.image import baselines
+    from vqcli.evaluation.image.rate_distortion import measure
+    from vqcli.media import drawing, image
+    from vqcli.zoo import loading
+
+    original = image.read(HERE / "parrots.webp").pixels
     image.write(output / "original.png", original, force=True)
     points: list[Point] = []
     pictures, labels = [original], ["original"]
@@ -70,11 +90,105 @@ def demo(
     crop = (slice(40, 360), slice(180, 500))  # at full scale: five whole pictures in a row show nothing
     row = drawing.side_by_side([picture[crop] for picture in pictures], labels)
     image.write(output / "side-by-side.png", row, force=True)
-    spoken = speak(output, device)
-    walk(output, device)
-    if as_json:
-        console.emit_json([*map(asdict, points), *map(asdict, spoken)])
-        return
+    return points
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What one step of the demo made: a name, bytes and kbit/s of its file, nearness to the clip, speed."""
+
+    name: str
+    size_bytes: int
+    kbit_per_s: float
+    log_mel_correlation: float | None
+    times_real_time: float
+
+
+def speak(output: Path, device: str) -> list[Spoken]:
+    """Encode a clip, decode it with one level and with all, and give it another voice; results go into a folder."""
+    import numpy as np
+
+    from vqcli.codec import audio as codec_audio
+    from vqcli.codec import audio_file, codes, conversion, windows
+    from vqcli.container import vqz
+    from vqcli.evaluation.speech import metrics, spectrograms
+    from vqcli.media import audio, image
+    from vqcli.zoo import loading, store
+
+    clip = HERE / "talk.opus"
+    model = loading.load(store.DEFAULTS["audio"], device)
+    recording = audio.read(clip, model.net.rate_hz, mono=True)
+    source = np.asarray(recording.samples[0])
+    audio.write(output / "talk.wav", recording.samples, recording.rate_hz, force=True)
+    encoded = codec_audio.encode(clip, model)
+    rows, sounds = [], [("talk.wav", source)]
+    with console.progress("speaking") as report:
+        for level in sorted({1, model.net.levels}):
+            kept = codes.keep_levels(model, encoded.audio, level)
+            stem = f"talk-level-{level}" if level == 1 else f"talk-levels-{level}"
+            header, payloads = audio_file.pack_audio(model, kept)
+            size = vqz.write(output / f"{stem}.vqz", header, payloads, force=True)
+            begun = time.perf_counter()
+            decoded = codec_audio.decode(vqz.read(output / f"{stem}.vqz"), model)
+            decoded.save(output / f"{stem}.wav", force=True)
+            took = time.perf_counter() - begun
+            made = decoded.samples[0]
+            mono = np.asarray(audio.from_samples(made, decoded.rate_hz, model.net.rate_hz, mono=True).samples[0])
+            near = metrics.log_mel_correlation(source, mono[: len(source)])
+            rate = metrics.kbit_per_s(size, len(source), model.net.rate_hz)
+            rows.append(Spoken(f"{stem}.wav", size, rate, near, decoded.length_s / took))
+            sounds.append((f"{stem}.wav", mono))
+            report(level / (model.net.levels + 1))
+        begun = time.perf_counter()
+        moved = conversion.convert(encoded.audio, TARGET, model)
+        voice = np.concatenate(list(windows.decode_audio(model, moved)), 1)
+        took = time.perf_counter() - begun
+        audio.write(output / f"talk-as-{TARGET}.wav", voice, model.net.rate_hz, force=True)
+        rows.append(
+            Spoken(f"talk-as-{TARGET}.wav", rows[0].size_bytes, rows[0].kbit_per_s, None, moved.length_s / took)
+        )
+        sounds.append((f"talk-as-{TARGET}.wav", voice[0]))
+    image.write(output / "talk.png", spectrograms.stacked(sounds), force=True)
+    return rows
+
+
+def walk(output: Path, device: str) -> list[str]:
+    """Go on from a clip of a maze by each of the actions that the model knows; results go into a folder. Returns their
+    names: a GIF for each action, and a picture of all frames."""
+    import numpy as np
+
+    from vqcli.codec import video
+    from vqcli.media import drawing, image, video_writing
+    from vqcli.nets.priors.autoregressive import Sampling
+    from vqcli.sampling.video import prior_of, sample_video
+    from vqcli.zoo import loading
+
+    model = loading.load(MAZE, device)
+    prior = prior_of(model)
+    start = video.codes_of(HERE / "maze.webp", model)
+    rows, written = [], []
+    with console.progress("walking") as report:
+        for done, action in enumerate(prior.classes):
+            drawn = sample_video(
+                model,
+                start=start.codes,
+                frames=MAZE_FRAMES,
+                actions=[action],
+                seed=MAZE_SEED,
+                sampling=Sampling(MAZE_TEMPERATURE),
+            )
+            frames = drawn.pixels(0)
+            rows.append(list(frames))
+            written.append(f"maze-{action}.gif")
+            large = (np.kron(frame, np.ones((MAZE_SCALE, MAZE_SCALE, 1), np.uint8)) for frame in frames)
+            video_writing.write(output / written[-1], large, start.frames_per_1000s, force=True)
+            report((done + 1) / len(prior.classes))
+    image.write(output / "maze.png", drawing.grid(rows, list(prior.classes)), force=True)
+    return [*written, "maze.png"]
+
+
+def _table_of_images(points: list[Point]) -> None:
+    models = {name for name, _ in SETTINGS}
     console.emit_table(
         ("codec", "quality", "file", "bits/pixel", "PSNR dB", "MS-SSIM"),
         [
@@ -88,8 +202,11 @@ def demo(
             )
             for p in points
         ],
-        title=f"parrots, {original.shape[1]} x {original.shape[0]}, {console.size(original.size)} of pixels",
+        title="parrots, a photograph of the Kodak set",
     )
+
+
+def _table_of_speech(spoken: list[Spoken]) -> None:
     console.emit_table(
         ("sound", "file", "kbit/s", "log-mel correlation", "x real time"),
         [
@@ -103,10 +220,4 @@ def demo(
             for row in spoken
         ],
         title="a spoken sentence, one level of codes, all of them, and another voice",
-    )
-    console.say(
-        f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them."
-    )
-    console.say(
-        f"In {output / 'maze.png'} and its GIFs six frames of a maze are given, and ten drawn of what happens next."
     )

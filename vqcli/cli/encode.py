@@ -84,39 +84,21 @@ def encode(
     from vqcli.files import refuse_existing
 
     given = {"image": images, "audio": sounds, "video": clips}
-    models = _Models(model, running.device)
     # whether a medium has what was set is checked where it meets the file
     options: dict[str, Any] = {
         name: value for each in (images, sounds, clips, codes) for name, value in asdict(each).items()
     }
-
-    def encoded(source: Path) -> tuple[Encoded, float]:
-        """What became of a file, and the seconds it took."""
-        from vqcli import api
-
-        loaded = models.of(source)
-        begun = time.perf_counter()
-        with console.progress(f"encoding {source.name}") as report:
-            opened: Any = sys.stdin.buffer if source == STREAM else source
-            result = api.encode(opened, loaded, report=report, device=running.device, **options)
-            return result, time.perf_counter() - begun
-
+    encoder = _Encoder(_Models(model, running.device), options)
     if STREAM in inputs or output == STREAM:
         if len(inputs) > 1 or running.as_json:
             raise UsageError("a stream holds one file, and no JSON", "name an output file")
-        result, took_s = encoded(inputs[0])
-        if output in (None, STREAM):
-            sys.stdout.buffer.write(result.data)
-            sys.stdout.buffer.flush()
-        else:
-            result.save(output, force=running.force)
-        console.say(_line(str(inputs[0]), str(output or "-"), result, took_s))
+        _stream(encoder, inputs[0], output, running)
         return
 
     def work(job: Job) -> tuple[Encoded, float]:
         if not job.in_folder and job.source != job.target:  # reading says what is wrong with such a file
             refuse_existing(job.target, running.force)  # before the work, not after it
-        result, took_s = encoded(job.source)
+        result, took_s = encoder.encode(job.source)
         result.save(job.target, force=running.force)
         return result, took_s
 
@@ -126,17 +108,47 @@ def encode(
         if files.verify:
             from vqcli import api
 
-            decoded = api.decode(job.target, models.of(job.source))
+            decoded = api.decode(job.target, encoder.models.of(job.source))
             modality = result.header.modality
             said, more = media.of(modality).verify(result, decoded, job.source, given[modality])
             return f"{line}\n  {said}", facts | more
         return line, facts
 
-    jobs = _folders(inputs, output) if files.frames else batch.plan(inputs, output, models.suffixes, ".vqz")
+    jobs = _folders(inputs, output) if files.frames else batch.plan(inputs, output, encoder.models.suffixes, ".vqz")
     if files.shard is not None:
         everything, jobs = len(jobs), batch.shard(jobs, files.shard)
         console.say(f"part {files.shard}: {len(jobs)} of {console.plural(everything, 'file')}")
     process(jobs, work, describe, "encode", running)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """Files to results, by the models and options of the call."""
+
+    models: _Models
+    options: dict[str, Any]
+
+    def encode(self, source: Path) -> tuple[Encoded, float]:
+        """What became of a file, and the seconds it took."""
+        from vqcli import api
+
+        loaded = self.models.of(source)
+        begun = time.perf_counter()
+        with console.progress(f"encoding {source.name}") as report:
+            opened: Any = sys.stdin.buffer if source == STREAM else source
+            result = api.encode(opened, loaded, report=report, device=self.models.device, **self.options)
+            return result, time.perf_counter() - begun
+
+
+def _stream(encoder: _Encoder, source: Path, output: Path | None, running: Running) -> None:
+    """One file from or to a stream."""
+    result, took_s = encoder.encode(source)
+    if output in (None, STREAM):
+        sys.stdout.buffer.write(result.data)
+        sys.stdout.buffer.flush()
+    else:
+        result.save(output, force=running.force)
+    console.say(_line(str(source), str(output or "-"), result, took_s))
 
 
 class _Models:
@@ -145,7 +157,7 @@ class _Models:
     def __init__(self, name: str | None, device: str) -> None:
         from vqcli.zoo import loading
 
-        self._device = device
+        self.device = device
         self._named = None if name is None else loading.load(name, device)
         self._loaded: dict[str, LoadedModel] = {}
 
@@ -167,7 +179,7 @@ class _Models:
             return self._named
         default = store.DEFAULTS[api.modality_of(source)]
         if default not in self._loaded:
-            self._loaded[default] = loading.load(default, self._device)
+            self._loaded[default] = loading.load(default, self.device)
         return self._loaded[default]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import AsJson, Device
+from vqcli.cli.options import AsJson, Device, command
 
 if TYPE_CHECKING:
     from vqcli.experiments.figures import Row
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from vqcli.experiments.table import Experiment
 
 
-def reproduce(
-    name: Annotated[
-        str | None, typer.Argument(help="Run this experiment; without one, list them all.", show_default=False)
-    ] = None,
+@dataclass(frozen=True)
+class How:
+    """What an experiment is run on, and how long."""
+
     data: Annotated[
         Path | None,
         typer.Option(help="The data set: a folder, or an .npz or pack.", show_default="that of the system, if any"),
-    ] = None,
+    ] = None
     budget: Annotated[
         str | None,
         typer.Option(
@@ -32,16 +33,27 @@ def reproduce(
             metavar="TIME",
             show_default="the steps of the recipes",
         ),
-    ] = None,
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for the models.", show_default="reproduced-NAME"),
-    ] = None,
+    ] = None
     count: Annotated[
-        int, typer.Option("-n", help="Held-out pictures, frames or clips to measure, at most.", min=1)
-    ] = 1000,
+        int, typer.Option("--count", "-n", help="Held-out images, frames or clips to measure, at most.", min=1)
+    ] = 1000
+    device: Device = "auto"
+
+
+Name = Annotated[
+    str | None, typer.Argument(help="Run this experiment; without one, list them all.", show_default=False)
+]
+
+
+@command
+def reproduce(
+    name: Name = None,
+    how: How = How(),
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the list as a table of Markdown.")] = False,
-    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """The experiments of the paper and the report: what was printed there, what vq reached, and how to run each.
@@ -60,44 +72,49 @@ def reproduce(
     """
     from vqcli.errors import UsageError
     from vqcli.experiments import figures
-    from vqcli.experiments.table import DATA, find
+    from vqcli.experiments.table import find
 
     if name is None:
-        if data or budget or output:
+        if how.data or how.budget or how.output:
             raise UsageError("which experiment?", "vq reproduce lists them")
         _list(figures.rows(), as_json, markdown)
         return
     chosen = find(name)
     if markdown:
         raise UsageError("--markdown is for the list of experiments", "leave the name out")
-    if not chosen.variants and (data is None or not chosen.judges):
+    if not chosen.variants and (how.data is None or not chosen.judges):
         _tell(next(row for row in figures.rows() if row.experiment == chosen), as_json)
         return
+    _run(chosen, how, as_json)
 
+
+def _run(experiment: Experiment, how: How, as_json: bool) -> None:
+    """Train what the experiment trains, else measure what ships, and show it beside the documents' figures."""
+    from vqcli.errors import UsageError
     from vqcli.experiments import run
+    from vqcli.experiments.table import DATA
     from vqcli.training.budget import seconds
 
-    place = run.data_for(chosen, data)
-    if chosen.variants:
+    name, place = experiment.name, run.data_for(experiment, how.data)
+    if experiment.variants:
         results = run.train(
-            chosen,
+            experiment,
             place,
-            output or Path(f"reproduced-{name}"),
-            budget_s=seconds(budget) if budget else None,
-            count=count,
-            device=device,
+            how.output or Path(f"reproduced-{name}"),
+            budget_s=seconds(how.budget) if how.budget else None,
+            count=how.count,
+            device=how.device,
             progress=console.progress,
             say=console.say,
         )
     else:
-        if budget or output:
+        if how.budget or how.output:
             raise UsageError(f"{name} trains nothing here: it measures what ships with vq", "leave --budget and -o out")
-        results = run.measure_shipped(chosen, place, count=count, device=device, progress=console.progress)
-    _show(chosen, place, results, as_json)
-    if chosen.variants:
-        console.say(
-            f"trained on {results[0].items:,} pictures of {place} ({DATA[chosen.data].title}), {results[0].machine}"
-        )
+        results = run.measure_shipped(experiment, place, count=how.count, device=how.device, progress=console.progress)
+    _show(experiment, place, results, as_json)
+    if experiment.variants:
+        title, items = DATA[experiment.data].title, results[0].items
+        console.say(f"trained on {items:,} images of {place} ({title}), {results[0].machine}")
 
 
 def _list(table: list[Row], as_json: bool, markdown: bool) -> None:

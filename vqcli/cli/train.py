@@ -4,74 +4,103 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import Device
+from vqcli.cli.options import Device, command
+
+if TYPE_CHECKING:
+    from vqcli.recipe import Recipe
 
 SMOKE = "smoke"
 
 
-def train(
-    recipe: Annotated[
-        str | None, typer.Argument(help="Name of a recipe (vq recipes lists them), or a TOML file.", show_default=False)
-    ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Folders of pictures, clips or recordings, or .tar, .npz and .safetensors packs.", show_default=False
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of the run; its name names the model.", show_default=False),
-    ] = None,
+@dataclass(frozen=True)
+class Beginning:
+    """What a run begins with."""
+
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set", help="Change the recipe: optimization.steps=1000.", metavar="KEY=VALUE", show_default=False
         ),
-    ] = None,
+    ] = None
     codec: Annotated[
         str | None,
         typer.Option(help="For priors and second stages: the model whose codes to learn.", show_default=False),
-    ] = None,
+    ] = None
     start: Annotated[
         str | None,
         typer.Option(
             "--from", help="Begin with the weights of this model or run.", metavar="MODEL", show_default=False
         ),
-    ] = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="With --from: weights that do not fit begin anew.")
-    ] = False,
-    budget: Annotated[
-        str | None,
-        typer.Option(help="End after this time, export included: 90s, 45m, 2h.", metavar="TIME", show_default=False),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    ] = None
+    partial: Annotated[bool, typer.Option("--partial", help="With --from: weights that do not fit begin anew.")] = False
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What else than a plain run."""
+
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A first try: a small net on made shapes, in under a minute.")
-    ] = False,
+    ] = False
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time of some steps goes, and leave nothing behind.")
-    ] = False,
+    ] = False
     new_speaker: Annotated[
         str | None,
         typer.Option(help="Fit one more voice of this name to a folder of clips.", metavar="NAME", show_default=False),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How long and on what."""
+
+    budget: Annotated[
+        str | None,
+        typer.Option(help="End after this time, export included: 90s, 45m, 2h.", metavar="TIME", show_default=False),
+    ] = None
     threads: Annotated[
         int | None, typer.Option(help="Threads of the net on a CPU.", min=1, show_default="1 or 2, whichever is faster")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Threads that read pictures.", min=1, show_default="by core")
-    ] = None,
-    device: Device = "auto",
+    ] = None
+    workers: Annotated[int | None, typer.Option(help="Threads that read the data.", min=1, show_default="by core")] = (
+        None
+    )
+    device: Device = "auto"
+
+
+RecipeName = Annotated[
+    str | None, typer.Argument(help="Name of a recipe (vq recipes lists them), or a TOML file.", show_default=False)
+]
+Data = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="Folders of images, clips or recordings, or .tar, .npz and .safetensors packs.", show_default=False
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder of the run; its name names the model.", show_default=False),
+]
+
+
+@command
+def train(
+    recipe: RecipeName = None,
+    data: Data = None,
+    output: Folder = None,
+    beginning: Beginning = Beginning(),
+    kind: Kind = Kind(),
+    machine: Machine = Machine(),
 ) -> None:
-    """Train a model, or a prior or second stage over the codes of one, on pictures, clips of speech or recordings.
+    """Train a model, or a prior or second stage over the codes of one, on images, clips of speech or recordings.
 
     \b
     vq train --smoke
@@ -86,42 +115,27 @@ def train(
     torchrun --nproc-per-node 4 -m vqcli train tokens pictures/ -o my-tokens
     """
     begun = time.monotonic()  # of the budget, which loading torch counts against
-    from vqcli import recipe as recipes
     from vqcli.errors import UsageError
     from vqcli.training import run
     from vqcli.training.budget import Budget, seconds
 
     # a scheduler that takes the machine away says so first: end as at Ctrl-C, with the state saved
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if new_speaker is not None:
-        _fit_speaker(new_speaker, [*([Path(recipe)] if recipe else []), *(data or [])], codec, device)
+    if kind.new_speaker is not None:
+        folders = [*([Path(recipe)] if recipe else []), *(data or [])]
+        _fit_speaker(kind.new_speaker, folders, beginning.codec, machine.device)
         return
     source: Any = data
-    if smoke:
+    if kind.smoke:
         from vqcli.data.shapes import Shapes
 
         recipe, source, output = recipe or SMOKE, data or Shapes(), output or Path("smoke")
-    if output is None and not profile:
+    if output is None and not kind.profile:
         raise UsageError("where should the run go?", "-o NAME")
-    if resume and output is not None:
-        # what a run is was settled when it began: data and settings are those of then, unless they are given again
-        chosen = recipes.load(recipe) if recipe else run.recipe_of(output)
-        source = source or run.data_of(output)
-    else:
-        if recipe is None:
-            raise UsageError("which recipe?", f"one of {', '.join(recipes.names())}, or a TOML file")
-        chosen = recipes.load(recipe)
-    if not source:
-        raise UsageError("which data?", "name a folder of pictures or clips after the recipe")
-    chosen = recipes.override(chosen, [*(settings or []), *([f"codec={codec}"] if codec else [])])
-    if profile or output is None:
-        _show_profile(chosen, source, device, threads)
+    chosen, source = _recipe(recipe, source, output, beginning)
+    if kind.profile or output is None:
+        _show_profile(chosen, source, machine.device, machine.threads)
         return
-    if start is not None and resume:
-        raise UsageError("a run that is resumed has weights of its own", "leave out --from or --resume")
-    if partial and start is None:
-        raise UsageError("--partial says what of a model may begin anew", "--from MODEL names it")
-    limit = Budget(seconds(budget), begun) if budget else None
     with console.progress(f"training {output.name}") as shown:
 
         def report(progress: run.Progress) -> None:
@@ -131,18 +145,42 @@ def train(
             chosen,
             source,
             output,
-            device=device,
-            budget=limit,
-            resume=resume,
-            start=start,
-            partial=partial,
-            threads=threads,
-            workers=workers,
+            device=machine.device,
+            budget=Budget(seconds(machine.budget), begun) if machine.budget else None,
+            resume=beginning.resume,
+            start=beginning.start,
+            partial=beginning.partial,
+            threads=machine.threads,
+            workers=machine.workers,
             report=report,
             say=console.say,
         )
     if info is not None:
         console.say(f"model {info.name} in {info.folder}; its card: {info.folder / 'README.md'}")
+
+
+def _recipe(name: str | None, source: Any, output: Path | None, beginning: Beginning) -> tuple[Recipe, Any]:
+    """The recipe of the run with its settings, and its data. Raises UsageError if one is missing."""
+    from vqcli import recipe as recipes
+    from vqcli.errors import UsageError
+    from vqcli.training import run
+
+    if beginning.resume and output is not None:
+        # what a run is was settled when it began: data and settings are those of then, unless they are given again
+        recipe = recipes.load(name) if name else run.recipe_of(output)
+        source = source or run.data_of(output)
+    else:
+        if name is None:
+            raise UsageError("which recipe?", f"one of {', '.join(recipes.names())}, or a TOML file")
+        recipe = recipes.load(name)
+    if not source:
+        raise UsageError("which data?", "name a folder of images or clips after the recipe")
+    if beginning.start is not None and beginning.resume:
+        raise UsageError("a run that is resumed has weights of its own", "leave out --from or --resume")
+    if beginning.partial and beginning.start is None:
+        raise UsageError("--partial says what of a model may begin anew", "--from MODEL names it")
+    codec = [f"codec={beginning.codec}"] if beginning.codec else []
+    return recipes.override(recipe, [*(beginning.settings or []), *codec]), source
 
 
 def _show_profile(recipe: Any, source: Any, device: str, threads: int | None) -> None:

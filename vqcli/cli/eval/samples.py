@@ -80,17 +80,15 @@ def samples(
                 "prior": prior,
                 "sampling": asdict(sampling),
                 "seed": seed,
-                "classifier": {
-                    "pictures": judge.pictures, "passes": round(judge.passes, 1), "weights": judge.weights,
-                },
+                "classifier": {"pictures": judge.pictures, "passes": round(judge.passes, 1), "weights": judge.weights},
                 "chance": chance,
                 "rates": {name: asdict(rate) for name, rate in rates.items()},
             }
-        )  # fmt: skip
+        )
         return
     shares = [(name, f"{rate.pictures:,}", f"{rate.top_1:.1%}", f"{rate.top_3:.1%}") for name, rate in rates.items()]
-    chances = ("chance", "–", f"{chance['top_1']:.1%}", f"{chance['top_3']:.1%}")
-    console.emit_table(("images", "number", "named first", f"among the first {classifier.TOP}"), [*shares, chances])
+    shares.append(("chance", "–", f"{chance['top_1']:.1%}", f"{chance['top_3']:.1%}"))
+    console.emit_table(("images", "number", "named first", f"among the first {classifier.TOP}"), shares)
     console.say(
         f"classifier: {judge.weights / 1e6:.2f} M weights, {len(judge.classes)} classes, {judge.passes:.1f} passes "
         f"over {judge.pictures:,} real images of {piece.crop} x {piece.crop} as {loaded.info.name} gives them back"
