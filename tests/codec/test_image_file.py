@@ -82,7 +82,7 @@ def test_auto_is_the_smallest_and_never_above_packed(model, picture, shape):
     for image in (smooth, random_image(model, *shape)):
         sizes = {
             coder: image_file.file_size(model, image, coder=coder)
-            for coder in ["auto", *PLAIN, *(["prior"] if model.exact else [])]
+            for coder in ["auto", *PLAIN, *(["prior"] if model.entropy_model else [])]
         }
         assert sizes["auto"] == min(sizes.values()) <= sizes["packed"]
 
@@ -253,7 +253,7 @@ def test_the_prior_tells_which_it_is(prior_model, picture, monkeypatch, chunk):
     image = tiling.encode_image(prior_model, picture(44, 33), quality=1.7)
     header, payloads = image_file.pack_image(prior_model, image, coder="prior")
     assert header.coder == coders.get("prior").ID and header.joint and header.prior == b""
-    assert header.digest == store.joint_digest(prior_model.info.digest, prior_model.exact[1])
+    assert header.digest == store.joint_digest(prior_model.info.digest, prior_model.entropy_model[1])
     decoded, lost = image_file.unpack_image(prior_model, vqz.unpack(vqz.pack(header, payloads)))
     assert np.array_equal(decoded.codes, image.codes) and not lost.any()
     assert image_file.pack_image(prior_model, image, coder="adaptive")[0].prior == b""
@@ -295,7 +295,7 @@ def test_another_prior_or_none(make_model, prior_model, picture, tmp_path):
         image_file.unpack_image(loading.load(model.info, "cpu"), file)
     plain = file_of(prior_model, tiling.encode_image(prior_model, picture(12, 12)), "adaptive")
     image_file.unpack_image(model, plain)  # which needs none
-    assert put_prior(model, seed=0) == prior_model.exact[1]
+    assert put_prior(model, seed=0) == prior_model.entropy_model[1]
     image_file.unpack_image(loading.load(model.info, "cpu"), file)
 
 
@@ -305,16 +305,16 @@ def test_a_prior_that_is_broken(make_model, prior_model, picture, tmp_path):
     path = priors.path_of(model.info.folder, "exact")
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(ModelError, match="sound exact prior"):
+    with pytest.raises(ModelError, match="sound entropy model"):
         image_file.pack_image(model, tiling.encode_image(model, picture(8, 8)))
     priors.save(model.info.folder, {"slices": torch.ones(1)}, priors.describe(path).description)
-    with pytest.raises(ModelError, match="sound exact prior"):
+    with pytest.raises(ModelError, match="sound entropy model"):
         image_file.pack_image(model, tiling.encode_image(model, picture(8, 8)))
 
 
 def test_models_without_a_prior(scalar_model, vector_model, picture):
     for model in (scalar_model, vector_model):
-        assert model.exact is None
+        assert model.entropy_model is None
         with pytest.raises(UsageError, match="prior"):
             image_file.pack_image(model, tiling.encode_image(model, picture(8, 8)), coder="prior")
 

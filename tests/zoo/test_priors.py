@@ -36,7 +36,7 @@ def test_an_exact_prior_comes_back_bit_for_bit(net, tmp_path):
     assert any(name.endswith(weights.DEFLATED) for name in load_file(deflated.path))
     assert deflated.path.stat().st_size < 0.9 * plain.path.stat().st_size
     for info in (plain, deflated):  # files from before are read as well
-        again = priors.load_exact(info, SIZES).arrays()
+        again = priors.load_entropy_model(info, SIZES).arrays()
         assert again.keys() == arrays.keys()
         for name, array in arrays.items():
             assert again[name].dtype == array.dtype and np.array_equal(again[name], array), name
@@ -48,14 +48,14 @@ def test_streams_of_something_else(net, tmp_path, data):
     name = next(name for name in arrays if name.endswith(weights.DEFLATED))
     del arrays[name]
     info = saved(tmp_path, arrays if data is None else arrays | {name: np.frombuffer(bytearray(data), np.uint8)})
-    with pytest.raises(ModelError, match="sound exact prior"):
-        priors.load_exact(info, SIZES)
+    with pytest.raises(ModelError, match="sound entropy model"):
+        priors.load_entropy_model(info, SIZES)
 
 
 def test_a_stream_without_its_table(net, tmp_path):
     info = saved(tmp_path, {**net.arrays(), "tables.extra.deflated": np.ones(5, np.uint8)})
     with pytest.raises(ModelError, match="other arrays"):
-        priors.load_exact(info, SIZES)
+        priors.load_entropy_model(info, SIZES)
 
 
 @pytest.mark.parametrize("shape", [[0, 2**31, 2**31, 2**31], [0, 2**62, 2**62], [0, 2**63], [0, 2**40, 0]])
@@ -67,8 +67,8 @@ def test_shapes_beyond_all_bounds(net, tmp_path, shape):
     text[name]["shape"] = shape
     header = json.dumps(text).encode()
     info.path.write_bytes(len(header).to_bytes(8, "little") + header + data)
-    with pytest.raises(ModelError, match="sound exact prior"):
-        priors.load_exact(info, SIZES)
+    with pytest.raises(ModelError, match="sound entropy model"):
+        priors.load_entropy_model(info, SIZES)
 
 
 def split(path: Path) -> tuple[dict, bytes]:

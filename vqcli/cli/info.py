@@ -69,7 +69,7 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
         "quality": header.quality / 10 or None,
         "coder": coders.names().get(header.coder, f"unknown ({header.coder})"),
         **({"prior_digest": header.prior.hex()} if header.prior else {}),
-        **({"digest_of": "model and exact prior together"} if header.joint else {}),
+        **({"digest_of": "model and entropy model together"} if header.joint else {}),
         "grid": list(header.grid),
         "groups": header.groups,
         "codebooks": _codebooks(header),

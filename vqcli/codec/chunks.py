@@ -204,7 +204,7 @@ def unpack_stream(
 def _codings(model: LoadedModel, header: Header, coder: str, channels: int = 1) -> list[Coding]:
     """What to try for a coder, which may be 'auto'."""
     wants_net = coder == coders.AUTO or coders.get(coder).USES_NET
-    net = model.exact[0] if wants_net and model.exact else None
+    net = model.entropy_model[0] if wants_net and model.entropy_model else None
     first = Coding(model, header, channels, coder, net)
     given = Given(first.sizes(0), first.tables(0), net, header.quality)
     return [replace(first, coder=name) for name in coders.candidates(coder, given)]
@@ -213,10 +213,10 @@ def _codings(model: LoadedModel, header: Header, coder: str, channels: int = 1) 
 def _told(coding: Coding, header: Header) -> Header:
     """The header, which now says by what its codes are coded."""
     used = replace(header, coder=coders.get(coding.coder).ID)
-    if not coding.uses_net or not coding.model.exact:
+    if not coding.uses_net or not coding.model.entropy_model:
         return used
     # one digest names both, so the header is no longer than without
-    return replace(used, digest=store.joint_digest(header.digest, coding.model.exact[1]), joint=True)
+    return replace(used, digest=store.joint_digest(header.digest, coding.model.entropy_model[1]), joint=True)
 
 
 def _coding_of(model: LoadedModel, header: Header, channels: int = 1) -> Coding:
@@ -277,12 +277,12 @@ def _prior_of(model: LoadedModel, header: Header) -> EntropyNet:
     """The very prior that a file was made with. Raises ModelError if there is another beside the model, or none."""
     if not (header.joint or header.prior):
         raise BadFile("the file needs a prior and does not say which")
-    if model.exact is None:
+    if model.entropy_model is None:
         raise ModelError(
-            f"the file needs the exact prior of model {model.info.name}, and there is no {store.EXACT} beside it",
+            f"the file needs the entropy model of model {model.info.name}, and there is no {store.EXACT} beside it",
             f"put it into {model.info.folder}",
         )
-    net, digest = model.exact
+    net, digest = model.entropy_model
     if header.joint:
         if store.joint_digest(model.info.digest, digest) != header.digest:  # both known: nothing is read again
             store.check_digest(model.info, header.model, header.digest, joint=True)

@@ -3,7 +3,7 @@
 A net in floating point gives each machine another result: other instructions, threads and tiles sum in another order.
 In float64 they differ by some 1e-13 of what they make. So two machines round differently only where a number lies as
 near as that to a boundary between two integers. The encoder lists what lies within GUARD, a million times as far, with
-the way it went, and the list travels with the file. A net in integers, as the exact prior is, would need no list; but
+the way it went, and the list travels with the file. A net in integers, as the entropy model is, would need no list; but
 it would be another net, trained and stored beside this one, and this way serves every net as it is.
 """
 

@@ -191,7 +191,7 @@ def search_quality(
     target = bits_per_pixel * pixels.shape[0] * pixels.shape[1] / 8
     low, high = 10, 10 * qualities(model)
     # the prior takes its time, and a little less than the quick coder: look with that, then go up while there is room
-    quick = coders.QUICK if coder == coders.AUTO and model.exact else coder
+    quick = coders.QUICK if coder == coders.AUTO and model.entropy_model else coder
     best = quantize(model, latents, pixels, low)
     while low < high:
         middle = (low + high + 1) // 2

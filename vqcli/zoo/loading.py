@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqcli.deprecation import renamed
 from vqcli.errors import ModelError, VqError
 from vqcli.files import replacing
 from vqcli.zoo.registry import build
@@ -16,8 +17,7 @@ from vqcli.zoo.store import FILE, FORMAT, STATISTICS, ModelInfo, describe, find
 if TYPE_CHECKING:
     import torch
 
-    from vqcli.entropy.prior1d_net import SequenceNet
-    from vqcli.entropy.prior2d_net import Net
+    from vqcli.entropy.coders import EntropyNet
     from vqcli.entropy.statistics import Statistics
     from vqcli.nets.codecs.base import AudioCodec, ImageCodec
 
@@ -47,17 +47,21 @@ class LoadedModel:
         return self.net
 
     @cached_property
-    def exact(self) -> tuple[Net | SequenceNet, bytes] | None:
-        """The prior for entropy coding that lies beside the model, with its digest. Raises ModelError if it is broken.
+    def entropy_model(self) -> tuple[EntropyNet, bytes] | None:
+        """The net that the coder `prior` uses, from beside the model, with its digest; None without one that fits.
 
-        That of pictures covers all groups of a chunk at once, so those with several residual levels have none.
+        One that covers all groups of codes at once does not fit residual levels, which are coded one by one. Raises
+        ModelError if the file is broken.
         """
         from vqcli.zoo import priors
 
-        if self.info.modality == "image" and self.net.levels > 1:
-            return None
         info = priors.find(self.info, "exact")
-        return None if info is None else (priors.load_exact(info, self.net.codebook_sizes), info.digest)
+        if info is None:
+            return None
+        net = priors.load_entropy_model(info, self.net.codebook_sizes)
+        return (net, info.digest) if net.covers_levels or self.net.levels == 1 else None
+
+    exact = renamed("exact", "entropy_model")
 
 
 def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from vqcli.entropy.prior1d_net import SequenceNet
-    from vqcli.entropy.prior2d_net import Net
+    from vqcli.entropy.coders import EntropyNet
     from vqcli.nets.priors.frames import FramePrior
     from vqcli.nets.priors.pixelcnn import PixelCNN
     from vqcli.nets.priors.wavenet import WaveNetPrior
@@ -168,13 +167,12 @@ def _load(info: PriorInfo, device: torch.device) -> Any:
     return net.eval().requires_grad_(False).to(device)
 
 
-def load_exact(info: PriorInfo, codebook_sizes: Sequence[int]) -> Net | SequenceNet:
+def load_entropy_model(info: PriorInfo, codebook_sizes: Sequence[int]) -> EntropyNet:
     """The integer net of a prior for entropy coding. Raises ModelError if the file does not hold one of this model."""
-    from vqcli.entropy import prior1d_net, prior2d_net
     from vqcli.zoo import weights
 
-    kind = prior1d_net if info.family == "exact1d" else prior2d_net
     try:
-        return kind.from_arrays(weights.read(info.path), codebook_sizes)
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{info.path} does not hold a sound exact prior: {error}") from None
+        net: EntropyNet = registry.family_of(info.family).integer_net(weights.read(info.path), codebook_sizes)
+    except (AttributeError, ValueError, OSError) as error:
+        raise ModelError(f"{info.path} does not hold a sound entropy model: {error}") from None
+    return net

@@ -97,7 +97,7 @@ def find(name: str) -> ModelInfo:
 
 
 def find_for_file(name: str, digest: bytes, joint: bool = False) -> ModelInfo:
-    """The model with this digest, whatever it is called now; `joint` if the digest is that of model and exact prior.
+    """The model with this digest, whatever it is called now; `joint` if the digest is that of model and entropy model.
 
     Raises ModelError that says what was there instead.
     """
@@ -116,7 +116,7 @@ def find_for_file(name: str, digest: bytes, joint: bool = False) -> ModelInfo:
 
 
 def check_digest(info: ModelInfo, name: str, digest: bytes, joint: bool = False) -> None:
-    """Raise ModelError unless `info` is the very model that a file was made with, if `joint` with its exact prior."""
+    """Raise ModelError unless `info` is the very model that a file was made with, if `joint` with its entropy model."""
     found = digest_in(info.folder, joint)
     if found != digest:
         there = f"not with those in {info.folder}" if joint else f"not with {info.folder}"
@@ -128,7 +128,7 @@ def check_digest(info: ModelInfo, name: str, digest: bytes, joint: bool = False)
 
 
 def digest_in(folder: Path, joint: bool) -> bytes | None:
-    """Digest of the model in a folder, or of model and exact prior together; None if there is no such prior."""
+    """Digest of the model in a folder, or of model and entropy model together; None if there is no such prior."""
     own = digest_of(folder / FILE)
     if not joint:
         return own
@@ -136,7 +136,7 @@ def digest_in(folder: Path, joint: bool) -> bytes | None:
 
 
 def joint_digest(model: bytes, prior: bytes) -> bytes:
-    """One name, 8 bytes, for all that a file needs that the exact prior coded: from the digests of both."""
+    """One name, 8 bytes, for all that a file needs that the entropy model coded: from the digests of both."""
     return hashlib.sha256(model + prior).digest()[:8]
 
 

@@ -11,7 +11,7 @@ from vqcli.training.datasets.code_clips import CodeClips, codes_of
 from vqcli.training.export.speech import recording_of
 from vqcli.training.run import run
 from vqcli.zoo import loading, registry
-from vqcli.zoo.priors import beside, load_exact
+from vqcli.zoo.priors import beside, load_entropy_model
 
 ARGUMENTS = {"K": 8, "dim": 4, "levels": 2, "width": 16, "blocks": (1, 1), "decoder_width": 16, "decoder_blocks": 1}
 DATA = Data(batch=4, seconds=0.5)
@@ -87,7 +87,7 @@ def test_a_prior_is_trained_and_lies_beside_a_copy_of_its_codec(codec, clips_fol
     if measured:  # if any clip was held out
         assert measured["bits_per_code"] < measured["uniform"]
     if family == "exact1d":
-        net = load_exact(prior, codec.net.codebook_sizes)
+        net = load_entropy_model(prior, codec.net.codebook_sizes)
         codes = np.random.default_rng(0).integers(0, 8, (4, 1, 40)).astype(np.int32)
         data = prior1d.encode(codes[:2], net)
         assert np.array_equal(prior1d.decode(data, (2, 1, 40), net), codes[:2])

@@ -197,7 +197,7 @@ def code_costs(
     tenths = [tiling.resolve_quality(model, quality) for quality in qualities]
     sizes = model.net.codebook_sizes
     counts = {quality: metrics.CodeCounts(sizes) for quality in tenths}
-    given = coders.Given(sizes, model.statistics, model.exact[0] if model.exact else None)
+    given = coders.Given(sizes, model.statistics, model.entropy_model[0] if model.entropy_model else None)
     usable = coders.candidates(coders.AUTO, given)
     found: dict[tuple[int, str], list[_File]] = {}
     for index, _, pixels in readable(names, read, complain):

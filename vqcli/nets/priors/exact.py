@@ -12,13 +12,15 @@ Every step has an exact counterpart in integers: inputs are integers or rows of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.entropy import prior2d_stages
+from vqcli.entropy import prior2d_net, prior2d_stages
+from vqcli.entropy.coders import EntropyNet
 
 CEILING = 8.0  # of activations
 LARGEST_VALUE = 255  # of scalar codes, counted from the middle: what lies beyond is seen as this
@@ -232,6 +234,11 @@ class ExactPrior(nn.Module):
         ]
         self.groups, self.levels = tuple(parts), tuple(depths)
         self.slices = nn.ModuleList(made)
+
+    @staticmethod
+    def integer_net(arrays: Mapping[str, np.ndarray], codebook_sizes: Sequence[int]) -> EntropyNet:
+        """The net in integers that files hold (`rounding.py` makes it). Raises ValueError for unsound arrays."""
+        return prior2d_net.from_arrays(arrays, codebook_sizes)
 
     def loss(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
         """Bits for each code, on average: codes int64 [B, G, H, W], quality [B] from 1 for scalar codes."""

@@ -8,12 +8,15 @@ rows of tables, activations are clipped to 0 .. CEILING, and there is neither no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcli.entropy import prior1d_net
+from vqcli.entropy.coders import EntropyNet
 from vqcli.entropy.prior1d_net import places
 from vqcli.nets.priors.exact import activation
 
@@ -102,6 +105,11 @@ class SequencePrior(nn.Module):
                 F.cross_entropy(part(codes).flatten(0, 1), codes[:, g].flatten()) for g, part in enumerate(self.groups)
             ]
         return torch.stack(nats) / math.log(2)
+
+    @staticmethod
+    def integer_net(arrays: Mapping[str, np.ndarray], codebook_sizes: Sequence[int]) -> EntropyNet:
+        """The net in integers that files hold (`rounding.py` makes it). Raises ValueError for unsound arrays."""
+        return prior1d_net.from_arrays(arrays, codebook_sizes)
 
 
 FAMILY = SequencePrior
