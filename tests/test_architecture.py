@@ -88,6 +88,25 @@ def test_no_file_is_longer_than_400_lines(path):
     assert len(path.read_text().splitlines()) <= 400
 
 
+# kernels and constructors whose arguments are data in headers, and say in their docstrings why they are as they are
+LONG = {"_code", "_tile"}
+WIDE = {"__init__", "generate_long"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_functions_are_short_and_take_few_arguments(path):
+    """At most 60 lines without the docstring, and 10 arguments without self."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        documented = node.body[0].end_lineno - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+        lines = node.end_lineno - node.lineno + 1 - documented
+        names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        count = len([name for name in names if name not in ("self", "cls")])
+        assert lines <= 60 or node.name in LONG, f"{node.name} has {lines} lines"
+        assert count <= 10 or node.name in WIDE, f"{node.name} takes {count} arguments"
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -58,7 +58,7 @@ def samples(
         refuse_existing(output, running.force)
     loaded = loading.load(model if model is not None else find_model(), running.device)
     source = rate_distortion.open_pictures(data)
-    real, held_out = Dataset(source, held_out=False), Dataset(source, held_out=True)
+    real, held_out = (Dataset(source, held_out=kept) for kept in (False, True))
     piece = data_of(priors.find(loaded.info, "pixelcnn"))
 
     # sampled first: what does not fit together shows before the classifier learns
