@@ -152,7 +152,7 @@ def load_for(header: Header, model: str | LoadedModel | None, device: str = "aut
 
 
 def modality_of(source: Path | BinaryIO | np.ndarray, model: store.ModelInfo | None = None) -> str:
-    """'audio', 'video' or 'image', by what a file begins with or is called; what tells nothing goes by the model.
+    """'audio', 'video' or 'image', by what a file begins with or is called; what says nothing goes by the model.
 
     A folder and an .npz are clips, and so is a GIF, WebP or PNG of more than one frame.
     """

@@ -74,7 +74,7 @@ def plan(
     return jobs
 
 
-# (this process, all of them) as torchrun, Slurm and MPI tell their processes
+# (this process, all of them) as torchrun, Slurm and MPI set them for their processes
 _RANKS = (
     ("RANK", "WORLD_SIZE"),
     ("SLURM_PROCID", "SLURM_NTASKS"),
@@ -89,10 +89,10 @@ def shard(jobs: list[Job], part: str, environment: Mapping[str, str] = os.enviro
     Raises UsageError for a part that is none.
     """
     if part == "auto":
-        told = [(environment[own], environment[of]) for own, of in _RANKS if own in environment and of in environment]
-        if not told:
+        ranks = [(environment[own], environment[of]) for own, of in _RANKS if own in environment and of in environment]
+        if not ranks:
             raise UsageError("--shard auto: neither torchrun, Slurm nor MPI started this", "--shard 1/4, 2/4, ...")
-        index, count = int(told[0][0]), int(told[0][1])
+        index, count = int(ranks[0][0]), int(ranks[0][1])
     else:
         match = re.fullmatch(r"(\d+)/(\d+)", part)
         index, count = (int(match[1]) - 1, int(match[2])) if match else (-1, 0)

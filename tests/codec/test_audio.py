@@ -376,7 +376,7 @@ def test_modalities_are_not_mixed_up(model, vector_model, picture):
     image = vqz.unpack(vqcli.encode(picture(8, 8), vector_model).data)
     with pytest.raises(BadFile, match="image, not sound"):
         audio_file.unpack_audio(model, image)
-    with pytest.raises(BadFile, match="audio, not a picture"):
+    with pytest.raises(BadFile, match="audio, not an image"):
         image_file.unpack_image(vector_model, lying(model))
 
 

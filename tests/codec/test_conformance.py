@@ -45,7 +45,18 @@ def test_both_files_are_there(name):
     kind, shown = medium.of(name), media.of(name)
     for member in ("WHAT", "PLURAL", "MODEL", "recognises", "encode", "decode"):
         assert hasattr(kind, member), member
-    for member in ("PLURAL", "PRIOR", "SAMPLE", "LOST", "suffix", "line", "facts", "told", "remarks", "header_facts"):
+    for member in (
+        "PLURAL",
+        "PRIOR",
+        "SAMPLE",
+        "LOST",
+        "suffix",
+        "line",
+        "facts",
+        "decoded_line",
+        "remarks",
+        "header_facts",
+    ):
         assert hasattr(shown, member), member
     assert kind.PLURAL == shown.PLURAL
     for options in (shown.EncodeOptions, shown.SampleOptions):
@@ -64,7 +75,7 @@ def test_a_file_is_recognised_encoded_and_decoded(name, source, model, tmp_path)
     assert not decoded.lost.any()
     shown = media.of(name)
     assert shown.line(encoded, 1.0) and shown.facts(encoded, 1.0)
-    said, facts = shown.told(decoded, 1.0)
+    said, facts = shown.decoded_line(decoded, 1.0)
     assert said and facts
     assert shown.remarks(decoded, shown.suffix(), False) == []
     assert shown.header_facts(header, path.stat().st_size, lengths)

@@ -150,7 +150,7 @@ def test_a_part_in_seconds(scalar_model, frames):
     assert np.array_equal(list(part.frames()), coded(scalar_model, frames[2:7])) and part.n_frames == 5
     assert api.decode(encoded, scalar_model, start_s=0.9, end_s=9).n_frames == 1
     for start_s, end_s in ((1.0, None), (0.5, 0.5), (0.7, 0.2)):
-        with pytest.raises(UsageError, match="no frame is there"):
+        with pytest.raises(UsageError, match="no such part"):
             api.decode(encoded, scalar_model, start_s=start_s, end_s=end_s)
 
 
@@ -209,7 +209,7 @@ def test_models_of_one_size(scalar_model, frames, monkeypatch):
     for pixels in (frames, frames[0]):
         with pytest.raises(UsageError) as caught:
             api.encode(pixels, scalar_model)
-        assert str(caught.value) == "model scalar is for pictures of 84 x 84 pixels, and this is 20 x 16"
+        assert str(caught.value) == "model scalar is for images of 84 x 84 pixels, and this is 20 x 16"
         assert caught.value.hint == "resize it first"
 
 

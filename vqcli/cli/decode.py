@@ -74,7 +74,7 @@ def decode(
     vq decode photo.vqz -o photo.webp
     vq decode talk.vqz -o talk.opus
     vq decode talk.vqz --start 1:30 --end 2:00 -o part.wav
-    vq decode codes/ -o pictures/ --format jpg
+    vq decode codes/ -o images/ --format jpg
     vq decode clip.vqz -o clip.mp4
     vq decode clip.vqz -o frames/
     vq decode damaged.vqz --salvage
@@ -117,7 +117,7 @@ def decode(
         return decoder.decode(decoder.read(job.source), str(job.source), job.target, force=running.force, **named)
 
     def describe(job: Job, done: tuple[Decoded, float]) -> tuple[str, dict[str, Any]]:
-        said, facts = media.of(done[0].header.modality).told(*done)
+        said, facts = media.of(done[0].header.modality).decoded_line(*done)
         places = {"source": str(job.source), "target": str(job.target)}
         return f"{job.source} -> {job.target} {said}", places | facts
 

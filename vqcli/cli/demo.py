@@ -87,7 +87,7 @@ def photograph(output: Path, device: str) -> list[Point]:
             own = points[-2]
             labels.append(f"{stem}: {console.size(own.size_bytes)}, {own.bits_per_pixel:.2f} bpp, {own.psnr_db:.1f} dB")
             report((done + 1) / len(SETTINGS))
-    crop = (slice(40, 360), slice(180, 500))  # at full scale: five whole pictures in a row show nothing
+    crop = (slice(40, 360), slice(180, 500))  # at full scale: five whole images in a row show nothing
     row = drawing.side_by_side([picture[crop] for picture in pictures], labels)
     image.write(output / "side-by-side.png", row, force=True)
     return points
@@ -154,7 +154,7 @@ def speak(output: Path, device: str) -> list[Spoken]:
 
 def walk(output: Path, device: str) -> list[str]:
     """Go on from a clip of a maze by each of the actions that the model knows; results go into a folder. Returns their
-    names: a GIF for each action, and a picture of all frames."""
+    names: a GIF for each action, and an image of all frames."""
     import numpy as np
 
     from vqcli.codec import video

@@ -70,13 +70,13 @@ def encode(
     vq encode photo.png
     vq encode talk.wav -o talk.vqz
     vq encode photo.png -o small.vqz --bpp 0.3
-    vq encode pictures/ -o codes/ --quality 7
+    vq encode images/ -o codes/ --quality 7
     vq encode photo.png --lossless --verify
     vq encode talk.wav --levels 1 --channels
     vq encode photo.png --model tokens
     vq encode clip.mp4
     vq encode holiday/ --frames --fps 30 -o holiday.vqz
-    vq encode pictures/ -o codes/ --shard 2/8
+    vq encode images/ -o codes/ --shard 2/8
     cat photo.png | vq encode - > photo.vqz
     """
     from vqcli import batch

@@ -50,7 +50,7 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
 
 
 def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
-    """What the header tells, and what follows from it."""
+    """What the header says, and what follows from it."""
     from vqcli.entropy import coders
     from vqcli.entropy.coders import packed
 
@@ -101,7 +101,7 @@ def _codebooks(header: Header) -> str:
 
     kinds = [f"K = {K}" for K in header.codebook_sizes]
     named = None
-    with suppress(ModelError):  # the file tells enough without it
+    with suppress(ModelError):  # the file says enough without it
         named = store.find_for_file(header.model, header.digest, header.joint).description.get("groups")
     channels = header.metadata.get("loudness_db", "").count(",") + 1  # that are coded
     if isinstance(named, list) and len(named) * channels >= header.groups:

@@ -10,7 +10,7 @@ import typer
 from vqcli.cli import console
 from vqcli.cli.options import Force
 
-SHOWN = 10  # of the pictures that were left out
+SHOWN = 10  # of the images that were left out
 
 
 def pack(
@@ -24,10 +24,10 @@ def pack(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Pack pictures into one file of decoded pixels, which vq train reads without decoding.
+    """Pack images into one file of decoded pixels, which vq train reads without decoding.
 
     \b
-    vq pack pictures/ -o pictures.safetensors
+    vq pack images/ -o images.safetensors
     vq pack animals/ more.tar -o small.safetensors --size 144
     """
     from vqcli.data import packs

@@ -165,9 +165,9 @@ def _show(experiment: Experiment, data: Path, results: list[Result], as_json: bo
     from dataclasses import asdict
 
     if as_json:
-        told = [asdict(result) | {"model": str(result.model)} for result in results]
+        rows = [asdict(result) | {"model": str(result.model)} for result in results]
         facts = {"experiment": experiment.name, "paper": experiment.paper, "report": experiment.report}
-        console.emit_json(facts | {"data": str(data), "results": told})
+        console.emit_json(facts | {"data": str(data), "results": rows})
         return
     printed = [("paper", experiment.paper or "–", "", ""), ("report", experiment.report or "–", "", "")]
     here = [

@@ -104,15 +104,15 @@ def train(
 
     \b
     vq train --smoke
-    vq train tokens pictures/ -o my-tokens
-    vq train photo pictures.safetensors -o my-photo --budget 2h --set data.batch=16
-    vq train pixelcnn pictures/ -o my-prior --codec tokens
+    vq train tokens images/ -o my-tokens
+    vq train photo images.safetensors -o my-photo --budget 2h --set data.batch=16
+    vq train pixelcnn images/ -o my-prior --codec tokens
     vq train -o my-photo --resume
-    vq train photo pictures/ -o my-photo --from photo
-    vq train photo pictures/ --profile
+    vq train photo images/ -o my-photo --from photo
+    vq train photo images/ --profile
     vq train speech clips/ -o my-speech
     vq train --new-speaker anna clips-of-anna/
-    torchrun --nproc-per-node 4 -m vqcli train tokens pictures/ -o my-tokens
+    torchrun --nproc-per-node 4 -m vqcli train tokens images/ -o my-tokens
     """
     begun = time.monotonic()  # of the budget, which loading torch counts against
     from vqcli.errors import UsageError

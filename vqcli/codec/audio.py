@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vqcli.codec import audio_file, windows
-from vqcli.codec.codes import AudioCodes, File, keep_levels
+from vqcli.codec.codes import AudioCodes, File, keep_levels, part_in
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio
@@ -156,7 +156,7 @@ def decode(
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
     audio_file.check_audio(model, file.header)
     samples, rate_hz, channels = file.header.size
-    first, count = _part(start_s, end_s, samples, rate_hz)
+    first, count = part_in(start_s, end_s, samples, rate_hz)
     wanted = None
     if count < samples:
         start, stop = _positions(model, file.header.grid[0], rate_hz, first, count)
@@ -166,18 +166,6 @@ def decode(
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
     return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, model, first, report)
-
-
-def _part(start_s: float | None, end_s: float | None, samples: int, rate_hz: int) -> tuple[int, int]:
-    """First sample and number of samples of a part in seconds. Raises UsageError if nothing lies in it."""
-    first = round((start_s or 0) * rate_hz)
-    last = samples if end_s is None else min(round(end_s * rate_hz), samples)
-    if not 0 <= first < last:
-        given = " ".join(
-            f"--{name} {value:g}" for name, value in (("start", start_s), ("end", end_s)) if value is not None
-        )
-        raise UsageError(f"{given}: there is no such part", f"the recording takes {samples / rate_hz:.2f} s")
-    return first, last - first
 
 
 def _positions(model: LoadedModel, T: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:

@@ -107,7 +107,7 @@ def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, .
     if header.grid != (T,):
         raise BadFile(f"{header.grid[0]} positions of codes do not belong to {samples} samples at {rate_hz} Hz")
     if header.quality:
-        raise BadFile("sound has no quality, and the file tells one")
+        raise BadFile("audio has no quality, and the file has one")
     sizes, levels = books(model)
     coded = header.groups_per_level * levels // len(sizes)
     if coded not in (1, channels):

@@ -5,7 +5,7 @@ them coded side by side. What the codes stand for, and whether a header fits the
 image_file.py, audio_file.py and video_file.py.
 
 In a file the groups of a level go channel by channel, [channels * groups of a channel, *grid]. Coders see the channels
-as rows, [groups of a channel, channels, steps]: all have the same codebooks and statistics. A picture has one.
+as rows, [groups of a channel, channels, steps]: all have the same codebooks and statistics. An image has one.
 
 Codes of video come and go chunk by chunk, each a run of whole frames, and no more than one of them is in memory.
 """
@@ -98,7 +98,7 @@ def pack(
             return _encode(coding, codes[(slice(None), *part[1])], part[0])
 
         payloads = tuple(_together(encode, parts))
-        attempts.append((sum(map(len, payloads)), _told(coding, header), payloads))
+        attempts.append((sum(map(len, payloads)), _with_coder(coding, header), payloads))
     for _, attempt, payloads in sorted(attempts, key=lambda attempt: attempt[0]):
         decoded, _ = unpack(model, vqz.unpack(vqz.pack(attempt, payloads)), channels=channels)
         if np.array_equal(decoded, codes):
@@ -138,13 +138,13 @@ def pack_stream(
         at: sum(len(payload) for level in payloads[at] for payload in level) for at, ok in enumerate(verified) if ok
     }
     best = min(sums, key=lambda at: sums[at])
-    told = replace(
-        _told(codings[best], header),
+    finished = replace(
+        _with_coder(codings[best], header),
         grid=(done, *header.grid[1:]),
         chunk=(step, *header.grid[1:]),
         codes_crcs=_of_levels(crcs, header.levels, 2 * done * math.prod(header.grid[1:])),
     )
-    return told, tuple(payload for level in payloads[best] for payload in level)
+    return finished, tuple(payload for level in payloads[best] for payload in level)
 
 
 def unpack(
@@ -210,7 +210,7 @@ def _codings(model: LoadedModel, header: Header, coder: str, channels: int = 1) 
     return [replace(first, coder=name) for name in coders.candidates(coder, given)]
 
 
-def _told(coding: Coding, header: Header) -> Header:
+def _with_coder(coding: Coding, header: Header) -> Header:
     """The header, which now says by what its codes are coded."""
     used = replace(header, coder=coders.get(coding.coder).ID)
     if not coding.uses_net or not coding.model.entropy_model:

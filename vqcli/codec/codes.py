@@ -38,10 +38,10 @@ class File:
 
 @dataclass(frozen=True)
 class ImageCodes:
-    """A picture as integers.
+    """An image as integers.
 
     codes     uint16 [groups, rows, columns]
-    size      width, height of the picture in pixels
+    size      width, height of the image in pixels
     channels  1 grey, 3 colour
     quality   in tenths of a step, 0 for models without one
     """
@@ -137,6 +137,18 @@ def keep_levels(model: LoadedModel, codes: Codes, levels: int) -> Codes:
     groups = levels * len(sizes) // available
     kept = codes.codes[:groups] if isinstance(codes, ImageCodes) else codes.codes[:, :groups]
     return replace(codes, codes=kept)
+
+
+def part_in(start_s: float | None, end_s: float | None, total: int, per_s: float) -> tuple[int, int]:
+    """The first sample or frame, and how many, of a part in seconds. Raises UsageError if none lies in it."""
+    first = round((start_s or 0) * per_s)
+    last = total if end_s is None else min(round(end_s * per_s), total)
+    if not 0 <= first < last:
+        given = " ".join(
+            f"--{name} {value:g}" for name, value in (("start", start_s), ("end", end_s)) if value is not None
+        )
+        raise UsageError(f"{given}: there is no such part", f"the whole takes {total / per_s:.2f} s")
+    return first, last - first
 
 
 def check_name(model: LoadedModel) -> None:

@@ -2,7 +2,7 @@
 
 converted = convert_speaker("in.wav", "p225")        converted.save("out.wav")
 
-The codes of level 0 carry the words; the decoder is told another voice, and the pitch moves to its register.
+The codes of level 0 carry the words; the decoder gets another voice, and the pitch moves to its register.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Speaker:
     row       of the model's table; -1 for a voice that was fitted later and lies in a file of its own
     seconds   of speech that it was learned from
     pitch_hz  its mean pitch
-    sex       'f', 'm' or '' where nobody said
+    sex       'f', 'm' or '' if unknown
     source    the data it comes from
     """
 

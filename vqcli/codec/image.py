@@ -1,4 +1,4 @@
-"""Pictures -> codes -> .vqz and back; api.py calls this for images."""
+"""Images -> codes -> .vqz and back; api.py calls this for images."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from vqcli.media import image
 from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
-LOSSLESS = 0.3  # the quality for pictures without loss, as a share of the model's: codes and remainder are least there
+LOSSLESS = 0.3  # the quality for images without loss, as a share of the model's: codes and remainder are least there
 WHAT, PLURAL, MODEL = "an image", "images", "image"
-GREY = 128  # what salvaged pictures show where chunks are lost
+GREY = 128  # what salvaged images show where chunks are lost
 
 
 @dataclass(frozen=True)
 class EncodedImage(File):
-    """A picture as codes and as the bytes of its .vqz file.
+    """An image as codes and as the bytes of its .vqz file.
 
-    notes  what the user should know: what was changed on reading the picture, a rate that could not be met
+    notes  what the user should know: what was changed on reading the image, a rate that could not be met
     """
 
     image: ImageCodes
@@ -86,7 +86,7 @@ class DecodedImage:
         return bool(self.exact.all())
 
     def save(self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False) -> None:
-        """Write the picture; the suffix chooses the format."""
+        """Write the image; the suffix chooses the format."""
         image.write(Path(target) if isinstance(target, str) else target, self.pixels, format=format, force=force)
 
 
@@ -108,7 +108,7 @@ def encode(
     metadata: dict[str, str] | None = None,
     report: Report = silent,
 ) -> EncodedImage:
-    """Encode a picture: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]. See `api.encode`."""
+    """Encode an image: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]. See `api.encode`."""
     if quality is not None and bits_per_pixel is not None:
         raise UsageError("quality and bits per pixel exclude each other", "give one of --quality and --bpp")
     if lossless and (bits_per_pixel is not None or levels is not None):
@@ -138,8 +138,8 @@ def _encode_lossless(
     metadata: dict[str, str] | None,
     report: Report,
 ) -> EncodedImage:
-    if tiling.draws(model):
-        raise UsageError(f"model {model.info.name} draws what it decodes, so it is never exact", "--model photo")
+    if tiling.is_stochastic(model):
+        raise UsageError(f"model {model.info.name} samples what it decodes, so it is never exact", "--model photo")
     if quality is None and tiling.qualities(model):
         quality = max(1.0, LOSSLESS * tiling.qualities(model))
     codes = tiling.encode_image(model, picture.pixels, quality=quality, report=lambda share: report(share / 4))

@@ -58,9 +58,9 @@ def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) ->
 
 
 def _check_image(model: LoadedModel, header: Header) -> None:
-    """Raise BadFile for a header that is sound in itself but cannot be that of a picture by this model."""
+    """Raise BadFile for a header that is sound in itself but cannot be that of an image by this model."""
     if header.modality != "image" or model.info.modality != "image":
-        raise BadFile(f"the file holds {header.modality}, not a picture of model {model.info.name}")
+        raise BadFile(f"the file holds {header.modality}, not an image of model {model.info.name}")
     width, height, channels = header.size
     if width * height > MAX_PIXELS:
         raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")

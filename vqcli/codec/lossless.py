@@ -1,10 +1,10 @@
-"""What a decoded picture lacks: codes and remainder together return every pixel, on every machine.
+"""What a decoded image lacks: codes and remainder together return every pixel, on every machine.
 
-A remainder only helps where the decoded picture is the very one that the encoder saw. So the net is evaluated once more
+A remainder only helps where the decoded image is the very one that the encoder saw. So the net is evaluated once more
 in float64 on the CPU, and what it makes is rounded with a guard (nets/guarded.py); should a machine err by more than
-that, the CRC-32 of the pixels tells. There are two coders, and the one that takes fewer bytes is used:
+that, the CRC-32 of the pixels proves. There are two coders, and the one that takes fewer bytes is used:
 
-    predicted   0   pixels given the decoded picture (entropy/pixel_prediction.py), of any model
+    predicted   0   pixels given the decoded image (entropy/pixel_prediction.py), of any model
     likelihood  1   pixels under the decoder's own distribution p(x | z) (entropy/pixel_likelihood.py), of models
                     that have one: as many bytes as -log2 p(x | z) says
 
@@ -41,7 +41,7 @@ from vqcli.zoo.loading import LoadedModel
 
 TILE = 256  # pixels: float64 convolutions copy their input many times over
 
-Part = tuple[Any, ImageCodes, Window]  # a net in float64 on the CPU, the codes of a picture, a chunk of their grid
+Part = tuple[Any, ImageCodes, Window]  # a net in float64 on the CPU, the codes of an image, a chunk of their grid
 Encode = Callable[[Part, np.ndarray], Callable[[], bytes]]
 Decode = Callable[[Part, bytes], Callable[[], np.ndarray]]
 
@@ -115,7 +115,7 @@ def unpack(
     except BadFile as error:
         if not salvage:
             hint = "its codes may decode otherwise on this machine; --salvage shows what they decode to"
-            raise BadFile(f"the picture cannot be had without loss: {error}", hint) from error
+            raise BadFile(f"the image cannot be had without loss: {error}", hint) from error
         exact[:] = False
         for place, x, _ in decoded_tiles(net, image, (slice(0, lost.shape[0]), slice(0, lost.shape[1])), TILE):
             pixels[place], _ = rounded(_levels(x))

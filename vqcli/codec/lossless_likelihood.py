@@ -18,7 +18,7 @@ from vqcli.nets.layers.likelihood import VALUES, Categorical, Gaussian, Likeliho
 def parameters(
     likelihood: Likelihood, made: Tensor, listed: Mapping[int, bool] | None = None
 ) -> tuple[Mixture | Categories, Listed]:
-    """What `made` [numbers, H, W] says of the pixels [C, H, W] of a picture, and the list of `rounded`.
+    """What `made` [numbers, H, W] says of the pixels [C, H, W] of an image, and the list of `rounded`.
 
     `made` is what the decoder makes in float64 on the CPU. Positions of the list count through the arrays of
     entropy/pixel_likelihood.py in their order there.
@@ -42,7 +42,7 @@ def parameters(
 
 
 def _on_grid(likelihood: Likelihood, made: Tensor) -> list[np.ndarray]:
-    """The likelihood's parameters at one picture, `made` [1, numbers, H, W], float64 in steps of their grids."""
+    """The likelihood's parameters at one image, `made` [1, numbers, H, W], float64 in steps of their grids."""
     bit = 1 / math.log(2)  # of a nat
     parts: list[Tensor]
     if isinstance(likelihood, LogisticMixture):

@@ -1,7 +1,7 @@
 """Pixels -> codes -> pixels, through a model.
 
-Pictures of any size: the net sees tiles with a margin as wide as its reach, so that tiled codes equal those
-of the whole picture (up to ties within float error) and memory is bounded by the tile. What becomes of the
+Images of any size: the net sees tiles with a margin as wide as its reach, so that tiled codes equal those
+of the whole image (up to ties within float error) and memory is bounded by the tile. What becomes of the
 codes in a file is in image_file.py.
 """
 
@@ -44,16 +44,16 @@ def qualities(model: LoadedModel) -> int:
 
 
 def frame_size(model: LoadedModel) -> tuple[int, int] | None:
-    """Height and width of the pictures that the model is for; None for pictures of any size."""
+    """Height and width of the images that the model is for; None for images of any size."""
     return model.image.frame_size
 
 
 def check_size(model: LoadedModel, height: int, width: int) -> None:
-    """Raise UsageError if the model takes pictures of one size only, and this is another."""
+    """Raise UsageError if the model takes images of one size only, and this is another."""
     size = frame_size(model)
     if size and tuple(size) != (height, width):
         raise UsageError(
-            f"model {model.info.name} is for pictures of {size[1]} x {size[0]} pixels, and this is {width} x {height}",
+            f"model {model.info.name} is for images of {size[1]} x {size[0]} pixels, and this is {width} x {height}",
             "resize it first",
         )
 
@@ -92,8 +92,8 @@ def quantize(model: LoadedModel, latents: torch.Tensor, pixels: np.ndarray, qual
     return image
 
 
-def draws(model: LoadedModel) -> bool:
-    """Whether decoding draws what the codes do not tell."""
+def is_stochastic(model: LoadedModel) -> bool:
+    """Whether decoding samples what the codes do not tell."""
     return model.image.stochastic
 
 
@@ -101,9 +101,9 @@ def draws(model: LoadedModel) -> bool:
 def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent, seed: int | None = None) -> np.ndarray:
     """Pixels uint8 [H, W, channels] of codes; fewer groups than the model has stand for its first levels.
 
-    `seed` is for models whose decoding draws (nets/codecs/twostage2d.py); UsageError for others.
+    `seed` is for models whose decoding samples (nets/codecs/twostage2d.py); UsageError for others.
     """
-    if seed is not None and not draws(model):
+    if seed is not None and not is_stochastic(model):
         raise UsageError(f"model {model.info.name} decodes in one way only", "leave --seed out")
     (W, H), (rows, columns) = image.size, image.codes.shape[1:]
     if (rows, columns) != model.image.grid(H, W) or tuple(frame_size(model) or (H, W)) != (H, W):
@@ -173,7 +173,7 @@ def _tiles(
 
     Without a margin the net sees the whole grid at once.
 
-    The outer window ends at the border of the grid, where the net pads tile and whole picture alike.
+    The outer window ends at the border of the grid, where the net pads tile and whole image alike.
     """
     rows, columns = grid
     if margin is None:
@@ -208,7 +208,7 @@ def _within(inner: Window, outer: Window) -> Window:
 
 
 def _padded(pixels: np.ndarray, y: slice, x: slice) -> np.ndarray:
-    """pixels[y, x], where what lies beyond the picture repeats its border."""
+    """pixels[y, x], where what lies beyond the image repeats its border."""
     region = pixels[y, x]
     missing = (y.stop - y.start - region.shape[0], x.stop - x.start - region.shape[1])
     return np.pad(region, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else region

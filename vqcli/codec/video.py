@@ -1,6 +1,6 @@
 """Clips -> codes -> .vqz and back; api.py calls this for clips.
 
-Frames are coded one by one by a model of pictures, and no more than a chunk of them is in memory. For those who work on
+Frames are coded one by one by a model of images, and no more than a chunk of them is in memory. For those who work on
 codes: `codes_of` reads the codes of a clip or of a .vqz file, `frames_of` makes frames of codes, video_file.py files.
 """
 
@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from vqcli.codec import tiling, video_file
-from vqcli.codec.codes import File, ImageCodes, VideoCodes, check_levels, keep_levels
+from vqcli.codec.codes import File, ImageCodes, VideoCodes, check_levels, keep_levels, part_in
 from vqcli.codec.image import GREY
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
@@ -186,7 +186,7 @@ def decode(
     video_file.check_video(model, file.header)
     check_levels(file.header, levels)
     width, height, frames, frames_per_1000s = file.header.size
-    first, count = _part(start_s, end_s, frames, frames_per_1000s)
+    first, count = part_in(start_s, end_s, frames, frames_per_1000s / 1000)
     lost = video_file.lost_frames(file, levels)[first : first + count]
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
@@ -267,15 +267,3 @@ def _coded(
         yield codes if levels is None else keep_levels(model, codes, levels)
         if count:  # which a file may be wrong about
             report(min(number / count, 1.0))
-
-
-def _part(start_s: float | None, end_s: float | None, frames: int, frames_per_1000s: int) -> tuple[int, int]:
-    """First frame and number of frames of a part in seconds. Raises UsageError if no frame lies in it."""
-    first = round((start_s or 0) * frames_per_1000s / 1000)
-    last = frames if end_s is None else min(round(end_s * frames_per_1000s / 1000), frames)
-    if not 0 <= first < last:
-        given = " ".join(
-            f"--{name} {value:g}" for name, value in (("start", start_s), ("end", end_s)) if value is not None
-        )
-        raise UsageError(f"{given}: no frame is there", f"the clip takes {1000 * frames / frames_per_1000s:.2f} s")
-    return first, last - first

@@ -1,6 +1,6 @@
 """Codes of a clip <-> a .vqz file: what its header says, and whether that can be.
 
-A model of pictures codes a clip frame by frame, into a grid [frames, rows, columns] (the paper, 4.4), so the file says
+A model of images codes a clip frame by frame, into a grid [frames, rows, columns] (the paper, 4.4), so the file says
 video and its model says image. A chunk is a run of whole frames, which decodes alone: a file is written and read chunk
 by chunk, and a part of a clip costs no more than its own chunks.
 """
@@ -27,7 +27,7 @@ CHUNK_CODES = 2**20  # positions of a chunk of several frames at most
 
 
 def chunk_frames(model: LoadedModel, rows: int, columns: int) -> int:
-    """How many frames a chunk takes: about as many positions as one of a picture, 1 to 64 frames."""
+    """How many frames a chunk takes: about as many positions as one of an image, 1 to 64 frames."""
     return min(max(1, (image_file.CHUNK // model.net.stride) ** 2 // (rows * columns)), CHUNK_FRAMES)
 
 

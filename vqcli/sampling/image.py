@@ -1,4 +1,4 @@
-"""Codes from a prior instead of a picture: what `vq sample` does, for callers in Python.
+"""Codes from a prior instead of an image: what `vq sample` does, for callers in Python.
 
 samples = sample("tokens", labels=["fox", "zebra"], count=4, seed=1)      samples.pixels
 """
@@ -24,7 +24,8 @@ from vqcli.files import numbered
 from vqcli.media import drawing, image
 from vqcli.media.image import MAX_PIXELS
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
-from vqcli.progress import Report, Running, silent
+from vqcli.nets.priors.pixelcnn_sampler import sampler_of
+from vqcli.progress import Running, silent
 from vqcli.recipe import Data
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
@@ -46,7 +47,7 @@ class Samples:
     labels  the class of each, None for none
     seed    equal seeds give equal samples on the same device; sample i does not depend on how many there are
     prior   what they were sampled from
-    rows    of a picture of all: one for each label that was asked for
+    rows    of an image of all: one for each label that was asked for
     """
 
     codes: np.ndarray
@@ -93,7 +94,7 @@ def find_model(family: str = "pixelcnn") -> store.ModelInfo:
     """The model to sample from when none is named: the preferred one, else the first that has such a prior."""
     known = priors.models_with(family)
     if not known:
-        raise ModelError(f"no model has a prior {family}", "vq train pixelcnn pictures/ -o NAME trains one")
+        raise ModelError(f"no model has a prior {family}", "vq train pixelcnn images/ -o NAME trains one")
     return next((info for info in known if info.name == PREFERRED), known[0])
 
 
@@ -104,11 +105,11 @@ def size_of(prior: PriorInfo | None) -> tuple[int, int]:
 
 
 def data_of(info: PriorInfo | None) -> Data:
-    """How pictures are brought to the size that a prior was trained on; to the agreed size without one."""
+    """How images are brought to the size that a prior was trained on; to the agreed size without one."""
     side = AGREED_SIZE
-    told = info.description.get("recipe", {}).get("data") if info else None
+    data = info.description.get("recipe", {}).get("data") if info else None
     try:
-        return msgspec.convert(told or {"size": side, "crop": side}, Data)
+        return msgspec.convert(data or {"size": side, "crop": side}, Data)
     except msgspec.ValidationError as error:
         raise ModelError(f"{info.path if info else ''} does not say what it was trained on: {error}") from None
 
@@ -126,12 +127,12 @@ def sample(
     keep: str = "top",
     **running: Unpack[Running],
 ) -> Samples:
-    """Draw `count` pictures of each label, or of labels drawn at random if none is named.
+    """Sample `count` images of each label, or of labels sampled at random if none is named.
 
     prior   'pixelcnn', or 'uniform': every code alike, what the paper trains its models under
     size    height and width in pixels, None for those the prior was trained on
     start   pixels uint8 [H, W, 1 or 3] to complete: the `keep` part ('top', 'left', 'box': the middle) is kept, the
-            rest is drawn. A prior goes row by row, so what is drawn knows of the kept part what lies before it
+            rest is sampled. A prior goes row by row, so what is sampled knows of the kept part what lies before it
 
     Raises ModelError if the model has no such prior, UnknownLabel, UsageError for what does not fit together.
     """
@@ -150,7 +151,7 @@ def sample(
     H, W = size or tiling.frame_size(model) or size_of(info)
     names = _labels(info, labels, count, seed)
     if not 1 <= len(names) <= LARGEST or min(H, W) < 1 or len(names) * H * W > MAX_PIXELS:
-        raise UsageError(f"{len(names)} samples of {W} x {H} pixels are too many or too few to draw")
+        raise UsageError(f"{len(names)} samples of {W} x {H} pixels are too many or too few to sample")
 
     sizes = model.net.codebook_sizes
     shape = (len(names), len(sizes), *model.net.grid(H, W))
@@ -160,11 +161,15 @@ def sample(
         kept = kept_part(keep, *shape[2:])
     uniforms = np.stack([np.random.default_rng([seed, index]).random(shape[1:]) for index in range(len(names))])
     if info is None:
-        drawn = (uniforms * np.array(sizes)[:, None, None]).astype(np.int64)
-        codes = np.where(kept, codes, drawn)
+        sampled = (uniforms * np.array(sizes)[:, None, None]).astype(np.int64)
+        codes = np.where(kept, codes, sampled)
     else:
         numbers = np.array([info.label_of(name) for name in names if name]) if info.classes else None
-        codes = _draw(model, info, codes, np.broadcast_to(kept, shape), uniforms, numbers, sampling, report)
+        net = priors.load_pixelcnn(info, model.device)
+        if sampling.guidance != 1 and not net.unlabelled:
+            raise UsageError("this prior has not learned to do without a class", "leave --guidance out")
+        keep_mask = np.broadcast_to(kept, shape)
+        codes = in_batches(sampler_of(net), codes, keep_mask, uniforms, numbers, sampling, report)
     stored = codes.astype(np.uint16)
     pixels = [tiling.decode_image(model, ImageCodes(item, (W, H), 3, 0)) for item in stored]
     return Samples(stored, np.stack(pixels), tuple(names), seed, prior, len(labels) or 1, model)
@@ -185,7 +190,7 @@ def kept_part(keep: str, rows: int, columns: int) -> np.ndarray:
 
 
 def fitted(pixels: np.ndarray, H: int, W: int) -> np.ndarray:
-    """The middle of a picture uint8 [h, w, 1 or 3], reduced or enlarged to cover H x W pixels: uint8 [H, W, 3]."""
+    """The middle of an image uint8 [h, w, 1 or 3], reduced or enlarged to cover H x W pixels: uint8 [H, W, 3]."""
     height, width = pixels.shape[:2]
     ratio = min(Fraction(height, H), Fraction(width, W))
     box_height, box_width = float(H * ratio), float(W * ratio)
@@ -203,22 +208,3 @@ def _labels(info: PriorInfo | None, labels: Sequence[str], count: int, seed: int
         draw = np.random.default_rng([seed, LARGEST])
         return [info.classes[int(draw.random() * len(info.classes))] for _ in range(count)]
     return [None] * count
-
-
-def _draw(
-    model: LoadedModel,
-    info: PriorInfo,
-    codes: np.ndarray,
-    kept: np.ndarray,
-    uniforms: np.ndarray,
-    labels: np.ndarray | None,
-    sampling: Sampling,
-    report: Report,
-) -> np.ndarray:
-    """Codes [N, groups, rows, columns] by the PixelCNN."""
-    from vqcli.nets.priors.pixelcnn_sampler import sampler_of
-
-    net = priors.load_pixelcnn(info, model.device)
-    if sampling.guidance != 1 and not net.unlabelled:
-        raise UsageError("this prior has not learned to do without a class", "leave --guidance out")
-    return in_batches(sampler_of(net), codes, kept, uniforms, labels, sampling, report)

@@ -36,7 +36,7 @@ LONGEST_S = 3600.0  # of all samples together
 
 @dataclass(frozen=True)
 class SpeechSamples:
-    """Drawn speech, speaker after speaker, `count` of each.
+    """Sampled speech, speaker after speaker, `count` of each.
 
     audio     the codes of each, ready for a .vqz file
     sounds    float32 [N, samples] at rate_hz
@@ -93,7 +93,7 @@ def sample_speech(
     start: Recording | None = None,
     **running: Unpack[Running],
 ) -> SpeechSamples:
-    """Draw `count` times so many seconds of speech of each speaker, or of speakers drawn at random if none is named.
+    """Sample `count` times so many seconds of speech of each speaker, or of speakers at random if none is named.
 
     prior  'wavenet', or 'uniform': every code alike, what the paper trains its models under
     start  a recording at the model's rate to go on from: its first channel comes first, in the voice of the speaker or,
@@ -110,12 +110,12 @@ def sample_speech(
         raise ModelError(f"model {loaded.info.name} has no prior {prior}", "vq train wavenet --codec trains one")
     names = _names(loaded, info, speakers, count, seed, start is not None)
     if not 1 <= len(names) <= LARGEST or not 0 < len(names) * seconds <= LONGEST_S:
-        raise UsageError(f"{len(names)} samples of {seconds:g} s are too many or too few to draw")
-    drawn = -(-max(1, round(seconds * net.rate_hz)) // net.stride)
+        raise UsageError(f"{len(names)} samples of {seconds:g} s are too many or too few to sample")
+    sampled = -(-max(1, round(seconds * net.rate_hz)) // net.stride)
 
     begun = _begun(loaded, names, start)
     before = begun[0].codes.shape[2]
-    shape = (len(net.codebook_sizes), before + drawn)
+    shape = (len(net.codebook_sizes), before + sampled)
     codes = np.zeros((len(names), *shape), np.int64)
     codes[:, :, :before] = [each.codes[0] for each in begun]
     uniforms = np.stack([np.random.default_rng([seed, index]).random(shape) for index in range(len(names))])
@@ -126,7 +126,7 @@ def sample_speech(
         codes = np.where(kept, codes, uniform)
     else:
         labels = np.array([info.label_of(name) for name in names if name]) if info.classes else np.zeros(0, int)
-        codes = _draw(
+        codes = _by_wavenet(
             loaded, info, codes, np.broadcast_to(kept, codes.shape), uniforms, labels if labels.size else None,
             sampling, lambda share: report(0.9 * share),
         )  # fmt: skip
@@ -166,13 +166,13 @@ def _begun(model: LoadedModel, names: Sequence[str | None], start: Recording | N
         return [AudioCodes(nothing, model.net.rate_hz, 0, 1, level, (voices[name],)) for name in names if name]
     if start.length_s > LONGEST_S:
         raise UsageError(f"a recording of {start.length_s:.0f} s is too long to go on from")
-    heard = windows.encode_audio(model, replace(start, samples=start.samples[:1]))
+    source = windows.encode_audio(model, replace(start, samples=start.samples[:1]))
     levels = model.net.levels
-    begun = {name: conversion.convert(heard, name, model, levels=levels) if name else heard for name in set(names)}
+    begun = {name: conversion.convert(source, name, model, levels=levels) if name else source for name in set(names)}
     return [begun[name] for name in names]
 
 
-def _draw(
+def _by_wavenet(
     model: LoadedModel,
     info: PriorInfo,
     codes: np.ndarray,

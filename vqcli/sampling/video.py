@@ -1,9 +1,9 @@
 """Video from a prior, in the latent space alone: what `vq sample --frames` does, for callers in Python.
 
 start = start_of(model, "clip.mp4")
-drawn = sample_video(model, start=start.codes, actions=["forward"] * 10, seed=1)      drawn.codes, drawn.pixels(0)
+sampled = sample_video(model, start=start.codes, actions=["forward"] * 10, seed=1)      sampled.codes, sampled.pixels(0)
 
-Frame after frame is drawn as codes, given those before and the actions; pixels are made at the end (the paper, 4.4).
+Frame after frame is sampled as codes, given those before and the actions; pixels are made at the end (the paper, 4.4).
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
 
 FAMILY = "frames"
-FRAMES = 10  # drawn, unless the actions or the user say how many
+FRAMES = 10  # sampled, unless the actions or the user say how many
 MOST_FRAMES = 10_000
 
 
 @dataclass(frozen=True)
 class VideoSamples:
-    """Clips that were drawn, or went on from one.
+    """Clips that were sampled, or went on from one.
 
-    codes    uint16 [N, groups, given + T, rows, columns]: the frames that were given, and those drawn
+    codes    uint16 [N, groups, given + T, rows, columns]: the frames that were given, and those sampled
     given    how many were given
-    actions  what was done before each of the T drawn frames, () if that was not said
+    actions  what was done before each of the T sampled frames, () if that was not said
     seed     equal seeds give equal clips on the same device; clip i does not depend on how many there are
     """
 
@@ -100,7 +100,7 @@ class VideoSamples:
 
 
 def find_model() -> store.ModelInfo:
-    """The model to draw video with when none is named: the first that has a prior over frames."""
+    """The model to sample video with when none is named: the first that has a prior over frames."""
     known = priors.models_with(FAMILY)
     if not known:
         raise ModelError("no model has a prior over video", "vq train doom-video --codec trains one")
@@ -116,10 +116,10 @@ def context_of(model: LoadedModel) -> int:
 def size_of(model: LoadedModel) -> tuple[int, int]:
     """Width and height of the frames that the prior of a model knows, in pixels."""
     info = prior_of(model)
-    told = info.description.get("frame_size", image.size_of(info))
-    if not (isinstance(told, list | tuple) and len(told) == 2 and all(isinstance(side, int) for side in told)):
+    size = info.description.get("frame_size", image.size_of(info))
+    if not (isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) for side in size)):
         raise ModelError(f"{info.path} does not say of what size its frames are")
-    height, width = told
+    height, width = size
     return width, height
 
 
@@ -164,10 +164,10 @@ def sample_video(
     sampling: Sampling = AS_LEARNED,
     **running: Unpack[Running],
 ) -> VideoSamples:
-    """Draw `count` clips of `frames` frames that go on from a start, or come out of nothing.
+    """Sample `count` clips of `frames` frames that go on from a start, or come out of nothing.
 
     start    a clip or a .vqz file of one, or its codes uint16 [groups, T, rows, columns]; the last frames count
-    frames   how many to draw; None for one after each action, or FRAMES of them
+    frames   how many to sample; None for one after each action, or FRAMES of them
     actions  what is done before each of them, one for all or one for each; () lets the prior choose
 
     Raises ModelError if the model has no prior over frames, UnknownLabel for an action it does not know, UsageError for
@@ -186,7 +186,7 @@ def sample_video(
     width, height = size_of(model)
     grid, groups = model.net.grid(height, width), len(net.codebook_sizes)
     if count < 1 or count * (frames + net.context) * height * width > MAX_PIXELS:
-        raise UsageError(f"{count} clips of {frames} frames are too many or too few to draw")
+        raise UsageError(f"{count} clips of {frames} frames are too many or too few to sample")
     N, given = net.context, 0 if start is None else net.context
     before = np.full((count, groups, N, *grid), MISSING, np.int64)
     done = np.full((count, N - 1 + frames), UNKNOWN, np.int64)
@@ -197,13 +197,13 @@ def sample_video(
         first = N - 1 if given else N
         done[:, first:] = numbers[first - N + 1 :]
     uniforms = np.stack([np.random.default_rng([seed, n]).random((frames, groups, *grid)) for n in range(count)])
-    drawn = draw_frames(net, before, done, uniforms, sampling, report)
-    codes = np.concatenate([before[:, :, N - given :], drawn], 2).astype(np.uint16)
+    sampled = sample_frames(net, before, done, uniforms, sampling, report)
+    codes = np.concatenate([before[:, :, N - given :], sampled], 2).astype(np.uint16)
     return VideoSamples(codes, given, tuple(actions), seed, (width, height), model)
 
 
 @torch.inference_mode()
-def draw_frames(
+def sample_frames(
     net: FramePrior,
     before: np.ndarray,
     actions: np.ndarray,

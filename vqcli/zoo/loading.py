@@ -93,7 +93,7 @@ def save(
 ) -> ModelInfo:
     """Write the model file of `folder`: weights (weights.py), statistics as integers, the description in the header.
 
-    `description` holds at least family, arguments and modality; its recipe tells which weights take 8 bits.
+    `description` holds at least family, arguments and modality; its recipe says which weights take 8 bits.
     """
     from vqcli.zoo import weights
 

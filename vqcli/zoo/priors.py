@@ -1,9 +1,9 @@
 """Priors: distributions over the codes of one model, each in a file beside it that names the model's digest.
 
-    pixelcnn.safetensors   a Gated PixelCNN over pictures, for sampling
+    pixelcnn.safetensors   a Gated PixelCNN over images, for sampling
     frames.safetensors     a PixelCNN over the next frame of a video, given those before and actions, for sampling
     wavenet.safetensors    a WaveNet over codes in time, for sampling
-    exact.safetensors      a light net in integers, for entropy coding; of pictures (exact) or of time (exact1d)
+    exact.safetensors      a light net in integers, for entropy coding; of images (exact) or of time (exact1d)
 
 As with models, the header carries a JSON description that is read without torch: family, arguments of the net, the
 codec it belongs to, and for a conditional prior the names of its classes in their order, with aliases. The classes of
@@ -139,7 +139,7 @@ def save(folder: Path, arrays: Mapping[str, np.ndarray], description: Mapping[st
 
 
 def load_pixelcnn(info: PriorInfo, device: torch.device) -> PixelCNN:
-    """The net of a prior over pictures, float32 and ready to run. Raises ModelError if the file does not hold it."""
+    """The net of a prior over images, float32 and ready to run. Raises ModelError if the file does not hold it."""
     net: PixelCNN = _load(info, device)
     return net
 

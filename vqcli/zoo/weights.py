@@ -2,7 +2,7 @@
 
 Floats take 16 bits, or where a recipe says so 8 bits a weight with a scale for each row. Then whatever the file holds,
 weights and tables of integers, is deflated (RFC 1950) where that saves something. A deflated table is two tensors of
-the file: `name`, empty, tells the type and, after a first size of 0, the shape; `name.deflated`, uint8, is the stream
+the file: `name`, empty, has the type and, after a first size of 0, the shape; `name.deflated`, uint8, is the stream
 of its bytes, all lowest ones first.
 """
 

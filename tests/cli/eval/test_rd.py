@@ -71,7 +71,7 @@ def test_help_explains_all_parts(vq):
     for name in ("rd", "samples", "codes", "lossless", "likelihood", "conversion", "phonemes", "frames", "video"):
         assert f"\n  {name} " in listed
     told = vq("eval", "rd", "--help").stdout
-    for line in ("vq eval rd pictures/", "vq eval pictures/", "--baselines", "--plot", "Usage: vq eval rd "):
+    for line in ("vq eval rd images/", "vq eval images/", "--baselines", "--plot", "Usage: vq eval rd "):
         assert line in told
     assert "classifier" in vq("eval", "samples", "--help").stdout
 

@@ -19,12 +19,12 @@ Data = Annotated[
 def codes(data: Data, model: Model = None, qualities: Qualities = None, running: Running = RUNNING) -> None:
     """Bits for each code and for each pixel under every coder, and under the priors of the model.
 
-    Of a folder with train and val in it, val is measured; of any other, all pictures.
+    Of a folder with train and val in it, val is measured; of any other, all images.
 
     \b
-    vq eval codes pictures/
+    vq eval codes images/
     vq eval codes animals/val --model tokens
-    vq eval codes pictures/ --model photo --qualities 2,5,8 --json
+    vq eval codes images/ --model photo --qualities 2,5,8 --json
     """
     from dataclasses import asdict
 
@@ -49,7 +49,7 @@ def codes(data: Data, model: Model = None, qualities: Qualities = None, running:
         try:
             with console.progress("predicting codes") as report:
                 costs.append(rate_distortion.pixelcnn_cost(loaded, sampling, pictures, report))
-        except UsageError as error:  # these pictures are not for this prior; the coders' figures stand
+        except UsageError as error:  # these images are not for this prior; the coders' figures stand
             console.complain(error)
     loss = rate_distortion.loss_of_integers(exact) if exact else None
     if running.as_json:

@@ -31,11 +31,11 @@ def frames(
 ) -> None:
     """Measure a model on held-out frames of a recording: PSNR, bytes, bits a code under its coders and priors.
 
-    Of a prior over video, bits are told with the true frames and actions before, without actions, with those of another
-    window, and without any frame before.
+    Of a prior over video, bits are given with the true frames and actions before, without actions, with those of
+    another window, and without any frame before.
 
     Of two stages of codes: bits a code of the first stage given the right latents and given those of another frame, and
-    whether drawn frames follow their own. Of Boxing also how far the boxers stand from where they were, and how far
+    whether sampled frames follow their own. Of Boxing also how far the boxers stand from where they were, and how far
     from where they were in another frame.
 
     \b
@@ -52,7 +52,7 @@ def frames(
     two = loaded.image.first is not None
     seen = measures.windows(recording, count or FRAMES, 1 if two else measures.length_of(loaded))
     if two:
-        with console.progress(f"drawing {console.plural(len(seen), 'frame')}") as report:
+        with console.progress(f"sampling {console.plural(len(seen), 'frame')}") as report:
             found = measures.latents(loaded, seen, report)
         _show_latents(found, running.as_json)
     else:
@@ -102,7 +102,7 @@ def _show_latents(found: Latents, as_json: bool) -> None:
         return
     rows: list[tuple[Any, ...]] = [
         ("bits a code of the first stage", f"{found.right:.3f}", f"{found.shuffled:.3f}"),
-        ("PSNR of drawn frames, dB", f"{found.own_db:.2f}", f"{found.other_db:.2f}"),
+        ("PSNR of sampled frames, dB", f"{found.own_db:.2f}", f"{found.other_db:.2f}"),
     ]
     if found.places:
         rows += _places(found.places)
@@ -114,7 +114,7 @@ def _show_latents(found: Latents, as_json: bool) -> None:
     console.say(f"the first stage alone comes back at {found.first_stage_db:.2f} dB")
     if found.places:
         console.say(
-            f"both boxers are found in {found.places.found_true:.1%} of true, {found.places.found_drawn:.1%} of drawn"
+            f"both boxers are found in {found.places.found_true:.1%} of true, {found.places.found_drawn:.1%} of sampled"
         )
 
 

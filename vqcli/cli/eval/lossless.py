@@ -32,10 +32,10 @@ def lossless(
     """Bytes of images that return pixel for pixel (vq encode --lossless), beside PNG and lossless WebP.
 
     Every file is decoded again and compared. Of data with a test part, or train and val, that is measured; of any
-    other, all pictures. Bits/dim are bits for each channel of each pixel.
+    other, all images. Bits/dim are bits for each channel of each pixel.
 
     \b
-    vq eval lossless pictures/
+    vq eval lossless images/
     vq eval lossless cifar10.npz --model cifar10 -n 100
     """
     from dataclasses import asdict

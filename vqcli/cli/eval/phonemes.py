@@ -33,7 +33,7 @@ def phonemes(
     ] = None,
     running: Running = RUNNING,
 ) -> None:
-    """How much the codes of a speech model tell of phonemes that it was never told of.
+    """How much the codes of a speech model say of phonemes that it was trained without.
 
     Each code of the first group stands for the phoneme it meets most often on half of the speakers, and is scored on
     the other half; then the halves change places. One label for each position, the phoneme at its middle; silence is

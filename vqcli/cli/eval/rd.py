@@ -30,10 +30,10 @@ def rd(inputs: Inputs, model: Model = None, what: Measuring = MEASURING, running
     words; Opus at its lowest rate, and Codec2 where its commands are installed.
 
     \b
-    vq eval rd pictures/
-    vq eval pictures/
-    vq eval rd pictures/ --model tokens --baselines JPEG,WebP
-    vq eval rd pictures/ --qualities 2,5,8 --plot rd.png --json
+    vq eval rd images/
+    vq eval images/
+    vq eval rd images/ --model tokens --baselines JPEG,WebP
+    vq eval rd images/ --qualities 2,5,8 --plot rd.png --json
     vq eval rd clips/ --plot spectrograms.webp
     """
     from vqcli import api, batch

@@ -44,7 +44,7 @@ def samples(
     \b
     vq eval samples animals/ --model tokens
     vq eval samples animals/ --model tokens --guidance 2 -n 50 --json
-    vq eval samples animals/ -n 8 -o drawn.png
+    vq eval samples animals/ -n 8 -o sampled.png
     """
     from vqcli.data.dataset import Dataset
     from vqcli.evaluation.image import classifier, rate_distortion

@@ -73,7 +73,7 @@ def measure(model: ModelInfo, clips: Sequence[Path], what: Measuring, running: R
     )
     if evaluators:
         spoken = sum(point.words or 0 for point in sources)
-        console.say(f"words wrong: of {spoken:,} in transcripts, as pocketsphinx hears them")
+        console.say(f"words wrong: of {spoken:,} in transcripts, recognised by pocketsphinx")
     if not metrics.has_stoi():
         console.say("STOI, words wrong and DNSMOS need: pip install 'vqcli[evaluators]'")
 
@@ -99,14 +99,14 @@ def asked(evaluators: bool | None) -> bool:
 def picture_of_first(plot: Path | None, force: bool) -> Callable[[dict[str, np.ndarray]], None]:
     """What draws the spectrograms of the first clip that it is given the sounds of, by title, to `plot` if any.
 
-    Raises UsageError now, not after the work, if the file exists or its suffix is of no picture.
+    Raises UsageError now, not after the work, if the file exists or its suffix is of no image.
     """
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
     from vqcli.media import image, mel
 
     if plot and plot.suffix.lower() not in image.SUFFIXES:
-        raise UsageError(f"spectrograms are pictures, and {plot} is none by its name", "try .png or .webp")
+        raise UsageError(f"spectrograms are images, and {plot} is none by its name", "try .png or .webp")
     if plot:
         refuse_existing(plot, force)
     drawn: list[Path] = []

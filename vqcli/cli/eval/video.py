@@ -43,14 +43,14 @@ def video(
     plot: Plot = None,
     running: Running = RUNNING,
 ) -> None:
-    """How often a small net names the action of a drawn transition, how far actions part the futures, bytes of clips.
+    """How often a small net names the action of a sampled transition, how far actions part the futures, bytes of clips.
 
     The net learns from the training episodes of the recording, after they went through the model. After 6 frames
-    of held-out clips 10 more are drawn: told one action throughout, each in turn; told what was really done; told
+    of held-out clips 10 more are sampled: given one action throughout, each in turn; given what was really done; given
     nothing.
 
     Then held-out clips are stored as codes, and at no more bytes by H.264 (libx264, preset slower, without container)
-    and as single pictures. H.264 needs an extra: pip install 'vqcli[video]'. With -n 0 this is all, and a model needs
+    and as single images. H.264 needs an extra: pip install 'vqcli[video]'. With -n 0 this is all, and a model needs
     no prior over video.
 
     \b
@@ -119,7 +119,7 @@ def _futures(
     if plot:
         shown = [name for name in ("forward", "left", "right") if name in drawn.actions] or drawn.actions[:3]
         image.write(plot, measures.picture(drawn, measures.STARTS, shown), force=running.force)
-        console.say(f"what was given, a gap, what was drawn: {', '.join(shown)} from each start -> {plot}")
+        console.say(f"what was given, a gap, what was sampled: {', '.join(shown)} from each start -> {plot}")
     with console.progress(f"learning {len(info.classes)} actions") as report:
         judge = measures.learn(model, recording, minutes=minutes, seed=seed, report=report)
     with console.progress("naming actions") as report:

@@ -8,8 +8,8 @@ sample           sample from a model, write the files, say what they are
 LOST             what is said of a part of a result that is lost
 suffix()         of a decoded file that has no name of its own
 line, facts      of what was encoded, for people and for machines
-told             of what was decoded, both
-header_facts     what a header tells of the medium; needs no torch
+decoded_line     of what was decoded, both
+header_facts     what a header says of the medium; needs no torch
 verify           decode what was written, and say how it compares
 
 What the medium does is in vqcli/codec, in the file of the same name.

@@ -52,7 +52,7 @@ def facts(result: EncodedAudio, took_s: float) -> dict[str, Any]:
     return {"kbit_per_s": result.kbit_per_s, "length_s": result.audio.length_s, "took_s": took_s}
 
 
-def told(result: DecodedAudio, took_s: float) -> tuple[str, dict[str, Any]]:
+def decoded_line(result: DecodedAudio, took_s: float) -> tuple[str, dict[str, Any]]:
     channels = console.plural(result.channels, "channel")
     said = f"{result.rate_hz} Hz, {channels}, {console.speed(result.length_s, took_s)}"
     facts = {"length_s": result.length_s, "rate_hz": result.rate_hz, "channels": result.channels, "took_s": took_s}

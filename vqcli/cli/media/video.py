@@ -73,7 +73,7 @@ def facts(result: EncodedVideo, took_s: float) -> dict[str, Any]:
     }
 
 
-def told(result: DecodedVideo, took_s: float) -> tuple[str, dict[str, Any]]:
+def decoded_line(result: DecodedVideo, took_s: float) -> tuple[str, dict[str, Any]]:
     frames = f"{console.plural(result.n_frames, 'frame')}, {result.frames_per_s:g} a second"
     said = f"{result.width} x {result.height}, {frames}, {console.speed(result.length_s, took_s)}"
     return said, {

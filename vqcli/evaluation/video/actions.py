@@ -38,7 +38,7 @@ from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
 from vqcli.nets.priors.frames import UNKNOWN
 from vqcli.progress import Report, silent
 from vqcli.sampling import video
-from vqcli.sampling.video import FRAMES, draw_frames
+from vqcli.sampling.video import FRAMES, sample_frames
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
@@ -251,7 +251,7 @@ def draw(
         np.stack([np.random.default_rng([number, n]).random(shape) for n in range(N)]) for number in (seed, seed + 1)
     )
     uniforms = np.concatenate([same] * A + [other] * A + [same] * 2)
-    drawn = draw_frames(
+    drawn = sample_frames(
         net, np.tile(before, (2 * A + 2, 1, 1, 1, 1)), done.reshape(-1, done.shape[2]), uniforms, sampling,
         lambda share: report(0.8 * share),
     )  # fmt: skip
