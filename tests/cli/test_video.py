@@ -106,7 +106,7 @@ def test_folders_of_frames(vq, home, frames):
     only_line(vq("encode", "a.mp4", "--frames"), "no folder of frames")
     only_line(vq("encode", "a", "--frames"), "a.vqz exists")
     Path("empty").mkdir()
-    only_line(vq("encode", "empty", "--frames"), "no pictures in empty")
+    only_line(vq("encode", "empty", "--frames"), "no images in empty")
 
 
 def test_episodes(vq, home, frames):
