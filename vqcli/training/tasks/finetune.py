@@ -70,7 +70,7 @@ class FinishTask(ClipTask):
         levels = 1 if alone else int(torch.randint(2, model.levels + 1, ()))
         named = distributed.rand(B, device=device) < options.table
         f0, phases = excitation(pitch)
-        z_q = model.quantizer.lookup(books[:, : model.books(levels)])
+        z_q = model.quantizer.lookup(books[:, : model.n_codebooks(levels)])
         envelopes = model.decoder.envelopes(z_q, f0, *voices(model, profile, labels, named))
         with torch.autocast(device.type, enabled=False):
             sound, made = energy_distance(model, self.distance, samples, envelopes, f0, phases)
