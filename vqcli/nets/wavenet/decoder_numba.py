@@ -25,7 +25,7 @@ from vqcli.nets.priors.categorical_numba import sample_code
 from vqcli.nets.wavenet.decoder import WaveNetDecoder
 from vqcli.nets.wavenet.decoder_torch import block_steps, check_request, gate_offsets
 
-AHEAD = 8  # steps whose past taps are computed at once
+LOOKAHEAD = 8  # steps whose past taps are computed at once
 
 
 class Weights(NamedTuple):
@@ -53,7 +53,7 @@ class State(NamedTuple):
 
     rings: np.ndarray  # (sum of dilations * B, R): each layer's past inputs
     begins: np.ndarray  # (L,) int64, the first row of each ring
-    ahead: np.ndarray  # (L, 8 B, 2 R padded): conditions and past taps of these 8 steps
+    lookahead: np.ndarray  # (L, 8 B, 2 R padded): conditions and past taps of these 8 steps
     before: np.ndarray  # (B,) int64, the codes before
     h: np.ndarray  # (B, R padded)
     gates: np.ndarray  # (B, L R)
@@ -123,7 +123,7 @@ def _state(net: WaveNetDecoder, B: int) -> State:
     return State(
         rings=zeros(int(lengths.sum()), R),
         begins=np.cumsum(lengths) - lengths,
-        ahead=zeros(L, AHEAD * B, padded(2 * R)),
+        lookahead=zeros(L, LOOKAHEAD * B, padded(2 * R)),
         before=np.full(B, net.quantization // 2),
         h=zeros(B, padded(R)),
         gates=zeros(B, L * R),
@@ -158,15 +158,15 @@ def _look_back(net: Weights, state: State, table: np.ndarray, stride: int, t: in
     """Conditions of 8 steps, and the past taps of all layers that look back beyond them."""
     L, B = table.shape[1:3]
     for n in range(L):
-        for u in range(AHEAD):
-            rows, conditions = state.ahead[n, u * B : (u + 1) * B], table[min((t + u) // stride, len(table) - 1), n]
+        for u in range(LOOKAHEAD):
+            rows, conditions = state.lookahead[n, u * B : (u + 1) * B], table[min((t + u) // stride, len(table) - 1), n]
             for b in range(B):
                 for c in range(conditions.shape[1]):
                     rows[b, c] = conditions[b, c]
         dilation = net.dilations[n]
-        if dilation % AHEAD == 0:
+        if dilation % LOOKAHEAD == 0:
             begin = state.begins[n] + position % dilation * B
-            add_product(state.ahead[n], state.rings[begin : begin + AHEAD * B], net.past[n])
+            add_product(state.lookahead[n], state.rings[begin : begin + LOOKAHEAD * B], net.past[n])
 
 
 @compiled
@@ -174,13 +174,13 @@ def _layers(net: Weights, state: State, position: int) -> None:
     """One step of all layers, from state.h into state.gates."""
     h, gates = state.h, state.gates
     B, R = len(h), state.rings.shape[1]
-    u = position % AHEAD * B
+    u = position % LOOKAHEAD * B
     for n in range(len(net.dilations)):
-        x = state.ahead[n, u : u + B]
+        x = state.lookahead[n, u : u + B]
         dilation = net.dilations[n]
         begin = state.begins[n] + position % dilation * B
         ring = state.rings[begin : begin + B]
-        if dilation % AHEAD != 0:
+        if dilation % LOOKAHEAD != 0:
             add_product(x, ring, net.past[n])
         add_product(x, h, net.present[n])
         for b in range(B):
@@ -229,7 +229,7 @@ def _block(
     Q, R = net.embedding.shape
     for t in range(len(table) * stride):
         position = first + t
-        if position % AHEAD == 0:
+        if position % LOOKAHEAD == 0:
             _look_back(net, state, table, stride, t, position)
         for b in range(B):
             embedded = net.embedding[state.before[b]]
