@@ -25,7 +25,7 @@ def naive(net, codes, uniforms, label, positions) -> None:
     """The usual way at some positions: all logits anew, one of them used."""
     for i, j in positions:
         logits = net(codes, label)[:, 0, :, i, j]
-        codes[:, 0, i, j] = autoregressive.draw(logits, uniforms[:, 0, i, j], autoregressive.AS_LEARNED)
+        codes[:, 0, i, j] = autoregressive.sample_codes(logits, uniforms[:, 0, i, j], autoregressive.AS_LEARNED)
 
 
 def seconds(runs: int, function, *arguments) -> float:
@@ -38,18 +38,18 @@ def seconds(runs: int, function, *arguments) -> float:
 
 def measure(width: int, layers: int, side: int, batch: int, rounds: int, count: int, runs: int) -> None:
     net = PixelCNN([K], width, layers, labels=LABELS).eval()
-    packed = compiled.pack(net)
+    compiled_net = compiled.compile_net(net)
     rng = np.random.default_rng(0)
     uniforms = rng.random((batch, 1, side, side))
     codes, keep = np.zeros(uniforms.shape, np.int64), np.zeros(uniforms.shape, bool)
     label = rng.integers(LABELS, size=batch)
     tensors = torch.from_numpy(codes.copy()), torch.from_numpy(uniforms), torch.from_numpy(label)
-    compiled.sample(packed, codes, keep, uniforms, label)  # compiles
+    compiled.sample(compiled_net, codes, keep, uniforms, label)  # compiles
     times = []
     for _ in range(rounds):
         positions = [divmod(place, side) for place in rng.choice(side * side, count)]
         slow = seconds(1, naive, net, *tensors, positions) / count * side * side
-        fast = seconds(runs, compiled.sample, packed, codes, keep, uniforms, label)
+        fast = seconds(runs, compiled.sample, compiled_net, codes, keep, uniforms, label)
         steps = seconds(1, pixelcnn_torch.sample, net, codes, keep, uniforms, label)
         times.append((slow, fast, steps))
     print(f"{width} x {layers}, K = {K}, {side} x {side}, batch {batch}: {rounds} rounds")

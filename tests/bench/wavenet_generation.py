@@ -45,10 +45,14 @@ def measure(residual: int, skip: int, cycles: int, layers: int, batch: int) -> N
     local = {way: torch.randn(batch, LATENT_DIM, count) for way, count in LATENTS.items()}
     uniforms = {way: rng.random((batch, count * net.stride)) for way, count in LATENTS.items()}
     ways = {"full": partial(full, net, seen, speaker, uniforms["full"])}
-    nets = {"queues": net, "float32": compiled.pack(net, half=False), "float16": compiled.pack(net, half=True)}
+    nets = {
+        "queues": net,
+        "float32": compiled.compile_net(net, half=False),
+        "float16": compiled.compile_net(net, half=True),
+    }
     for way, one in nets.items():
         module = queues if way == "queues" else compiled
-        ways[way] = partial(module.generate, one, local[way], speaker, uniforms[way])
+        ways[way] = partial(module.sample, one, local[way], speaker, uniforms[way])
     samples = {way: 1 if way == "full" else uniforms[way].shape[1] for way in ways}
     for function in ways.values():
         function()  # compiles

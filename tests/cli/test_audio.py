@@ -82,7 +82,7 @@ def test_suffix_or_format_chooses_the_format(vq, talk):
     assert vq("decode", "talk.vqz", "--format", "flac").exit_code == 0 and Path("talk.flac").exists()
     result = vq("decode", "talk.vqz", "-o", "a.m4a")
     assert result.exit_code == 2
-    only_line(result, "unknown kind of sound to write: .m4a")
+    only_line(result, "unknown kind of audio to write: .m4a")
 
 
 def test_pipes(vq, talk):
@@ -226,7 +226,7 @@ def test_options_of_sound_for_pictures(vq, photo):
     ("content", "says"),
     [
         (b"", "an empty file"),
-        (b"this is text", "text, not a sound"),
+        (b"this is text", "text, not audio"),
         (b"\0\0\0\x20ftypM4A " + bytes(60), "MP4 or M4A"),
         (b"RIFF\x24\0\0\0WAVEfmt ", "damaged"),
         (None, "No such file"),

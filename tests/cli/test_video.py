@@ -106,7 +106,7 @@ def test_folders_of_frames(vq, home, frames):
     only_line(vq("encode", "a.mp4", "--frames"), "no folder of frames")
     only_line(vq("encode", "a", "--frames"), "a.vqz exists")
     Path("empty").mkdir()
-    only_line(vq("encode", "empty", "--frames"), "no pictures in empty")
+    only_line(vq("encode", "empty", "--frames"), "no images in empty")
 
 
 def test_episodes(vq, home, frames):
@@ -114,7 +114,7 @@ def test_episodes(vq, home, frames):
     assert vq("encode", "00001.npz", *SCALAR, "-o", "clip.vqz").exit_code == 0
     assert json.loads(vq("info", "clip.vqz", "--json").stdout)["frames_per_s"] == 10
     Path("bad.npz").write_bytes(b"PK\3\4 nothing")
-    only_line(vq("encode", "bad.npz", *SCALAR), "no .npz file of pictures")
+    only_line(vq("encode", "bad.npz", *SCALAR), "no .npz file of images")
 
 
 def test_folders_of_all_kinds(vq, clip, frames):

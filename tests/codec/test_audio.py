@@ -248,7 +248,7 @@ def with_nan() -> np.ndarray:
         (np.zeros((1, 1), np.float32), 48_000, None),
         (talk(1, 8000), 8000, None),
         (talk(1, 48_000, 6), 48_000, "6 channels mixed down"),
-        (with_nan(), RATE, "100 samples that are no numbers"),
+        (with_nan(), RATE, "100 samples that are not finite"),
         (music(), RATE, None),
         (np.full((1, RATE), 0.5, np.float32), RATE, None),
     ],
@@ -299,7 +299,7 @@ def test_each_modality_has_its_options(model, vector_model, picture):
         encode(talk(1), model, levels=4)
     with pytest.raises(UsageError, match="loudness_db is vq's own"):
         encode(talk(1), model, metadata={"loudness_db": "-3.0"})
-    with pytest.raises(BadFile, match="a picture, not a sound"):
+    with pytest.raises(BadFile, match="an image, not audio"):
         vqcli.encode(io.BytesIO(b"\x89PNG\r\n\x1a\n" + bytes(60)), model)
 
 

@@ -252,7 +252,7 @@ def test_the_decoders_distribution_can_code_the_pixels(likely_model, picture, mo
     net = likely_model.net
     with torch.no_grad():
         x = torch.from_numpy(pixels).movedim(-1, 0)[None] / 255 - 0.5
-        nats = -net.likelihood.log_prob(net.made(torch.from_numpy(encoded.codes.astype(np.int64))[None]), x)
+        nats = -net.likelihood.log_prob(net.decoder_output(torch.from_numpy(encoded.codes.astype(np.int64))[None]), x)
     bits = 8 * sum(map(len, encoded.payloads[encoded.header.levels * encoded.header.chunk_count :]))
     assert bits == pytest.approx(float(nats) / np.log(2), rel=0.03)
 

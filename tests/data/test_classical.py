@@ -201,7 +201,7 @@ def test_missing_files_are_named(tmp_path):
 def test_folders_of_the_same_names_are_no_data_set(tmp_path):
     (tmp_path / "train-images-idx3-ubyte").mkdir()
     (tmp_path / "data_batch_1").mkdir()
-    with pytest.raises(UsageError, match="no pictures in"):
+    with pytest.raises(UsageError, match="no images in"):
         open_source(tmp_path)
 
 
@@ -226,7 +226,7 @@ def test_cifar_10_in_its_binary_version(tmp_path):
 
 def test_cifar_100_has_fine_labels(tmp_path):
     made = write_cifar(tmp_path, label_bytes=2, classes=100, files=classical.CIFAR100)
-    with pytest.raises(UsageError, match="no pictures in"):  # just two files called .bin
+    with pytest.raises(UsageError, match="no images in"):  # just two files called .bin
         open_source(tmp_path)
     names = [f"fine_{number}" for number in range(100)]
     (tmp_path / "fine_label_names.txt").write_text("\n".join(names))

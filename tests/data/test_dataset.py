@@ -64,7 +64,7 @@ def test_an_epoch_shows_each_picture_once(shapes):
 
 def test_an_item_is_the_same_whoever_makes_it(shapes):
     straight = list(itertools.islice(shapes.batches(Data(crop=16, batch=12), 5, 2, workers=3), 4))
-    halves = [shapes.batches(PLAIN, 5, 2, rank=rank, world=2, workers=1 + rank, ahead=1) for rank in (0, 1)]
+    halves = [shapes.batches(PLAIN, 5, 2, rank=rank, world=2, workers=1 + rank, prefetch=1) for rank in (0, 1)]
     for batch in straight:
         first, second = (next(half) for half in halves)
         assert np.array_equal(batch.pixels, np.concatenate([first.pixels, second.pixels]))
@@ -87,7 +87,7 @@ def test_closing_stops_the_workers(shapes):
             begun.append(index)
             return super().read(index)
 
-    batches = Dataset(Slow(200, 20), held_out=False).batches(PLAIN, 0, 0, workers=1, ahead=2)
+    batches = Dataset(Slow(200, 20), held_out=False).batches(PLAIN, 0, 0, workers=1, prefetch=2)
     next(batches)
     batches.close()
     assert 6 <= len(begun) <= 5 * 6
@@ -142,7 +142,7 @@ def test_data_that_cannot_be_trained_on(tmp_path, picture):
     ):
         with pytest.raises(UsageError, match="smaller than 16 pixels"):
             attempt()
-    with pytest.raises(UsageError, match="no pictures of 1 are held out"):
+    with pytest.raises(UsageError, match="no images of 1 are held out"):
         Dataset([tmp_path], held_out=True)
     with pytest.raises(UsageError, match=r"data\.size 8 is smaller than data\.crop 16"):
         dataset.batch(Data(crop=16, size=8), 0, 0, 1)

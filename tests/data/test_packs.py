@@ -64,7 +64,7 @@ def test_damaged_pictures_are_left_out(tmp_path, picture):
     assert list(open_source(tmp_path / "a.safetensors").names) == ["a.png", "c.png"]
     for name in ("a.png", "c.png"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(BadFile, match="no picture can be read"):
+    with pytest.raises(BadFile, match="no image can be read"):
         packs.write(open_source(tmp_path), tmp_path / "b.safetensors")
     assert [path.name for path in tmp_path.iterdir() if "b.safetensors" in path.name] == []
     with pytest.raises(UsageError, match="exists"):

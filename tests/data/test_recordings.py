@@ -138,21 +138,21 @@ def test_pictures_go_before_arrays(tmp_path, picture):
 def test_memory_is_bounded(tmp_path, monkeypatch):
     recordings.record(counting, tmp_path / "r", FACTS, 20)
     episode_bytes = 5 * 6 * 6 * 3
-    source = Episodes(tmp_path / "r", held_bytes=2 * episode_bytes)
+    source = Episodes(tmp_path / "r", cache_bytes=2 * episode_bytes)
     reads = []
     original = recordings.read_episode
     monkeypatch.setattr(recordings, "read_episode", lambda path: reads.append(path.name) or original(path))
     for index in (0, 5, 1, 10, 2, 6):  # the third displaces the second, which was longest unused
         source.read(index)
     assert reads == ["00000.npz", "00002.npz", "00003.npz", "00002.npz"]
-    assert sum(frames.nbytes for frames in source._held.values()) <= 2 * episode_bytes
-    small = Episodes(tmp_path / "r", held_bytes=1)
+    assert sum(frames.nbytes for frames in source._cache.values()) <= 2 * episode_bytes
+    small = Episodes(tmp_path / "r", cache_bytes=1)
     assert [int(small.read(index)[0, 0, 1]) for index in (0, 7, 3)] == [0, 2, 3]
 
 
 def test_threads_may_read_at_once(tmp_path):
     recordings.record(counting, tmp_path / "r", FACTS, 20)
-    source, seen = Episodes(tmp_path / "r", held_bytes=600), {}
+    source, seen = Episodes(tmp_path / "r", cache_bytes=600), {}
 
     def read(start):
         for index in [*range(start, 20), *range(start)]:

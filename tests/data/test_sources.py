@@ -140,7 +140,7 @@ def test_sizes_in_a_tar_are_not_believed(tmp_path):
 
 
 def test_a_picture_too_large_for_memory_is_one_bad_file(tmp_path, picture, monkeypatch):
-    monkeypatch.setattr(tars, "LARGEST_PICTURE", 1000)
+    monkeypatch.setattr(tars, "LARGEST_IMAGE", 1000)
     members = [("a.png", png(picture(4, 4))), ("b.png", bytes(1001))]
     source = open_source(tar_of(members, tmp_path / "a.tar"))
     assert source.read(0).shape == (4, 4, 3)
@@ -254,8 +254,8 @@ def test_what_is_no_source(animals, tmp_path):
         (tmp_path / name).write_bytes(b"")
     for paths, says in [
         ([tmp_path / "none"], "no file or folder"),
-        ([tmp_path / "empty"], "no pictures in"),
-        ([tar_of([("a.txt", b"")], tmp_path / "a.tar")], "no pictures in"),
+        ([tmp_path / "empty"], "no images in"),
+        ([tar_of([("a.txt", b"")], tmp_path / "a.tar")], "no images in"),
         ([tmp_path / "a.tar.gz"], "compressed"),
         ([tmp_path / "a.zip"], "no data to train on"),
         ([tmp_path / "a.png"], "no data to train on"),

@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vqcli.data.speech import FULL_SCALE, RATE_HZ, Clips
+from vqcli.data.speech import FULL_SCALE, RATE_HZ, Utterances
 from vqcli.errors import UsageError
 from vqcli.media import audio, pitch, voice
 from vqcli.recipe import Data
@@ -14,7 +14,7 @@ DATA = Data(batch=6, seconds=0.4, balance=0.5)
 
 @pytest.fixture(scope="module")
 def clips(clips_folder):
-    return Clips([clips_folder], held_out=None)
+    return Utterances([clips_folder], held_out=None)
 
 
 def test_folders_are_speakers(clips):
@@ -26,14 +26,14 @@ def test_folders_are_speakers(clips):
 
 
 def test_the_halves_part_the_clips(clips_folder, clips):
-    trained, held = (Clips([clips_folder], held_out=half) for half in (False, None))
+    trained, held = (Utterances([clips_folder], held_out=half) for half in (False, None))
     assert set(trained.names) <= set(held.names) == set(clips.names)
     assert trained.classes == held.classes
 
 
 def test_clips_lie_at_one_loudness(clips):
     for index in range(len(clips)):
-        samples = clips.clip(index).samples / FULL_SCALE
+        samples = clips.utterance(index).samples / FULL_SCALE
         assert abs(audio.active_rms_db(samples) - voice.LEVEL_DB) < 0.1
 
 
@@ -61,7 +61,7 @@ def test_speakers_are_drawn_alike_at_balance_0(clips_folder, tmp_path):
     shutil.copytree(clips_folder, tmp_path / "clips")
     for path in sorted((tmp_path / "clips" / "low").iterdir())[2:]:
         path.unlink()
-    few = Clips([tmp_path / "clips"], held_out=None)
+    few = Utterances([tmp_path / "clips"], held_out=None)
     shares = {}
     for balance in (0.0, 1.0):
         counts = Counter(few.batch(Data(batch=6, seconds=0.04, balance=balance), 0, 0, 600).labels.tolist())
@@ -73,7 +73,7 @@ def test_what_cannot_be_used_is_told(clips_folder, tmp_path):
     shutil.copytree(clips_folder / "low", tmp_path / "clips" / "low")
     (tmp_path / "clips" / "low" / "bad.wav").write_bytes(b"RIFF nonsense")
     audio.write(tmp_path / "clips" / "low" / "short.wav", np.zeros((1, 100), np.float32), RATE_HZ)
-    some = Clips([tmp_path / "clips"], held_out=None)
+    some = Utterances([tmp_path / "clips"], held_out=None)
     assert set(some.skipped) == {"low/bad.wav", "low/short.wav"}
     assert "shorter than" in some.skipped["low/short.wav"]
     assert some.batch(DATA, 0, 0, 20).samples.any()
@@ -81,7 +81,7 @@ def test_what_cannot_be_used_is_told(clips_folder, tmp_path):
 
 def test_no_clips_is_one_clear_line(tmp_path):
     with pytest.raises(UsageError, match="no clips"):
-        Clips([tmp_path], held_out=False)
+        Utterances([tmp_path], held_out=False)
 
 
 def test_the_held_out_batch_is_always_the_same(clips):

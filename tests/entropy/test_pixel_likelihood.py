@@ -209,7 +209,7 @@ def test_arrays_that_do_not_fit_are_refused():
         for bad in (arrays[i].astype(np.int64), arrays[i][..., :1]):
             with pytest.raises(ValueError, match="are int"):
                 Mixture("logistic", *arrays[:i], bad, *arrays[i + 1 :])
-    with pytest.raises(ValueError, match="no mixture is made of 'cauchy'"):
+    with pytest.raises(ValueError, match="unknown kind of mixture 'cauchy'"):
         Mixture("cauchy", *arrays)
     with pytest.raises(ValueError, match="means are"):
         Mixture("logistic", *(array[:, :0] for array in arrays[:3]), good.coefficients)

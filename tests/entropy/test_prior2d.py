@@ -128,11 +128,11 @@ def test_every_kind_of_number_and_block_gives_the_same(kind, number, monkeypatch
         monkeypatch.setattr(prior2d, "BLOCK", block)
         told = predicted[block] = []
 
-        class Listener:
-            def tell(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray, told=told) -> None:
+        class Recorder:
+            def code(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray, told=told) -> None:
                 told.extend(predicted)
 
-        prior2d._tell(np.moveaxis(codes, 0, -1).copy(), QUALITY[kind], net, Listener(), number)
+        prior2d._code(np.moveaxis(codes, 0, -1).copy(), QUALITY[kind], net, Recorder(), number)
     reference = predicted[10**6]
     assert len(reference) > 37 * 21
     for told in predicted.values():

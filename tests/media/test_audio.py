@@ -108,7 +108,7 @@ def test_streams_and_pipes(tmp_path):
     assert np.abs(audio.read(io.BytesIO(out.getvalue()), 16_000, True).samples - from_bytes.samples).max() < 2**-14
 
 
-def test_long_sounds_lie_in_a_file(monkeypatch):
+def test_long_recordings_are_in_a_file(monkeypatch):
     samples = tone(16_000, 1.0, 2)
     short = audio.from_samples(samples, 16_000, 16_000, mono=False)
     monkeypatch.setattr(audio, "IN_MEMORY", 2**14)
@@ -128,7 +128,7 @@ def test_mixing_down_is_told_and_is_an_average():
     assert (mixed.source_channels, kept.source_channels) == (6, 6)
 
 
-# ---------------------------------------------------------------- strange sounds
+# ---------------------------------------------------------------- unusual files
 
 
 @pytest.mark.parametrize("rate_hz", [1000, 8000, 44_100, 768_000])
@@ -139,15 +139,15 @@ def test_one_sample(rate_hz):
     assert back.shape == (1, 1)
 
 
-def test_samples_that_are_no_numbers():
+def test_samples_that_are_not_finite():
     samples = tone(16_000)
     samples[0, [5, 50, 500]] = np.nan, np.inf, 1e30
     recording = audio.read(io.BytesIO(wav(samples)), 16_000, mono=True)
     assert np.isfinite(recording.samples).all() and not recording.samples[0, [5, 50, 500]].any()
-    assert recording.notes == ("3 samples that are no numbers, or out of all bounds, set to 0",)
+    assert recording.notes == ("3 samples that are not finite or out of range set to 0",)
 
 
-def test_clipping_is_told():
+def test_clipping_is_noted():
     assert audio.from_samples((4 * tone(16_000)).clip(-1, 1), 16_000, 16_000, True).notes[0].startswith("clipped: ")
 
 
@@ -185,7 +185,7 @@ def test_files_that_break_off(tmp_path, suffix):
     [
         (b"", "an empty file"),
         (b"hello there, this is text", "text"),
-        (b"\x89PNG\r\n\x1a\n", "a picture"),
+        (b"\x89PNG\r\n\x1a\n", "an image"),
         (b"\x89VQZ\r\n\x01", "a .vqz file"),
         (b"\0\0\0\x20ftypM4A ", "MP4 or M4A"),
         (bytes(range(200, 256)), "of no known kind"),
@@ -194,7 +194,7 @@ def test_files_that_break_off(tmp_path, suffix):
         (None, "No such file"),
     ],
 )
-def test_what_is_no_sound(tmp_path, content, says):
+def test_what_is_no_audio(tmp_path, content, says):
     path = tmp_path / "x.wav"
     if content is not None:
         path.write_bytes(content)
@@ -219,7 +219,7 @@ def test_too_long_or_too_many(monkeypatch):
 
 
 @pytest.mark.parametrize("samples", [np.zeros(4, np.int16), np.zeros((0, 4)), np.zeros((1, 0)), np.zeros((1, 1, 4))])
-def test_arrays_that_are_no_sound(samples):
+def test_arrays_that_are_no_audio(samples):
     with pytest.raises(UsageError, match="samples are"):
         audio.from_samples(samples, 16_000, 16_000, True)
 
@@ -264,7 +264,7 @@ def test_peaks_are_bent_not_cut(tmp_path):
 
 
 def test_what_cannot_be_written(tmp_path):
-    with pytest.raises(UsageError, match="unknown kind of sound"):
+    with pytest.raises(UsageError, match="unknown kind of audio"):
         audio.write(tmp_path / "a.m4a", tone(16_000), 16_000)
     for name in ("a.mp3", "a.flac"):
         with pytest.raises(OutputError, match="channels"):

@@ -19,14 +19,14 @@ def test_side_by_side():
         drawing.side_by_side([RAMP, RAMP[:5]])
 
 
-def test_codes_picture():
+def test_codes_image():
     codes = np.array([[0, 1, 0], [511, 1, 0]])
-    drawn = drawing.codes_picture(codes, 512, 3)
+    drawn = drawing.codes_image(codes, 512, 3)
     assert drawn.shape == (6, 9, 3) and drawn.dtype == np.uint8
     cells = drawn[::3, ::3]
     assert np.array_equal(drawn, cells.repeat(3, 0).repeat(3, 1))
     assert (cells[0, 0] == cells[0, 2]).all() and (cells[0, 0] != cells[0, 1]).any()
-    every = drawing.codes_picture(np.arange(512)[None], 512, 1)[0]
+    every = drawing.codes_image(np.arange(512)[None], 512, 1)[0]
     assert len(np.unique(every, axis=0)) == 512
     with pytest.raises(UsageError):
-        drawing.codes_picture(codes, 511, 3)
+        drawing.codes_image(codes, 511, 3)

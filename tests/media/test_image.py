@@ -250,7 +250,7 @@ def test_no_permission(tmp_path, monkeypatch):
 )
 def test_no_picture(tmp_path, data, said):
     (tmp_path / "x.png").write_bytes(data)
-    assert f"x.png is {said}, not a picture" in str(refused(tmp_path / "x.png"))
+    assert f"x.png is {said}, not an image" in str(refused(tmp_path / "x.png"))
     refused(io.BytesIO(data))
 
 
@@ -331,7 +331,7 @@ def test_warning_filters_survive_threads(tmp_path):
 
 
 def test_write_refuses(tmp_path):
-    with pytest.raises(UsageError, match=r"unknown kind of picture to write: \.xyz"):
+    with pytest.raises(UsageError, match=r"unknown kind of image to write: \.xyz"):
         image.write(tmp_path / "x.xyz", RAMP)
     with pytest.raises(UsageError, match="no suffix"):
         image.write(io.BytesIO(), RAMP)
@@ -339,7 +339,7 @@ def test_write_refuses(tmp_path):
         image.write(tmp_path / "x.png", RAMP, quality=50)
     with pytest.raises(UsageError, match="no quality 101"):
         image.write(tmp_path / "x.jpg", RAMP, quality=101)
-    with pytest.raises(UsageError, match="not a picture: float64"):
+    with pytest.raises(UsageError, match="not an image: float64"):
         image.write(tmp_path / "x.png", RAMP / 255)
     with pytest.raises(OutputError, match="WEBP cannot hold 20000 x 1 pixels"):
         image.write(tmp_path / "x.webp", np.zeros((1, 20000, 3), np.uint8))

@@ -19,7 +19,7 @@ def test_codes_and_back_lose_less_than_half_a_step():
 
 
 @pytest.mark.parametrize("hz", [80.0, 130.0, 240.0])
-def test_a_voice_like_sound_is_tracked(hz):
+def test_a_voice_like_signal_is_tracked(hz):
     found = pitch.track(sawtooth(hz, 1.0))
     assert found.shape == (50,)
     assert (np.abs(found[5:-5] / hz - 1) < 0.03).all()

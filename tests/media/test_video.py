@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.media import frames as clips
+from vqcli.media import frames as video_frames
 from vqcli.media import image, video, video_writing
 
 VIDEOS = ("clip.mp4", "clip.mov", "clip.mkv", "clip.webm")
@@ -23,7 +23,7 @@ def frames(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
     return list(made)
 
 
-def read(path: Path | io.BytesIO, **options) -> tuple[list[np.ndarray], video.Clip]:
+def read(path: Path | io.BytesIO, **options) -> tuple[list[np.ndarray], video.VideoClip]:
     with video.opened(path, **options) as clip:
         return list(clip.frames), clip
 
@@ -102,7 +102,7 @@ def test_what_is_a_clip(tmp_path):
 
 
 @pytest.mark.parametrize("brand", [b"avif", b"heic", b"M4A "])
-def test_boxes_of_pictures_and_sound(brand):
+def test_boxes_of_images_and_audio(brand):
     assert video.kind_of(b"\0\0\0\x1cftyp" + brand) is None
 
 
@@ -116,7 +116,7 @@ def test_a_playlist_opens_nothing(tmp_path):
 # ---------------------------------------------------------------- what is changed, and said
 
 
-def test_sound_is_left_out(tmp_path):
+def test_audio_is_left_out(tmp_path):
     with av.open(tmp_path / "clip.mp4", "w") as container:
         shown = container.add_stream("libx264", rate=25)
         shown.width, shown.height, shown.pix_fmt = 64, 48, "yuv420p"
@@ -131,7 +131,7 @@ def test_sound_is_left_out(tmp_path):
         container.mux(shown.encode(None))
         container.mux(heard.encode(None))
     found, clip = read(tmp_path / "clip.mp4")
-    assert len(found) == 3 and clip.notes == ["sound left out"]
+    assert len(found) == 3 and clip.notes == ["audio left out"]
 
 
 def test_uneven_frames_get_their_average_rate(tmp_path):
@@ -232,7 +232,7 @@ def test_nothing_to_read(tmp_path):
 
 
 def test_too_many_pixels(tmp_path, monkeypatch):
-    monkeypatch.setattr(clips, "MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(video_frames, "MAX_PIXELS", 64 * 48 - 1)
     for name in ("clip.mp4", "clip.gif", "clip.webp"):
         video_writing.write(tmp_path / name, frames(2), 25_000)
         with pytest.raises(BadFile, match="too large"):
@@ -240,7 +240,7 @@ def test_too_many_pixels(tmp_path, monkeypatch):
 
 
 def test_too_many_frames(tmp_path, monkeypatch):
-    monkeypatch.setattr(clips, "MAX_FRAMES", 3)
+    monkeypatch.setattr(video_frames, "MAX_FRAMES", 3)
     video_writing.write(tmp_path / "clip.mp4", frames(4), 25_000)
     with pytest.raises(BadFile, match="more than 3 frames"):
         read(tmp_path / "clip.mp4")
@@ -253,9 +253,9 @@ def test_rates_that_cannot_be(tmp_path, rate):
         read(tmp_path, frames_per_s=rate)
 
 
-def test_files_tell_their_rate_themselves(tmp_path):
+def test_files_have_their_own_rate(tmp_path):
     video_writing.write(tmp_path / "clip.gif", frames(2), 25_000)
-    with pytest.raises(UsageError, match="rate itself"):
+    with pytest.raises(UsageError, match="own frame rate"):
         read(tmp_path / "clip.gif", frames_per_s=10)
 
 

@@ -82,7 +82,7 @@ def photograph(output: Path, device: str) -> list[Point]:
             points.append(measure("JPEG", quality or 0, "parrots", original, jpeg.pixels, jpeg.size_bytes))
             pictures.append(decoded.pixels)
             if name == "tokens":
-                colours = drawing.codes_picture(encoded.codes[0], encoded.header.codebook_sizes[0], scale=4)
+                colours = drawing.codes_image(encoded.codes[0], encoded.header.codebook_sizes[0], scale=4)
                 image.write(output / "tokens-codes.png", colours, force=True)
             own = points[-2]
             labels.append(f"{stem}: {console.size(own.size_bytes)}, {own.bits_per_pixel:.2f} bpp, {own.psnr_db:.1f} dB")

@@ -106,12 +106,12 @@ def recognises(source: Path | BinaryIO | np.ndarray) -> bool:
             return True
         try:
             with source.open("rb") as stream:
-                return audio.is_sound(stream.read(64))
+                return audio.is_audio(stream.read(64))
         except OSError:  # reading will say what is wrong
             return False
     head = source.read(64)
     source.seek(0)
-    return audio.is_sound(head)
+    return audio.is_audio(head)
 
 
 def encode(

@@ -131,7 +131,7 @@ def encode(
 
 
 def _encode_lossless(
-    picture: image.Picture,
+    picture: image.LoadedImage,
     model: LoadedModel,
     quality: float | None,
     coder: str,
@@ -172,12 +172,12 @@ def decode(
     return DecodedImage(pixels, codes, file.header, lost, exact)
 
 
-def _read(source: Path | BinaryIO | np.ndarray, background: str) -> image.Picture:
+def _read(source: Path | BinaryIO | np.ndarray, background: str) -> image.LoadedImage:
     if isinstance(source, np.ndarray):
         pixels = source[..., None] if source.ndim == 2 else source
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
             raise UsageError(f"pixels are {source.dtype} {source.shape}", "they must be uint8 [H, W] or [H, W, 1 or 3]")
-        return image.Picture(pixels)
+        return image.LoadedImage(pixels)
     return image.read(source, background=background)
 
 

@@ -49,14 +49,14 @@ def _on_grid(likelihood: Likelihood, made: Tensor) -> list[np.ndarray]:
         log_weights, means, log_scales, coefficients = (part[0] for part in likelihood.split(made))
         parts = [
             log_weights * (bit * pixel_likelihood.WEIGHT),
-            means * pixel_likelihood.LEVEL,
+            means * pixel_likelihood.GREY_VALUE,
             log_scales * (bit * pixel_likelihood.OCTAVE),
             coefficients * pixel_likelihood.COEFFICIENT,
         ]
     elif isinstance(likelihood, Gaussian):
         means = (likelihood.mean(made)[0] + 0.5) * (VALUES - 1)
         log_scales = likelihood.log_scale.detach().cpu().double()
-        parts = [means * pixel_likelihood.LEVEL, log_scales * (bit * pixel_likelihood.OCTAVE)]
+        parts = [means * pixel_likelihood.GREY_VALUE, log_scales * (bit * pixel_likelihood.OCTAVE)]
     elif isinstance(likelihood, Categorical):
         logits = made[0].unflatten(0, (VALUES, likelihood.channels)).movedim(0, -1)  # (channels, H, W, 256)
         parts = [logits * (bit * pixel_likelihood.LOGIT)]

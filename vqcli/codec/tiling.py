@@ -129,7 +129,11 @@ def decoded_tiles(
     quality = torch.tensor([image.quality / 10], dtype=weight.dtype, device=weight.device) if image.quality else None
     for inner, outer, done in _tiles(image.codes.shape[1:], window, max(1, side // stride), net.decoder_margin):
         codes = torch.from_numpy(image.codes[(slice(None), *outer)].astype(np.int64)).to(weight.device)
-        x = net.made(codes[None], quality) if raw else _given(net.decode(codes[None], quality, seed), net.value_range)
+        x = (
+            net.decoder_output(codes[None], quality)
+            if raw
+            else _given(net.decode(codes[None], quality, seed), net.value_range)
+        )
         top, left = (s.start * stride for s in inner)
         bottom, right = min(inner[0].stop * stride, H), min(inner[1].stop * stride, W)
         dy, dx = (s.start * stride for s in _within(inner, outer))

@@ -26,7 +26,7 @@ from vqcli.data import recordings
 from vqcli.deprecation import renamed
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio, video, video_writing
-from vqcli.media.frames import Clip, from_frames
+from vqcli.media.frames import VideoClip, from_frames
 from vqcli.progress import Report, silent
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
@@ -196,7 +196,7 @@ def decode(
 
 
 @contextlib.contextmanager
-def opened(source: Source, *, frames_per_s: float | None = None, background: str = "white") -> Iterator[Clip]:
+def opened(source: Source, *, frames_per_s: float | None = None, background: str = "white") -> Iterator[VideoClip]:
     """A clip to be read within the block: what `media.video.opened` takes, an episode of `vq record` (.npz), or pixels
     uint8 [T, H, W, 1 or 3].
 

@@ -1,7 +1,7 @@
-"""The CRC-32 of two texts, one behind the other, from that of each: so that parts can be summed up apart.
+"""The CRC-32 of the concatenation of two byte strings, from that of each.
 
-A CRC-32 is a polynomial over GF(2) modulo P of degree 32. To put n bytes behind a text is to multiply its
-polynomial by x^(8 n), and what begins and ends every CRC-32, the two inversions, cancels out. In the integers here
+A CRC-32 is a polynomial over GF(2) modulo P of degree 32. To append n bytes is to multiply the
+polynomial by x^(8 n), and the inversions at the start and end of every CRC-32 cancel out. In the integers here
 the highest bit stands for x^0, as in zlib's.
 """
 

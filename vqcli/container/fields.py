@@ -1,4 +1,4 @@
-"""The numbers and checks that headers are made of: a cursor over bytes, varints, bounds."""
+"""Building blocks of headers: a cursor over bytes, varints, checks of bounds."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def varint(value: int) -> bytes:
     return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + varint(value >> 7)
 
 
-def require(sound: bool, message: str) -> None:
-    if not sound:
+def require(valid: bool, message: str) -> None:
+    if not valid:
         raise BadFile(message)
 
 

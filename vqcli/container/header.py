@@ -20,7 +20,7 @@ _SIZE_BOUNDS = {
     "audio": {"samples": 2**36, "rate_hz": 2**20, "channels": 64},
     "video": {"width": 2**20, "height": 2**20, "frames": 2**24, "frames_per_1000s": 2**20},
 }
-REMAINDERS = {0: "predicted", 1: "likelihood"}  # coders of remainders; numbers are never used again
+REMAINDERS = {0: "predicted", 1: "likelihood"}  # coders of the lossless residual; numbers are never reused
 _GRID_DIMS = {"image": 2, "audio": 1, "video": 3}
 
 
@@ -29,7 +29,7 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class Remainder:
-    """What a file without loss says about what its codes lack: how that is coded, and the CRC-32 of the pixels."""
+    """The lossless residual of a file: its coder, and the CRC-32 of the pixels."""
 
     coder: int
     pixels_crc: int
@@ -37,12 +37,12 @@ class Remainder:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a .vqz file says about itself; the ranges are those of the specification.
+    """The header of a .vqz file; the ranges are those of the specification.
 
     `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, frames_per_1000s). Each
     group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`. `digest` and `prior` are 8 bytes, no
     prior is b""; with `joint` the digest is that of model and prior together. `chunk` is cut to the grid, () if it
-    covers the grid. With a `remainder` the file holds every pixel of a picture. A value out of its range is BadFile.
+    covers the grid. With a `remainder` the file holds every pixel of an image. A value out of its range is BadFile.
     """
 
     modality: str
@@ -92,13 +92,13 @@ class Header:
         within("number of chunks", self.records, 1, 2**20)
         within("metadata bytes", len(_metadata_bytes(self.metadata)), 0, 4096)
         if self.remainder:
-            require(self.modality == "image", f"the remainder is that of {self.modality}, not of a picture")
+            require(self.modality == "image", f"the remainder is that of {self.modality}, not of an image")
             within("remainder coder id", self.remainder.coder, 0, 127)
             within("CRC-32 of the pixels", self.remainder.pixels_crc, 0, 2**32 - 1)
 
     @property
     def version(self) -> int:
-        """The format version of a file with this header: the lowest that can say it."""
+        """The format version of a file with this header: the lowest that can express it."""
         return 2 if self.remainder else 1
 
     @property

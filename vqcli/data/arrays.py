@@ -1,6 +1,6 @@
-"""Pictures in arrays that are held in memory, and the .npz files of numpy that hold such arrays.
+"""Images in arrays in memory, and the .npz files of numpy that hold such arrays.
 
-An .npz has `images` and perhaps `labels`; or, parted as Keras has it, `x_train` and `x_test` (one of them will do) and
+An .npz has `images` and perhaps `labels`; or, split as in Keras, `x_train` and `x_test` (one of them is enough) and
 perhaps `y_train` and `y_test`. Images are uint8 [N, H, W] or [N, H, W, 1 or 3], labels numbers or strings [N].
 `classes` are the names of the numbers. The headers of the arrays are checked before anything is allocated, and nothing
 is ever unpickled.
@@ -40,10 +40,10 @@ class Part:
 
 
 class Arrays:
-    """A source (sources.Source): pictures to train on, pictures to test on, or both.
+    """A source (sources.Source): a training part, a test part, or both.
 
-    Of both, those to test on are held out: the names lie below `train` and `val`, as in folders. One part alone has
-    plain numbers for names.
+    With both, the test part is held out: the names begin with `train` and `val`, as in folders. One part alone has
+    plain numbers as names.
     """
 
     decoded, stride = True, 1
@@ -67,7 +67,7 @@ class Arrays:
 
 
 def read_npz(path: Path) -> Arrays:
-    """The pictures of an .npz file. Raises BadFile for anything but arrays as above."""
+    """The images of an .npz file. Raises BadFile for anything but arrays as above."""
     with opened(path) as archive:
         if {"x_train.npy", "x_test.npy"} & set(archive.namelist()) and "images.npy" not in archive.namelist():
             return Arrays(*(_part(archive, f"x_{name}", f"y_{name}") for name in ("train", "test")))
@@ -83,9 +83,9 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except Exception as error:  # fed with hostile bytes, the readers raise just anything
+    except Exception as error:  # on hostile bytes the readers raise arbitrary exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadFile(f"{path} is no .npz file of pictures: {reason}", HINT) from error
+        raise BadFile(f"{path} is no .npz file of images: {reason}", HINT) from error
 
 
 def named(numbers: np.ndarray, names: Sequence[str | None] | None) -> list[str | None]:
@@ -98,7 +98,7 @@ def named(numbers: np.ndarray, names: Sequence[str | None] | None) -> list[str |
 
 
 def _part(archive: zipfile.ZipFile, name: str, labels_name: str) -> Part | None:
-    images, labels = pictures(archive, name, LARGEST), array(archive, labels_name, LARGEST_LABELS)
+    images, labels = image_array(archive, name, LARGEST), array(archive, labels_name, LARGEST_LABELS)
     if images is None:
         if labels is not None:
             raise ValueError(f"it has {labels_name}, but no array called {name}")
@@ -106,26 +106,26 @@ def _part(archive: zipfile.ZipFile, name: str, labels_name: str) -> Part | None:
     return Part(images, _labels(labels, array(archive, "classes", LARGEST_LABELS), len(images)))
 
 
-def pictures(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | None:
+def image_array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | None:
     """An array of at most `largest` bytes as uint8 [N, H, W, 1 or 3]; None if it is not there. Raises ValueError."""
     images = array(archive, name, largest)
     if images is None:
         return None
-    _check_pictures(name, images.shape, images.dtype)
+    _check_images(name, images.shape, images.dtype)
     return images[..., None] if images.ndim == 3 else images
 
 
-def count_pictures(archive: zipfile.ZipFile, largest: int) -> int:
+def count_images(archive: zipfile.ZipFile, largest: int) -> int:
     """How many `images` it holds, from the header of the array alone. Raises ValueError, also for none."""
     if "images.npy" not in archive.namelist():
         raise ValueError("it has no array called images")
     with archive.open("images.npy") as stream:
         shape, _, dtype = _header(stream, "images", largest)
-    _check_pictures("images", shape, dtype)
+    _check_images("images", shape, dtype)
     return shape[0]
 
 
-def _check_pictures(name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+def _check_images(name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
         raise ValueError(f"{name} are {dtype} {list(shape)}")
 

@@ -1,14 +1,14 @@
 """The classical data sets as they are distributed: MNIST and its kin in idx files, CIFAR in its binary version.
 
-idx         train-images-idx3-ubyte and train-labels-idx1-ubyte, t10k- in place of train- for the test; plain or
+idx         train-images-idx3-ubyte and train-labels-idx1-ubyte, t10k- in place of train- for the test part; plain or
             gzipped (.gz), also with a dot before idx. A file is 0x00000800 + the number of dimensions, the dimensions,
             each a big-endian u32, and a byte for each value. Images are grey [N, H, W], labels [N] may be missing
 CIFAR-10    data_batch_1.bin to data_batch_5.bin, test_batch.bin: records of a label and of 32 x 32 pixels, all red,
             all green, all blue. Names of the classes in batches.meta.txt
-CIFAR-100   train.bin, test.bin: the same with two labels, of which the finer is taken; fine_label_names.txt
+CIFAR-100   train.bin, test.bin: the same with two labels, of which the fine one is taken; fine_label_names.txt
 
-Either part will do. The files name no classes of idx labels: they go by their numbers, but for Fashion-MNIST's, which
-are known by a checksum. A classes.txt beside the files, a name a line, wins over all of this.
+Either part is enough. The files have no names for the classes of idx labels: their numbers are used, except for
+Fashion-MNIST, which is recognised by a checksum. A classes.txt in the folder, a name a line, overrides all of this.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vqcli.errors import BadFile
 
 IDX = re.compile(r"(train|t10k)-(images[-.]idx3|labels[-.]idx1)-ubyte(\.gz)?")
 UNSIGNED_BYTES = 0x0800  # the magic number of an idx file, less its number of dimensions
-GZIP_RATIO = 1032  # no byte of deflate becomes more
+GZIP_RATIO = 1032  # largest expansion of a byte of deflate
 GZIP_MAGIC = b"\x1f\x8b"
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot")
 FASHION_CRC32 = {0x2ED6E46A, 0x242BC73F}  # of its labels, those to train on and those to test on
@@ -72,7 +72,7 @@ def read_folder(folder: Path) -> Arrays | None:
             return _read_idx(folder)
         for layout in (CIFAR10, CIFAR100):
             there = any((folder / name).is_file() for name in (*layout.train, layout.test))
-            # a train.bin may be anything, but not beside a list of fine labels
+            # a train.bin may be anything, unless there is a list of fine labels
             if there and (layout is CIFAR10 or (folder / layout.names).is_file()):
                 return _read_cifar(folder, layout)
         if any(all((folder / name).is_file() for name in names) for names in PICKLES):
@@ -108,8 +108,8 @@ def _read_idx(folder: Path) -> Arrays:
     def labelled(part: str) -> Part | None:
         if part not in images:
             return None
-        told = _labels(folder, labels[part], names) if part in labels else [None] * len(images[part])
-        return Part(images[part], told)
+        part_labels = _labels(folder, labels[part], names) if part in labels else [None] * len(images[part])
+        return Part(images[part], part_labels)
 
     return Arrays(labelled("train"), labelled("t10k"))
 
@@ -117,22 +117,22 @@ def _read_idx(folder: Path) -> Arrays:
 def _idx_file(folder: Path, part: str, kind: str) -> Path | None:
     rank = {"images": 3, "labels": 1}[kind]
     spellings = (folder / f"{part}-{kind}{mark}idx{rank}-ubyte{suffix}" for suffix in ("", ".gz") for mark in "-.")
-    return next((path for path in spellings if path.is_file()), None)  # there are archives of folders so called
+    return next((path for path in spellings if path.is_file()), None)  # some archives have folders of this name
 
 
 def _idx(path: Path, rank: int) -> np.ndarray:
     """The bytes of an idx file in the shape it declares, of `rank` dimensions. Raises BadFile."""
     hint = "fetch it again, or unpack it again"
     with path.open("rb") as stream:
-        zipped = stream.read(2) == GZIP_MAGIC  # whatever its name: browsers unpack without telling
-    most = path.stat().st_size * (GZIP_RATIO if zipped else 1)
+        zipped = stream.read(2) == GZIP_MAGIC  # whatever its name: browsers may unpack silently
+    most_bytes = path.stat().st_size * (GZIP_RATIO if zipped else 1)
     try:
         with gzip.open(path) if zipped else path.open("rb") as stream:
             shape = _idx_shape(stream, path, rank)
             size_bytes = math.prod(shape)
             if not 0 < size_bytes <= LARGEST:
                 raise BadFile(f"{path} declares {size_bytes} bytes; 1 to {LARGEST} are allowed", hint)
-            data = stream.read(size_bytes + 1) if size_bytes <= most else b""
+            data = stream.read(size_bytes + 1) if size_bytes <= most_bytes else b""
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadFile(f"{path} is a damaged or truncated .gz file", hint) from error
     if len(data) < size_bytes:
@@ -176,7 +176,7 @@ def _cifar_part(folder: Path, files: Sequence[Path], layout: Cifar, names: Seque
         if size == 0 or size % record:
             raise BadFile(f"{path} is truncated: {size} bytes are no records of {record}", "fetch it again")
     if sum(sizes.values()) > LARGEST:
-        raise BadFile(f"{folder} holds {sum(sizes.values())} bytes; {LARGEST} are allowed", "take fewer pictures")
+        raise BadFile(f"{folder} holds {sum(sizes.values())} bytes; {LARGEST} are allowed", "take fewer images")
     read = [np.fromfile(path, np.uint8, count=size) for path, size in sizes.items()]
     records = np.concatenate(read).reshape(-1, record)
     images = records[:, layout.label_bytes :].reshape(-1, *layout.shape).transpose(0, 2, 3, 1)  # a view [N, H, W, 3]

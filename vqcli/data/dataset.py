@@ -1,8 +1,8 @@
-"""Pictures of a source -> batches of crops, the same on whatever machine they are made.
+"""Images of a source -> batches of crops, the same on every machine.
 
 Draws are numbered without end and without replacement: draw n belongs to epoch n // N and stands at n % N of that
 epoch's permutation. What is random about draw n comes from a generator seeded by (seed, n) alone. So any worker can
-make any item, and a run that is resumed at a step sees what it would have seen, with no random state stored.
+compute any item, and a resumed run gets the same batches without a stored random state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vqcli.data.sources import open_sources
 from vqcli.errors import BadFile, UsageError
 from vqcli.recipe import Data
 
-TRIES = 200  # pictures that are tried for one item before the data are given up
+TRIES = 200  # images that are tried for one item before an error
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +44,12 @@ class Batch:
 
 
 class Dataset(Batches[Batch]):
-    """The pictures of a source (or of all that lies at some paths) that are held out, or those that are not.
+    """The held-out images of a source (or of some paths), or those to train on.
 
-    Decoded pictures are kept in memory up to `cache_bytes` and decoded again beyond. `classes` are the sorted names of
-    all labels, the same for both halves; `labels` the index of each picture's, -1 for none. Pictures that cannot be
-    used are listed with the reason, once each: `skipped` if damaged, `too_small` for the crops that were asked for.
-    Raises UsageError if there are no pictures.
+    Decoded images are kept in memory up to `cache_bytes` and decoded again beyond. `classes` are the sorted names of
+    all labels, the same for both halves; `labels` the index of each image's, -1 for none. Images that cannot be
+    used are listed with the reason, once each: `skipped` if damaged, `too_small` if smaller than a crop.
+    Raises UsageError if there are no images.
     """
 
     def __init__(self, source: Source | Sequence[Path], *, held_out: bool, cache_bytes: int = 2**31) -> None:
@@ -57,7 +57,7 @@ class Dataset(Batches[Batch]):
         self._indices = [index for index, held in enumerate(self._source.held_out) if held == held_out]
         if not self._indices:
             which = "are held out" if held_out else "are left to train on"
-            raise UsageError(f"no pictures of {len(self._source.names)} {which}", "use more, or folders train and val")
+            raise UsageError(f"no images of {len(self._source.names)} {which}", "use more, or folders train and val")
         self.names: list[str] = [self._source.names[i] for i in self._indices]
         self.classes: tuple[str, ...] = tuple(sorted({label for label in self._source.labels if label is not None}))
         numbers: dict[str | None, int] = {None: -1} | {name: number for number, name in enumerate(self.classes)}
@@ -65,7 +65,9 @@ class Dataset(Batches[Batch]):
         self.skipped: dict[str, str] = {}
         self.too_small: dict[str, str] = {}
         self._cache: dict[int, np.ndarray] = {}
-        self._shorter: dict[int, int] = {}  # side of each picture that was read, so that none is decoded in vain
+        self._shorter: dict[
+            int, int
+        ] = {}  # shorter side of each image read, so that too small ones are not decoded again
         self._room = 0 if self._source.decoded else cache_bytes
         self._lock = threading.Lock()
 
@@ -73,7 +75,7 @@ class Dataset(Batches[Batch]):
         return len(self._indices)
 
     def pixels(self, index: int) -> np.ndarray:
-        """uint8 [H, W, 3], not to be written to. Raises BadFile, and lists the picture in `skipped`."""
+        """uint8 [H, W, 3], not to be written to. Raises BadFile, and lists the image in `skipped`."""
         cached = self._cache.get(index)
         if cached is not None:
             return cached
@@ -93,16 +95,16 @@ class Dataset(Batches[Batch]):
         return pixels
 
     def item(self, data: Data, seed: int, n: int) -> tuple[np.ndarray, int]:
-        """Draw n: pixels uint8 [crop, crop, 3], and the label. An unusable picture is replaced by another."""
-        data, draw = crops.on_a_grid(data, self._source.stride), random.Random(f"{seed} {n}")
+        """Draw n: pixels uint8 [crop, crop, 3], and the label. An unusable image is replaced by another."""
+        data, rng = crops.on_a_grid(data, self._source.stride), random.Random(f"{seed} {n}")
         epoch, position = divmod(n, len(self))
         index = int(permutation(len(self), seed, epoch)[position])
         for _ in range(TRIES):
             pixels = self._usable(index, data)
             if pixels is not None:
-                return crops.random_crop(pixels, data, draw), int(self.labels[index])
-            index = int(draw.random() * len(self))
-        raise self._hopeless(data)
+                return crops.random_crop(pixels, data, rng), int(self.labels[index])
+            index = int(rng.random() * len(self))
+        raise self._too_few_usable(data)
 
     def batch(self, data: Data, seed: int, first: int, count: int) -> Batch:
         """Draws first .. first + count."""
@@ -110,7 +112,7 @@ class Dataset(Batches[Batch]):
         return _stack([self.item(data, seed, n) for n in range(first, first + count)])
 
     def held_out_batch(self, data: Data, count: int) -> Batch:
-        """Undistorted middles of the first usable pictures in a fixed mixed order: always the same, `count` at most.
+        """Centre crops of the first usable images in a fixed shuffled order: always the same, `count` at most.
 
         Raises UsageError if there is none.
         """
@@ -124,11 +126,11 @@ class Dataset(Batches[Batch]):
             if pixels is not None:
                 items.append((crops.centre_crop(pixels, data), int(self.labels[index])))
         if not items:
-            raise self._hopeless(data)
+            raise self._too_few_usable(data)
         return _stack(items)
 
     def _usable(self, index: int, data: Data) -> np.ndarray | None:
-        """The pixels, or None for a picture that is damaged, or smaller than the crop and not to be resized."""
+        """The pixels, or None for an image that is damaged, or smaller than the crop and not to be resized."""
         needed = 1 if data.size else data.crop
         if self._shorter.get(index, needed) < needed:
             return None
@@ -142,17 +144,17 @@ class Dataset(Batches[Batch]):
         self.too_small[self.names[index]] = f"{width} x {height} pixels, {needed} are needed"
         return None
 
-    def _hopeless(self, data: Data) -> UsageError:
+    def _too_few_usable(self, data: Data) -> UsageError:
         counts = f"{len(self.skipped)} are damaged, {len(self.too_small)} smaller than {data.crop} pixels"
         return UsageError(
-            f"hardly any of {len(self)} pictures can be used: {counts}",
-            "lower data.crop, set data.size so that pictures are resized, or use larger ones",
+            f"hardly any of {len(self)} images can be used: {counts}",
+            "lower data.crop, set data.size so that images are resized, or use larger ones",
         )
 
 
 @lru_cache(maxsize=4)  # this epoch and the next, of a run and its validation
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """int64 [count], from the raw bits of the generator: only these does numpy promise to keep as they are."""
+    """int64 [count], from the raw bits of the generator: only these are stable across numpy versions."""
     bits = np.random.PCG64(np.random.SeedSequence([seed % 2**64, epoch])).random_raw(count)
     return np.argsort(bits, kind="stable")
 

@@ -1,10 +1,10 @@
-"""Games played at random: where frames come from that show one world, and what was done in it.
+"""Games played by random policies: frames of one environment, and the actions taken in it.
 
-boxing   Atari Boxing (the report, 2.3), played by ale-py, which brings the game. Each action is any of the 18, by
-         chance; 210 x 160 pixels are reduced to 84 x 84
+boxing   Atari Boxing (Kumar et al. 2018, 2.3), run by ale-py, which includes the game. Each action is one of 18 at
+         random; 210 x 160 pixels are reduced to 84 x 84
 doom     a maze of rooms in first person: my_way_home of vizdoom, with the textures of Freedoom that come with it. It
-         stands in for the paper's DeepMind Lab (4.4), which is not to be had as a package. From a random place, steps
-         forward and turns follow each other, each repeated for a random while, and walls are turned away from. The
+         replaces the paper's DeepMind Lab (4.4), which is not available as a package. From a random place, steps
+         forward and turns follow each other, each repeated a random number of times, with turns away from walls. The
          middle of 160 x 120 pixels is reduced to 84 x 84
 
 In both an action lasts 4 frames of the game, and the last of these is recorded. Nothing needs a display or a network.
@@ -30,14 +30,14 @@ SIDE = 84  # pixels of a frame, each way
 SKIP = 4  # frames of the game that an action lasts
 
 TURN_DEGREES = 12  # by one action of doom
-BLOCKED = 4.0  # units of the map; a step forward comes to 6 from a stand, and to 30
-HELD = {"forward": (2, 8), "left": (1, 8), "right": (1, 8)}  # how often an action of doom is repeated, at random
-AWAY = (5, 10)  # how often a turn away from a wall is
+BLOCKED = 4.0  # units of the map; a step forward is 6 units from rest, up to 30
+REPEATS = {"forward": (2, 8), "left": (1, 8), "right": (1, 8)}  # how often an action of doom is repeated, at random
+AWAY = (5, 10)  # how often a turn away from a wall is repeated
 
 
 @dataclass(frozen=True)
 class Game:
-    """`module`: what plays it, of the package `package`. `length`: frames of an episode at most, if none is given."""
+    """`module` of the package `package` runs it. `length`: frames of an episode at most, if none is given."""
 
     title: str
     package: str
@@ -48,12 +48,12 @@ class Game:
 
 
 def find(name: str) -> Game:
-    """The game of that name. Raises UsageError, also if what plays it is not installed."""
+    """The game of that name. Raises UsageError, also if its package is not installed."""
     if name not in GAMES:
         raise UsageError(f"there is no game {name}", near_matches(name, GAMES))
     game = GAMES[name]
     if importlib.util.find_spec(game.module) is None:
-        raise UsageError(f"{name} is played by {game.package}, which is not installed", "pip install 'vqcli[games]'")
+        raise UsageError(f"{name} needs {game.package}, which is not installed", "pip install 'vqcli[games]'")
     return game
 
 
@@ -71,9 +71,9 @@ def boxing() -> Iterator[Play]:
         console.setFloat("repeat_action_probability", 0.0)
         console.loadROM(str(roms.get_rom_path("boxing")))
         buttons = {action.name.lower(): action for action in console.getLegalActionSet()}
-        draw = random.Random(seed)
+        rng = random.Random(seed)
         while not console.game_over():
-            action = draw.choice(GAMES["boxing"].actions)
+            action = rng.choice(GAMES["boxing"].actions)
             yield _reduced(console.getScreenRGB()), action
             console.act(buttons[action])
 
@@ -82,7 +82,7 @@ def boxing() -> Iterator[Play]:
 
 @contextmanager
 def doom() -> Iterator[Play]:
-    """The maze of my_way_home, without enemies. An episode has no end but the vest that lies in one of the rooms."""
+    """The maze of my_way_home, without enemies. An episode ends only at the vest in one of the rooms."""
     import vizdoom
 
     files = Path(vizdoom.__file__).parent
@@ -105,15 +105,15 @@ def doom() -> Iterator[Play]:
     def play(seed: int) -> Iterator[tuple[np.ndarray, str]]:
         game.set_seed(seed)
         game.new_episode()
-        draw = random.Random(seed)
+        rng = random.Random(seed)
         action, left, before = "forward", 0, np.full(2, np.inf)
         while not game.is_episode_finished():
             state = game.get_state()
             place = np.array(state.game_variables)
             blocked = action == "forward" and np.abs(place - before).max() < BLOCKED
             if blocked or not left:
-                action = draw.choice(("left", "right")) if action == "forward" else "forward"
-                left = draw.randint(*(AWAY if blocked else HELD[action]))
+                action = rng.choice(("left", "right")) if action == "forward" else "forward"
+                left = rng.randint(*(AWAY if blocked else REPEATS[action]))
             left, before = left - 1, place
             middle = (state.screen_buffer.shape[1] - state.screen_buffer.shape[0]) // 2
             yield _reduced(state.screen_buffer[:, middle:-middle]), action
@@ -122,11 +122,11 @@ def doom() -> Iterator[Play]:
     with tempfile.TemporaryDirectory() as folder:
         game.set_doom_config_path(str(Path(folder, "vizdoom.ini")))
         try:
-            with chdir(folder):  # it leaves a folder _vizdoom where it is started
+            with chdir(folder):  # it creates a folder _vizdoom in the working directory
                 game.init()
             yield play
         except (vizdoom.ViZDoomErrorException, vizdoom.ViZDoomUnexpectedExitException) as error:
-            raise VqError(f"vizdoom broke off: {' '.join(str(error).split())}", "begin again, to go on") from None
+            raise VqError(f"vizdoom failed: {' '.join(str(error).split())}", "run again to continue") from None
         finally:
             game.close()
 
@@ -150,7 +150,7 @@ GAMES = {
         title="a maze in first person, in place of DeepMind Lab",
         package="vizdoom",
         module="vizdoom",
-        actions=tuple(HELD),
+        actions=tuple(REPEATS),
         length=500,
         start=doom,
     ),

@@ -1,13 +1,13 @@
-"""A pack: many pictures, decoded and perhaps reduced, in one safetensors file that is read through a memory map.
+"""A pack: many decoded images, perhaps reduced, in one safetensors file that is read through a memory map.
 
-    pixels    U8  [bytes]   all pictures one after another, rows first; zeros fill up to a multiple of 8
-    offsets   I64 [N + 1]   where each picture begins, and where the last one ends
+    pixels    U8  [bytes]   all images one after another, rows first; zeros fill up to a multiple of 8
+    offsets   I64 [N + 1]   where each image begins, and where the last one ends
     shapes    I32 [N, 3]    height, width, channels (1 grey or 3 sRGB)
     labels    I32 [N]       indices of the classes, -1 for none
-    held_out  U8  [N]       1 for pictures that are not trained on
+    held_out  U8  [N]       1 for images that are not trained on
 
-in this order. The metadata of the header holds the JSON text `vq.pack`: format (1), pictures (N), classes, and the
-names of the pictures, so that the split survives packing.
+in this order. The metadata of the header holds the JSON text `vq.pack`: format (1), images (N), classes, and the
+names of the images, so that the split survives packing.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from vqcli.data.source import Source
 
 FORMAT = 1
-LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library: some two million pictures
-LARGEST_COUNT = 2**62  # bytes of pixels, for a header as long as any
+LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library: some two million images
+LARGEST_COUNT = 2**62  # bytes of pixels, for the longest possible header
 TYPES = {"pixels": "U8", "offsets": "I64", "shapes": "I32", "labels": "I32", "held_out": "U8"}
 NUMPY: dict[str, np.dtype] = {"U8": np.dtype("u1"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8")}
 HINT = "vq pack writes packs"
@@ -65,7 +65,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Packed:
-    """What was written; `skipped` tells the damaged pictures and why."""
+    """What was written; `skipped` has the damaged images and the reasons."""
 
     pictures: int
     classes: tuple[str, ...]
@@ -81,23 +81,23 @@ def write(
     force: bool = False,
     report: Callable[[float], None] = lambda share: None,
 ) -> Packed:
-    """Write the pictures of a source, their shorter side reduced to `size` if it is longer, to a pack.
+    """Write the images of a source, their shorter side reduced to `size` if it is longer, to a pack.
 
-    A few pictures are in memory at a time. `report` hears what share, 0 to 1, is done. Raises BadFile if no picture can
+    A few images are in memory at a time. `report` is a progress callback (share 0 to 1). Raises BadFile if no image can
     be read, UsageError if there are too many for one header, OutputError.
     """
     classes = sorted({label for label in source.labels if label is not None})
     numbers: dict[str | None, int] = {None: -1} | {name: number for number, name in enumerate(classes)}
-    # The header comes first and tells what is known last. So room is left for the longest that it could be.
-    room = len(_header(LARGEST_COUNT, Facts(FORMAT, len(source.names), classes, list(source.names))))
-    room += -room % 8
-    if room > LARGEST_HEADER:
-        raise UsageError(f"{len(source.names)} pictures are too many for one pack", "make several: vq train takes many")
+    # The header comes first but is known last, so space is reserved for the longest possible one.
+    reserved = len(_header(LARGEST_COUNT, Facts(FORMAT, len(source.names), classes, list(source.names))))
+    reserved += -reserved % 8
+    if reserved > LARGEST_HEADER:
+        raise UsageError(f"{len(source.names)} images are too many for one pack", "make several: vq train takes many")
     kept: list[int] = []
     shapes: list[tuple[int, ...]] = []
     skipped: dict[str, str] = {}
     with replacing(path, force=force) as stream:
-        stream.write(bytes(8 + room))
+        stream.write(bytes(8 + reserved))
         for index, pixels in enumerate(_prepared(source, size)):
             if isinstance(pixels, BadFile):
                 skipped[source.names[index]] = str(pixels)
@@ -107,7 +107,7 @@ def write(
                 stream.write(np.ascontiguousarray(pixels).data)
             report((index + 1) / len(source.names))
         if not kept:
-            raise BadFile("no picture can be read", next(iter(skipped.values()), ""))
+            raise BadFile("no image can be read", next(iter(skipped.values()), ""))
         offsets = np.cumsum([0, *map(math.prod, shapes)])
         total = int(offsets[-1] + -offsets[-1] % 8)
         stream.write(bytes(total - int(offsets[-1])))
@@ -118,12 +118,12 @@ def write(
         size_bytes = stream.tell()
         stream.seek(0)
         header = _header(total, Facts(FORMAT, len(kept), classes, [source.names[i] for i in kept]))
-        stream.write(struct.pack("<Q", room) + header.ljust(room))
+        stream.write(struct.pack("<Q", reserved) + header.ljust(reserved))
     return Packed(len(kept), tuple(classes), size_bytes, skipped)
 
 
 def _prepared(source: Source, size: int | None) -> Generator[np.ndarray | BadFile, None, None]:
-    """Each picture of the source as it is stored, in order, or why it cannot be."""
+    """Each image of the source as it is stored, in order, or why it cannot be."""
 
     def prepare(index: int) -> np.ndarray | BadFile:
         try:
@@ -134,7 +134,7 @@ def _prepared(source: Source, size: int | None) -> Generator[np.ndarray | BadFil
         return pixels[..., :1] if grey else pixels
 
     workers = os.cpu_count() or 1
-    return in_order(prepare, range(len(source.names)), workers=workers, ahead=2 * workers)
+    return in_order(prepare, range(len(source.names)), workers=workers, prefetch=2 * workers)
 
 
 def _header(total: int, facts: Facts) -> bytes:
@@ -156,7 +156,7 @@ def _header(total: int, facts: Facts) -> bytes:
 
 
 class Pack:
-    """A source; see sources.Source. All but the values of the pixels is checked on opening; raises BadFile."""
+    """A source (sources.Source). Everything but pixel values is checked on opening; raises BadFile."""
 
     decoded, stride = True, 1
 
@@ -225,7 +225,7 @@ def _check(arrays: dict[str, np.ndarray], facts: Facts, path: Path) -> None:
         and arrays["labels"].shape == arrays["held_out"].shape == (count,)
         and len(facts.names) == count
         and (shapes[:, :2] > 0).all()
-        and (shapes[:, 0] * shapes[:, 1] <= MAX_PIXELS).all()  # below 2^62: no overflow hides in it
+        and (shapes[:, 0] * shapes[:, 1] <= MAX_PIXELS).all()  # below 2^62, without overflow
         and np.isin(shapes[:, 2], (1, 3)).all()
         and offsets[0] == 0
         and (np.diff(offsets) == shapes.prod(1)).all()

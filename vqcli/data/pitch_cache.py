@@ -1,7 +1,7 @@
-"""Pitch codes of clips, kept from run to run: tracking them takes longer than all else that a run does to begin.
+"""A cache of utterances' pitch codes: tracking pitch takes most of the start of a run.
 
-A file each in the user's cache folder, named by what was tracked. It is only ever a gain of time: what is missing or
-damaged is tracked again, and where nothing can be written nothing is.
+Each utterance has a file in the user's cache folder, named by a hash of its samples. Missing or damaged files are
+computed again; write errors are ignored.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from vqcli.errors import VqError
 from vqcli.files import replacing
 from vqcli.media import pitch
 
-VERSION = b"1 "  # of the way that pitch is tracked and coded
+VERSION = b"1 "  # of pitch tracking and coding
 
 
 def folder() -> Path:
-    """Where the files lie."""
+    """The cache folder."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":
@@ -33,7 +33,7 @@ def folder() -> Path:
 
 
 def codes_of(samples: np.ndarray) -> np.ndarray:
-    """uint8 [N // pitch.STEP] of samples float32 [N]: as they were tracked before, or tracked now."""
+    """uint8 [N // pitch.STEP] of samples float32 [N], from the cache or tracked now."""
     name = hashlib.sha256(VERSION + samples.tobytes()).hexdigest()[:32]
     path, length = folder() / name[:2] / name, len(samples) // pitch.STEP
     with suppress(OSError):

@@ -1,11 +1,11 @@
-"""Recordings: a folder of .npz files, each an episode of frames in their order and what was done after each.
+"""Recordings: a folder of .npz files, each an episode: frames in order and the action after each.
 
     images   uint8 [T, H, W, 3]  the frames; grey ones may be [T, H, W]
-    actions  strings [T]         what was done after each frame, so that the next one came of it; may be missing
+    actions  strings [T]         the action after each frame, which leads to the next one; may be missing
 
 Neighbouring frames are nearly alike, so the split is by files: an episode is trained on or held out as a whole. Folders
-`train` and `val` are a split, other folders classes, as with pictures. What `vq record` writes lies in train/00000.npz,
-val/00001.npz, ... beside recording.json, which says what was played.
+`train` and `val` are a split, other folders classes, as with images. `vq record` writes train/00000.npz, val/00001.npz,
+... and recording.json, which describes the recording.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from vqcli.files import replacing
 FACTS = "recording.json"
 LARGEST_FACTS = 2**12  # bytes
 LARGEST_EPISODE = 2**30  # bytes of its frames
-LONGEST = 20_000  # frames of an episode that is recorded: it is in memory as a whole
-HELD = 2**32  # bytes of frames in memory; beyond, the episode that was longest unused gives way
-LEAST_EPISODES = 8  # of a recording, unless a length is asked for
-EVERY = 16  # of the episodes, one is held out: the second, so that a short recording has one
+LONGEST = 20_000  # frames of a recorded episode, which is in memory as a whole
+CACHE_BYTES = 2**32  # of frames in memory; beyond, the least recently used episode is dropped
+LEAST_EPISODES = 8  # of a recording, unless a length is given
+HELD_OUT_EVERY = 16  # one of so many episodes is held out: the second first, so that a short recording has one
 
 Item = TypeVar("Item")
 # The seed of an episode -> its frames, uint8 [H, W, 3], each with the name of the action taken after it.
@@ -44,7 +44,7 @@ Play = Callable[[int], Iterator[tuple[np.ndarray, str]]]
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What decides the episodes of a recording: the game, the seed, and of how many frames one is at most."""
+    """What determines the episodes of a recording: the game, the seed, and the largest number of frames of each."""
 
     game: str
     seed: int
@@ -78,7 +78,7 @@ class Episodes:
 
     decoded, stride = True, 1
 
-    def __init__(self, path: Path, held_bytes: int = HELD) -> None:
+    def __init__(self, path: Path, cache_bytes: int = CACHE_BYTES) -> None:
         files = episode_files(path)
         names = list(files)
         self._files = list(files.values())
@@ -91,8 +91,8 @@ class Episodes:
         ]
         self.labels: Sequence[str | None] = _repeated(split.labels(names), counts)
         self.held_out: Sequence[bool] = _repeated(split.held_out(names), counts)
-        self._held: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._room, self._lock = held_bytes, threading.Lock()
+        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._room, self._lock = cache_bytes, threading.Lock()
 
     def read(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3]."""
@@ -101,13 +101,13 @@ class Episodes:
 
     def _frames(self, file: int) -> np.ndarray:
         with self._lock:
-            frames = self._held.pop(file, None)
+            frames = self._cache.pop(file, None)
             if frames is None:
                 frames = read_episode(self._files[file]).images
                 self._room -= frames.nbytes
-                while self._room < 0 and self._held:
-                    self._room += self._held.popitem(last=False)[1].nbytes
-            self._held[file] = frames  # the last of all: most lately used
+                while self._room < 0 and self._cache:
+                    self._room += self._cache.popitem(last=False)[1].nbytes
+            self._cache[file] = frames  # last: most recently used
             return frames
 
 
@@ -117,19 +117,19 @@ def _repeated(values: Sequence[Item], counts: Sequence[int]) -> list[Item]:
 
 def episode_files(path: Path) -> dict[str, Path]:
     """Name -> file of every .npz below a folder, sorted; hidden ones are left out, links to folders not followed."""
-    found = {}
+    files_by_name = {}
     for folder, _, files in os.walk(path):
         for file in (Path(folder, file) for file in files):
             name = file.relative_to(path).as_posix()
             if name.endswith(".npz") and not name.startswith(".") and "/." not in name:
-                found[split.printable(name)] = file
-    return dict(sorted(found.items()))
+                files_by_name[split.printable(name)] = file
+    return dict(sorted(files_by_name.items()))
 
 
 def read_episode(path: Path) -> Episode:
     """One file of a recording. Raises BadFile."""
     with arrays.opened(path) as archive:
-        images = arrays.pictures(archive, "images", LARGEST_EPISODE)
+        images = arrays.image_array(archive, "images", LARGEST_EPISODE)
         if images is None:
             raise ValueError("it has no array called images")
         return Episode(images, _actions(archive, len(images)))
@@ -138,7 +138,7 @@ def read_episode(path: Path) -> Episode:
 def read_actions(path: Path) -> tuple[str, ...]:
     """The actions of one file of a recording, without its frames; none where they are unknown. Raises BadFile."""
     with arrays.opened(path) as archive:
-        return _actions(archive, arrays.count_pictures(archive, LARGEST_EPISODE))
+        return _actions(archive, arrays.count_images(archive, LARGEST_EPISODE))
 
 
 def _actions(archive: zipfile.ZipFile, frames: int) -> tuple[str, ...]:
@@ -153,7 +153,7 @@ def _actions(archive: zipfile.ZipFile, frames: int) -> tuple[str, ...]:
 def count_frames(path: Path) -> int:
     """How many frames a file holds, by its header. Raises BadFile."""
     with arrays.opened(path) as archive:
-        return arrays.count_pictures(archive, LARGEST_EPISODE)
+        return arrays.count_images(archive, LARGEST_EPISODE)
 
 
 def record(
@@ -165,14 +165,14 @@ def record(
 ) -> Recorded:
     """Play until the folder holds `frames` frames, the last episode cut short.
 
-    Facts and its number alone decide an episode, so a recording that was broken off goes on with the next one. At any
-    time the folder holds whole files only. `report` hears what share, 0 to 1, is done. Raises UsageError if the folder
-    holds anything else, BadFile if an episode in it is damaged, OutputError.
+    Facts and its number alone determine an episode, so an interrupted recording continues with the next one. At any
+    time the folder holds whole files only. `report` is a progress callback (share 0 to 1). Raises UsageError if the
+    folder holds anything else, BadFile if an episode in it is damaged, OutputError.
     """
     _begin(folder, facts)
     done = number = 0
     while done < frames:
-        path = folder / ("val" if number % EVERY == 1 else "train") / f"{number:05d}.npz"
+        path = folder / ("val" if number % HELD_OUT_EVERY == 1 else "train") / f"{number:05d}.npz"
         if path.exists():
             done += count_frames(path)
         else:
@@ -190,12 +190,12 @@ def record(
 
 
 def episode_length(frames: int, most: int) -> int:
-    """Of how many frames an episode of a recording is: `most`, or fewer so that there are some to hold out."""
+    """Frames of an episode of a recording: `most`, or fewer so that some episodes can be held out."""
     return min(most, -(-frames // LEAST_EPISODES))
 
 
 def recorded(folder: Path) -> Recorded:
-    """What lies in the folder of a recording. Raises BadFile."""
+    """Counts and size of the recording in a folder. Raises BadFile."""
     files = episode_files(folder)
     return Recorded(
         frames=sum(count_frames(file) for file in files.values()),
@@ -206,7 +206,7 @@ def recorded(folder: Path) -> Recorded:
 
 
 def facts_of(folder: Path) -> Facts | None:
-    """What was played into a folder; None if nothing was recorded there yet. Raises BadFile."""
+    """The facts of a folder's recording; None if nothing was recorded there yet. Raises BadFile."""
     path = folder / FACTS
     if not path.is_file():
         return None
@@ -216,23 +216,23 @@ def facts_of(folder: Path) -> Facts | None:
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise BadFile(f"{path} cannot be read: {error}", "record into a new folder") from None
     if facts.format != 1:
-        raise BadFile(f"{path} is of format {facts.format}", "a newer vq goes on with it")
+        raise BadFile(f"{path} is of format {facts.format}", "a newer vq continues it")
     return facts
 
 
 def _begin(folder: Path, facts: Facts) -> None:
-    """The folder made ready, or found as it was left."""
-    there = facts_of(folder)
-    if there is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Prepare a new folder, or check that an old one has the same facts."""
+    existing = facts_of(folder)
+    if existing is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is no recording", "name a new folder")
-    if there is not None and there != facts:
-        holds = f"{there.game} of seed {there.seed}, {there.length} frames an episode at most"
-        raise UsageError(f"{folder} holds {holds}", "name a new folder, or ask for the same to go on with it")
+    if existing is not None and existing != facts:
+        holds = f"{existing.game} of seed {existing.seed}, {existing.length} frames an episode at most"
+        raise UsageError(f"{folder} holds {holds}", "name a new folder, or ask for the same to continue it")
     try:
         for name in ("train", "val"):
             (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {folder}: {error.strerror or error}", "name another folder") from error
-    if there is None:
+    if existing is None:
         with replacing(folder / FACTS) as stream:
             stream.write(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")

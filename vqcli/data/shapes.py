@@ -1,4 +1,4 @@
-"""Made pictures for a first try: discs, squares and triangles on shaded grounds."""
+"""Synthetic images for a first try: discs, squares and triangles on shaded backgrounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = ("disc", "square", "triangle")
 
 
 class Shapes:
-    """A source of `count` pictures of `size` x `size` pixels, each labelled by its shape; made anew at each reading."""
+    """A source of `count` images of `size` x `size` pixels, each labelled by its shape; rendered at each reading."""
 
     decoded, stride = False, 1
 
@@ -23,15 +23,15 @@ class Shapes:
         self.held_out: Sequence[bool] = split.held_out(self.names)
 
     def read(self, index: int) -> np.ndarray:
-        """uint8 [size, size, 3], decided by seed and index."""
-        draw = np.random.default_rng([self._seed, index])
+        """uint8 [size, size, 3], determined by seed and index."""
+        rng = np.random.default_rng([self._seed, index])
         unit = (np.arange(self._size) + 0.5) / self._size - 0.5  # -0.5 .. 0.5
-        centre, radius, turn = draw.uniform(-0.2, 0.2, 2), draw.uniform(0.15, 0.3), draw.uniform(0, 2 * np.pi)
+        centre, radius, turn = rng.uniform(-0.2, 0.2, 2), rng.uniform(0.15, 0.3), rng.uniform(0, 2 * np.pi)
         x, y = np.meshgrid(unit - centre[0], unit - centre[1])
         outside = _distance(str(self.labels[index]), x, y, radius, turn)
         cover = np.clip(0.5 - outside * self._size, 0, 1)[..., None]  # edges are a pixel wide
-        colours = draw.uniform(0, 255, (3, 3))
-        colours[0] = (colours[1] + colours[2]) / 2 + 127.5  # the shape is far from the middle of its ground
+        colours = rng.uniform(0, 255, (3, 3))
+        colours[0] = (colours[1] + colours[2]) / 2 + 127.5  # the shape is far from the middle of its background
         colours[0] %= 255
         slope = (unit + 0.5)[:, None, None]
         ground = colours[1] * (1 - slope) + (0.7 * colours[1] + 0.3 * colours[2]) * slope  # (H, 1, 3)

@@ -1,4 +1,4 @@
-"""What every place of pictures looks like from outside (sources.py opens them)."""
+"""The interface of all sources of images (sources.py opens them)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 
 class Source(Protocol):
-    """Pictures with names that are stable and distinct; entry i of each sequence is about picture i."""
+    """Images with names that are stable and distinct; entry i of each sequence is about image i."""
 
     names: Sequence[str]
     labels: Sequence[str | None]
-    held_out: Sequence[bool]  # by split.held_out, of the names as they were first
-    decoded: bool  # reading decodes nothing, so keeping the result gains nothing
+    held_out: Sequence[bool]  # by split.held_out, of the original names
+    decoded: bool  # reading decodes nothing, so caching is useless
     stride: int  # pixels, each way, that an entry of an array stands for: 1, or that of a codec where arrays are codes
 
     def read(self, index: int) -> np.ndarray:

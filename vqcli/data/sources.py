@@ -1,6 +1,6 @@
-"""Where pictures lie: folders, data sets, .tar files, .npz arrays, packs. All look the same from outside.
+"""Sources of images: folders, data sets, .tar files, .npz arrays, packs, all with the interface of source.py.
 
-a folder        pictures anywhere below it; hidden files are left out. If they lie in subfolders, the first of
+a folder        images anywhere below it; hidden files are left out. If they lie in subfolders, the first of
                 these is their class. Subfolders `train` and `val` are a split, classes are the folders below.
                 LOC_synset_mapping.txt in it, or up to three folders above, turns ImageNet's numbers into names
 a data set      a folder with the files of MNIST or Fashion-MNIST (idx) or of CIFAR, in their own split (classical.py)
@@ -30,26 +30,26 @@ from vqcli.errors import UsageError
 from vqcli.media import image
 
 SYNSETS = "LOC_synset_mapping.txt"
-KINDS = "a folder of pictures, of MNIST's or CIFAR's files or of .npz episodes, a .tar, an .npz or a pack of vq pack"
+KINDS = "a folder of images, of MNIST's or CIFAR's files or of .npz episodes, a .tar, an .npz or a pack of vq pack"
 
 
 class Folder:
-    """A source: the pictures anywhere below a folder. Links to folders are not followed."""
+    """A source: the images anywhere below a folder. Links to folders are not followed."""
 
     decoded, stride = False, 1
 
     def __init__(self, path: Path) -> None:
-        found = {}
+        files_by_name = {}
         for folder, _, files in os.walk(path):
             for file in (Path(folder, file) for file in files):
                 name = file.relative_to(path).as_posix()
-                if split.is_picture(name):
-                    found[split.printable(name)] = file
-        self.names: Sequence[str] = sorted(found)
+                if split.is_image(name):
+                    files_by_name[split.printable(name)] = file
+        self.names: Sequence[str] = sorted(files_by_name)
         known = class_names(path)
         self.labels: Sequence[str | None] = [known.get(label, label) for label in split.labels(self.names)]
         self.held_out: Sequence[bool] = split.held_out(self.names)
-        self._files = [found[name] for name in self.names]
+        self._files = [files_by_name[name] for name in self.names]
 
     def read(self, index: int) -> np.ndarray:
         return rgb(image.read(self._files[index]).pixels)
@@ -64,7 +64,7 @@ def class_names(path: Path) -> dict[str | None, str]:
             continue
         pairs = (line.partition(" ")[::2] for line in lines if " " in line)
         names = {number: split.printable(words.split(",")[0].strip().replace(" ", "_")) for number, words in pairs}
-        # a few of the thousand share their first word (crane, the bird and the machine)
+        # a few of the thousand classes share their first word (crane, the bird and the machine)
         return {
             number: name if list(names.values()).count(name) == 1 else f"{name}_{number}"
             for number, name in names.items()
@@ -89,7 +89,7 @@ class Joined:
 
 
 def open_source(path: Path) -> Source:
-    """The pictures at `path`. Raises UsageError if it is of no known kind or holds none, BadFile if it is damaged."""
+    """The images at `path`. Raises UsageError if it is of no known kind or holds none, BadFile if it is damaged."""
     source: Source
     path = classical.folder_of(path)
     if path.is_dir():
@@ -109,7 +109,7 @@ def open_source(path: Path) -> Source:
     else:
         raise UsageError(f"{path} is no data to train on", f"name {KINDS}")
     if not source.names:
-        raise UsageError(f"no pictures in {path}", f"name {KINDS}")
+        raise UsageError(f"no images in {path}", f"name {KINDS}")
     return source
 
 
@@ -119,7 +119,7 @@ def open_sources(paths: Sequence[Path]) -> Source:
         raise UsageError("no data", f"name {KINDS}")
     whole = [classical.folder_of(path).resolve() for path in paths]
     for (one, inner), (other, outer) in itertools.permutations(zip(paths, whole, strict=True), 2):
-        if inner.is_relative_to(outer):  # a picture could be held out by one name and trained on by the other
+        if inner.is_relative_to(outer):  # an image could be held out by one name and trained on by the other
             raise UsageError(f"{one} lies in {other}" if inner != outer else f"{one} is named twice", "name it once")
     if len(paths) == 1:
         return open_source(paths[0])

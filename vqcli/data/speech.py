@@ -1,7 +1,7 @@
-"""Clips of speech -> batches of crops with pitch, profile and speaker, the same on whatever machine they are made.
+"""Utterances -> batches of crops with pitch, voice profile and speaker, the same on every machine.
 
-A clip is decoded and listened to once: brought to -26 dB, its pitch tracked, its profile taken (media/voice.py). What
-is random about draw n comes from a generator seeded by (seed, n) alone, as with pictures (dataset.py).
+An utterance is decoded and analysed once: scaled to -26 dB, its pitch tracked, its profile computed (media/voice.py).
+What is random about draw n comes from a generator seeded by (seed, n) alone, as with images (dataset.py).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from vqcli.media import audio, pitch, voice
 from vqcli.recipe import Data
 
 RATE_HZ = 16_000
-SHORTEST = RATE_HZ // 4  # samples; what is shorter says nothing about a voice
-WELL_KNOWN_S = 60.0  # of speech, by which a voice is known well enough to speak with
-FULL_SCALE = 2**13  # int16 for 1.0: clips lie at -26 dB, so peaks up to 4 fit
+SHORTEST = RATE_HZ // 4  # samples; too short for a voice profile
+WELL_KNOWN_S = 60.0  # of speech, enough for a voice to be a target of conversion
+FULL_SCALE = 2**13  # int16 for 1.0: utterances are at -26 dB, so peaks up to 4 fit
 
 
 @dataclass(frozen=True, eq=False)
-class ClipBatch:
-    """Crops of clips.
+class UtteranceBatch:
+    """Crops of utterances.
 
     samples  float32 [B, N] at RATE_HZ and -26 dB RMS
     pitch    uint8 [B, N / pitch.STEP]
-    profile  float32 [B, voice.SIZE], of the whole clip each comes from
+    profile  float32 [B, voice.SIZE], of the whole utterance
     labels   int64 [B], indices of the speakers
     """
 
@@ -48,14 +48,14 @@ class ClipBatch:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def part(self, start: int, stop: int) -> ClipBatch:
+    def part(self, start: int, stop: int) -> UtteranceBatch:
         cut = slice(start, stop)
-        return ClipBatch(self.samples[cut], self.pitch[cut], self.profile[cut], self.labels[cut])
+        return UtteranceBatch(self.samples[cut], self.pitch[cut], self.profile[cut], self.labels[cut])
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
-    """A whole clip as batches need it; `samples` int16 [N], FULL_SCALE for 1."""
+class Utterance:
+    """A whole utterance for batches; `samples` int16 [N], FULL_SCALE for 1."""
 
     samples: np.ndarray
     pitch: np.ndarray
@@ -64,7 +64,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Speaker:
-    """A voice of the data: seconds of speech trained on, mean pitch (Hz, geometric), the data folder it came from."""
+    """A speaker of the data: seconds of speech trained on, mean pitch (Hz, geometric), the data folder."""
 
     name: str
     seconds: float
@@ -72,15 +72,15 @@ class Speaker:
     source: str
 
 
-def is_clip(name: str) -> bool:
+def is_audio_name(name: str) -> bool:
     return name.lower().endswith(audio.SUFFIXES) and not name.startswith(".") and "/." not in name
 
 
-class Clips(Batches[ClipBatch]):
-    """The clips below some folders that are held out, those that are not, or (None) all; their folders are speakers.
+class Utterances(Batches[UtteranceBatch]):
+    """The utterances below some folders that are held out, those that are not, or (None) all; folders are speakers.
 
-    `classes` are the sorted names of all speakers, the same for both halves. Clips that cannot be used are listed with
-    the reason in `skipped`. Raises UsageError if there are no clips.
+    `classes` are the sorted names of all speakers, the same for both halves. Utterances that cannot be used are
+    listed with the reason in `skipped`. Raises UsageError if there are none.
     """
 
     def __init__(self, folders: Sequence[Path], *, held_out: bool | None) -> None:
@@ -88,78 +88,78 @@ class Clips(Batches[ClipBatch]):
             (name, folder / name, folder.name)
             for folder in folders
             for name in sorted(
-                path.relative_to(folder).as_posix() for path in folder.rglob("*") if is_clip(path.as_posix())
+                path.relative_to(folder).as_posix() for path in folder.rglob("*") if is_audio_name(path.as_posix())
             )
         ]
-        every = [name for name, *_ in files]
-        speakers = [label or source for label, (_, _, source) in zip(split.labels(every), files, strict=True)]
+        names = [name for name, *_ in files]
+        speakers = [label or source for label, (_, _, source) in zip(split.labels(names), files, strict=True)]
         self.classes: tuple[str, ...] = tuple(sorted(set(speakers)))
         number = {name: index for index, name in enumerate(self.classes)}
-        chosen = [index for index, held in enumerate(split.held_out(every)) if held_out in (None, held)]
+        chosen = [index for index, held in enumerate(split.held_out(names)) if held_out in (None, held)]
         if not chosen:
             raise UsageError(
                 f"no clips of {len(files)} {'are held out' if held_out else 'are left to train on'}",
                 "name folders of clips, one folder for each speaker",
             )
-        self.names = [split.printable(every[index]) for index in chosen]
+        self.names = [split.printable(names[index]) for index in chosen]
         self.labels = np.array([number[speakers[index]] for index in chosen], np.int64)
         self._paths, self._sources = [files[i][1] for i in chosen], [files[i][2] for i in chosen]
         self.skipped: dict[str, str] = {}
         self.too_small: dict[str, str] = {}
-        self._clips: dict[int, Clip] = {}
+        self._utterances: dict[int, Utterance] = {}
         self._lock = threading.Lock()
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            list(pool.map(self._listen, range(len(chosen))))
-        if not self._clips:
+            list(pool.map(self._load, range(len(chosen))))
+        if not self._utterances:
             raise UsageError(f"none of {len(chosen)} clips can be used: {next(iter(self.skipped.values()), '')}")
         self._by_speaker = {
-            int(label): [i for i in sorted(self._clips) if self.labels[i] == label]
-            for label in np.unique(self.labels[sorted(self._clips)])
+            int(label): [i for i in sorted(self._utterances) if self.labels[i] == label]
+            for label in np.unique(self.labels[sorted(self._utterances)])
         }
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def clip(self, index: int) -> Clip | None:
-        """A whole clip, None if it could not be used."""
-        return self._clips.get(index)
+    def utterance(self, index: int) -> Utterance | None:
+        """A whole utterance, None if it could not be used."""
+        return self._utterances.get(index)
 
     def speakers(self) -> list[Speaker]:
-        """What is known of each of `classes`, in their order; 0 seconds for one of whom there is no clip here."""
-        found = []
+        """The speakers of `classes`, in their order; 0 seconds for one without an utterance here."""
+        speakers = []
         for label, name in enumerate(self.classes):
-            mine = self._by_speaker.get(label, [])
-            pitches = [self._clips[i].profile[-3] for i in mine] or [voice.USUAL_LOG_HZ]
-            source = self._sources[mine[0]] if mine else ""
-            found.append(
-                Speaker(name, round(self._seconds(mine), 1), round(float(np.exp(np.mean(pitches))), 1), source)
+            own = self._by_speaker.get(label, [])
+            pitches = [self._utterances[i].profile[-3] for i in own] or [voice.USUAL_LOG_HZ]
+            source = self._sources[own[0]] if own else ""
+            speakers.append(
+                Speaker(name, round(self._seconds(own), 1), round(float(np.exp(np.mean(pitches))), 1), source)
             )
-        return found
+        return speakers
 
-    def batch(self, data: Data, seed: int, first: int, count: int) -> ClipBatch:
-        """Draws first .. first + count. A speaker is drawn by the `balance`-th power of the seconds there are."""
-        every = list(self._by_speaker.values())
-        ends = list(itertools.accumulate(self._seconds(clips) ** data.balance for clips in every))
-        known = [clips for clips in every if self._seconds(clips) >= WELL_KNOWN_S]
+    def batch(self, data: Data, seed: int, first: int, count: int) -> UtteranceBatch:
+        """Draws first .. first + count. A speaker's probability is the `balance`-th power of its seconds."""
+        by_speaker = list(self._by_speaker.values())
+        ends = list(itertools.accumulate(self._seconds(clips) ** data.balance for clips in by_speaker))
+        known = [clips for clips in by_speaker if self._seconds(clips) >= WELL_KNOWN_S]
         items = []
         for n in range(first, first + count):
-            draw = random.Random(f"{seed} {n}")
-            mine = every[bisect(ends, draw.random() * ends[-1])]
-            if known and draw.random() < data.focus:
-                mine = draw.choice(known)
-            index = draw.choices(mine, [len(self._clips[i].samples) for i in mine])[0]
-            items.append(self._crop(index, data, draw.random()))
+            rng = random.Random(f"{seed} {n}")
+            own = by_speaker[bisect(ends, rng.random() * ends[-1])]
+            if known and rng.random() < data.focus:
+                own = rng.choice(known)
+            index = rng.choices(own, [len(self._utterances[i].samples) for i in own])[0]
+            items.append(self._crop(index, data, rng.random()))
         return _stack(items)
 
-    def held_out_batch(self, data: Data, count: int) -> ClipBatch:
-        """The middles of `count` clips, or as many times around as it takes: always the same."""
-        order = sorted(self._clips)
+    def held_out_batch(self, data: Data, count: int) -> UtteranceBatch:
+        """Crops of `count` utterances, several of each if there are fewer: always the same."""
+        order = sorted(self._utterances)
         return _stack([self._crop(order[i % len(order)], data, (1 + i // len(order)) / 3 % 1) for i in range(count)])
 
     def _seconds(self, clips: Sequence[int]) -> float:
-        return sum(len(self._clips[i].samples) for i in clips) / RATE_HZ
+        return sum(len(self._utterances[i].samples) for i in clips) / RATE_HZ
 
-    def _listen(self, index: int) -> None:
+    def _load(self, index: int) -> None:
         name = self.names[index]
         try:
             samples = np.asarray(audio.read(self._paths[index], RATE_HZ, mono=True).samples[0])
@@ -167,16 +167,16 @@ class Clips(Batches[ClipBatch]):
                 raise BadFile(f"{len(samples) / RATE_HZ:.2f} s, shorter than {SHORTEST / RATE_HZ} s")
             samples = samples * np.float32(voice.gain(audio.active_rms_db(samples)))
             codes = pitch_cache.codes_of(samples)
-            clip = Clip(_to_int16(samples), codes, voice.profile(samples, codes))
+            clip = Utterance(_to_int16(samples), codes, voice.profile(samples, codes))
         except BadFile as error:
             self.skipped[name] = str(error)
             return
         with self._lock:
-            self._clips[index] = clip
+            self._utterances[index] = clip
 
     def _crop(self, index: int, data: Data, place: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """A crop of `data.seconds` at a place 0 .. 1 of what is free, on the grid of 40 ms; silence follows its end."""
-        clip, grid = self._clips[index], 2 * pitch.STEP
+        """A crop of `data.seconds` at a place 0 .. 1 of the range, on a grid of 40 ms; padded with silence."""
+        clip, grid = self._utterances[index], 2 * pitch.STEP
         N = max(1, round(data.seconds * RATE_HZ / grid)) * grid
         free = max(0, len(clip.samples) - N) // grid
         start = int(place * (free + 1)) * grid
@@ -184,8 +184,8 @@ class Clips(Batches[ClipBatch]):
         part = clip.samples[start : start + N]
         samples[: len(part)] = part / np.float32(FULL_SCALE)
         codes = np.zeros(N // pitch.STEP, np.uint8)
-        tones = clip.pitch[start // pitch.STEP :][: len(codes)]
-        codes[: len(tones)] = tones
+        pitches = clip.pitch[start // pitch.STEP :][: len(codes)]
+        codes[: len(pitches)] = pitches
         return samples, codes, clip.profile, int(self.labels[index])
 
 
@@ -193,6 +193,6 @@ def _to_int16(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(samples * FULL_SCALE), -(2**15), 2**15 - 1).astype(np.int16)
 
 
-def _stack(items: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]) -> ClipBatch:
+def _stack(items: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]) -> UtteranceBatch:
     samples, codes, profiles, labels = zip(*items, strict=True)
-    return ClipBatch(np.stack(samples), np.stack(codes), np.stack(profiles), np.array(labels, np.int64))
+    return UtteranceBatch(np.stack(samples), np.stack(codes), np.stack(profiles), np.array(labels, np.int64))

@@ -1,7 +1,7 @@
-"""What a name decides: whether it is a picture, whether that is held out, and its class.
+"""What a file name determines: whether it is an image, whether it is held out, and its class.
 
-Names are relative, with slashes: `cat/1.png`. The split hangs on names alone, so it stays the same from run to run
-and when pictures are added, moved as a whole, or packed.
+Names are relative, with slashes: `cat/1.png`. The split depends on names alone, so it stays the same from run to run
+and when images are added, moved as a whole, or packed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def is_held_out(name: str) -> bool:
 
 
 def held_out(names: Sequence[str]) -> list[bool]:
-    """Which of the pictures of one source are held out.
+    """Which of the images of one source are held out.
 
     Where there is a folder `train` and a folder `val`, all in `train` is trained on and all else is held out;
     elsewhere the hash of each name decides.
@@ -31,7 +31,7 @@ def held_out(names: Sequence[str]) -> list[bool]:
 
 
 def labels(names: Sequence[str]) -> list[str | None]:
-    """The class of each picture of one source: its first folder, or the second below `train` and `val`."""
+    """The class of each image of one source: its first folder, or the second below `train` and `val`."""
     depth = 1 if _divided(names) else 0
     parts = (name.split("/") for name in names)
     return [folders[depth] if len(folders) > depth + 1 else None for folders in parts]
@@ -41,8 +41,8 @@ def _divided(names: Sequence[str]) -> bool:
     return {"train", "val"} <= {name.partition("/")[0] for name in names if "/" in name}
 
 
-def is_picture(name: str) -> bool:
-    """Whether a name looks like a picture, and neither it nor a folder of it is hidden."""
+def is_image(name: str) -> bool:
+    """Whether a name looks like an image, and neither it nor a folder of it is hidden."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".") and "/." not in name
 
 

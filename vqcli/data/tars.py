@@ -1,9 +1,9 @@
-"""Pictures in a .tar file, read in place: nothing is unpacked, no name in it is ever a path.
+"""Images in a .tar file, read in place: nothing is unpacked, no name in it is used as a path.
 
-Names go by the webdataset convention: `key.jpg` is a picture, `key.cls` beside it (a name or a number) or `key.json`
-({"label": ...}) tells its class. Where no member does, folders do, as they would in a folder; a folder that holds all
-of the pictures does not count. The headers are read here rather than by the standard library, whose reader takes the
-sizes in hostile files at their word.
+Names go by the webdataset convention: `key.jpg` is an image, `key.cls` beside it (a name or a number) or `key.json`
+({"label": ...}) has its class. Without such members classes are folders, as in a folder; a folder that holds all images
+does not count. The headers are parsed here rather than by the standard library, whose reader trusts the sizes in
+hostile files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vqcli.errors import BadFile
 from vqcli.media import image
 
 BLOCK = 512
-LARGEST_PICTURE = 2**28  # bytes of a member that is a picture
+LARGEST_IMAGE = 2**28  # bytes of a member that is an image
 LARGEST_TEXT = 2**20  # bytes of a label, or of a long name
 REGULAR = (b"0", b"\0")
 WITHOUT_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders, pipes: whatever size they claim
@@ -47,34 +47,36 @@ class Tar:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        found: dict[str, Member] = {}  # of two of one name the later is the newer
-        told: dict[str, str] = {}  # key: label
+        images: dict[str, Member] = {}  # of two of one name the later one wins
+        key_labels: dict[str, str] = {}  # key: label
         try:
             with path.open("rb") as stream:
                 for member in members(stream, path):
                     name = split.printable(str(PurePosixPath(member.name)).lstrip("/"))
-                    if split.is_picture(name):
-                        found[name] = member
+                    if split.is_image(name):
+                        images[name] = member
                     elif name.endswith((".cls", ".json")) and member.size <= LARGEST_TEXT:
                         stream.seek(member.offset)
                         label = _label(name, stream.read(member.size))
                         if label:
-                            told[name.rpartition(".")[0]] = split.printable(label)
+                            key_labels[name.rpartition(".")[0]] = split.printable(label)
         except OSError as error:
             raise BadFile(f"{path} cannot be read: {error.strerror or error}") from error
-        folders = {name.partition("/")[0] if "/" in name else "" for name in found}
+        folders = {name.partition("/")[0] if "/" in name else "" for name in images}
         top = f"{folders.pop()}/".lstrip("/") if len(folders) == 1 else ""
-        self.names: Sequence[str] = [name.removeprefix(top) for name in sorted(found)]
+        self.names: Sequence[str] = [name.removeprefix(top) for name in sorted(images)]
         self.held_out: Sequence[bool] = split.held_out(self.names)
         self.labels: Sequence[str | None] = split.labels(self.names)
-        if told:
-            self.labels = [told.get(key, told.get(_key(key))) for key in (n.rpartition(".")[0] for n in sorted(found))]
-        self._places = np.array([found[name][1:] for name in sorted(found)], np.int64).reshape(-1, 2)
+        if key_labels:
+            self.labels = [
+                key_labels.get(key, key_labels.get(_key(key))) for key in (n.rpartition(".")[0] for n in sorted(images))
+            ]
+        self._places = np.array([images[name][1:] for name in sorted(images)], np.int64).reshape(-1, 2)
 
     def read(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3]. Raises BadFile."""
         offset, size = self._places[index].tolist()
-        if size > LARGEST_PICTURE:
+        if size > LARGEST_IMAGE:
             raise BadFile(f"{self.path}: {self.names[index]} is too large: {size} bytes")
         try:
             with self.path.open("rb") as stream:
@@ -87,7 +89,7 @@ class Tar:
 
 
 class _Named(BytesIO):
-    name: str  # what image.read calls it in its errors
+    name: str  # for the errors of image.read
 
 
 def _key(stem: str) -> str:
@@ -101,7 +103,7 @@ def _label(name: str, data: bytes) -> str | None:
         return data.decode("utf-8", "backslashreplace").strip() or None
     try:
         label = msgspec.json.decode(data, type=Labelled).label
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # any JSON may lie beside a picture
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # other JSON files are allowed
         return None
     return None if label is None else str(label).strip() or None
 
@@ -113,7 +115,7 @@ def members(stream: BinaryIO, path: Path) -> Iterator[Member]:
     """
     total = stream.seek(0, 2)
     at = 0
-    name: str | None = None  # and size: of the next member, told by headers before it
+    name: str | None = None  # and size: of the next member, from headers before it
     size: int | None = None
     sparse = False
     while True:
@@ -127,14 +129,19 @@ def members(stream: BinaryIO, path: Path) -> Iterator[Member]:
         own_size = _number(header[124:136])
         if own_size is None or not _sound(header):
             raise BadFile(f"{path} is damaged at byte {at}" if at else f"{path} is not a .tar file")
-        told = kind in (b"L", b"K", b"x", b"g")  # these describe other members, so nothing else describes them
-        length = own_size if told or size is None else size
+        describes_others = kind in (
+            b"L",
+            b"K",
+            b"x",
+            b"g",
+        )  # their own headers are not overridden
+        length = own_size if describes_others or size is None else size
         data, at = at + BLOCK, at + BLOCK
         if kind not in WITHOUT_DATA:
             if length > total - data:
                 raise BadFile(f"{path} is cut off: the member at byte {data - BLOCK} has {length} bytes")
             at += -(-length // BLOCK) * BLOCK
-        if told:
+        if describes_others:
             if length > LARGEST_TEXT:
                 raise BadFile(f"{path} is damaged: a name of {length} bytes")
             if kind == b"L":
@@ -142,10 +149,10 @@ def members(stream: BinaryIO, path: Path) -> Iterator[Member]:
             elif kind == b"x":
                 records = _pax(stream.read(length), path)
                 name = records.get("path", name)
-                if (told_size := records.get("size")) is not None:
-                    if not (told_size.isascii() and told_size.isdigit() and len(told_size) < 20):
-                        raise BadFile(f"{path} is damaged: a size of {split.printable(told_size[:40])}")
-                    size = int(told_size)
+                if (pax_size := records.get("size")) is not None:
+                    if not (pax_size.isascii() and pax_size.isdigit() and len(pax_size) < 20):
+                        raise BadFile(f"{path} is damaged: a size of {split.printable(pax_size[:40])}")
+                    size = int(pax_size)
                 sparse = any(key.startswith("GNU.sparse") for key in records)
             continue
         if kind in REGULAR and not sparse:

@@ -1,6 +1,6 @@
-"""The context coder: codes under counts by context, the model's own or counts that learn along the way.
+"""The context coder: codes under counts by context, static ones of the model or adaptive ones.
 
-Both are one algorithm. Counts that grow by 0 a symbol stay what the model ships; counts that grow follow the file.
+Both are one algorithm: static counts have an increment of 0.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 from vqcli.entropy import rangecoder
 from vqcli.entropy.grids import as_plane
 from vqcli.entropy.jit import compiled
-from vqcli.entropy.statistics import Statistics, add_activity, lean_of, observe, predict
+from vqcli.entropy.statistics import Statistics, add_activity, observe, predict, skew_of
 from vqcli.errors import BadFile
 
-INCREMENT = 300  # what a symbol adds to its count when counts learn: the shipped counts weigh as much as 200 symbols
-LARGEST_TOTAL = 1 << 17  # counts are halved beyond this, or 256 a code, so that a file's past fades
+INCREMENT = 300  # what a symbol adds to its adaptive count: the model's counts weigh as much as 200 symbols
+LARGEST_TOTAL = 1 << 17  # counts are halved beyond this, or 256 a code, so that old symbols lose weight
 
 
 def encode(codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statistics, *, adaptive: bool) -> bytes:
@@ -26,9 +26,9 @@ def encode(codes: np.ndarray, codebook_sizes: Sequence[int], statistics: Statist
     if codes.size == 0:
         return b""
     s = statistics
-    symbols, energies, leans = observe(codes, sizes, s.mean, s.own, s.earlier)
+    symbols, energies, skews = observe(codes, sizes, s.mean, s.own, s.earlier)
     counts, increment = _start(s, adaptive)
-    return _encode(symbols, energies, leans, s.thresholds, counts, increment).tobytes()
+    return _encode(symbols, energies, skews, s.thresholds, counts, increment).tobytes()
 
 
 def decode(
@@ -66,28 +66,28 @@ def _start(statistics: Statistics, adaptive: bool) -> tuple[np.ndarray, int]:
 def _encode(
     symbols: np.ndarray,
     energies: np.ndarray,
-    leans: np.ndarray,
+    skews: np.ndarray,
     thresholds: np.ndarray,
     counts: np.ndarray,
     increment: int,
 ) -> np.ndarray:
     G, H, W = symbols.shape
-    most = counts.shape[1] // (thresholds.shape[1] + 1)  # leans that the model tells apart
+    skew_classes = counts.shape[1] // (thresholds.shape[1] + 1)  # that the model distinguishes
     out = np.zeros(symbols.size * 4 + 16, np.uint8)  # a symbol costs at most log2(256 * 65536) = 24 bits
     state = rangecoder.new_state()
     totals = _totals(counts)
     for g in range(G):
         for y in range(H):
             for x in range(W):
-                context = np.searchsorted(thresholds[g], energies[g, y, x], side="right") * most
-                context += min(leans[g, y, x], most - 1)
+                context = np.searchsorted(thresholds[g], energies[g, y, x], side="right") * skew_classes
+                context += min(skews[g, y, x], skew_classes - 1)
                 row, symbol = counts[g, context], symbols[g, y, x]
                 before = 0
                 for k in range(symbol):
                     before += row[k]
                 rangecoder.put(state, out, before, row[symbol], totals[g, context])
                 if increment:
-                    totals[g, context] = _learn(row, symbol, increment, totals[g, context])
+                    totals[g, context] = _update(row, symbol, increment, totals[g, context])
     return out[: rangecoder.finish(state, out)]
 
 
@@ -104,7 +104,7 @@ def _decode(
     increment: int,
 ) -> tuple[np.ndarray, bool]:
     G, H, W = shape
-    most = counts.shape[1] // (thresholds.shape[1] + 1)  # leans that the model tells apart
+    skew_classes = counts.shape[1] // (thresholds.shape[1] + 1)  # that the model distinguishes
     codes, values = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     state = rangecoder.new_state()
     rangecoder.open_stream(state, data)
@@ -116,22 +116,22 @@ def _decode(
         add_activity(activity, values, earlier, g)
         for y in range(H):
             for x in range(W):
-                rounded, rest, energy = predict(values[g], activity, y, x, mean[g], own[g])
-                context = np.searchsorted(thresholds[g], energy, side="right") * most
-                context += min(lean_of(rest), most - 1)
+                rounded, fraction, energy = predict(values[g], activity, y, x, mean[g], own[g])
+                context = np.searchsorted(thresholds[g], energy, side="right") * skew_classes
+                context += min(skew_of(fraction), skew_classes - 1)
                 row, total = counts[g, context], totals[g, context]
-                wanted = rangecoder.peek(state, total)
+                target = rangecoder.peek(state, total)
                 symbol = before = 0
-                while before + row[symbol] <= wanted:
+                while before + row[symbol] <= target:
                     before += row[symbol]
                     symbol += 1
                 if not rangecoder.advance(state, data, before, row[symbol], total):
                     return codes, False
-                difference = symbol - middle if rest >= 0 else middle - symbol
+                difference = symbol - middle if fraction >= 0 else middle - symbol
                 code = (middle + rounded + difference) % K
                 codes[g, y, x], values[g, y, x] = code, code - middle
                 if increment:
-                    totals[g, context] = _learn(row, symbol, increment, total)
+                    totals[g, context] = _update(row, symbol, increment, total)
     return codes, rangecoder.at_end(state, data)
 
 
@@ -147,13 +147,13 @@ def _totals(counts: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _learn(row: np.ndarray, symbol: int, increment: int, total: int) -> int:
+def _update(row: np.ndarray, symbol: int, increment: int, total: int) -> int:
     """Count a symbol and return the new total."""
     row[symbol] += increment
     total += increment
     if total > max(LARGEST_TOTAL, 256 * len(row)):
         total = 0
         for k in range(len(row)):
-            row[k] = (row[k] + 1) >> 1  # what was at least 1 stays at least 1, what was 0 stays 0
+            row[k] = (row[k] + 1) >> 1  # positive counts stay positive, 0 stays 0
             total += row[k]
     return total

@@ -1,8 +1,8 @@
-"""Layers in integers that no machine can round: y = floor((x . weight + bias) / 2^shift).
+"""Layers in integers, the same on every machine: y = floor((x . weight + bias) / 2^shift).
 
-All numbers are integers held in floats. A layer is sound if for each output the magnitudes of all it can add up,
-sum |weight| * largest |x| + |bias|, stay below 2^24: then every partial sum, in any order, is an integer that float32
-holds exactly, and so is its quotient by a power of two before it is rounded down. float32, float64 and int64 give the
+All numbers are integers stored in floats. A layer is valid if for each output sum |weight| * largest |x| + |bias| stays
+below 2^24: then every partial sum, in any order, is an integer that float32 represents exactly, and so is its quotient
+by a power of two before it is rounded down. float32, float64 and int64 give the
 same numbers, with any vector instructions, threads and batches.
 """
 
@@ -51,7 +51,7 @@ class Stencil:
         _check_bound(mass(self.earlier, largest[0]) + (masses + bias).max(0), self.shift)
 
     def prepared(self, number: Number, tenths: int) -> PreparedStencil:
-        """Ready to run at a quality in tenths."""
+        """In `number`, at a quality in tenths."""
         whole, part = divmod(max(tenths, 10) - 10, 10)
         low = self.bias[:, whole].astype(np.int64)
         high = self.bias[:, min(whole + 1, self.bias.shape[1] - 1)].astype(np.int64)
@@ -72,7 +72,7 @@ class PreparedStencil:
     divisor: np.ndarray
 
     def __call__(self, phase: int, earlier: np.ndarray | None, own: np.ndarray | None, count: int) -> np.ndarray:
-        """Outputs [count, out] of what was gathered, [count, inputs] each or None."""
+        """Outputs [count, out] of gathered inputs, [count, inputs] each or None."""
         total = np.broadcast_to(self.bias[phase], (count, self.bias.shape[1]))
         if earlier is not None:
             total = earlier @ self.earlier + total
@@ -120,7 +120,7 @@ class PreparedDense:
 
 
 def mass(weight: np.ndarray, largest: int) -> np.ndarray:
-    """The most that inputs up to `largest` can add up to for each output: weight [in, out] -> int64 [out]."""
+    """The largest sum of inputs up to `largest` for each output: weight [in, out] -> int64 [out]."""
     return np.abs(weight.astype(np.int64)).sum(0) * largest
 
 
@@ -137,7 +137,7 @@ def _fits(array: np.ndarray, number: type[np.generic], shape: tuple[int, ...]) -
 
 
 def _divisor(shift: np.ndarray, number: Number) -> np.ndarray:
-    """What `_divided` wants: shifts for integers, powers of two for floats."""
+    """The argument of `_divided`: shifts for integers, powers of two for floats."""
     return shift.astype(number) if number is np.int64 else np.ldexp(number(1), -shift.astype(np.int32)).astype(number)
 
 

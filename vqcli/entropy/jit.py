@@ -1,4 +1,4 @@
-"""Compilation by numba, kept on disk for the next run where that can be written."""
+"""Compilation by numba, cached on disk where that is writable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import njit
 
-_FOLDERS = ("entropy", "nets")  # what compiled functions are made of: each other, and constants of the nets
+_FOLDERS = ("entropy", "nets")  # sources that compiled functions depend on
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -21,19 +21,19 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     try:
         dispatcher = njit(cache=True, nogil=True, **options)(function)
         _follow_sources(dispatcher._cache)
-    except (RuntimeError, AttributeError):  # numba has found no place for its cache, or keeps it otherwise by now
+    except (RuntimeError, AttributeError):  # numba has no place for its cache, or another implementation of it
         return njit(nogil=True, **options)(function)
     return dispatcher
 
 
-def _follow_sources(kept: Any) -> None:
-    """Make the key of what is kept depend on all sources that it may come from.
+def _follow_sources(cache: Any) -> None:
+    """Make the keys of a function's cache depend on all sources that may be compiled into it.
 
-    Numba looks at the file of the function alone. What it calls from other files is compiled into it too, and would
-    stay as it was when these change, as with a new version of this package.
+    Numba checks the file of the function alone. Functions that it calls from other files are compiled into it too, and
+    would stay outdated when these change, as with a new version of this package.
     """
-    key_of = kept._index_key
-    kept._index_key = lambda signature, codegen: (*key_of(signature, codegen), _digest())
+    key_of = cache._index_key
+    cache._index_key = lambda signature, codegen: (*key_of(signature, codegen), _digest())
 
 
 @cache

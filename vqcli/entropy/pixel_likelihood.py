@@ -1,18 +1,18 @@
-"""Pixels under a distribution for each of them, as a decoder gives it: exact, and in as many bytes as it says.
+"""Pixels under a distribution for each of them, as a decoder outputs it: exact, and at its cross-entropy.
 
-A mixture says of a value v, with boundaries at v - 1/2 and v + 1/2, what share of each component lies between them:
+A mixture gives a value v the mass of each component between v - 1/2 and v + 1/2:
 
     weight    w_i = 2^(log_weight / 32) over the sum of these, in 1/65536
-    centre    c_i = mean_i + sum over earlier channels of coefficient * (their value - their mean), in 1/32 level
+    centre    c_i = mean_i + sum over earlier channels of coefficient * (their value - their mean), in 1/32 grey value
     below     F(b) = sum of w_i S((b - c_i) / scale_i), in 2^-24, with S the sigmoid or the normal distribution
     before    F(v - 1/2) + v, and 0 for v = 0; the total is 2^24 + 256, so that no value is impossible
 
-The first and last value take the tails. A channel's mean is the sum of w_i mean_i; channels of a pixel follow each
-other. Categories say 256 logits in 1/16 bit for each value, and a table turns what each lacks to the largest into its
-frequency, at least 1.
+The first and last value take the tails. A channel's mean is the sum of w_i mean_i; channels of a pixel are coded in
+order. Categories have 256 logits in 1/16 bit for each value, and a table maps the difference of each from the largest
+to its frequency, at least 1.
 
-Only integers take part. The tables come from `decimal`, whose exp and ln are correctly rounded by their definition, so
-they hold the same numbers on every machine.
+All arithmetic is in integers. The tables come from `decimal`, whose exp and ln are correctly rounded by definition, so
+they are the same on every machine.
 """
 
 from __future__ import annotations
@@ -31,30 +31,33 @@ from vqcli.entropy.jit import compiled
 from vqcli.errors import BadFile
 
 VALUES = 256
-LEVEL = 32  # means are in 1/32 level
-OCTAVE = 64  # log scales are in 1/64 octave, 0 for a scale of one level
+GREY_VALUE = 32  # means are in 1/32 grey value
+OCTAVE = 64  # log scales are in 1/64 octave, 0 for a scale of one grey value
 WEIGHT = 32  # log weights are in 1/32 bit
 COEFFICIENT = 256  # coefficients are in 1/256
 LOGIT = 16  # logits are in 1/16 bit
-LOG_SCALES = (-8 * OCTAVE, 12 * OCTAVE)  # what goes beyond is taken for the nearer end
+LOG_SCALES = (-8 * OCTAVE, 12 * OCTAVE)  # values beyond are clipped
 
 _TOTAL_BITS, _WEIGHT_BITS, _SHARE_BITS, _STEP_BITS = 24, 16, 30, 20
 _TOTAL = (1 << _TOTAL_BITS) + VALUES
-_LARGEST_FREQUENCY = 1 << 22  # of a category: their sum stays far below what the range coder takes
-_STEP, _REACH = 32, 20  # S is told in steps of 1/32 scale up to 20 scales from the centre, and straight between steps
-_FAR = 1 << 24  # in 1/32 level: further out than this is as far
+_LARGEST_FREQUENCY = 1 << 22  # of a category: their sum stays far below the range coder's largest total
+_STEP, _REACH = (
+    32,
+    20,
+)  # S is tabulated in steps of 1/32 scale up to 20 scales from the centre, and linear between steps
+_FARTHEST = 1 << 24  # in 1/32 grey value: distances are clipped to this
 
-Said = tuple[np.ndarray, ...]  # a mixture's arrays in their order, then powers, reciprocals, distribution
+Parameters = tuple[np.ndarray, ...]  # a mixture's arrays in their order, then powers, reciprocals, distribution
 Shares = tuple[np.ndarray, np.ndarray, np.ndarray]  # int64 [symbols] each: count before, frequency, total
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What is said of pixels [C, H, W], by n components for each; int32 arrays of any values.
+    """Distributions of pixels [C, H, W], with n components for each; int32 arrays of any values.
 
     kind          'logistic' or 'normal'
     log_weights   [C, n, H, W] in 1/32 bit; only differences count
-    means         [C, n, H, W] in 1/32 level
+    means         [C, n, H, W] in 1/32 grey value
     log_scales    [C, n, H, W] in 1/64 octave
     coefficients  [C (C - 1) / 2, H, W] in 1/256, of channel and earlier channel (1, 0), (2, 0), (2, 1) ...
     """
@@ -72,7 +75,7 @@ class Mixture:
         _check("log scales", self.log_scales, (C, n, H, W))
         _check("coefficients", self.coefficients, (C * (C - 1) // 2, H, W))
         if self.kind not in _DISTRIBUTIONS:
-            raise ValueError(f"no mixture is made of {self.kind!r}")
+            raise ValueError(f"unknown kind of mixture {self.kind!r}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -80,21 +83,21 @@ class Mixture:
         return C, H, W
 
     @property
-    def _said(self) -> Said:
+    def _parameters(self) -> Parameters:
         arrays = (self.log_weights, self.means, self.log_scales, self.coefficients)
         return *arrays, _powers(WEIGHT, 1 << 20), _reciprocals(), _DISTRIBUTIONS[self.kind]()
 
     def shares(self, pixels: np.ndarray) -> Shares:
-        before, frequencies = _mixture_shares(pixels, self._said)
+        before, frequencies = _mixture_shares(pixels, self._parameters)
         return before, frequencies, np.full_like(before, _TOTAL)
 
     def read(self, data: np.ndarray) -> tuple[np.ndarray, bool]:
-        return _read_mixture(data, self.shape, self._said)
+        return _read_mixture(data, self.shape, self._parameters)
 
 
 @dataclass(frozen=True)
 class Categories:
-    """What is said of pixels [C, H, W]: logits int32 [C, H, W, 256] in 1/16 bit; only differences count."""
+    """Distributions of pixels [C, H, W]: logits int32 [C, H, W, 256] in 1/16 bit; only differences count."""
 
     logits: np.ndarray
 
@@ -135,7 +138,7 @@ def decode(data: bytes, shape: tuple[int, int, int], parameters: Mixture | Categ
 
 
 def bits(pixels: np.ndarray, parameters: Mixture | Categories) -> float:
-    """How many bits pixels uint8 [C, H, W] have; `encode` writes a byte more at most."""
+    """The cross-entropy of pixels uint8 [C, H, W] in bits; `encode` writes at most a byte more."""
     _check("pixels", pixels, parameters.shape, np.uint8)
     _, frequencies, totals = parameters.shares(pixels)
     return float(np.log2(totals / frequencies).sum())
@@ -148,7 +151,7 @@ def _check(name: str, array: np.ndarray, shape: tuple[int, ...], kind: type = np
 
 
 @contextmanager
-def _digits() -> Iterator[None]:
+def _exact_decimals() -> Iterator[None]:
     with localcontext(Context(prec=40, rounding=ROUND_HALF_EVEN)):
         yield
 
@@ -156,18 +159,18 @@ def _digits() -> Iterator[None]:
 @cache
 def _powers(steps: int, top: int) -> np.ndarray:
     """top * 2^(-k / steps) for k = 0, 1 ... until it rounds to 0: int64."""
-    with _digits():
-        return _integers(_falling(Decimal(top), steps, 0, steps * (top.bit_length() + 1)))
+    with _exact_decimals():
+        return _integers(_exponential(Decimal(top), steps, 0, steps * (top.bit_length() + 1)))
 
 
 @cache
 def _reciprocals() -> np.ndarray:
-    """Steps of S in 1/32 level for each log scale, in 2^-20: int64."""
-    with _digits():
-        return _integers(_falling(Decimal(_STEP << _STEP_BITS) / LEVEL, OCTAVE, *LOG_SCALES))
+    """Steps of S in 1/32 grey value for each log scale, in 2^-20: int64."""
+    with _exact_decimals():
+        return _integers(_exponential(Decimal(_STEP << _STEP_BITS) / GREY_VALUE, OCTAVE, *LOG_SCALES))
 
 
-def _falling(top: Decimal, steps: int, first: int, last: int) -> list[Decimal]:
+def _exponential(top: Decimal, steps: int, first: int, last: int) -> list[Decimal]:
     """top * 2^(-k / steps) for k = first .. last."""
     octave = [top * (-k * Decimal(2).ln() / steps).exp() for k in range(steps)]
     return [octave[k % steps] / Decimal(2) ** (k // steps) for k in range(first, last + 1)]
@@ -175,20 +178,20 @@ def _falling(top: Decimal, steps: int, first: int, last: int) -> list[Decimal]:
 
 @cache
 def _logistic() -> np.ndarray:
-    with _digits():
+    with _exact_decimals():
         return _distribution([1 / (1 + (Decimal(j) / _STEP).exp()) for j in range(_STEP * _REACH + 1)])
 
 
 @cache
 def _normal() -> np.ndarray:
-    with _digits():
+    with _exact_decimals():
         return _distribution([_normal_tail(Decimal(j) / _STEP) for j in range(_STEP * _REACH + 1)])
 
 
 def _normal_tail(x: Decimal) -> Decimal:
     """1 - Phi(x) of x >= 0, by Phi(x) = 1/2 + phi(x) (x + x^3 / 3 + x^5 / (3 * 5) + ...)."""
     if x > 8:
-        return Decimal(0)  # it lacks less than 2^-49
+        return Decimal(0)  # less than 2^-49
     pi = Decimal("3.14159265358979323846264338327950288419716939937510582")
     term, total, n = x, x, 1
     while term > Decimal("1e-30"):
@@ -199,7 +202,7 @@ def _normal_tail(x: Decimal) -> Decimal:
 
 
 def _distribution(tail: list[Decimal]) -> np.ndarray:
-    """S from -20 to 20 scales in 2^-30, int64, of 1 - S from 0 to 20; one more at the end, to go straight towards."""
+    """S from -20 to 20 scales in 2^-30, int64, of 1 - S from 0 to 20; one more at the end, for interpolation."""
     upper = _integers([(1 << _SHARE_BITS) * share for share in tail])
     return np.concatenate([upper[::-1], (1 << _SHARE_BITS) - upper[1:], (1 << _SHARE_BITS) - upper[-1:]])
 
@@ -212,12 +215,14 @@ _DISTRIBUTIONS: dict[str, Callable[[], np.ndarray]] = {"logistic": _logistic, "n
 
 
 @compiled
-def _aim(c: int, y: int, x: int, aside: np.ndarray, said: Said, components: np.ndarray) -> np.int64:
-    """Weights, centres and reciprocals of one value's components, into [3, n]; returns its mean, in 1/32 level.
+def _mixture_at(
+    c: int, y: int, x: int, deviations: np.ndarray, parameters: Parameters, components: np.ndarray
+) -> np.int64:
+    """Weights, centres and reciprocals of one value's components, into [3, n]; returns its mean, in 1/32 grey value.
 
-    aside  int64 [C], how far earlier channels are from their means, in 1/32 level
+    aside  int64 [C], of earlier channels from their means, in 1/32 grey value
     """
-    log_weights, means, log_scales, coefficients, powers, reciprocals, _ = said
+    log_weights, means, log_scales, coefficients, powers, reciprocals, _ = parameters
     n = means.shape[1]
     largest = int64(log_weights[c, 0, y, x])
     for i in range(1, n):
@@ -226,16 +231,16 @@ def _aim(c: int, y: int, x: int, aside: np.ndarray, said: Said, components: np.n
     for i in range(n):
         components[0, i] = powers[min(largest - int64(log_weights[c, i, y, x]), len(powers) - 1)]
         total += components[0, i]
-    rest, most = int64(1 << _WEIGHT_BITS), 0
+    remaining, most = int64(1 << _WEIGHT_BITS), 0
     for i in range(n):
         components[0, i] = (components[0, i] << _WEIGHT_BITS) // total
-        rest -= components[0, i]
+        remaining -= components[0, i]
         if components[0, i] > components[0, most]:
             most = i
-    components[0, most] += rest  # what the division left over
+    components[0, most] += remaining  # the rounding error of the division
     shift = int64(COEFFICIENT // 2)
     for earlier in range(c):
-        shift += coefficients[c * (c - 1) // 2 + earlier, y, x] * aside[earlier]
+        shift += coefficients[c * (c - 1) // 2 + earlier, y, x] * deviations[earlier]
     shift //= COEFFICIENT
     mean = int64(1 << (_WEIGHT_BITS - 1))
     for i in range(n):
@@ -247,68 +252,71 @@ def _aim(c: int, y: int, x: int, aside: np.ndarray, said: Said, components: np.n
 
 
 @compiled
-def _before(value: int, components: np.ndarray, distribution: np.ndarray) -> np.int64:
-    """What is counted before a value 0 .. 256: it grows with each by at least 1."""
+def _cumulative(value: int, components: np.ndarray, distribution: np.ndarray) -> np.int64:
+    """The cumulative frequency below a value 0 .. 256; it grows with each by at least 1."""
     if value == 0:
         return int64(0)
     if value == VALUES:
         return int64(_TOTAL)
-    boundary = int64(LEVEL * value - LEVEL // 2)
+    boundary = int64(GREY_VALUE * value - GREY_VALUE // 2)
     last = int64((len(distribution) - 2) << _STEP_BITS)
     total = int64(0)
     for i in range(components.shape[1]):
-        away = min(max(boundary - components[1, i], -_FAR), _FAR)
-        at = min(max(away * components[2, i] + (int64(_STEP * _REACH) << _STEP_BITS), 0), last)
+        distance = min(max(boundary - components[1, i], -_FARTHEST), _FARTHEST)
+        at = min(max(distance * components[2, i] + (int64(_STEP * _REACH) << _STEP_BITS), 0), last)
         step = at >> _STEP_BITS
-        rest = at & ((1 << _STEP_BITS) - 1)
-        share = distribution[step] + ((distribution[step + 1] - distribution[step]) * rest >> _STEP_BITS)
+        fraction = at & ((1 << _STEP_BITS) - 1)
+        share = distribution[step] + ((distribution[step + 1] - distribution[step]) * fraction >> _STEP_BITS)
         total += components[0, i] * share
     return (total >> (_WEIGHT_BITS + _SHARE_BITS - _TOTAL_BITS)) + value
 
 
 @compiled
-def _mixture_shares(pixels: np.ndarray, said: Said) -> tuple[np.ndarray, np.ndarray]:
+def _mixture_shares(pixels: np.ndarray, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
     C, H, W = pixels.shape
     before, frequencies = np.empty(C * H * W, np.int64), np.empty(C * H * W, np.int64)
-    aside, components = np.zeros(C, np.int64), np.empty((3, said[1].shape[1]), np.int64)
+    deviations, components = np.zeros(C, np.int64), np.empty((3, parameters[1].shape[1]), np.int64)
     at = 0
     for y in range(H):
         for x in range(W):
             for c in range(C):
-                mean = _aim(c, y, x, aside, said, components)
+                mean = _mixture_at(c, y, x, deviations, parameters, components)
                 value = int64(pixels[c, y, x])
-                before[at] = _before(value, components, said[-1])
-                frequencies[at] = _before(value + 1, components, said[-1]) - before[at]
-                aside[c] = LEVEL * value - mean
+                before[at] = _cumulative(value, components, parameters[-1])
+                frequencies[at] = _cumulative(value + 1, components, parameters[-1]) - before[at]
+                deviations[c] = GREY_VALUE * value - mean
                 at += 1
     return before, frequencies
 
 
 @compiled
-def _read_mixture(data: np.ndarray, shape: tuple[int, int, int], said: Said) -> tuple[np.ndarray, bool]:
+def _read_mixture(data: np.ndarray, shape: tuple[int, int, int], parameters: Parameters) -> tuple[np.ndarray, bool]:
     C, H, W = shape
     pixels = np.zeros(shape, np.uint8)
-    aside, components = np.zeros(C, np.int64), np.empty((3, said[1].shape[1]), np.int64)
+    deviations, components = np.zeros(C, np.int64), np.empty((3, parameters[1].shape[1]), np.int64)
     state = rangecoder.new_state()
     rangecoder.open_stream(state, data)
     for y in range(H):
         for x in range(W):
             for c in range(C):
-                mean = _aim(c, y, x, aside, said, components)
-                wanted = rangecoder.peek(state, _TOTAL)
+                mean = _mixture_at(c, y, x, deviations, parameters, components)
+                target = rangecoder.peek(state, _TOTAL)
                 low, high = int64(0), int64(VALUES)
-                before, after = int64(0), int64(_TOTAL)  # counts before low, at most what is wanted, and before high
+                before, after = (
+                    int64(0),
+                    int64(_TOTAL),
+                )  # cumulative frequencies of low, at most the target, and of high
                 while high - low > 1:
                     middle = (low + high) >> 1
-                    count = _before(middle, components, said[-1])
-                    if count <= wanted:
+                    count = _cumulative(middle, components, parameters[-1])
+                    if count <= target:
                         low, before = middle, count
                     else:
                         high, after = middle, count
                 if not rangecoder.advance(state, data, before, after - before, _TOTAL):
                     return pixels, False
                 pixels[c, y, x] = low
-                aside[c] = LEVEL * low - mean
+                deviations[c] = GREY_VALUE * low - mean
     return pixels, rangecoder.at_end(state, data)
 
 
@@ -344,9 +352,9 @@ def _read_categories(data: np.ndarray, logits: np.ndarray, table: np.ndarray) ->
         for x in range(W):
             for c in range(C):
                 total = _frequencies(logits[c, y, x], table, row)
-                wanted = rangecoder.peek(state, total)
+                target = rangecoder.peek(state, total)
                 value = before = int64(0)
-                while before + row[value] <= wanted:
+                while before + row[value] <= target:
                     before += row[value]
                     value += 1
                 if not rangecoder.advance(state, data, before, row[value], total):

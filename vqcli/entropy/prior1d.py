@@ -1,4 +1,4 @@
-"""Codes in time under the exact prior (prior1d_net.py): the net predicts them one by one, the range coder writes or
+"""Codes in time under the entropy model (prior1d_net.py): the net predicts them one by one, the range coder writes or
 reads them.
 
 Encoder and decoder are one compiled loop in integers. It takes some microseconds a code, so a second of speech takes
@@ -28,15 +28,14 @@ class Layer(NamedTuple):
 class Prepared(NamedTuple):
     """A part as compiled code takes it.
 
-    rows     int32 [all rows, hidden]: for each place what each of its codes, and what lies outside, adds to the first
-             layer
-    seen     int64 [places, 3]: group, positions away, and where its rows begin
+    rows     int32 [all rows, hidden]: what each code at each place, or a position outside, adds to the first layer
+    places   int64 [all places, 3]: group, offset in positions, and where its rows begin
     tables   int32 [all groups' K + 1, channels], and begins int64 [groups]: their first rows
     means    int16 [groups, channels, hidden]: weights of the first layer
     """
 
     rows: np.ndarray
-    seen: np.ndarray
+    places: np.ndarray
     tables: np.ndarray
     begins: np.ndarray
     means: np.ndarray
@@ -47,7 +46,7 @@ class Prepared(NamedTuple):
 
 
 class NetParts(Protocol):
-    """What coding reads of a net; prior1d_net.SequenceNet tells what each is."""
+    """The members of a net that coding needs, as in prior1d_net.SequenceNet."""
 
     @property
     def prepared(self) -> tuple[Prepared, ...]: ...
@@ -59,45 +58,45 @@ class NetParts(Protocol):
 def encode(codes: np.ndarray, net: NetParts, below: np.ndarray | None = None) -> bytes:
     """Bytes of codes [n, rows, T], each below its group's codebook size.
 
-    They are the n groups of the net after those of `below`, [groups, rows, T], which the decoder will know. Rows, as
-    the channels of a recording, know nothing of each other.
+    They are the n groups of the net after those of `below`, [groups, rows, T], which the decoder has already. Rows, as
+    the channels of a recording, are coded independently.
     """
     if codes.size == 0:
         return b""
     state, out = rangecoder.new_state(), np.zeros(5 * codes.size + 16, np.uint8)
-    _tell(_board(codes, below), 0 if below is None else len(below), net, state, out, reading=False)
+    _code(_canvas(codes, below), 0 if below is None else len(below), net, state, out, reading=False)
     return out[: rangecoder.finish(state, out)].tobytes()
 
 
 def decode(data: bytes, shape: tuple[int, int, int], net: NetParts, below: np.ndarray | None = None) -> np.ndarray:
     """Codes int32 of `shape` [n, rows, T]. Raises BadFile if the bytes are not exactly those of so many codes."""
-    board = _board(np.zeros(shape, np.int32), below)
-    start = len(board) - shape[0]
-    if board[start:].size == 0:
+    canvas = _canvas(np.zeros(shape, np.int32), below)
+    start = len(canvas) - shape[0]
+    if canvas[start:].size == 0:
         whole = not data
     else:
         state, stream = rangecoder.new_state(), np.array(bytearray(data), np.uint8)
         rangecoder.open_stream(state, stream)
-        whole = _tell(board, start, net, state, stream, reading=True) and bool(rangecoder.at_end(state, stream))
+        whole = _code(canvas, start, net, state, stream, reading=True) and bool(rangecoder.at_end(state, stream))
     if not whole:
         raise BadFile(f"{len(data)} bytes of codes end too early or too late")
-    return board[start:]
+    return canvas[start:]
 
 
-def _board(codes: np.ndarray, below: np.ndarray | None) -> np.ndarray:
-    """All groups that are seen, int32 [G, rows, T]."""
+def _canvas(codes: np.ndarray, below: np.ndarray | None) -> np.ndarray:
+    """All groups, those of the context first, int32 [G, rows, T]."""
     parts = [codes] if below is None else [below, codes]
     return np.ascontiguousarray(np.concatenate(parts), np.int32)
 
 
-def _tell(board: np.ndarray, start: int, net: NetParts, state: np.ndarray, stream: np.ndarray, reading: bool) -> bool:
-    """Write the groups from `start` on, or read them into their place; False if the stream ends before they do."""
-    if len(board) > len(net.prepared):
-        raise BadFile(f"the prior knows {len(net.prepared)} groups of codes, not {len(board)}")
+def _code(canvas: np.ndarray, start: int, net: NetParts, state: np.ndarray, stream: np.ndarray, reading: bool) -> bool:
+    """Write the groups from `start` on, or read them into the canvas; False if the stream ends too early."""
+    if len(canvas) > len(net.prepared):
+        raise BadFile(f"the prior has {len(net.prepared)} groups of codes, not {len(canvas)}")
     return all(
-        _row(net.prepared[group], group, board, row, state, stream, net.frequencies, reading)
-        for group in range(start, len(board))
-        for row in range(board.shape[1])
+        _row(net.prepared[group], group, canvas, row, state, stream, net.frequencies, reading)
+        for group in range(start, len(canvas))
+        for row in range(canvas.shape[1])
     )
 
 
@@ -105,7 +104,7 @@ def _tell(board: np.ndarray, start: int, net: NetParts, state: np.ndarray, strea
 def _row(
     net: Prepared,
     group: int,
-    board: np.ndarray,
+    canvas: np.ndarray,
     row: int,
     state: np.ndarray,
     stream: np.ndarray,
@@ -113,25 +112,25 @@ def _row(
     reading: bool,
 ) -> bool:
     """Write board[group, row], or read it."""
-    T, K = board.shape[2], len(net.out.bias)
+    T, K = canvas.shape[2], len(net.out.bias)
     bias, first, second = net.bias.copy(), np.empty_like(net.bias), np.empty_like(net.bias)
     logits, shares = np.empty(K, np.int32), np.empty(K, np.int64)
-    total_seen = np.zeros(net.tables.shape[1], np.int64)
+    embedding_sum = np.zeros(net.tables.shape[1], np.int64)
     for other in range(group):
-        total_seen[:] = 0
+        embedding_sum[:] = 0
         for t in range(T):
-            _observe(total_seen, net, other, board[other, row, t])
-        _add_mean(bias, total_seen, T, net.means[other])
-    total_seen[:] = 0
+            _observe(embedding_sum, net, other, canvas[other, row, t])
+        _add_mean(bias, embedding_sum, T, net.means[other])
+    embedding_sum[:] = 0
     for t in range(T):
         first[:] = bias
-        _add_mean(first, total_seen, t, net.means[group])
-        for n in range(len(net.seen)):
-            other, at = net.seen[n, 0], t + net.seen[n, 1]
-            end = net.seen[n + 1, 2] if n + 1 < len(net.seen) else len(net.rows)
-            seen = net.rows[net.seen[n, 2] + board[other, row, at] if 0 <= at < T else end - 1]
+        _add_mean(first, embedding_sum, t, net.means[group])
+        for n in range(len(net.places)):
+            other, at = net.places[n, 0], t + net.places[n, 1]
+            end = net.places[n + 1, 2] if n + 1 < len(net.places) else len(net.rows)
+            row_sum = net.rows[net.places[n, 2] + canvas[other, row, at] if 0 <= at < T else end - 1]
             for c in range(len(first)):
-                first[c] += seen[c]
+                first[c] += row_sum[c]
         _activate(first, net.shift)
         _product(second, first, net.hidden)
         _activate(second, net.hidden.shift)
@@ -147,19 +146,19 @@ def _row(
         before = np.int64(0)
         symbol = 0
         if reading:
-            wanted = rangecoder.peek(state, total)
-            while before + shares[symbol] <= wanted:
+            target = rangecoder.peek(state, total)
+            while before + shares[symbol] <= target:
                 before += shares[symbol]
                 symbol += 1
             if not rangecoder.advance(state, stream, before, shares[symbol], total):
                 return False
-            board[group, row, t] = symbol
+            canvas[group, row, t] = symbol
         else:
-            while symbol < board[group, row, t]:
+            while symbol < canvas[group, row, t]:
                 before += shares[symbol]
                 symbol += 1
             rangecoder.put(state, stream, before, shares[symbol], total)
-        _observe(total_seen, net, group, symbol)
+        _observe(embedding_sum, net, group, symbol)
     return True
 
 

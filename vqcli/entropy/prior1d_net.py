@@ -1,18 +1,18 @@
-"""The exact prior of codes in time, as of speech: a net in integers. prior1d.py codes with it.
+"""The entropy model of codes in time, as of speech: a net in integers. prior1d.py codes with it.
 
-The net is that of nets/priors/exact1d.py after rounding. Codes [G, T] are told group by group, each from its first
-position to its last. A code is predicted from the `past` codes of its own group, and from what is told of the groups
-before it: `around` codes to each side, and the one at its own place. Besides, it sees the mean of the embeddings of all
-its group has told so far, and of all of each group before it: who speaks, and where. So levels can follow one another,
-each knowing those below.
+The net is that of nets/priors/exact1d.py after rounding. Codes [G, T] are coded group by group, each from its first
+position to its last. A code is predicted from the `past` codes of its own group, and from the groups before it:
+`around` codes to each side, and the one at its own position. Further features are the mean of the embeddings of all
+earlier codes of its group, and of all codes of each earlier group: they characterise speaker and room. So levels can be
+coded one after another, each given those below.
 
-    first    sum of a row for each code that is seen, and a product of the means; floor(sum / 2^shift), clipped to
+    first    sum of a row for each code of the context, and a product of the means; floor(sum / 2^shift), clipped to
              0 .. CEILING
     hidden   a product, likewise
     out      logits in 1/16 bit; frequency = table[largest logit - logit]
 
 A mean is floor((2 sum + count) / (2 count)), 0 of nothing. All numbers are integers of at most 25 bits with their sign,
-and but for such shifts and means nothing is ever rounded.
+and only such shifts and means round.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ LARGEST_WIDTH = 4096
 
 
 def places(group: int, past: int, around: int) -> list[tuple[int, int]]:
-    """What is seen of a code: (group, positions away), its own group first."""
+    """The context of a code: (group, offset in positions), its own group first."""
     own = [(group, -away) for away in range(1, past + 1)]
     return own + [(other, away) for other in range(group) for away in range(-around, around + 1)]
 
 
 @dataclass(frozen=True)
 class SequencePart:
-    """One group; tables int8 [K + 1, channels] of it and of all before it, the last row for what lies outside.
+    """One group; tables int8 [K + 1, channels] of it and of all before it, the last row for positions outside.
 
     `first` takes the embeddings of all `places`, then the means of the groups in their order.
     """
@@ -73,10 +73,10 @@ class SequencePart:
 
 @dataclass(frozen=True)
 class SequenceNet:
-    """A prior in integers, for codes [G, T] with these codebooks.
+    """An entropy model in integers, for codes [G, T] with these codebooks.
 
-    past, around   positions that are seen: earlier ones of the own group, those to each side in the groups before it
-    frequencies    int32 [n], by what a logit lacks to the largest
+    past, around   positions of the context: earlier ones of the own group, those to each side in earlier groups
+    frequencies    int32 [n], by the difference of a logit from the largest
     """
 
     codebook_sizes: tuple[int, ...]
@@ -87,7 +87,7 @@ class SequenceNet:
     covers_levels: ClassVar[bool] = True
 
     def encode(self, codes: np.ndarray, quality: int, below: np.ndarray | None) -> bytes:
-        """Bytes of codes [n, *grid], the n groups after those of `below` [groups, *grid]; it knows no qualities."""
+        """Bytes of codes [n, *grid], the n groups after those of `below` [groups, *grid]; it has no qualities."""
         return prior1d.encode(codes.reshape(as_plane(codes.shape)), self, _plane(below))
 
     def decode(self, data: bytes, shape: tuple[int, ...], quality: int, below: np.ndarray | None) -> np.ndarray:
@@ -96,10 +96,10 @@ class SequenceNet:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays; `from_arrays` is the mirror."""
-        found = {"reach": np.array([self.past, self.around], np.int32), "frequencies": self.frequencies}
+        named = {"reach": np.array([self.past, self.around], np.int32), "frequencies": self.frequencies}
         for group, part in enumerate(self.parts):
-            found |= {f"{group}.{name}": array for name, array in part.arrays()}
-        return found
+            named |= {f"{group}.{name}": array for name, array in part.arrays()}
+        return named
 
     def check(self) -> None:
         """Raise ValueError unless all fits together and no sum can reach 2^24."""
@@ -113,21 +113,21 @@ class SequenceNet:
 
     @cached_property
     def prepared(self) -> tuple[Prepared, ...]:
-        """The parts ready to run."""
+        """The parts as compiled code takes them."""
         return tuple(self._prepare(group, part) for group, part in enumerate(self.parts))
 
     def _prepare(self, group: int, part: SequencePart) -> Prepared:
-        found = places(group, self.past, self.around)
-        every = part.first.weight[0].reshape(len(found) + group + 1, -1, part.first.weight.shape[-1])
-        weights, means = np.split(every, [len(found)])
+        context = places(group, self.past, self.around)
+        weight = part.first.weight[0].reshape(len(context) + group + 1, -1, part.first.weight.shape[-1])
+        weights, means = np.split(weight, [len(context)])
         # products of integers that stay below 2^24: exact in float32, and much faster there
         rows = [
             part.tables[other].astype(np.float32) @ weight.astype(np.float32)
-            for (other, _), weight in zip(found, weights, strict=True)
+            for (other, _), weight in zip(context, weights, strict=True)
         ]
         return Prepared(
             np.concatenate(rows).astype(np.int32),
-            np.array([(*place, begin) for place, begin in zip(found, _begins(rows), strict=True)], np.int64),
+            np.array([(*place, begin) for place, begin in zip(context, _begins(rows), strict=True)], np.int64),
             np.concatenate(part.tables).astype(np.int32),
             np.array(_begins(part.tables), np.int64),
             np.ascontiguousarray(means),
@@ -152,7 +152,7 @@ def _layer(dense: Dense) -> Layer:
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], codebook_sizes: Sequence[int]) -> SequenceNet:
-    """The net of `SequenceNet.arrays`, checked. Raises ValueError for arrays that are not those of a sound net."""
+    """The net of `SequenceNet.arrays`, checked. Raises ValueError for arrays that are not those of a valid net."""
     try:
         reach = arrays["reach"]
         past, around = (int(number) for number in reach)

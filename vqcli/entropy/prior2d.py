@@ -1,7 +1,7 @@
-"""Codes under the exact prior (prior2d_net.py): stage by stage, the net predicts and the range coder writes or reads.
+"""Codes under the entropy model (prior2d_net.py): stage by stage, the net predicts and the range coder writes or reads.
 
-Encoder and decoder run the same steps on the same numbers: what a stage sees was told before it, so the decoder has
-it too. Positions of a stage go in blocks of rows, which bounds memory and changes nothing.
+Encoder and decoder run the same steps on the same numbers: the context of a stage was coded before it, so the decoder
+has it too. Positions of a stage are predicted in blocks of rows, which bounds memory and changes no result.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from vqcli.entropy.jit import compiled
 from vqcli.entropy.prior2d_parts import (
     CEILING,
     CLASS,
+    FRACTION,
     LARGEST_SHIFT,
     LARGEST_VALUE,
-    REST,
     NetParts,
     ScalarPart,
     ScalarTables,
@@ -41,7 +41,7 @@ def encode(codes: np.ndarray, quality: int, net: NetParts, number: Number = np.f
     if codes.size == 0:
         return b""
     writer = _Writer(codes.size, net)
-    _tell(np.ascontiguousarray(np.moveaxis(codes, 0, -1), np.int32), quality, net, writer, number)
+    _code(np.ascontiguousarray(np.moveaxis(codes, 0, -1), np.int32), quality, net, writer, number)
     return writer.finish()
 
 
@@ -57,7 +57,7 @@ def decode(
         whole = not data
     else:
         reader = _Reader(data, net)
-        _tell(codes, quality, net, reader, number)
+        _code(codes, quality, net, reader, number)
         whole = reader.at_end()
     if not whole:
         raise _wrong_length(len(data))
@@ -69,20 +69,20 @@ def _wrong_length(size_bytes: int) -> BadFile:
 
 
 class _Coder(Protocol):
-    """Writes codes int32 [rows, columns, groups], or reads them into their place, by what is predicted of them."""
+    """Writes codes int32 [rows, columns, groups] under their prediction, or reads them into the array."""
 
-    def tell(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) -> None: ...
+    def code(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) -> None: ...
 
 
-def _tell(codes: np.ndarray, quality: int, net: NetParts, coder: _Coder, number: Number) -> None:
-    """Go through the stages of codes [H, W, G], which a reader fills in."""
-    board = _Board(codes, net, number) if net.qualities else None
+def _code(codes: np.ndarray, quality: int, net: NetParts, coder: _Coder, number: Number) -> None:
+    """Code the stages of codes [H, W, G], which a reader fills in."""
+    canvas = _Canvas(codes, net, number) if net.qualities else None
     for groups, levels, part in zip(net.slices, net.levels, net.parts, strict=True):
         own = slice(groups.start, groups.stop)
         predict: _Scalars | _Vectors
         if isinstance(part, ScalarPart):
-            assert board is not None
-            predict = _Scalars(part, board, own, quality, number)
+            assert canvas is not None
+            predict = _Scalars(part, canvas, own, quality, number)
         else:
             predict = _Vectors(part, codes, own.start, prior2d_stages.margin(levels), number)
         sizes = np.array(net.codebook_sizes[own], np.int64)
@@ -90,8 +90,8 @@ def _tell(codes: np.ndarray, quality: int, net: NetParts, coder: _Coder, number:
             for lattice in phase.lattices:
                 for block in _blocks(codes.shape[:2], lattice):
                     here = codes[block][..., own]
-                    coder.tell(here, predict(p, phase, block), sizes)
-                    predict.learn(block, here)
+                    coder.code(here, predict(p, phase, block), sizes)
+                    predict.update(block, here)
 
 
 def _blocks(shape: tuple[int, ...], lattice: prior2d_stages.Lattice) -> Iterator[Block]:
@@ -126,8 +126,8 @@ def _flat(near: np.ndarray) -> np.ndarray:
     return near.reshape(len(near), -1)
 
 
-class _Board:
-    """What is known of scalar codes: values, signed and unsigned features, [H + 2 margin, W + 2 margin, 3, G]."""
+class _Canvas:
+    """Known scalar codes: values, signed and unsigned features, [H + 2 margin, W + 2 margin, 3, G]."""
 
     def __init__(self, codes: np.ndarray, net: NetParts, number: Number) -> None:
         assert isinstance(net.tables, ScalarTables)
@@ -152,24 +152,24 @@ class _Board:
 
 
 class _Scalars:
-    """What the net says about a slice of scalar groups: int32 [positions, 4 groups], mean, energy, shift, stretch."""
+    """The net's prediction of a slice of scalar groups: int32 [positions, 4 groups], mean, energy, shift, stretch."""
 
-    def __init__(self, part: ScalarPart, board: _Board, own: slice, quality: int, number: Number) -> None:
-        self.board, self.own = board, own
+    def __init__(self, part: ScalarPart, canvas: _Canvas, own: slice, quality: int, number: Number) -> None:
+        self.canvas, self.own = canvas, own
         self.stencils = [stencil.prepared(number, quality) for stencil in (part.mean, part.energy, part.first)]
         self.hidden, self.out = part.hidden.prepared(number), part.out.prepared(number)
 
-    def learn(self, block: Block, codes: np.ndarray) -> None:
-        """Codes [rows, columns, groups] of a block are known from now on."""
-        self.board.write(block, self.own, codes)
+    def update(self, block: Block, codes: np.ndarray) -> None:
+        """Add codes [rows, columns, groups] of a block to the known ones."""
+        self.canvas.write(block, self.own, codes)
 
     def __call__(self, p: int, phase: prior2d_stages.Phase, block: Block) -> np.ndarray:
         earlier: Inputs = (None,) * 3
         own: Inputs = (None,) * 3
         if self.own.start:
-            earlier = self.board.around(slice(self.own.start), prior2d_stages.WINDOW, 1, block)
+            earlier = self.canvas.around(slice(self.own.start), prior2d_stages.WINDOW, 1, block)
         if p:
-            own = self.board.around(self.own, prior2d_stages.taps(phase.kind, 2), phase.spacing, block)
+            own = self.canvas.around(self.own, prior2d_stages.taps(phase.kind, 2), phase.spacing, block)
         mean, energy, first = (
             stencil(p, a, b, _size(block)) for stencil, a, b in zip(self.stencils, earlier, own, strict=True)
         )
@@ -178,7 +178,7 @@ class _Scalars:
 
 
 class _Vectors:
-    """What the net says about one group of vector codes: logits int32 [positions, K]."""
+    """The net's prediction of one group of vector codes: logits int32 [positions, K]."""
 
     def __init__(self, part: VectorPart, codes: np.ndarray, group: int, margin: int, number: Number) -> None:
         self.margin = margin
@@ -186,15 +186,15 @@ class _Vectors:
         self.hidden, self.out = part.hidden.prepared(number), part.out.prepared(number)
         self.table = part.embedding.astype(number)
         self.own = self._plane(self.table, codes[..., group], margin)
-        lent = [self._plane(table.astype(number), codes[..., g], 1) for g, table in enumerate(part.lent)]
-        self.earlier = np.concatenate(lent, -1) if lent else None
+        planes = [self._plane(table.astype(number), codes[..., g], 1) for g, table in enumerate(part.lent)]
+        self.earlier = np.concatenate(planes, -1) if planes else None
 
     @staticmethod
     def _plane(table: np.ndarray, codes: np.ndarray, margin: int) -> np.ndarray:
         """Embeddings of codes [H, W] with a margin: [H + 2 margin, W + 2 margin, channels]."""
         return table[np.pad(codes, margin, constant_values=len(table) - 1)]
 
-    def learn(self, block: Block, codes: np.ndarray) -> None:
+    def update(self, block: Block, codes: np.ndarray) -> None:
         self.own[_moved(block, self.margin)] = self.table[codes[..., 0]]
 
     def __call__(self, p: int, phase: prior2d_stages.Phase, block: Block) -> np.ndarray:
@@ -222,12 +222,12 @@ class _Writer:
         self.scalar, self.tables = net.qualities > 0, _tables(net)
         self.state, self.out = rangecoder.new_state(), np.zeros(5 * count + 16, np.uint8)
 
-    def tell(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) -> None:
-        told = np.ascontiguousarray(codes).reshape(-1, len(sizes))
+    def code(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) -> None:
+        block = np.ascontiguousarray(codes).reshape(-1, len(sizes))
         if self.scalar:
-            _put_scalars(self.state, self.out, told, sizes, predicted, *self.tables)
+            _put_scalars(self.state, self.out, block, sizes, predicted, *self.tables)
         else:
-            _put_vectors(self.state, self.out, told[:, 0], predicted, self.tables[0])
+            _put_vectors(self.state, self.out, block[:, 0], predicted, self.tables[0])
 
     def finish(self) -> bytes:
         return self.out[: rangecoder.finish(self.state, self.out)].tobytes()
@@ -239,30 +239,30 @@ class _Reader:
         self.state, self.data = rangecoder.new_state(), np.frombuffer(data, np.uint8)
         rangecoder.open_stream(self.state, self.data)
 
-    def tell(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) -> None:
-        told = np.empty((len(predicted), len(sizes)), np.int32)
+    def code(self, codes: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) -> None:
+        block = np.empty((len(predicted), len(sizes)), np.int32)
         if self.scalar:
-            whole = _get_scalars(self.state, self.data, told, sizes, predicted, *self.tables)
+            whole = _get_scalars(self.state, self.data, block, sizes, predicted, *self.tables)
         else:
-            whole = _get_vectors(self.state, self.data, told[:, 0], predicted, self.tables[0])
+            whole = _get_vectors(self.state, self.data, block[:, 0], predicted, self.tables[0])
         if not whole:
             raise _wrong_length(len(self.data))
-        codes[...] = told.reshape(codes.shape)
+        codes[...] = block.reshape(codes.shape)
 
     def at_end(self) -> bool:
         return bool(rangecoder.at_end(self.state, self.data))
 
 
 @compiled
-def _aim(
+def _predicted_row(
     mean: int, energy: int, shift: int, stretch: int, thresholds: np.ndarray, lowest: int, scales: np.ndarray
 ) -> tuple[int, int, int]:
-    """Rounded mean, rest in 1/32 and class of scale of one code."""
+    """Rounded mean, its fraction in 1/32 and scale class of one code: they select a row of frequencies."""
     log_energy = int(np.searchsorted(thresholds, energy, side="right"))
     step: int = min(max(log_energy + stretch - lowest, 0), len(scales) - 1)
-    lean = min(max(shift, -LARGEST_SHIFT), LARGEST_SHIFT) * np.int64(scales[step])  # in 1/(64 * 4096)
-    fine = int((mean + ((lean + 512) >> 10) + 4) >> 3)  # 1/256 to 1/32
-    rounded = (fine + REST // 2) >> 5
+    correction = min(max(shift, -LARGEST_SHIFT), LARGEST_SHIFT) * np.int64(scales[step])  # in 1/(64 * 4096)
+    fine = int((mean + ((correction + 512) >> 10) + 4) >> 3)  # 1/256 to 1/32
+    rounded = (fine + FRACTION // 2) >> 5
     return rounded, fine - (rounded << 5), (step + CLASS // 2) // CLASS
 
 
@@ -283,12 +283,14 @@ def _put_scalars(
     for n in range(N):
         for g in range(G):
             a = predicted[n]
-            rounded, rest, scale = _aim(a[g], a[G + g], a[2 * G + g], a[3 * G + g], thresholds, lowest, scales)
-            row, K = cumulative[scale, abs(rest)], sizes[g]
+            rounded, fraction, scale = _predicted_row(
+                a[g], a[G + g], a[2 * G + g], a[3 * G + g], thresholds, lowest, scales
+            )
+            row, K = cumulative[scale, abs(fraction)], sizes[g]
             middle = (K - 1) // 2
             difference = codes[n, g] - middle - rounded
-            symbol = (middle + (difference if rest >= 0 else -difference)) % K
-            low = half - middle  # a smaller codebook has the middle of the row
+            symbol = (middle + (difference if fraction >= 0 else -difference)) % K
+            low = half - middle  # a smaller codebook uses the middle of the row
             before = row[low + symbol]
             rangecoder.put(state, out, before - row[low], row[low + symbol + 1] - before, row[low + K] - row[low])
 
@@ -310,17 +312,19 @@ def _get_scalars(
     for n in range(N):
         for g in range(G):
             a = predicted[n]
-            rounded, rest, scale = _aim(a[g], a[G + g], a[2 * G + g], a[3 * G + g], thresholds, lowest, scales)
-            row, K = cumulative[scale, abs(rest)], sizes[g]
+            rounded, fraction, scale = _predicted_row(
+                a[g], a[G + g], a[2 * G + g], a[3 * G + g], thresholds, lowest, scales
+            )
+            row, K = cumulative[scale, abs(fraction)], sizes[g]
             middle = (K - 1) // 2
             low = half - middle
             total = row[low + K] - row[low]
-            wanted = rangecoder.peek(state, total) + row[low]
-            symbol = np.searchsorted(row[low : low + K + 1], wanted, side="right") - 1
+            target = rangecoder.peek(state, total) + row[low]
+            symbol = np.searchsorted(row[low : low + K + 1], target, side="right") - 1
             before = row[low + symbol]
             if not rangecoder.advance(state, data, before - row[low], row[low + symbol + 1] - before, total):
                 return False
-            difference = symbol - middle if rest >= 0 else middle - symbol
+            difference = symbol - middle if fraction >= 0 else middle - symbol
             codes[n, g] = (middle + rounded + difference) % K
     return True
 
@@ -355,9 +359,9 @@ def _get_vectors(
         for k in range(K):
             row[k] = frequencies[min(largest - logits[n, k], len(frequencies) - 1)]
             total += row[k]
-        wanted = rangecoder.peek(state, total)
+        target = rangecoder.peek(state, total)
         symbol = before = np.int64(0)
-        while before + row[symbol] <= wanted:
+        while before + row[symbol] <= target:
             before += row[symbol]
             symbol += 1
         if not rangecoder.advance(state, data, before, row[symbol], total):

@@ -1,14 +1,14 @@
-"""The exact prior: a net in integers, which predicts the same on every machine. prior2d.py codes with it.
+"""The entropy model of codes on a grid: a net in integers, the same on every machine. prior2d.py codes with it.
 
-The net is that of nets/priors/exact.py after rounding. Stage by stage (prior2d_stages.py) it says for each code how
-likely its values are, in integer frequencies, and the range coder writes or reads the codes of the stage:
+The net is that of nets/priors/exact.py after rounding. Stage by stage (prior2d_stages.py) it predicts integer
+frequencies of the values of each code, and the range coder writes or reads the codes of the stage:
 
     scalar codes   mean in 1/256 and energy from two stencils; a perceptron adds a shift, in 1/64 of the scale, to the
-                   one and a stretch, in 1/128 of an octave, to the logarithm of the other. Scale class and rest of the
-                   mean choose a row of frequencies for the difference from the rounded mean, modulo K
+                   one and a stretch, in 1/128 of an octave, to the logarithm of the other. Scale class and fraction of
+                   the mean choose a row of frequencies for the difference from the rounded mean, modulo K
     vector codes   logits in 1/16 bit; frequency = table[largest logit - logit]
 
-Rows are mirrored where the rest is negative. There is no float that could be rounded, and none is compared.
+Rows are mirrored where the fraction is negative. No floats are rounded or compared.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from vqcli.entropy.rangecoder import MAX_TOTAL
 
 @dataclass(frozen=True)
 class Net:
-    """A prior in integers, for codes [G, H, W] with these codebooks.
+    """An entropy model in integers, for codes [G, H, W] with these codebooks.
 
     slices      groups in each part
-    levels      of the lattice, for each part
+    levels      halvings of the lattice, for each part
     qualities   0 for codes of a vector quantizer
-    tables      ScalarTables, or frequencies int32 [n] by what a logit lacks to the largest
+    tables      ScalarTables, or frequencies int32 [n] by the difference of a logit from the largest
     """
 
     codebook_sizes: tuple[int, ...]
@@ -49,7 +49,7 @@ class Net:
     def encode(self, codes: np.ndarray, quality: int, below: np.ndarray | None) -> bytes:
         """Bytes of codes [G, *grid]; each frame of a clip [G, T, H, W] is coded by itself, behind its number of bytes.
 
-        `quality` is in tenths; the net predicts nothing from what lies below.
+        `quality` is in tenths; the net does not use levels below.
         """
         if codes.ndim < 4:
             return prior2d.encode(codes.reshape(as_plane(codes.shape)), quality, self)
@@ -74,24 +74,24 @@ class Net:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays; `from_arrays` is the mirror."""
-        found = {
+        named = {
             "slices": np.array([len(part) for part in self.slices], np.int32),
             "levels": np.array(self.levels, np.int32),
             "qualities": np.array([self.qualities], np.int32),
         }
         if isinstance(self.tables, ScalarTables):
-            found |= {f"tables.{name}": table for name, table in vars(self.tables).items()}
+            named |= {f"tables.{name}": table for name, table in vars(self.tables).items()}
         else:
-            found["tables.frequencies"] = self.tables
+            named["tables.frequencies"] = self.tables
         for n, part in enumerate(self.parts):
             for name, member in vars(part).items():
                 if isinstance(member, Stencil | Dense):
-                    found |= {f"{n}.{name}.{inner}": array for inner, array in member.arrays()}
+                    named |= {f"{n}.{name}.{inner}": array for inner, array in member.arrays()}
                 elif isinstance(member, tuple):
-                    found |= {f"{n}.{name}.{inner}": array for inner, array in enumerate(member)}
+                    named |= {f"{n}.{name}.{inner}": array for inner, array in enumerate(member)}
                 else:
-                    found[f"{n}.{name}"] = member
-        return found
+                    named[f"{n}.{name}"] = member
+        return named
 
     def check(self) -> None:
         """Raise ValueError unless all fits together and no sum can reach 2^24."""
@@ -124,7 +124,7 @@ class Net:
                 tables = (part.embedding, *part.lent)
                 sizes = (K, *self.codebook_sizes[: groups.start])
                 if len(groups) != 1 or len(tables) != len(sizes):
-                    raise ValueError("codes of a vector quantizer are told group by group")
+                    raise ValueError("codes of a vector quantizer are coded group by group")
                 for table, size in zip(tables, sizes, strict=True):
                     if table.dtype != np.int8 or table.shape != (size + 1, channels):
                         raise ValueError(f"an embedding is {table.dtype} {table.shape}")
@@ -134,7 +134,7 @@ class Net:
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], codebook_sizes: Sequence[int]) -> Net:
-    """The net of `Net.arrays`, checked. Raises ValueError for arrays that are not those of a sound net."""
+    """The net of `Net.arrays`, checked. Raises ValueError for arrays that are not those of a valid net."""
     try:
         net = _assembled(arrays, tuple(codebook_sizes))
         net.check()
@@ -147,10 +147,10 @@ def from_arrays(arrays: Mapping[str, np.ndarray], codebook_sizes: Sequence[int])
 
 def _assembled(arrays: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> Net:
     def small(name: str, low: int, high: int) -> list[int]:
-        found = [int(value) for value in arrays[name].ravel()]
-        if not all(low <= value <= high for value in found):
+        numbers = [int(value) for value in arrays[name].ravel()]
+        if not all(low <= value <= high for value in numbers):
             raise ValueError(f"its {name} are not within {low} to {high}")
-        return found
+        return numbers
 
     slices = prior2d_stages.slices(len(sizes), tuple(small("slices", 1, len(sizes))))
     levels, (qualities,) = small("levels", 0, 6), small("qualities", 0, 25)
@@ -171,8 +171,8 @@ def _assembled(arrays: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> Net:
         if qualities:
             parts.append(ScalarPart(*both, stencil(f"{n}.mean", phases), stencil(f"{n}.energy", phases)))
         else:
-            lent = tuple(arrays[f"{n}.lent.{group}"] for group in range(groups.start))
-            parts.append(VectorPart(*both, arrays[f"{n}.embedding"], lent))
+            earlier_tables = tuple(arrays[f"{n}.lent.{group}"] for group in range(groups.start))
+            parts.append(VectorPart(*both, arrays[f"{n}.embedding"], earlier_tables))
     tables: ScalarTables | np.ndarray
     if qualities:
         tables = ScalarTables(**{name: arrays[f"tables.{name}"] for name in ScalarTables.__dataclass_fields__})

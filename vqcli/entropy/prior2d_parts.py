@@ -1,4 +1,4 @@
-"""What the exact prior of pictures is made of: the layers of each part, tables of frequencies, units of its numbers."""
+"""Parts of the entropy model of codes on a grid: layers, tables of frequencies, units of its numbers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vqcli.entropy.integer_layers import Dense, Stencil
 CEILING = 256  # of activations, in units of 1/32
 OCTAVE = 128  # steps of a logarithm
 CLASS = 8  # such steps in a class of scales
-LARGEST_VALUE = 255  # what lies beyond is seen as this
+LARGEST_VALUE = 255  # values beyond are clipped
 LARGEST_SHIFT = 1024  # of a mean, in 1/64 of the scale
-REST = 32  # steps of a mean
+FRACTION = 32  # steps of a mean
 SCALE = 1 << 12  # steps of a scale
-SHAPE = 64  # entries of the shape for each scale from the mean
-SHARE = 1 << 30  # what all of the shape adds up to
-TOTAL = 1 << 24  # what the frequencies of a row add up to, about
+SHAPE = 64  # entries of the shape for each scale of distance from the mean
+SHARE = 1 << 30  # total mass of the shape
+TOTAL = 1 << 24  # approximate sum of the frequencies of a row
 LARGEST_TABLE = 1 << 22  # frequencies in all rows
 LOGIT = 16  # steps of a bit
 
@@ -37,7 +37,10 @@ class ScalarPart:
 
 @dataclass(frozen=True)
 class VectorPart:
-    """One group of a vector quantizer; tables int8 [K + 1, channels], the last row for what lies outside."""
+    """One group of a vector quantizer; tables int8 [K + 1, channels], the last row for positions outside.
+
+    `lent`, the embeddings of earlier groups, is part of the names of arrays in files.
+    """
 
     first: Stencil
     hidden: Dense
@@ -48,13 +51,13 @@ class VectorPart:
 
 @dataclass(frozen=True)
 class ScalarTables:
-    """From numbers of the net to frequencies.
+    """Tables from outputs of the net to frequencies.
 
     features     int16 [256]: of values 0 .. 255
     thresholds   int32 [n], ascending: the logarithm of an energy is the number of those at or below it
     lowest       int32 [1]: logarithm of the smallest scale
     scales       int32 [8 classes - 7]: scales in 1/4096, from the smallest
-    shape        int32 [n]: what lies beyond 0, 1/64, 2/64 .. scales from the mean, of 2^30; a logistic
+    shape        int32 [n]: tail mass beyond 0, 1/64, 2/64 .. scales from the mean, of 2^30; a logistic
     """
 
     features: np.ndarray
@@ -79,23 +82,23 @@ class ScalarTables:
         classes = self.scales.size // CLASS + 1
         if self.features.size != LARGEST_VALUE + 1 or self.lowest.size != 1 or self.scales.size % CLASS != 1:
             raise ValueError("its tables have the wrong lengths")
-        if classes * (REST // 2 + 1) * (2 * (max(codebook_sizes) // 2) + 1) > LARGEST_TABLE:
+        if classes * (FRACTION // 2 + 1) * (2 * (max(codebook_sizes) // 2) + 1) > LARGEST_TABLE:
             raise ValueError("its codebooks are too large for it")
         if self.scales.min() < 1 or self.scales.max() > 1 << 20 or (np.diff(self.thresholds) < 0).any():
             raise ValueError("its scales or thresholds are out of range")
         if abs(int(self.lowest[0])) > 1 << 20 or self.features.min() < 0:
             raise ValueError("its logarithms are out of range")
         if self.shape.min() < 0 or self.shape.max() > SHARE // 2 or (np.diff(self.shape) > 0).any():
-            raise ValueError("its shape is none")
+            raise ValueError("its shape is invalid")
 
     def cumulative(self, half: int) -> np.ndarray:
         """Sums of frequencies, int32 [classes, 17, 2 half + 2], for differences -half .. half from the rounded mean.
 
-        Rows are by class of scales and rest of the mean in 1/32. Integers throughout, so the same everywhere.
+        Rows are by scale class and fraction of the mean in 1/32. Integers throughout, so the same everywhere.
         """
         scales = self.scales[::CLASS].astype(np.int64)[:, None, None]
-        edges = REST * np.arange(-half, half + 2) - REST // 2 - np.arange(REST // 2 + 1)[:, None]  # in 1/32
-        place = (np.abs(edges) << 16) * (SCALE * SHAPE // REST) // scales  # along the shape, in 1/65536 of an entry
+        edges = FRACTION * np.arange(-half, half + 2) - FRACTION // 2 - np.arange(FRACTION // 2 + 1)[:, None]  # in 1/32
+        place = (np.abs(edges) << 16) * (SCALE * SHAPE // FRACTION) // scales  # along the shape, in 1/65536 of an entry
         last = self.shape.size - 1
         entry = np.minimum(place >> 16, last)
         ends = self.shape.astype(np.int64)
@@ -108,7 +111,7 @@ class ScalarTables:
 
 
 class NetParts(Protocol):
-    """What coding reads of a net; prior2d_net.Net tells what each is."""
+    """The members of a net that coding needs, as in prior2d_net.Net."""
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]: ...

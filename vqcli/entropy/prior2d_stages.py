@@ -1,6 +1,6 @@
-"""The order in which the exact prior tells the codes of a chunk, and what it knows by then.
+"""The order in which the entropy model codes a chunk, and the context of each stage.
 
-Codes are told in stages. Groups come in slices, one after the other; within a slice positions come in phases, from
+Codes are coded in stages. Groups come in slices, one after the other; within a slice positions come in phases, from
 coarse to fine: first a lattice with a step of 2^levels, then for each halving of the step the middles of its squares
 (the `diagonal` phase) and the middles of the sides (the `cross` phase), which leaves a lattice of half the step.
 
@@ -10,14 +10,14 @@ coarse to fine: first a lattice with a step of 2^levels, then for each halving o
 
 All positions of a stage are predicted at once, from codes of earlier stages alone: of earlier slices in a window of
 3 x 3, of the slice itself at `taps` times the spacing of the phase. So a chunk takes tens of stages instead of one
-step for each code, and a net sees both sides of what it predicts.
+step for each code, and the context is on all sides.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-WINDOW = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))  # where a stage sees earlier slices
+WINDOW = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))  # the context of a stage in earlier slices
 
 Lattice = tuple[int, int, int]  # first row, first column, step
 Offsets = tuple[tuple[int, int], ...]  # rows and columns away
@@ -33,15 +33,15 @@ class Phase:
 
 
 def phases(levels: int) -> list[Phase]:
-    """The 1 + 2 * levels phases, which part any grid."""
+    """The 1 + 2 * levels phases, which partition any grid."""
     step = 2**levels
-    found = [Phase(0, 0, ((0, 0, step),))]
+    result = [Phase(0, 0, ((0, 0, step),))]
     while step > 1:
         half = step // 2
-        found.append(Phase(1, half, ((half, half, step),)))
-        found.append(Phase(2, half, ((half, 0, step), (0, half, step))))
+        result.append(Phase(1, half, ((half, half, step),)))
+        result.append(Phase(2, half, ((half, 0, step), (0, half, step))))
         step = half
-    return found
+    return result
 
 
 def taps(kind: int, reach: int) -> Offsets:
@@ -59,7 +59,7 @@ def taps(kind: int, reach: int) -> Offsets:
 
 
 def margin(levels: int) -> int:
-    """How far taps reach: 3 steps of the widest spacing."""
+    """Reach of the taps: 3 steps of the widest spacing."""
     return max(1, 3 * 2 ** (levels - 1))
 
 

@@ -5,9 +5,9 @@ before it, narrows the interval to its share; whole bytes leave at the top as so
 As range stays at or above 2^48 and totals at or below 2^32, rounding costs less than 2^-16 of a bit a symbol.
 Carries run back through the bytes already written.
 
-A stream ends with one byte: an interval of 2^48 or more always holds a number whose lower 48 bits are zero.
-So its length follows from its symbols, and a decoder that tracks its position notices a buffer that is too
-short or too long; range decoders never fail by themselves.
+A stream ends with one byte: an interval of 2^48 or more always contains a number whose lower 48 bits are zero.
+So its length follows from its symbols, and a decoder that tracks its position detects a buffer that is too
+short or too long; range decoding itself never fails.
 
 The functions are compiled; `state` is uint64 [3]: low (decoder: the value within the interval), range, position.
 """
@@ -37,7 +37,7 @@ def put(state: np.ndarray, out: np.ndarray, before: int, frequency: int, total: 
     """Append one symbol; `out` must have room for 5 more bytes."""
     step = state[1] // uint64(total)
     state[0] += step * uint64(before)
-    # the last symbol takes what the division left over
+    # the last symbol takes the remainder of the division
     state[1] = state[1] - step * uint64(before) if before + frequency == total else step * uint64(frequency)
     if state[0] >= _TOP:
         state[0] -= _TOP
@@ -78,13 +78,13 @@ def open_stream(state: np.ndarray, data: np.ndarray) -> None:
 
 @compiled
 def peek(state: np.ndarray, total: int) -> np.int64:
-    """The count, in 0 .. total - 1, that lies within the next symbol's share."""
+    """A cumulative frequency, in 0 .. total - 1, within the next symbol's interval."""
     return min(np.int64(state[0] // (state[1] // uint64(total))), np.int64(total) - 1)
 
 
 @compiled
 def advance(state: np.ndarray, data: np.ndarray, before: int, frequency: int, total: int) -> bool:
-    """Step over the symbol that `peek` found; False if the data ended before it."""
+    """Consume the symbol that `peek` points to; False if the data end before it."""
     step = state[1] // uint64(total)
     state[0] -= step * uint64(before)
     state[1] = state[1] - step * uint64(before) if before + frequency == total else step * uint64(frequency)
@@ -100,5 +100,5 @@ def advance(state: np.ndarray, data: np.ndarray, before: int, frequency: int, to
 
 @compiled
 def at_end(state: np.ndarray, data: np.ndarray) -> bool:
-    """Whether the symbols read so far are all that the data hold."""
+    """Whether the symbols read so far are exactly all of the data."""
     return np.int64(state[2]) == len(data) + _LEAD - 1

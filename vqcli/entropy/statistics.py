@@ -1,16 +1,16 @@
-"""What a model knows about its codes, in integers: how to predict a code from its causal neighbours, and counts.
+"""Statistics of a model's codes, in integers: weights that predict a code from its causal neighbours, and counts.
 
 A code is coded as its difference from a predicted mean, modulo K, with counts that depend on a context:
 
-    mean    = (m . neighbours + 32) >> 6                  four neighbours of its own group: W, N, NW, NE
-    rest    = m . neighbours - 64 mean                    what rounding took away, -32 to 31
-    symbol  = middle + (value - mean) mod K               if rest is negative: middle - (value - mean) mod K
-    energy  = w . |neighbours| + sum over earlier groups g' of v[g'] |value of g' at this position|
-    context = (number of thresholds at or below the energy) * leans + lean
-    lean    = number of LEANS at or below |rest|          0 if the model does not tell leans apart
+    mean     = (m . neighbours + 32) >> 6                  four neighbours of its own group: W, N, NW, NE
+    fraction = m . neighbours - 64 mean                   the rounding error, -32 to 31
+    symbol   = middle + (value - mean) mod K               if the fraction is negative: middle - (value - mean) mod K
+    energy   = w . |neighbours| + sum over earlier groups g' of v[g'] |value of g' at this position|
+    context  = (number of thresholds at or below the energy) * skews + skew
+    skew     = number of SKEW_THRESHOLDS at or below |fraction|    0 if the model has one skew class
 
 Values are codes counted from the middle of the codebook, (K - 1) // 2, and 0 outside of the chunk. Weights are in
-units of 1/64. Mirroring makes a small prediction count: the symbol always leans upward, and the lean says how far.
+units of 1/64. Mirroring makes use of the fraction: symbols are always skewed upwards, by a degree that depends on it.
 Codes of a vector quantizer have no such order: their weights are zero, which leaves one context and the plain
 histogram of each group. Everything is integer arithmetic, so encoder and decoder agree on every machine.
 """
@@ -25,14 +25,14 @@ import numpy as np
 from vqcli.entropy.jit import compiled
 
 COUNT_TOTAL = 60_000  # about what the counts of one context add up to; the floor of 1 a code is then cheap
-FLAT_COUNT = 150  # of each code when nothing is known: half of what a seen one adds (Krichevsky and Trofimov)
+FLAT_COUNT = 150  # of each code when nothing is known: half of what an observed one adds (Krichevsky and Trofimov)
 UNIT = 64  # weights are in units of 1/64
-LEANS = (6, 18)
+SKEW_THRESHOLDS = (6, 18)
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Integer tables for G groups and X contexts (E classes of energy times 1 or 3 leans), shipped with the model.
+    """Integer tables for G groups and X contexts (E classes of energy times 1 or 3 skew classes), of the model.
 
     mean, own    int32 [G, 4], weights of the neighbours W, N, NW, NE for mean and energy
     earlier      int32 [G, G], weights of earlier groups for the energy; lower triangular
@@ -52,7 +52,7 @@ class Statistics:
     def check(self, codebook_sizes: Sequence[int]) -> None:
         """Raise ValueError unless the tables fit these codebooks: the coders are compiled without bounds checks."""
         G, K, E = len(codebook_sizes), max(codebook_sizes), self.thresholds.shape[-1] + 1
-        X = E * (len(LEANS) + 1) if self.counts.shape[1:2] == (E * (len(LEANS) + 1),) else E
+        X = E * (len(SKEW_THRESHOLDS) + 1) if self.counts.shape[1:2] == (E * (len(SKEW_THRESHOLDS) + 1),) else E
         shapes = {"mean": (G, 4), "own": (G, 4), "earlier": (G, G), "thresholds": (G, E - 1), "counts": (G, X, K)}
         for name, table in self.arrays().items():
             if table.shape != shapes[name] or table.dtype != (np.uint16 if name == "counts" else np.int32):
@@ -100,15 +100,17 @@ def fit(
     observed = [
         observe(np.ascontiguousarray(codes, np.int32), sizes, start.mean, start.own, start.earlier) for codes in samples
     ]
-    G, K, leans = len(sizes), int(sizes.max()), len(LEANS) + 1 if weights else 1
+    G, K, skews = len(sizes), int(sizes.max()), len(SKEW_THRESHOLDS) + 1 if weights else 1
     thresholds = np.zeros((G, energies - 1), np.int32)
-    counts = np.zeros((G, energies * leans, K), np.uint16)
+    counts = np.zeros((G, energies * skews, K), np.uint16)
     for g in range(G):
-        symbols, energy, lean = (np.concatenate([found[k][g].ravel() for found in observed]) for k in range(3))
+        symbols, energy, skew = (
+            np.concatenate([observation[k][g].ravel() for observation in observed]) for k in range(3)
+        )
         thresholds[g] = _even_bits(energy, energies)
-        context = np.searchsorted(thresholds[g], energy, side="right") * leans + np.minimum(lean, leans - 1)
-        seen = np.bincount(context * K + symbols, minlength=counts[g].size).reshape(counts[g].shape)
-        counts[g] = _scaled(seen, codebook_sizes[g])
+        context = np.searchsorted(thresholds[g], energy, side="right") * skews + np.minimum(skew, skews - 1)
+        occurrences = np.bincount(context * K + symbols, minlength=counts[g].size).reshape(counts[g].shape)
+        counts[g] = _scaled(occurrences, codebook_sizes[g])
     return Statistics(start.mean, start.own, start.earlier, thresholds, counts)
 
 
@@ -120,11 +122,11 @@ def _even_bits(energies: np.ndarray, classes: int) -> np.ndarray:
     return order[np.minimum(cuts, len(order) - 1)] + 1
 
 
-def _scaled(seen: np.ndarray, K: int) -> np.ndarray:
+def _scaled(occurrences: np.ndarray, K: int) -> np.ndarray:
     """Counts [X, K'] scaled to COUNT_TOTAL or so for each context, at least 1 for each of the K codes."""
-    # a context seldom seen leans on all contexts together
-    pooled = (seen.sum(0) + 0.1) / (seen.sum() + 0.1 * K)
-    share = (seen + 20 * pooled) / (seen.sum(1, keepdims=True) + 20)
+    # rare contexts are smoothed by the counts of all contexts
+    pooled = (occurrences.sum(0) + 0.1) / (occurrences.sum() + 0.1 * K)
+    share = (occurrences + 20 * pooled) / (occurrences.sum(1, keepdims=True) + 20)
     scaled = np.maximum(1, np.round(share * COUNT_TOTAL)).astype(np.uint16)
     scaled[:, K:] = 0
     return scaled
@@ -134,7 +136,7 @@ def _scaled(seen: np.ndarray, K: int) -> np.ndarray:
 def predict(
     values: np.ndarray, activity: np.ndarray, y: int, x: int, mean: np.ndarray, own: np.ndarray
 ) -> tuple[int, int, int]:
-    """Mean, rest and energy at (y, x) of one group: values [H, W] before it, activity [H, W] of earlier groups."""
+    """Mean, fraction and energy at (y, x) of one group: values [H, W] before it, activity [H, W] of earlier groups."""
     W = values.shape[1]
     west = values[y, x - 1] if x > 0 else 0
     north = values[y - 1, x] if y > 0 else 0
@@ -147,13 +149,13 @@ def predict(
 
 
 @compiled
-def lean_of(rest: int) -> int:
-    return (abs(rest) >= LEANS[0]) + (abs(rest) >= LEANS[1])
+def skew_of(fraction: int) -> int:
+    return (abs(fraction) >= SKEW_THRESHOLDS[0]) + (abs(fraction) >= SKEW_THRESHOLDS[1])
 
 
 @compiled
 def add_activity(activity: np.ndarray, values: np.ndarray, earlier: np.ndarray, g: int) -> None:
-    """Energy [H, W] that the groups before g lend to it: values [G, H, W]."""
+    """Add the energy [H, W] of the groups before g: values [G, H, W]."""
     for other in range(g):
         weight = earlier[g, other]
         if weight:
@@ -166,9 +168,9 @@ def add_activity(activity: np.ndarray, values: np.ndarray, earlier: np.ndarray, 
 def observe(
     codes: np.ndarray, sizes: np.ndarray, mean: np.ndarray, own: np.ndarray, earlier: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Symbols, energies and leans of codes int32 [G, H, W], all of the same type and shape."""
+    """Symbols, energies and skew classes of codes int32 [G, H, W], all of the same type and shape."""
     G, H, W = codes.shape
-    symbols, energies, leans = np.empty_like(codes), np.empty_like(codes), np.empty_like(codes)
+    symbols, energies, skews = np.empty_like(codes), np.empty_like(codes), np.empty_like(codes)
     values = np.empty_like(codes)
     for g in range(G):
         K = np.int32(sizes[g])
@@ -178,8 +180,8 @@ def observe(
         add_activity(activity, values, earlier, g)
         for y in range(H):
             for x in range(W):
-                rounded, rest, energy = predict(values[g], activity, y, x, mean[g], own[g])
+                rounded, fraction, energy = predict(values[g], activity, y, x, mean[g], own[g])
                 difference = values[g, y, x] - rounded
-                symbols[g, y, x] = (middle + (difference if rest >= 0 else -difference)) % K
-                energies[g, y, x], leans[g, y, x] = energy, lean_of(rest)
-    return symbols, energies, leans
+                symbols[g, y, x] = (middle + (difference if fraction >= 0 else -difference)) % K
+                energies[g, y, x], skews[g, y, x] = energy, skew_of(fraction)
+    return symbols, energies, skews

@@ -1,8 +1,8 @@
-"""Sound: files to float32 arrays [channels, N] at the rate of a model, and back.
+"""Audio files to float32 arrays [channels, N] at the sample rate of a model, and back.
 
-A file may come from anywhere and be of any length, so reading goes by blocks: the first bytes tell whether it is a
-sound, libsndfile decodes a block, soxr resamples it, and what is kept goes to an unnamed temporary file once it is
-long. A header's word about the length is not relied upon. What the listener should know stands in `Recording.notes`.
+A file may come from anywhere and be of any length, so it is read in blocks: the first bytes tell whether it is an audio
+file, libsndfile decodes a block, soxr resamples it, and long results go to an unnamed temporary file. The length in the
+header is not trusted. `Recording.notes` lists what was found or changed.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ IN_MEMORY = 2**25  # bytes: what is longer, 8 minutes of one channel at 16 kHz, 
 MAX_SECONDS = 24 * 3600
 MAX_CHANNELS = 64
 RATES_HZ = range(1000, 768_001)
-LOUDEST = 2.0**16  # in full scales; beyond, a sample is no sound but a mishap
-SILENCE_DB = -100.0  # how loud silence is said to be
+LOUDEST = 2.0**16  # in full scales; beyond, a sample is damaged
+SILENCE_DB = -100.0  # the loudness given for silence
 
-# What a scan of a folder takes for a sound; reading goes by the content alone.
+# What a scan of a folder takes for an audio file; reading goes by the content alone.
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
 READS = "vq reads WAV, FLAC, Ogg, Opus, MP3 and AIFF"
 
-_SOUNDS = (
+_MAGIC = (
     *((8, b"WAVE"), (0, b"RF64"), (0, b"fLaC"), (0, b"OggS"), (8, b"AIFF"), (8, b"AIFC"), (0, b".snd"), (0, b"caff")),
     *((0, b"riff\x2e\x91\xcf\x11"), (0, b"ID3"), (0, b"TAG")),
     *((0, bytes((0xFF, second))) for second in (0xE2, 0xE3, 0xF2, 0xF3, 0xFA, 0xFB)),  # frames of MP3
 )
 _FOREIGN = (
-    *((4, b"ftyp", "MP4 or M4A"), (0, b"\x1aE\xdf\xa3", "Matroska or WebM"), (0, b"\x89PNG", "a picture")),
-    *((0, b"\xff\xd8\xff", "a picture"), (0, b"GIF8", "a picture"), (8, b"WEBP", "a picture"), (0, b"%PDF", "a PDF")),
+    *((4, b"ftyp", "MP4 or M4A"), (0, b"\x1aE\xdf\xa3", "Matroska or WebM"), (0, b"\x89PNG", "an image")),
+    *((0, b"\xff\xd8\xff", "an image"), (0, b"GIF8", "an image"), (8, b"WEBP", "an image"), (0, b"%PDF", "a PDF")),
     (0, b"PK\3\4", "a zip archive"),
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A sound at a model's rate.
+    """Audio at a model's sample rate.
 
     samples         float32 [channels, N], full scale is 1; a memory map of a temporary file if it is long
     source_*        of the file: its rate, its samples in each channel, its channels
@@ -73,19 +73,19 @@ def length_at(samples: int, from_hz: int, to_hz: int) -> int:
     return -(-samples * to_hz // from_hz)
 
 
-def is_sound(head: bytes) -> bool:
-    """Whether a file that starts with these bytes (12 are enough) is a sound of a kind that is read here."""
-    return any(head.startswith(magic, offset) for offset, magic in _SOUNDS)
+def is_audio(head: bytes) -> bool:
+    """Whether a file that starts with these bytes (12 are enough) is an audio file of a kind that is read here."""
+    return any(head.startswith(magic, offset) for offset, magic in _MAGIC)
 
 
 # ---------------------------------------------------------------- files -> arrays
 
 
 def read(source: Path | BinaryIO, rate_hz: int, mono: bool) -> Recording:
-    """Read a sound, resampled to `rate_hz`, each channel on its own or (`mono`) their average.
+    """Read an audio file, resampled to `rate_hz`, each channel on its own or (`mono`) their average.
 
-    Raises BadFile, whose one line starts with the name, if the file is missing, no sound, of more than 24 hours or
-    64 channels, or holds no samples. A file that breaks off or is damaged further on is read up to there, with a note
+    Raises BadFile, whose one line starts with the name, if the file is missing, no audio, of more than 24 hours or
+    64 channels, or holds no samples. A truncated or damaged file is read up to the damage, with a note
     (about damaged MP3s libmpg123 also prints to stderr by itself).
     """
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
@@ -100,14 +100,14 @@ def read(source: Path | BinaryIO, rate_hz: int, mono: bool) -> Recording:
         try:
             file = stack.enter_context(soundfile.SoundFile(stream))
         except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-            raise BadFile(f"{name} is damaged, or a sound of an unknown kind: {_reason(error)}", READS) from error
+            raise BadFile(f"{name} is damaged, or audio of an unknown kind: {_reason(error)}", READS) from error
         if file.channels > MAX_CHANNELS:
             raise BadFile(f"{name} has {file.channels} channels; {MAX_CHANNELS} are allowed")
         if file.samplerate not in RATES_HZ:
             raise BadFile(f"{name} has a sample rate of {file.samplerate} Hz", "1,000 to 768,000 Hz are read")
         notes: list[str] = []
         recording = _recording(_blocks(file, notes), file.samplerate, file.channels, rate_hz, mono, notes, name)
-        # libsndfile mends a length that the file cannot hold, and tells of it in its log alone
+        # libsndfile corrects a length that the file cannot hold, and reports it in its log alone
         if recording.source_samples < file.frames < 2**62 or "should be" in file.extra_info:
             note = f"its header gives another length; {recording.source_samples} samples are there"
             recording = _noted(recording, note)
@@ -127,17 +127,17 @@ def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: b
 
 
 def _seekable(stream: BinaryIO, name: str, stack: contextlib.ExitStack) -> BinaryIO:
-    """The stream, or a temporary copy if it is a pipe, once it is seen to begin like a sound."""
+    """The stream, or a temporary copy if it is a pipe, once it is seen to begin like an audio file."""
     head = stream.read(64)
     if b"VQZ" in head[:8]:
-        raise BadFile(f"{name} is a .vqz file, not a sound", "vq decode reads it")
-    if not is_sound(head):
+        raise BadFile(f"{name} is a .vqz file, not audio", "vq decode reads it")
+    if not is_audio(head):
         text = bytes(range(32, 127)) + b"\t\n\r\f"
         kind = next((kind for offset, magic, kind in _FOREIGN if head.startswith(magic, offset)), None)
         kind = kind or ("an empty file" if not head else "of no known kind" if head.translate(None, text) else "text")
         video = kind[:1].isupper()
-        hint = "take its sound out with: ffmpeg -i IN out.wav" if video else READS
-        raise BadFile(f"{name} is {kind}, not a sound{' that vq reads' * video}", hint)
+        hint = "extract its audio with: ffmpeg -i IN out.wav" if video else READS
+        raise BadFile(f"{name} is {kind}, not audio{' that vq reads' * video}", hint)
     if stream.seekable():
         stream.seek(0)
         return stream
@@ -163,7 +163,7 @@ def _blocks(file: soundfile.SoundFile, notes: list[str]) -> Iterator[np.ndarray]
             block = file.read(out=block)
         except (soundfile.SoundFileError, OSError) as error:
             failure = error
-            block = block[: np.isfinite(block).any(1).cumprod().sum()]  # it was filled as far as it went
+            block = block[: np.isfinite(block).any(1).cumprod().sum()]  # the part that was filled
         done += len(block)
         if len(block):
             yield block
@@ -178,7 +178,7 @@ def _recording(
 ) -> Recording:
     """Clean, mix, resample and keep blocks [n, channels]."""
     kept = 1 if mono else channels
-    total = written = wild = clipped = 0
+    total = written = invalid = clipped = 0
     resampler = soxr.ResampleStream(source_hz, rate_hz, kept, dtype="float32", quality="HQ")
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as store:
         last = np.empty((0, kept), np.float32)
@@ -187,9 +187,9 @@ def _recording(
                 total += len(block)
                 if total > MAX_SECONDS * source_hz:
                     raise BadFile(f"{name} is longer than {MAX_SECONDS // 3600} hours", "cut it into parts")
-                if bad := int(np.count_nonzero(strange := ~(np.abs(block) <= LOUDEST))):
-                    wild += bad
-                    block[strange] = 0
+                if bad := int(np.count_nonzero(outside := ~(np.abs(block) <= LOUDEST))):
+                    invalid += bad
+                    block[outside] = 0
                 clipped += int(np.count_nonzero(np.abs(block) >= 0.999))
                 block = block.mean(1, keepdims=True) if mono else block
             resampled = resampler.resample_chunk(last if block is None else block, last=block is None)
@@ -200,8 +200,8 @@ def _recording(
         N = length_at(total, source_hz, rate_hz)  # soxr rounds to the nearest, which may be none
         _store(store, np.zeros((max(0, N - written), kept), np.float32), name)
         samples = _array(store, N, kept)
-    if wild:
-        notes.append(f"{wild} samples that are no numbers, or out of all bounds, set to 0")
+    if invalid:
+        notes.append(f"{invalid} samples that are not finite or out of range set to 0")
     if clipped > 0.001 * total * channels:
         notes.append(f"clipped: {clipped / (total * channels):.1%} of the samples lie at full scale")
     if mono and channels > 1:
@@ -295,8 +295,8 @@ def write(
     """Write float samples [channels, N], or blocks [channels, n] one after the other, to a new file or to a stream.
 
     `format` is a suffix such as "flac", by default that of `target`; with `force` an old file is replaced. Blocks with
-    peaks above full scale are bent softly from 0.95 on. Opus and MP3 know some rates only: others are resampled to the
-    next. Raises UsageError for an unknown format or an existing file, OutputError if the format cannot hold the sound
+    peaks above full scale are limited softly from 0.95 on. Opus and MP3 have some rates only: others are resampled to
+    the next. Raises UsageError for an unknown format or an existing file, OutputError if the format cannot hold it
     or the file cannot be written; the errors of a stream are its own.
     """
     form = format_of(target, format)
@@ -328,7 +328,7 @@ def format_of(target: Path | BinaryIO, format: str | None = None) -> _Format:
     """How a file of that name is written. Raises UsageError for an unknown suffix."""
     suffix = "." + format.lower().lstrip(".") if format else target.suffix.lower() if isinstance(target, Path) else ""
     if suffix not in _WRITTEN:
-        raise UsageError(f"unknown kind of sound to write: {suffix or 'no suffix'}", f"known: {', '.join(_WRITTEN)}")
+        raise UsageError(f"unknown kind of audio to write: {suffix or 'no suffix'}", f"known: {', '.join(_WRITTEN)}")
     return _WRITTEN[suffix]
 
 
@@ -352,7 +352,7 @@ def _write(stream: object, blocks: Iterable[np.ndarray], rate_hz: int, channels:
 
 
 def limited(block: np.ndarray) -> np.ndarray:
-    """The block, or if a peak of it is above full scale the block with all beyond the knee bent below 1."""
+    """The block, or if a peak of it is above full scale the block with all beyond the knee compressed below 1."""
     if not block.size or np.abs(block).max() <= 1:
         return block
     beyond = np.maximum(np.abs(block) - KNEE, 0) / (1 - KNEE)

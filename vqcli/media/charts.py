@@ -1,4 +1,4 @@
-"""Line charts as a piece of HTML: the curves are inline SVG, the words around them text of the page.
+"""Line charts as a piece of HTML: the curves are inline SVG, the labels around them text of the page.
 
 The SVG is stretched to the width of the page, the text is not, so a chart stays readable on a phone. Colours come
 from the style sheet of the page through the classes `s0`, `s1`, ... Everything else, the name of a line too, is
@@ -80,7 +80,7 @@ def chart(
 ) -> str:
     """A figure with these curves, or an empty string if they have no points.
 
-    `mark` is a level with its label, drawn across; `low` and `high` must lie on the axis; `share` labels it in %.
+    `mark` is a value drawn as a labelled line; `low` and `high` must lie on the axis; `share` labels it in %.
     """
     lines = [line for line in lines if line.points]
     if not lines:
@@ -89,25 +89,25 @@ def chart(
     values = [y for line in lines for _, y in line.points] + [*(band.low if band else ()), *(band.high if band else ())]
     y_axis = y_axis_for(values + [edge for edge in (low, high) if edge is not None])
     number: Callable[[float], str] = (lambda value: f"{value:.0%}") if share else short
-    drawn, spans = [], []
+    shapes, spans = [], []
     for tick, label in y_axis.ticks(6):
         y = SIDE - y_axis.place(tick)
-        drawn.append(f'<path class="grid" d="M0 {y:.1f}H{SIDE}"/>')
+        shapes.append(f'<path class="grid" d="M0 {y:.1f}H{SIDE}"/>')
         spans.append(f'<span class="y" style="top:{y / SIDE:.2%}">{number(tick) if share else label}</span>')
     for tick, label in x_axis.ticks(5):
         spans.append(f'<span class="x" style="left:{x_axis.place(tick) / SIDE:.2%}">{label}</span>')
     if mark:
         y = SIDE - y_axis.place(mark[0])
-        drawn.append(f'<path class="mark" d="M0 {y:.1f}H{SIDE}"/>')
+        shapes.append(f'<path class="mark" d="M0 {y:.1f}H{SIDE}"/>')
         spans.append(f'<span class="mark" style="top:{y / SIDE:.2%}">{escape(mark[1])}</span>')
     if band:
         edge = [*zip(band.x, band.low, strict=True), *reversed([*zip(band.x, band.high, strict=True)])]
-        drawn.append(f'<path class="band" d="{_path(edge, x_axis, y_axis)}Z"/>')
+        shapes.append(f'<path class="band" d="{_path(edge, x_axis, y_axis)}Z"/>')
     for line in lines:
-        drawn += _curves(line, x_axis, y_axis)
+        shapes += _curves(line, x_axis, y_axis)
     keys = [f'<span class="key s{line.colour}">{escape(line.name)}</span>' for line in lines]
     keys = [*keys, f'<span class="key band">{escape(band.name)}</span>'] if band else keys if len(keys) > 1 else []
-    told = "; ".join(
+    summary = "; ".join(
         f"{line.name} {number(line.points[0][1])} at {short(line.points[0][0])}"
         f" to {number(line.points[-1][1])} at {short(line.points[-1][0])}"
         for line in lines
@@ -118,7 +118,7 @@ def chart(
         f'<div class="ytitle">{escape(y_title)}{", logarithmic" if y_axis.log else ""}</div>'
         f'<div class="plot" data-scale="{scale}" data-x="{escape(x_title)}"{" data-share" if share else ""}>'
         f'<svg viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" role="img"'
-        f' aria-label="{escape(f"{title}, {y_title} over {x_title}: {told}")}">{"".join(drawn)}</svg>'
+        f' aria-label="{escape(f"{title}, {y_title} over {x_title}: {summary}")}">{"".join(shapes)}</svg>'
         f'{"".join(spans)}</div><div class="xtitle">{escape(x_title)}</div></figure>'
     )
 
@@ -175,7 +175,7 @@ def smoothed(values: Sequence[float]) -> list[float]:
     return [float(np.median(table[index - n : index + n + 1])) for index, n in enumerate(near)]
 
 
-def gathered(points: Points) -> Points:
+def averaged(points: Points) -> Points:
     """At most MOST_POINTS points: the mean of each stretch, in the middle of it, and the first and last themselves."""
     size = math.ceil(len(points) / (MOST_POINTS - 2))
     if size == 1:
@@ -201,7 +201,7 @@ def _curves(line: Line, x_axis: Axis, y_axis: Axis) -> list[str]:
     curves = []
     if line.smooth and len(points) >= SMOOTH_FROM:
         curves.append(f'<path class="raw s{line.colour}" d="{_path(thinned(points), x_axis, y_axis)}"/>')
-        points = gathered(points)
+        points = averaged(points)
         points = [(x, y) for (x, _), y in zip(points, smoothed([y for _, y in points]), strict=True)]
     path = _path(thinned(points), x_axis, y_axis)
     curves.append(f'<path class="line s{line.colour}" data-name="{name}" d="{path}"/>')

@@ -1,4 +1,4 @@
-"""Pictures of pictures: rows for comparison, and codes as colours."""
+"""Rows and grids of images for comparison, and codes as colours."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from PIL import Image, ImageDraw, ImageFont
 from vqcli.errors import UsageError
 
 
-def side_by_side(pictures: Sequence[np.ndarray], labels: Sequence[str] | None = None, gap: int = 8) -> np.ndarray:
-    """Pictures uint8 [H, W_i, 1 or 3] of one height in a row on white, `gap` pixels apart, captions above: RGB."""
-    if len({len(picture) for picture in pictures}) != 1 or (labels is not None and len(labels) != len(pictures)):
-        raise UsageError("pictures in a row need one height, and a label for each or none")
+def side_by_side(images: Sequence[np.ndarray], labels: Sequence[str] | None = None, gap: int = 8) -> np.ndarray:
+    """Images uint8 [H, W_i, 1 or 3] of one height in a row on white, `gap` pixels apart, captions above: RGB."""
+    if len({len(image) for image in images}) != 1 or (labels is not None and len(labels) != len(images)):
+        raise UsageError("images in a row need one height, and a label for each or none")
     columns: list[np.ndarray] = []
-    for index, picture in enumerate(pictures):
-        height, width, _ = picture.shape
-        column = np.broadcast_to(picture, (height, width, 3))
+    for index, image in enumerate(images):
+        height, width, _ = image.shape
+        column = np.broadcast_to(image, (height, width, 3))
         if labels is not None:
             caption = Image.new("RGB", (width, 22), "white")
             ImageDraw.Draw(caption).text((1, 2), labels[index], "black", ImageFont.load_default(14))
@@ -27,7 +27,7 @@ def side_by_side(pictures: Sequence[np.ndarray], labels: Sequence[str] | None = 
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], names: Sequence[str] | None = None, gap: int = 4) -> np.ndarray:
-    """Pictures uint8 [H, W, 3] of one size in rows on white, `gap` pixels apart, a name left of each row: RGB."""
+    """Images uint8 [H, W, 3] of one size in rows on white, `gap` pixels apart, a name left of each row: RGB."""
     height = rows[0][0].shape[0]
     lines = [side_by_side(row, gap=gap) for row in rows]
     if names is not None:
@@ -44,7 +44,7 @@ def grid(rows: Sequence[Sequence[np.ndarray]], names: Sequence[str] | None = Non
     return np.pad(np.concatenate(lines), ((0, gap), (0, 0), (0, 0)), constant_values=255)
 
 
-def codes_picture(codes: np.ndarray, size: int, scale: int) -> np.ndarray:
+def codes_image(codes: np.ndarray, size: int, scale: int) -> np.ndarray:
     """Codes [rows, columns] in 0 to `size` - 1 as squares of `scale` pixels: RGB. A code has one colour everywhere."""
     if codes.size and not 0 <= codes.min() <= codes.max() < size:
         raise UsageError(f"codes must lie in 0 to {size - 1}")

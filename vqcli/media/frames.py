@@ -1,4 +1,4 @@
-"""What all readers of clips return: frames one after the other, and the bounds within which a clip is one."""
+"""What all readers of video return: frames one after the other, within the limits of the .vqz format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_RATE_MHZ = 2**20  # frames per 1000 s
 
 
 @dataclass
-class Clip:
+class VideoClip:
     """Frames that are being read.
 
     width, height     in pixels, of every frame
@@ -35,9 +35,9 @@ class Clip:
     notes: list[str] = field(default_factory=list)
 
 
-def from_frames(frames: Iterable[np.ndarray], frames_per_s: float, name: str, count: int | None = None) -> Clip:
-    """A clip of pixels uint8 [H, W, 1 or 3]. Raises UsageError for a rate that cannot be, BadFile for several
-    sizes or too many frames."""
+def from_frames(frames: Iterable[np.ndarray], frames_per_s: float, name: str, count: int | None = None) -> VideoClip:
+    """A clip of frames uint8 [H, W, 1 or 3]. Raises UsageError for a rate out of range, BadFile for frames of
+    several sizes or too many frames."""
     if not 0.001 <= frames_per_s <= MAX_RATE_MHZ // 1000:
         raise UsageError(f"{frames_per_s:g} frames a second are not within 0.001 to {MAX_RATE_MHZ // 1000}")
     return clip_of(frames, name, round(frames_per_s * 1000), count, [])
@@ -45,18 +45,20 @@ def from_frames(frames: Iterable[np.ndarray], frames_per_s: float, name: str, co
 
 def clip_of(
     frames: Iterable[np.ndarray], name: str, frames_per_1000s: int, count: int | None, notes: list[str]
-) -> Clip:
-    """The clip of these frames, the first of which tells the size."""
+) -> VideoClip:
+    """The clip of these frames; the first one sets the size."""
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise BadFile(f"{name} holds no frames")
     height, width = first.shape[:2]
-    return Clip(width, height, _alike(chain([first], frames), first.shape[:2], name), frames_per_1000s, count, notes)
+    return VideoClip(
+        width, height, _checked(chain([first], frames), first.shape[:2], name), frames_per_1000s, count, notes
+    )
 
 
-def _alike(frames: Iterable[np.ndarray], size: tuple[int, ...], name: str) -> Iterator[np.ndarray]:
-    """The frames in colour, once they are seen to be as large as the first, and not too many."""
+def _checked(frames: Iterable[np.ndarray], size: tuple[int, ...], name: str) -> Iterator[np.ndarray]:
+    """The frames as RGB. Raises BadFile for one of another size than the first, or for too many."""
     for number, frame in enumerate(frames, 1):
         if frame.shape[:2] != size:
             height, width = frame.shape[:2]

@@ -1,9 +1,9 @@
-"""Pictures: files to uint8 arrays [H, W, C] of grey (C = 1) or sRGB (C = 3), and back.
+"""Image files to uint8 arrays [H, W, C] of grey (C = 1) or sRGB (C = 3), and back.
 
-A file may come from anywhere, so reading goes by steps: the first bytes choose one of a few
-decoders, the header tells the size, the size is checked, and only then is a pixel decoded. The
-decoders are called directly, not through `Image.open`, whose check of the size is a global of the
-process and only warns at first. What had to change on the way to 8-bit sRGB stands in `Picture.notes`.
+A file may come from anywhere, so reading goes by steps: the first bytes choose one of a few decoders, the size in the
+header is checked, and only then are pixels decoded. The decoders are called directly, not through `Image.open`, whose
+check of the size is a global of the process and only warns at first. `LoadedImage.notes` lists what was changed on the
+way to 8-bit sRGB.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from vqcli.files import refuse_existing, replacing
 
 Decoder = Callable[[BytesIO], ImageFile]
 
-MAX_PIXELS = 2**28  # of a picture that is read or decoded: 268 megapixels, 805 MB
+MAX_PIXELS = 2**28  # of an image that is read or decoded: 268 megapixels, 805 MB
 
-# What a scan of a folder takes for a picture; reading goes by the content alone.
+# What a scan of a folder takes for an image; reading goes by the content alone.
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".heic", ".heif"),
     *(".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pbm"),
@@ -55,25 +55,25 @@ _KINDS: tuple[tuple[int, bytes, Decoder | str], ...] = (
     *((0, b"P%d%c" % (n, space), PpmImageFile) for n in range(1, 7) for space in b" \t\r\n"),
     *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1")),
     (4, b"ftyp", "a video"),
-    (8, b"WAVE", "a sound"),
+    (8, b"WAVE", "audio"),
     (0, b"%PDF", "a PDF"),
     (0, b"PK\3\4", "a zip archive"),
 )
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class LoadedImage:
     """`pixels`: uint8 [H, W, C], C = 1 grey or 3 sRGB. `notes`: what was changed, as "first of 12 frames"."""
 
     pixels: np.ndarray
     notes: tuple[str, ...] = ()
 
 
-def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read the first frame of a picture, upright, with its alpha laid over `background` (a name or #rrggbb).
+def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int = MAX_PIXELS) -> LoadedImage:
+    """Read the first frame of an image, upright, with its alpha laid over `background` (a name or #rrggbb).
 
     Raises UsageError if the colour is unknown, and BadFile, whose one line starts with the name, if the file
-    is missing, no picture, damaged, or of more than `max_pixels` (in GIF, TIFF and WebP also if it is of more
+    is missing, no image, damaged, or of more than `max_pixels` (in GIF, TIFF and WebP also if it is of more
     than twice Pillow's `MAX_IMAGE_PIXELS`). About damaged TIFFs libtiff may also print to stderr by itself.
     """
     try:
@@ -86,17 +86,17 @@ def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int 
         with _quiet(), decoder(data) as image:
             if image.width * image.height <= max_pixels:
                 return _decode(image, background)
-            claim = f"{image.width} x {image.height} pixels; {max_pixels} are allowed"
+            excess = f"{image.width} x {image.height} pixels; {max_pixels} are allowed"
     except Image.DecompressionBombError as error:
-        claim = str(error)
-    except Exception as error:  # fed with hostile bytes, the decoders raise just anything
+        excess = str(error)
+    except Exception as error:  # on hostile bytes the decoders raise arbitrary exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadFile(f"{name} is damaged or incomplete: {reason}") from error
-    raise BadFile(f"{name} is too large: {claim}")
+    raise BadFile(f"{name} is too large: {excess}")
 
 
 def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, BytesIO]:
-    """Read the file if it begins like a picture, and find what decodes it."""
+    """Read the file if it begins like an image, and find what decodes it."""
     try:
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as stream:
             head = stream.read(64)
@@ -112,58 +112,58 @@ def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, 
 def _decoder(head: bytes, name: str) -> Decoder:
     """The decoder for a file that starts with `head`; BadFile says what the file looks like if there is none."""
     if b"vqz" in head[:8].lower():
-        raise BadFile(f"{name} is a .vqz file, not a picture", "vq decode reads it")
+        raise BadFile(f"{name} is a .vqz file, not an image", "vq decode reads it")
     kind = next((kind for offset, magic, kind in _KINDS if head.startswith(magic, offset)), None)
     if kind == "HEIC":
         try:
             from pillow_heif import HeifImageFile
         except ImportError:
-            raise BadFile(f"{name} is a HEIC picture, which needs an extra", "pip install 'vqcli[heic]'") from None
+            raise BadFile(f"{name} is a HEIC image, which needs an extra", "pip install 'vqcli[heic]'") from None
         return HeifImageFile
     if kind is None:
         text = bytes(range(32, 127)) + b"\t\n\r\f"
         kind = "an empty file" if not head else "of no known kind" if head.translate(None, text) else "text"
     if isinstance(kind, str):
-        raise BadFile(f"{name} is {kind}, not a picture", "PNG, JPEG, WebP, AVIF, TIFF, BMP and GIF are read")
+        raise BadFile(f"{name} is {kind}, not an image", "PNG, JPEG, WebP, AVIF, TIFF, BMP and GIF are read")
     return kind
 
 
-_silence, _silent_threads, _loud = threading.Lock(), 0, warnings.catch_warnings()
+_lock, _silent_threads, _saved_filters = threading.Lock(), 0, warnings.catch_warnings()
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """No warnings while any thread is inside: Pillow warns about damage that it survives.
 
-    The filters belong to the process: if each thread put back what it found, that could be another's silence.
+    The filters are global to the process: a thread that restored what it saw could restore another thread's silence.
     """
-    global _silent_threads, _loud
-    with _silence:
+    global _silent_threads, _saved_filters
+    with _lock:
         _silent_threads += 1
         if _silent_threads == 1:
-            _loud = warnings.catch_warnings(action="ignore")
-            _loud.__enter__()
+            _saved_filters = warnings.catch_warnings(action="ignore")
+            _saved_filters.__enter__()
     try:
         yield
     finally:
-        with _silence:
+        with _lock:
             _silent_threads -= 1
             if _silent_threads == 0:
-                _loud.__exit__(None, None, None)
+                _saved_filters.__exit__(None, None, None)
 
 
 # ---------------------------------------------------------------- any mode -> 8-bit grey or sRGB
 
 
-def _decode(file: ImageFile, background: str) -> Picture:
+def _decode(file: ImageFile, background: str) -> LoadedImage:
     notes = []
     if (frames := getattr(file, "n_frames", 1)) > 1:
         notes.append(f"first of {frames} frames")
-    deep = ";16" in str(file.tile)  # Pillow keeps the high bytes of 16-bit colours and tells nobody
+    deep = ";16" in str(file.tile)  # Pillow keeps only the high bytes of 16-bit colours, without a warning
     file.load()
     try:
         image: Image.Image = ImageOps.exif_transpose(file)
-    except Exception:  # the pixels are whole; only the word about which way is up is not
+    except Exception:  # only the orientation is damaged, not the pixels
         image = file
         notes.append("damaged EXIF ignored")
     profile = image.info.get("icc_profile")
@@ -184,7 +184,7 @@ def _decode(file: ImageFile, background: str) -> Picture:
         below.paste(flat.convert(mode), mask=alpha)
         flat = below
         notes.append(f"alpha composited over {background}")
-    return Picture(np.array(flat).reshape(flat.height, flat.width, -1), tuple(notes))
+    return LoadedImage(np.array(flat).reshape(flat.height, flat.width, -1), tuple(notes))
 
 
 def _to_8_bits(values: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -216,7 +216,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Ima
 
 
 def _by_profile(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """Through Little CMS to L or RGB; a LAB picture without a profile defines its colours itself."""
+    """Through Little CMS to L or RGB; a LAB image without a profile defines its colours itself."""
     source = ImageCms.ImageCmsProfile(BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
     # an RGB profile in a grey file is against the rules, and common
     mode = "RGB" if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB" else image.mode
@@ -233,8 +233,8 @@ def _by_profile(image: Image.Image, profile: bytes | None, notes: list[str]) -> 
         if np.abs(np.asarray(moved) - ramps).max() <= 2:
             return image
     if profile:
-        words = "".join(filter(str.isprintable, ImageCms.getProfileDescription(source)))
-        notes.append(f"ICC profile {words[:60]} converted to sRGB")
+        description = "".join(filter(str.isprintable, ImageCms.getProfileDescription(source)))
+        notes.append(f"ICC profile {description[:60]} converted to sRGB")
     converted = ImageCms.applyTransform(image.convert(mode), transform)
     assert converted is not None  # it is None only when converting in place
     return converted.getchannel("G") if image.mode == "L" else converted
@@ -269,12 +269,12 @@ def write(
     """Write uint8 [H, W, 1 or 3] to a new file (with `force`: or over an old one), or to a stream.
 
     `format` is a suffix such as "png", by default that of `target`; `quality` is 1 to 100, where the format has one.
-    Raises UsageError for an unknown format or an existing file, OutputError if the format cannot hold the picture
+    Raises UsageError for an unknown format or an existing file, OutputError if the format cannot hold the image
     or the file cannot be written; the errors of a stream are its own.
     """
     suffix = "." + format.lower().lstrip(".") if format else target.suffix.lower() if isinstance(target, Path) else ""
     if suffix not in _WRITTEN:
-        raise UsageError(f"unknown kind of picture to write: {suffix or 'no suffix'}", f"known: {', '.join(_WRITTEN)}")
+        raise UsageError(f"unknown kind of image to write: {suffix or 'no suffix'}", f"known: {', '.join(_WRITTEN)}")
     pillow_format, settings = _WRITTEN[suffix]
     if quality is not None:
         if "quality" not in settings or not 1 <= quality <= 100:
@@ -288,9 +288,9 @@ def write(
 
 
 def encode_bytes(pixels: np.ndarray, format: str, **options: Any) -> bytes:
-    """A picture uint8 [H, W, 1 or 3] as the bytes of a file in Pillow's `format`, with Pillow's `options`."""
+    """An image uint8 [H, W, 1 or 3] as the bytes of a file in Pillow's `format`, with Pillow's `options`."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
-        raise UsageError(f"not a picture: {pixels.dtype} {list(pixels.shape)}", "pixels are uint8 [H, W, 1 or 3]")
+        raise UsageError(f"not an image: {pixels.dtype} {list(pixels.shape)}", "pixels are uint8 [H, W, 1 or 3]")
     height, width, channels = pixels.shape
     stream = BytesIO()
     try:

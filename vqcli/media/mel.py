@@ -1,7 +1,7 @@
-"""Mel spectra: triangular filters on a perceptual scale of frequency, for nets, metrics and cepstra alike.
+"""Mel spectra: triangular filters on a perceptual scale of frequency, for nets, metrics and cepstra.
 
-Frame j of a signal is centred on sample (j + 1/2) * HOP, so N samples have N / HOP frames and frames part the signal
-as codes do. The filters are numbers only: nets multiply by the same matrix.
+Frame j of a signal is centred on sample (j + 1/2) * HOP, so N samples have N / HOP frames and frames divide the signal
+as codes do. Nets multiply by the same filter matrix.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The pitch of a voice as a few integers: one code every 20 ms, 0 where there is no voice.
+"""The pitch of a voice as integers: one code every 20 ms, 0 where unvoiced.
 
-Found by swift-f0, a small net made for it. The codes are steps of 0.62 semitones from 55 to 500 Hz.
+Tracked by swift-f0, a small net. The codes are steps of 0.62 semitones from 55 to 500 Hz.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _WINDOW = 20 * RATE_HZ  # analysed at a time; a multiple of both hops
 _MARGIN = 4 * 1280  # samples beyond which the detector does not look
 
 
-class Sound(Protocol):
-    """What is read of samples float32 [N]: an array, or anything that gives parts of one."""
+class Waveform(Protocol):
+    """Samples float32 [N]: an array, or anything with a length that can be sliced like one."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, part: slice, /) -> np.ndarray: ...
 
 
-def track(samples: Sound) -> np.ndarray:
+def track(samples: Waveform) -> np.ndarray:
     """Pitch in Hz, float64 [N // STEP], 0 where unvoiced, of samples float32 [N] at RATE_HZ."""
     positions = len(samples) // STEP
     result = np.zeros(positions)
@@ -37,13 +37,13 @@ def track(samples: Sound) -> np.ndarray:
         last = min(first + _WINDOW, positions * STEP)
         begin = max(first - _MARGIN, 0)
         hz, confidence = _detect(np.asarray(samples[begin : last + _MARGIN], np.float32))
-        found = _at_positions(hz, confidence >= 0.5, (last - begin) // STEP)
-        result[first // STEP : last // STEP] = found[(first - begin) // STEP :]
+        resampled = _at_positions(hz, confidence >= 0.5, (last - begin) // STEP)
+        result[first // STEP : last // STEP] = resampled[(first - begin) // STEP :]
     return result
 
 
 def to_codes(hz: np.ndarray) -> np.ndarray:
-    """uint8 codes 0 .. PITCHES - 1 of pitches in Hz, 0 for unvoiced; what lies beyond the range takes its end."""
+    """uint8 codes 0 .. PITCHES - 1 of pitches in Hz, 0 for unvoiced; clipped to LOWEST_HZ .. HIGHEST_HZ."""
     steps = np.log(np.clip(hz, LOWEST_HZ, HIGHEST_HZ) / LOWEST_HZ) / _STEP_LOG
     return np.where(hz > 0, 1 + np.rint(steps), 0).astype(np.uint8)
 

@@ -1,9 +1,9 @@
 """Clips: files to frames uint8 [H, W, 3] in sRGB, one after the other; video_writing.py has the way back.
 
-A clip may come from anywhere and be of any length, so reading goes by frames: the first bytes choose one of a few
-decoders, no more than some frames are in memory, and the size of each is checked before its pixels are made. libav
-gets an open file and is told of what kind it is, so that no playlist can have it open another. GIF, animated WebP and
-PNG are pillow's, folders are those of pictures. What was changed on the way stands in `Clip.notes`.
+A clip may come from anywhere and be of any length, so it is read frame by frame: the first bytes choose one of a few
+decoders, only some frames are in memory, and the size of each is checked before its pixels are decoded. libav gets an
+open file and its format, so that no playlist can make it open another. Pillow reads GIF, animated WebP and PNG; folders
+hold images. `VideoClip.notes` lists what was changed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import image, video_libav
-from vqcli.media.frames import Clip, bounded, check_pixels, clip_of, from_frames, uneven
+from vqcli.media.frames import VideoClip, bounded, check_pixels, clip_of, from_frames, uneven
 
 EXTRA = "pip install 'vqcli[video]'"
-FRAMES_PER_S = 25.0  # of folders, which do not tell
-HEAD = 256  # bytes that tell what a file is
+FRAMES_PER_S = 25.0  # of folders, which have no rate
+HEAD = 256  # bytes that identify a file
 
-# What a scan of a folder takes for a clip besides pictures that move; reading goes by the content alone.
+# What a scan of a folder takes for a clip besides animated images; reading goes by the content alone.
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".ts", ".m2ts", ".flv", ".wmv", ".3gp"),
 )
@@ -48,7 +48,7 @@ _KINDS = (
     (0, b"0&\xb2u\x8ef\xcf\x11", "asf"),
 )
 _NO_CLIP = ("avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1", "M4A ", "M4B ")  # of ftyp
-_MOVING: tuple[tuple[bytes, Callable[[Any], ImageFile]], ...] = (
+_ANIMATED: tuple[tuple[bytes, Callable[[Any], ImageFile]], ...] = (
     (b"GIF8", GifImageFile), (b"\x89PNG\r\n\x1a\n", PngImageFile), (b"RIFF", WebPImageFile),
 )  # fmt: skip
 
@@ -73,24 +73,26 @@ def is_clip(stream: BinaryIO) -> bool:
     stream.seek(0)
     if kind_of(head) is not None:
         return True
-    decoder = _moving(head)
+    decoder = _animated_decoder(head)
     if decoder is None:
         return False
     try:
         with _quiet():
             return bool(getattr(decoder(stream), "is_animated", False))
-    except Exception:  # what is damaged is a picture, and reading it will say so
+    except Exception:  # a damaged file counts as an image, whose reader reports the damage
         return False
     finally:
         stream.seek(0)
 
 
 @contextlib.contextmanager
-def opened(source: Path | BinaryIO, *, frames_per_s: float | None = None, background: str = "white") -> Iterator[Clip]:
-    """A clip to be read within the block: a video, a picture that moves, or a folder of pictures in natural order.
+def opened(
+    source: Path | BinaryIO, *, frames_per_s: float | None = None, background: str = "white"
+) -> Iterator[VideoClip]:
+    """A clip to be read within the block: a video, an animated image, or a folder of images in natural order.
 
     `frames_per_s` is for folders, 25 if it is not given. Transparent pixels lie over `background`. Raises UsageError
-    for a rate or a colour that cannot be, and BadFile, here or from `frames`, for what is no clip, damaged, breaks off,
+    for an invalid rate or colour, and BadFile, here or from `frames`, for what is no clip, damaged, truncated,
     or has frames of several sizes or of more than MAX_PIXELS.
     """
     if isinstance(source, Path) and source.is_dir():
@@ -98,7 +100,7 @@ def opened(source: Path | BinaryIO, *, frames_per_s: float | None = None, backgr
         yield from_frames(_in_folder(source, background), per_s, str(source), _count(source))
         return
     if frames_per_s is not None:
-        raise UsageError("a file tells its rate itself", "--fps is for folders of frames, and for recordings")
+        raise UsageError("a file has its own frame rate", "--fps is for folders of frames, and for recordings")
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
     with contextlib.ExitStack() as stack:
         try:
@@ -111,30 +113,30 @@ def opened(source: Path | BinaryIO, *, frames_per_s: float | None = None, backgr
             if not available():
                 raise BadFile(f"{name} is a video, which needs an extra", EXTRA)
             yield stack.enter_context(video_libav.opened(stream, kind, name))
-        elif decoder := _moving(head):
+        elif decoder := _animated_decoder(head):
             yield _by_pillow(stream, decoder, name, background)
         else:
             raise BadFile(f"{name} is no clip", "MP4, MOV, MKV, WebM, AVI, GIF, and animated WebP and PNG are read")
 
 
-# ---------------------------------------------------------------- folders of pictures
+# ---------------------------------------------------------------- folders of images
 
 
 def _in_folder(folder: Path, background: str) -> Iterator[np.ndarray]:
-    for path in _pictures(folder):
+    for path in _image_files(folder):
         yield image.read(path, background=background).pixels
 
 
 def _count(folder: Path) -> int:
-    if not (count := len(_pictures(folder))):
-        raise BadFile(f"no pictures in {folder}", "a folder of frames holds them as 000001.png, 000002.png, ...")
+    if not (count := len(_image_files(folder))):
+        raise BadFile(f"no images in {folder}", "a folder of frames holds them as 000001.png, 000002.png, ...")
     return count
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _image_files(folder: Path) -> list[Path]:
     """In natural order, in which 10 comes after 9."""
     try:
-        found = [path for path in folder.iterdir() if path.suffix.lower() in image.SUFFIXES and path.name[0] != "."]
+        files = [path for path in folder.iterdir() if path.suffix.lower() in image.SUFFIXES and path.name[0] != "."]
     except OSError as error:
         raise BadFile(f"{folder} cannot be read: {error.strerror or error}") from error
 
@@ -142,21 +144,21 @@ def _pictures(folder: Path) -> list[Path]:
         # digits are at the odd places of what re.split returns, so numbers are compared with numbers
         return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"([0-9]+)", path.name))]
 
-    return sorted(found, key=order)
+    return sorted(files, key=order)
 
 
-# ---------------------------------------------------------------- pictures that move
+# ---------------------------------------------------------------- animated images
 
 
-def _moving(head: bytes) -> Callable[[Any], ImageFile] | None:
-    """The decoder of a picture that may have several frames."""
-    decoder = next((decoder for magic, decoder in _MOVING if head.startswith(magic)), None)
-    # of a WebP the fifth byte of its first chunk tells whether it moves; others are left to those who read pictures
+def _animated_decoder(head: bytes) -> Callable[[Any], ImageFile] | None:
+    """The decoder of an image that may have several frames."""
+    decoder = next((decoder for magic, decoder in _ANIMATED if head.startswith(magic)), None)
+    # the fifth byte of a WebP's first chunk holds the animation flag; still images are left to media/image.py
     still = decoder is WebPImageFile and not (head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & 2)
     return None if still else decoder
 
 
-def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str, background: str) -> Clip:
+def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str, background: str) -> VideoClip:
     try:
         colour = ImageColor.getrgb(background)[:3]
     except ValueError:
@@ -182,12 +184,12 @@ def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str,
         count = getattr(file, "n_frames", 1)
         cut = decoder is GifImageFile and not _has_trailer(stream)
     notes = ["a GIF without an end: perhaps cut short"] if cut else []
-    clip = clip_of(frames(), name, round(1000 * FRAMES_PER_S), count, notes)  # frames() tells the rate when it ends
+    clip = clip_of(frames(), name, round(1000 * FRAMES_PER_S), count, notes)  # frames() sets the rate when it ends
     return clip
 
 
 def _has_trailer(stream: BinaryIO) -> bool:
-    """Whether a GIF ends as one does; frames that are missing altogether pillow does not miss."""
+    """Whether a GIF has its end marker; pillow does not notice frames that are missing altogether."""
     stream.seek(max(0, stream.seek(0, 2) - HEAD))
     return stream.read().rstrip(b"\0\r\n ").endswith(b";")
 
@@ -206,7 +208,7 @@ def _decoding(name: str, what: str) -> Iterator[None]:
             yield
     except BadFile:
         raise
-    except Exception as error:  # fed with hostile bytes, the decoders raise just anything
+    except Exception as error:  # on hostile bytes the decoders raise arbitrary exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadFile(f"{name}: {what} is damaged or incomplete: {reason}") from error
 

@@ -1,4 +1,4 @@
-"""Videos by libav: upright frames, what was left out, and whether any are missing. video.py calls this."""
+"""Video files by libav: upright frames, notes on what was left out, and a check for missing frames."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vqcli.errors import BadFile
-from vqcli.media.frames import MAX_PIXELS, Clip, bounded, check_pixels, clip_of, is_rate, uneven
+from vqcli.media.frames import MAX_PIXELS, VideoClip, bounded, check_pixels, clip_of, is_rate, uneven
 
-FRAMES_PER_S = 25.0  # of a file that does not tell
+FRAMES_PER_S = 25.0  # of a file without a rate
 
 
 @contextlib.contextmanager
-def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[Clip]:
+def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[VideoClip]:
     """The first video of a file, to be read within the block; `kind` is what libav calls such files.
 
     Raises BadFile, here or from `frames`.
@@ -26,13 +26,13 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[Clip]:
     import av
     from av.stream import Disposition
 
-    av.logging.set_level(None)  # what goes wrong is told by exceptions
+    av.logging.set_level(None)  # errors come as exceptions
     with contextlib.ExitStack() as stack:
         try:
             container = stack.enter_context(av.open(stream, format=kind, metadata_errors="replace"))
             shown = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
             if not shown:
-                raise BadFile(f"{name} holds no pictures", "take its sound out with: ffmpeg -i IN out.wav")
+                raise BadFile(f"{name} holds no video", "extract its audio with: ffmpeg -i IN out.wav")
             track = shown[0]
             if track.codec_context is None:
                 raise BadFile(f"{name} is coded in a way that libav does not know")
@@ -40,14 +40,14 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[Clip]:
             track.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise BadFile(f"{name} is damaged or incomplete: {_reason(error)}") from error
-        notes = ["sound left out"] if container.streams.audio else []
+        notes = ["audio left out"] if container.streams.audio else []
         if track.sample_aspect_ratio not in (None, 0, 1):
             notes.append(f"pixels {float(track.sample_aspect_ratio):.3g} times as wide as high, taken for square")
         if track.codec_context.color_trc in (16, 18):  # PQ and HLG (ITU-T H.273, table 3)
             notes.append("high dynamic range taken for sRGB")
         rates = (rate for rate in (track.average_rate, track.guessed_rate) if rate and is_rate(1000 * rate))
-        rate = next(rates, Fraction(FRAMES_PER_S))  # containers tell all sorts
-        times = _Times()
+        rate = next(rates, Fraction(FRAMES_PER_S))  # containers hold all sorts of rates
+        times = _FrameTimes()
 
         def frames() -> Iterator[np.ndarray]:
             yield from _decoded(container, track, name, float(rate), times)
@@ -62,8 +62,8 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[Clip]:
 
 
 @dataclass
-class _Times:
-    """When frames are shown, in seconds, as far as it tells whether they come evenly; and how many are damaged."""
+class _FrameTimes:
+    """Presentation times of frames in s, reduced to what shows whether they are even; and how many are damaged."""
 
     first: float | None = None
     last: float = 0.0
@@ -88,12 +88,12 @@ class _Times:
 
     @property
     def uneven(self) -> bool:
-        """By more than what times in whole milliseconds make of even ones."""
+        """By more than what rounding to whole milliseconds explains."""
         shortest, longest = self.gaps
         return 0 < shortest <= longest and longest - shortest > max(0.0025, 0.1 / self.frames_per_s)
 
 
-def _decoded(container: Any, track: Any, name: str, rate: float, times: _Times) -> Iterator[np.ndarray]:
+def _decoded(container: Any, track: Any, name: str, rate: float, times: _FrameTimes) -> Iterator[np.ndarray]:
     """Upright frames [H, W, 3]; BadFile if there are fewer than the file promises."""
     import av
 
@@ -120,9 +120,9 @@ def _promised_s(container: Any, track: Any) -> float | None:
     """When the last frame ends, as the file has it."""
     if track.duration is not None and track.time_base is not None:
         return float(track.duration * track.time_base)
-    told = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", track.metadata.get("DURATION", ""), re.ASCII)
-    if told:
-        return 3600 * int(told[1]) + 60 * int(told[2]) + float(told[3])
+    duration = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", track.metadata.get("DURATION", ""), re.ASCII)
+    if duration:
+        return 3600 * int(duration[1]) + 60 * int(duration[2]) + float(duration[3])
     return container.duration / 1e6 if container.duration and len(container.streams) == 1 else None
 
 

@@ -1,7 +1,7 @@
-"""Clips: frames uint8 [H, W, 3] to a video file, a moving picture, or a folder of pictures.
+"""Clips: frames uint8 [H, W, 3] to a video file, an animated image, or a folder of images.
 
-Frames are taken one by one, and as they come they go to a temporary file or folder, which takes its name at the end.
-H.264 and VP9 are set so fine that what is seen to be lost was lost by the codes.
+Frames are written one by one to a temporary file or folder, which is renamed at the end. H.264 and VP9 run at such a
+high quality that visible losses come from the codes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CODECS = {
     ".webm": _Codec("webm", "libvpx-vp9", {"crf": "12", "b": "0", "deadline": "good", "cpu-used": "4"}),
 }
 KNOWN = (*_CODECS, ".gif", ".webp")
-_BT709 = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}  # as players take what tells nothing
+_BT709 = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}  # what players assume without a tag
 
 
 def write(
@@ -142,7 +142,7 @@ def _write_video(
     return ()
 
 
-# ---------------------------------------------------------------- pictures that move
+# ---------------------------------------------------------------- animated images
 
 
 def _write_gif(
@@ -184,12 +184,10 @@ def _gif_image(pixels: np.ndarray) -> bytes:
 
 
 def _write_webp(stream: BinaryIO, frames: Iterator[np.ndarray], frames_per_1000s: int) -> tuple[str, ...]:
-    pictures = (Image.fromarray(pixels) for pixels in frames)
+    images = (Image.fromarray(pixels) for pixels in frames)
     length_ms = max(round(1e6 / frames_per_1000s), 1)
     try:
-        next(pictures).save(
-            stream, "WEBP", save_all=True, append_images=pictures, duration=length_ms, loop=0, quality=90
-        )
+        next(images).save(stream, "WEBP", save_all=True, append_images=images, duration=length_ms, loop=0, quality=90)
     except (OSError, ValueError) as error:
         raise OutputError(f"WebP cannot hold this clip: {error}", "try .mp4") from error
     if 1e6 % frames_per_1000s:
@@ -201,20 +199,20 @@ def _write_webp(stream: BinaryIO, frames: Iterator[np.ndarray], frames_per_1000s
 
 
 def _write_folder(folder: Path, frames: Iterable[np.ndarray], force: bool) -> tuple[str, ...]:
-    """Into a folder beside, which takes the name at the end; nothing but frames is ever replaced."""
+    """Into a temporary folder next to it, which is renamed at the end; nothing but frames is ever replaced."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} exists and is no folder", "name a new folder")
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise UsageError(f"{folder} exists and is not empty", "--force replaces the frames in it")
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name[:80]}.", suffix=".tmp", dir=folder.parent) as made:
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name[:80]}.", suffix=".tmp", dir=folder.parent) as temporary:
             for number, pixels in enumerate(frames, 1):
-                (Path(made) / f"{number:06d}.png").write_bytes(image.encode_bytes(pixels, "PNG", compress_level=6))
+                (Path(temporary) / f"{number:06d}.png").write_bytes(image.encode_bytes(pixels, "PNG", compress_level=6))
             folder.mkdir(exist_ok=True)
             for old in folder.iterdir():
                 if re.fullmatch(r"\d{6,8}\.png", old.name, re.ASCII):
                     old.unlink()
-            for path in sorted(Path(made).iterdir()):
+            for path in sorted(Path(temporary).iterdir()):
                 path.replace(folder / path.name)
     except OSError as error:
         raise OutputError(

@@ -1,7 +1,7 @@
-"""What a whole recording tells of its voice: means and spreads of its spectrum and pitch, one vector for each clip.
+"""The voice profile of a recording: means and standard deviations of its spectrum and pitch, as one vector.
 
-Nets normalise what they hear by it, so that codes need not carry who speaks through which microphone, and guess the
-voice from it. It is gathered window by window, so long recordings need no more memory than short ones.
+Nets normalise their input features by it, so that codes need not carry speaker and microphone, and predict the voice
+embedding from it. It is computed window by window, so long recordings need no more memory than short ones.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import numpy as np
 
 from vqcli.media import mel, pitch
 
-LEVEL_DB = -26.0  # RMS of the active part, at which nets hear everything
+LEVEL_DB = -26.0  # RMS of the active part, of all input to nets
 ACTIVE_DB = -51.0  # frames below it are pauses
-SIZE = 2 * mel.BANDS + 3  # mean and spread of each band; mean and spread of log pitch, share of voiced positions
+SIZE = 2 * mel.BANDS + 3  # mean and deviation of each band; mean and deviation of log pitch, share of voiced positions
 USUAL_LOG_HZ = float(np.log(150.0))  # where nothing is voiced
 _WINDOW = 60 * mel.RATE_HZ
 
 
-def profile(samples: pitch.Sound, pitch_codes: np.ndarray) -> np.ndarray:
+def profile(samples: pitch.Waveform, pitch_codes: np.ndarray) -> np.ndarray:
     """float32 [SIZE] of samples float32 [N] at LEVEL_DB and its pitch codes [P]."""
     count, total, squares = 0, np.zeros(mel.BANDS), np.zeros(mel.BANDS)
     for first in range(0, len(samples), _WINDOW):
@@ -32,10 +32,10 @@ def profile(samples: pitch.Sound, pitch_codes: np.ndarray) -> np.ndarray:
     spread = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.05))
     voiced = pitch_codes[pitch_codes > 0]
     log_hz = np.log(pitch.from_codes(voiced)) if len(voiced) else np.array([USUAL_LOG_HZ])
-    rest = (log_hz.mean(), log_hz.std(), len(voiced) / max(len(pitch_codes), 1))
-    return np.concatenate([mean, spread, rest]).astype(np.float32)
+    pitch_features = (log_hz.mean(), log_hz.std(), len(voiced) / max(len(pitch_codes), 1))
+    return np.concatenate([mean, spread, pitch_features]).astype(np.float32)
 
 
 def gain(loudness_db: float, level_db: float = LEVEL_DB) -> float:
-    """What a recording of this loudness (dB RMS of its active part) is multiplied by for a level; 1 for silence."""
+    """The factor that brings a recording of this loudness (dB RMS of its active part) to `level_db`; 1 for silence."""
     return 10 ** ((level_db - loudness_db) / 20) if loudness_db > -90 else 1.0

@@ -194,5 +194,5 @@ def _by_wavenet(
     if sampling.guidance != 1 and (labels is None or not net.unlabelled):
         raise UsageError("guidance needs a speaker, and a prior that has learned to do without", "leave it out")
     on_cpu = model.device.type == "cpu"
-    sampler = partial(compiled.sample, compiled.pack(net)) if on_cpu else partial(wavenet_torch.sample, net)
+    sampler = partial(compiled.sample, compiled.compile_net(net)) if on_cpu else partial(wavenet_torch.sample, net)
     return in_batches(sampler, codes, kept, uniforms, labels, sampling, report)

@@ -47,7 +47,7 @@ def likelihood_loss(model: ImageVQVAE, x: Tensor) -> Loss:
     bits = bits_per_dim(-model.likelihood.log_prob(made, x), x).mean()
     uniform = model.uniform_nats(*x.shape[-2:]) / (math.log(2) * x[0].numel())
     with torch.no_grad():
-        error = F.mse_loss(model.picture(made), x) * 255**2
+        error = F.mse_loss(model.to_image(made), x) * 255**2
     value = bits + sum(quantized.losses.values())
     return Loss(value, {"bits_per_dim": bits + uniform, "mse": error, **quantized.losses}, quantized.codes)
 
@@ -60,7 +60,7 @@ def bound_loss(model: Baseline, x: Tensor) -> Loss:
         terms = {
             "bits_per_dim": bits,
             "reconstruction": bits_per_dim(-bound.log_likelihood, x).mean(),
-            "mse": F.mse_loss(model.picture(bound.made), x) * 255**2,
+            "mse": F.mse_loss(model.to_image(bound.output), x) * 255**2,
         }
     return Loss(bits.detach() + surrogate - surrogate.detach(), terms)
 

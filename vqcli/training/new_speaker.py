@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vqcli.codec import conversion
-from vqcli.data.speech import Clips
+from vqcli.data.speech import Utterances
 from vqcli.errors import ModelError, UsageError
 from vqcli.nets.codecs.speech import excitation
 from vqcli.recipe import Data
@@ -44,9 +44,9 @@ def fit(
         raise ModelError(f"model {model.info.name} cannot learn a voice alone", "--codec speech can")
     if name in {known.name for known in conversion.speakers(model.info)} and not force:
         raise UsageError(f"model {model.info.name} has a speaker {name} already", "choose another name")
-    clips = Clips([folder], held_out=None)
+    clips = Utterances([folder], held_out=None)
     torch.manual_seed(0)
-    profiles = torch.from_numpy(np.stack([clip.profile for clip in map(clips.clip, range(len(clips))) if clip]))
+    profiles = torch.from_numpy(np.stack([clip.profile for clip in map(clips.utterance, range(len(clips))) if clip]))
     guessed, registers = net.voice_of_profile(profiles.to(model.device))
     raw = torch.atanh(guessed.detach().mean(0).clamp(-0.98, 0.98)).requires_grad_(True)
     register = registers.mean()

@@ -79,7 +79,7 @@ def test_every_weight_of_a_baseline_gets_a_gradient(make, pictures):
     net = make(dim=4, **SMALL)
     bound = net.bound(pictures)
     assert bound.value.shape == bound.log_likelihood.shape == bound.surrogate.shape == (4,)
-    assert bound.made.shape == (4, net.likelihood.numbers, 8, 8)
+    assert bound.output.shape == (4, net.likelihood.numbers, 8, 8)
     (-bound.surrogate.mean()).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name

@@ -30,12 +30,12 @@ def make(kind: str, channels: int = 3) -> Likelihood:
 
 
 def pictures(B: int, channels: int, H: int = 4, W: int = 5) -> Tensor:
-    return likelihood.from_levels(torch.randint(0, 256, (B, channels, H, W)).float())
+    return likelihood.from_grey_values(torch.randint(0, 256, (B, channels, H, W)).float())
 
 
 def each_value(earlier: Tensor) -> Tensor:
     """Earlier channels [B, c, 1, 1] followed by every value of the next: [B * 256, c + 1, 1, 1]."""
-    values = likelihood.from_levels(torch.arange(256.0)).repeat(len(earlier))
+    values = likelihood.from_grey_values(torch.arange(256.0)).repeat(len(earlier))
     return torch.cat([earlier.repeat_interleave(256, 0), values[:, None, None, None]], 1)
 
 
@@ -56,7 +56,7 @@ def of_first(kind: str, made: Tensor, channels: int, of: int = 3) -> tuple[Likel
 def test_masses_of_a_channel_add_up_to_those_of_the_channels_before(kind, gain):
     """So 1 for the first: p(R), p(G | R) and p(B | R, G) are distributions over 0 .. 255."""
     made = torch.randn(4, make(kind).numbers, 1, 1, dtype=torch.float64) * gain
-    x = likelihood.from_levels(torch.randint(90, 166, (4, 3, 1, 1)).float())
+    x = likelihood.from_grey_values(torch.randint(90, 166, (4, 3, 1, 1)).float())
     for channels in (1, 2, 3):
         now, numbers = of_first(kind, made, channels)
         masses = now.log_prob(numbers.repeat_interleave(256, 0), each_value(x[:, : channels - 1])).view(4, 256)
@@ -97,7 +97,7 @@ def test_log_prob_is_the_definition(kind):
     made = torch.randn(2, make(kind).numbers, 3, 4) * 0.2
     levels = torch.randint(60, 196, (2, 3, 3, 4))
     levels[0, :, 0, 0], levels[0, :, 0, 1] = 0, 255
-    found = make(kind).log_prob(made, likelihood.from_levels(levels.float()))
+    found = make(kind).log_prob(made, likelihood.from_grey_values(levels.float()))
     expected = [
         sum(by_hand(kind, made[b, :, y, x].double().numpy(), levels[b, :, y, x].numpy()) for y, x in np.ndindex(3, 4))
         for b in range(2)
@@ -111,7 +111,7 @@ def test_log_prob_is_the_definition(kind):
 def test_gradients_are_finite_however_far_off_a_decoder_is(kind, level, far):
     model = make(kind)
     made = torch.full((1, model.numbers, 2, 2), far).requires_grad_()
-    x = likelihood.from_levels(torch.full((1, 3, 2, 2), float(level)))
+    x = likelihood.from_grey_values(torch.full((1, 3, 2, 2), float(level)))
     log_p = model.log_prob(made, x)
     log_p.sum().backward()
     assert torch.isfinite(log_p).all() and log_p <= 1e-4
@@ -172,7 +172,7 @@ def test_precision_is_float32_or_what_is_finer(kind):
 
 def test_levels_and_bits():
     levels = torch.arange(256.0)
-    assert torch.equal(likelihood.to_levels(likelihood.from_levels(levels)), levels)
+    assert torch.equal(likelihood.to_grey_values(likelihood.from_grey_values(levels)), levels)
     assert likelihood.bits_per_dim(torch.tensor([math.log(2) * 60]), torch.zeros(1, 3, 4, 5)).tolist() == pytest.approx(
         [1]
     )
@@ -260,7 +260,7 @@ def test_bytes_are_what_the_likelihood_says(kind, channels):
     assert net.likelihood is not None
     made = net.decoder(net.quantizer.lookup(torch.randint(0, 8, (1, 1, 12, 11))))
     pixels = draw(net.likelihood, made)
-    bits = -net.likelihood.log_prob(made, likelihood.from_levels(pixels.float())).item() / math.log(2)
+    bits = -net.likelihood.log_prob(made, likelihood.from_grey_values(pixels.float())).item() / math.log(2)
     said, listed = lossless_likelihood.parameters(net.likelihood, made[0])
     data = pixel_likelihood.encode(pixels[0].numpy(), said)
     assert pixel_likelihood.bits(pixels[0].numpy(), said) == pytest.approx(bits, rel=2e-3)

@@ -18,7 +18,7 @@ def test_the_decoder_undoes_the_encoder(channels, dim, likelihood):
     net = ImageVQVAE(channels=channels, dim=dim, likelihood=likelihood, **BEGUN)
     x = torch.rand(2, channels, 16, 24) - 0.5
     with torch.no_grad():
-        assert torch.allclose(net.picture(net.decoder(net.encoder(x))), x, atol=1e-5)
+        assert torch.allclose(net.to_image(net.decoder(net.encoder(x))), x, atol=1e-5)
 
 
 def test_each_group_gets_its_share_of_the_coefficients():

@@ -14,7 +14,7 @@ from vqcli.nets.layers import gated
 from vqcli.nets.priors import autoregressive, pixelcnn_torch
 from vqcli.nets.priors import pixelcnn_numba as compiled
 from vqcli.nets.priors.autoregressive import Sampling
-from vqcli.nets.priors.categorical_numba import draw
+from vqcli.nets.priors.categorical_numba import sample_code
 from vqcli.nets.priors.pixelcnn import PixelCNN
 
 NETS = {
@@ -49,7 +49,7 @@ def request(net: PixelCNN, batch: int, grid: tuple[int, int], keep: float = 0, s
 def run(way: str, net: PixelCNN, *arguments: object) -> np.ndarray:
     if way == "torch":
         return pixelcnn_torch.sample(net, *arguments)
-    return compiled.sample(compiled.pack(net), *arguments)
+    return compiled.sample(compiled.compile_net(net), *arguments)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -61,7 +61,7 @@ def test_logits_of_given_codes_are_those_of_the_forward_pass(name, grid, way):
     with torch.no_grad():
         expected = net(torch.from_numpy(codes), None if label is None else torch.from_numpy(label)).numpy()
     logits = pixelcnn_torch.logits_of(net, codes, label) if way == "torch" else None
-    logits = compiled.logits_of(compiled.pack(net), codes, label) if logits is None else logits
+    logits = compiled.logits_of(compiled.compile_net(net), codes, label) if logits is None else logits
     np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)  # where one is -inf, both are
     assert np.abs(expected[np.isfinite(expected)]).max() > 1
 
@@ -77,7 +77,7 @@ def test_codes_are_drawn_from_the_forward_pass_and_kept_ones_stay(name, way):
         assert np.array_equal(drawn[keep], codes[keep])
         with torch.no_grad():
             logits = net(torch.from_numpy(drawn), None if label is None else torch.from_numpy(label))
-        again = autoregressive.draw(
+        again = autoregressive.sample_codes(
             logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings
         )
         assert np.array_equal(drawn[~keep], again.numpy().reshape(drawn.shape)[~keep])
@@ -100,7 +100,9 @@ def test_guidance_moves_logits_away_from_those_without_the_label(way):
     with torch.no_grad():
         given, free = net(torch.from_numpy(drawn), torch.from_numpy(label)), net(torch.from_numpy(drawn))
     logits = free + 2.5 * (given - free)
-    again = autoregressive.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings)
+    again = autoregressive.sample_codes(
+        logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings
+    )
     assert np.array_equal(drawn[~keep], again.numpy().reshape(drawn.shape)[~keep])
     assert not np.array_equal(drawn, run(way, net, codes, keep, uniforms, label))
 
@@ -108,17 +110,17 @@ def test_guidance_moves_logits_away_from_those_without_the_label(way):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_sample_does_not_depend_on_its_batch_or_the_threads(threads):
     net = make("three groups")
-    packed = compiled.pack(net)
+    compiled_net = compiled.compile_net(net)
     codes, keep, uniforms, _ = request(net, 7, (4, 4))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        together = compiled.sample(packed, codes, keep, uniforms)
+        together = compiled.sample(compiled_net, codes, keep, uniforms)
     finally:
         torch.set_num_threads(before)
     for b in range(7):
         one = slice(b, b + 1)
-        assert np.array_equal(together[one], compiled.sample(packed, codes[one], keep[one], uniforms[one]))
+        assert np.array_equal(together[one], compiled.sample(compiled_net, codes[one], keep[one], uniforms[one]))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -134,7 +136,7 @@ def test_arguments_stay_as_they_are_and_progress_is_told(way):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("batch,grid", [(0, (3, 3)), (2, (0, 3)), (2, (3, 0))])
-def test_nothing_to_draw(way, batch, grid):
+def test_nothing_to_sample(way, batch, grid):
     net = make("three groups")
     assert run(way, net, *request(net, batch, grid)).shape == (batch, 3, *grid)
 
@@ -184,18 +186,18 @@ DRAWS = [
 @pytest.mark.parametrize("settings,uniforms,expected", DRAWS)
 def test_draws(settings, uniforms, expected):
     rows = torch.from_numpy(LOGITS).expand(len(uniforms), -1)
-    assert autoregressive.draw(rows, torch.tensor(uniforms, dtype=torch.float64), settings).tolist() == expected
+    assert autoregressive.sample_codes(rows, torch.tensor(uniforms, dtype=torch.float64), settings).tolist() == expected
     room = np.ones(6)  # more than enough, and not empty
     options = float(settings.temperature), settings.top_k, float(settings.top_p)
-    assert [draw(LOGITS, float(u), *options, room) for u in uniforms] == expected
+    assert [sample_code(LOGITS, float(u), *options, room) for u in uniforms] == expected
 
 
 def test_top_k_keeps_codes_as_probable_as_the_last():
     logits = np.zeros(4, np.float32)
-    drawn = [draw(logits, u, 1.0, 2, 1.0, np.zeros(4)) for u in (0.1, 0.3, 0.6, 0.9)]
+    drawn = [sample_code(logits, u, 1.0, 2, 1.0, np.zeros(4)) for u in (0.1, 0.3, 0.6, 0.9)]
     assert drawn == [0, 1, 2, 3]
     uniforms = torch.tensor([0.1, 0.3, 0.6, 0.9]).double()
-    assert autoregressive.draw(torch.zeros(4, 4), uniforms, Sampling(top_k=2)).tolist() == drawn
+    assert autoregressive.sample_codes(torch.zeros(4, 4), uniforms, Sampling(top_k=2)).tolist() == drawn
 
 
 def test_products_of_any_size():

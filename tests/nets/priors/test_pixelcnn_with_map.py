@@ -47,7 +47,7 @@ def forward(net, codes, label, condition):
 def run(way, net, *arguments, **options):
     if way == "torch":
         return pixelcnn_torch.sample(net, *arguments, **options)
-    return compiled.sample(compiled.pack(net), *arguments, **options)
+    return compiled.sample(compiled.compile_net(net), *arguments, **options)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -60,7 +60,7 @@ def test_logits_are_those_of_the_forward_pass(name, grid, way):
     if way == "torch":
         logits = pixelcnn_torch.logits_of(net, codes, label, condition)
     else:
-        logits = compiled.logits_of(compiled.pack(net), codes, label, condition)
+        logits = compiled.logits_of(compiled.compile_net(net), codes, label, condition)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)
 
 
@@ -71,7 +71,9 @@ def test_codes_are_drawn_from_the_forward_pass(name, way):
     codes, uniforms, label, condition = request(net, 4, (5, 3))
     drawn = run(way, net, codes, np.zeros(codes.shape, bool), uniforms, label, condition=condition)
     logits = forward(net, drawn, label, condition)
-    again = autoregressive.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), Sampling())
+    again = autoregressive.sample_codes(
+        logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), Sampling()
+    )
     assert np.array_equal(drawn, again.numpy().reshape(drawn.shape))
 
 
@@ -84,7 +86,9 @@ def test_guidance_moves_away_from_the_second_map(way):
     drawn = run(way, net, codes, none, uniforms, None, settings, condition=condition)
     given, free = (forward(net, drawn, None, part) for part in np.split(condition, 2))
     logits = free + 2.5 * (given - free)
-    again = autoregressive.draw(logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings)
+    again = autoregressive.sample_codes(
+        logits.movedim(2, -1).flatten(0, -2), torch.from_numpy(uniforms).flatten(), settings
+    )
     assert np.array_equal(drawn, again.numpy().reshape(drawn.shape))
 
 

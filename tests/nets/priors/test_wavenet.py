@@ -126,7 +126,7 @@ def test_steps_give_the_logits_of_the_full_forward(net):
     there = np.isfinite(expected)
     for found in (
         wavenet_torch.logits_of(net, codes.numpy(), label),
-        compiled.logits_of(compiled.pack(net), codes.numpy(), label),
+        compiled.logits_of(compiled.compile_net(net), codes.numpy(), label),
     ):
         assert np.array_equal(np.isfinite(found), there)
         assert np.abs(found[there] - expected[there]).max() < 2e-5
@@ -144,7 +144,7 @@ def test_both_samplers_draw_the_same_and_keep_what_is_kept(net, sampling):
     uniforms = np.random.default_rng(0).random(given.shape)
     shares: list[float] = []
     one = wavenet_torch.sample(net, given, keep, uniforms, labels_of(net, B), sampling)
-    two = compiled.sample(compiled.pack(net), given, keep, uniforms, labels_of(net, B), sampling, shares.append)
+    two = compiled.sample(compiled.compile_net(net), given, keep, uniforms, labels_of(net, B), sampling, shares.append)
     assert np.array_equal(one, two)
     assert np.array_equal(one[keep], given[keep]) and not np.array_equal(one, given)
     assert shares[-1] == 1 and shares == sorted(shares)
@@ -154,12 +154,12 @@ def test_a_sample_does_not_depend_on_the_others(net):
     nothing = np.zeros((4, len(net.codebook_sizes), 25), np.int64)
     uniforms = np.random.default_rng(1).random(nothing.shape)
     label = labels_of(net, 4)
-    packed = compiled.pack(net)
-    together = compiled.sample(packed, nothing, nothing > 0, uniforms, label)
+    compiled_net = compiled.compile_net(net)
+    together = compiled.sample(compiled_net, nothing, nothing > 0, uniforms, label)
     for i in range(4):
         part = slice(i, i + 1)
         alone = compiled.sample(
-            packed, nothing[part], nothing[part] > 0, uniforms[part], None if label is None else label[part]
+            compiled_net, nothing[part], nothing[part] > 0, uniforms[part], None if label is None else label[part]
         )
         assert np.array_equal(alone[0], together[i])
 
@@ -171,7 +171,7 @@ def test_guidance_moves_away_from_no_label():
     found = [
         draw(model, nothing, nothing > 0, uniforms, label, Sampling(guidance=guidance))
         for guidance in (1.0, 6.0)
-        for draw, model in ((wavenet_torch.sample, net), (compiled.sample, compiled.pack(net)))
+        for draw, model in ((wavenet_torch.sample, net), (compiled.sample, compiled.compile_net(net)))
     ]
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[2], found[3])
     assert not np.array_equal(found[0], found[2])
@@ -179,7 +179,7 @@ def test_guidance_moves_away_from_no_label():
 
 def test_no_positions():
     net, empty = make([4, 7]), np.zeros((2, 2, 0), np.int64)
-    for draw, model in ((wavenet_torch.sample, net), (compiled.sample, compiled.pack(net))):
+    for draw, model in ((wavenet_torch.sample, net), (compiled.sample, compiled.compile_net(net))):
         assert draw(model, empty, empty > 0, empty.astype(float)).shape == empty.shape
 
 
@@ -197,7 +197,7 @@ def test_requests_that_make_no_sense(change, says):
     net = make([12, 20], labels=2, unlabelled=True)
     zeros = np.zeros((1, 2, 5), np.int64)
     request = {"codes": zeros, "keep": zeros > 0, "uniforms": zeros.astype(float), "label": np.array([0])} | change
-    for draw, model in ((wavenet_torch.sample, net), (compiled.sample, compiled.pack(net))):
+    for draw, model in ((wavenet_torch.sample, net), (compiled.sample, compiled.compile_net(net))):
         with pytest.raises(ValueError, match=says):
             draw(model, **request)
     with pytest.raises(UsageError):

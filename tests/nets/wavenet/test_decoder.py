@@ -79,7 +79,7 @@ def test_stack_refuses_conditions_it_was_not_made_for():
         (GatedStack(R, S, [1], L, G), (local, None)),
         (GatedStack(R, S, [1], L), (local, global_)),
     ):
-        with pytest.raises(ValueError, match="not those"):
+        with pytest.raises(ValueError, match="do not fit"):
             stack(h, *conditions)
 
 
@@ -140,7 +140,7 @@ def test_learns_a_melody():
 def test_decoder_refuses_lengths_that_do_not_go_together():
     net = small_decoder()
     z_q, speaker, samples = request(net, 1, 3)
-    with pytest.raises(ValueError, match="do not go with 3 latents"):
+    with pytest.raises(ValueError, match="do not fit 3 latents"):
         net(z_q, speaker, samples[:, 1:])
 
 

@@ -50,7 +50,7 @@ def request(
 
 
 def module_and_net(way: str, net: WaveNetDecoder, half: bool = False):
-    return (decoder_torch, net) if way == "torch" else (compiled, compiled.pack(net, half))
+    return (decoder_torch, net) if way == "torch" else (compiled, compiled.compile_net(net, half))
 
 
 @torch.no_grad()
@@ -79,7 +79,7 @@ def test_logits_of_given_codes_are_those_of_the_forward_pass(name, batch, steps,
 def test_float16_comes_close():
     net = make("usual")
     z_q, speaker, codes, _ = request(net, 3, 20)
-    logits = compiled.logits_of(compiled.pack(net, half=True), context(net, z_q), speaker, codes)
+    logits = compiled.logits_of(compiled.compile_net(net, half=True), context(net, z_q), speaker, codes)
     expected = forward(net, z_q, speaker, codes).numpy()
     assert np.abs(expected).max() < 10
     assert 1e-5 < np.abs(logits - expected).max() < HALF_ERROR
@@ -92,7 +92,7 @@ def test_float16_is_exact_for_weights_that_are_float16():
         for weight in (net.hidden.weight, net.out.weight, *(w for w in net.stack.parameters())):
             weight.copy_(weight.half().float())
     local = context(net, z_q)
-    drawn = [compiled.generate(compiled.pack(net, half), local, speaker, uniforms) for half in (False, True)]
+    drawn = [compiled.sample(compiled.compile_net(net, half), local, speaker, uniforms) for half in (False, True)]
     assert np.array_equal(*drawn)
 
 
@@ -103,9 +103,9 @@ def test_codes_are_drawn_from_the_forward_pass(temperature, way):
     net = make("usual")
     z_q, speaker, _, uniforms = request(net, 2, 20)
     module, given = module_and_net(way, net)
-    drawn = module.generate(given, context(net, z_q), speaker, uniforms, temperature=temperature)
+    drawn = module.sample(given, context(net, z_q), speaker, uniforms, temperature=temperature)
     logits = forward(net, z_q, speaker, drawn).transpose(1, 2).flatten(0, 1)
-    again = autoregressive.draw(logits, torch.from_numpy(uniforms).flatten(), Sampling(temperature)).numpy()
+    again = autoregressive.sample_codes(logits, torch.from_numpy(uniforms).flatten(), Sampling(temperature)).numpy()
     assert np.array_equal(drawn.ravel(), again)
     assert len(np.unique(drawn)) > (10 if temperature else 0)
 
@@ -116,32 +116,32 @@ def test_forced_samples_stay_and_the_rest_follows_from_them(way):
     z_q, speaker, codes, uniforms = request(net, 2, 12)
     module, given = module_and_net(way, net)
     local = context(net, z_q)
-    drawn = module.generate(given, local, speaker, uniforms)
-    again = module.generate(given, local, speaker, uniforms, forced=drawn[:, :37])
+    drawn = module.sample(given, local, speaker, uniforms)
+    again = module.sample(given, local, speaker, uniforms, forced=drawn[:, :37])
     assert np.array_equal(again, drawn)
-    other = module.generate(given, local, speaker, uniforms, forced=codes[:, :37])
+    other = module.sample(given, local, speaker, uniforms, forced=codes[:, :37])
     assert np.array_equal(other[:, :37], codes[:, :37])
     logits = forward(net, z_q, speaker, other)[:, :, 37:].transpose(1, 2).flatten(0, 1)
-    expected = autoregressive.draw(logits, torch.from_numpy(uniforms[:, 37:]).flatten(), Sampling()).numpy()
+    expected = autoregressive.sample_codes(logits, torch.from_numpy(uniforms[:, 37:]).flatten(), Sampling()).numpy()
     assert np.array_equal(other[:, 37:].ravel(), expected)
-    assert np.array_equal(module.generate(given, local, speaker, uniforms, forced=codes), codes)
+    assert np.array_equal(module.sample(given, local, speaker, uniforms, forced=codes), codes)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_an_item_does_not_depend_on_its_batch_or_the_threads(threads):
     net = make("usual")
-    packed = compiled.pack(net)
+    compiled_net = compiled.compile_net(net)
     z_q, speaker, _, uniforms = request(net, 7, 9)
     local = context(net, z_q)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        together = compiled.generate(packed, local, speaker, uniforms)
+        together = compiled.sample(compiled_net, local, speaker, uniforms)
     finally:
         torch.set_num_threads(before)
     for b in range(7):
         one = slice(b, b + 1)
-        assert np.array_equal(together[one], compiled.generate(packed, local[one], speaker[one], uniforms[one]))
+        assert np.array_equal(together[one], compiled.sample(compiled_net, local[one], speaker[one], uniforms[one]))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -153,18 +153,18 @@ def test_arguments_stay_as_they_are_and_progress_is_told(way):
     before = [array.copy() for array in arguments]
     shares: list[float] = []
     local, speaker = torch.from_numpy(arguments[0]), torch.from_numpy(arguments[1])
-    module.generate(given, local, speaker, uniforms, forced=arguments[3], report=shares.append)
+    module.sample(given, local, speaker, uniforms, forced=arguments[3], report=shares.append)
     assert all(np.array_equal(one, other) for one, other in zip(arguments, before, strict=True))
     assert shares == [0.25, 0.5, 0.75, 1]
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("batch,steps", [(0, 3), (2, 0)])
-def test_nothing_to_draw(way, batch, steps):
+def test_nothing_to_sample(way, batch, steps):
     net = make("usual")
     _, speaker, _, uniforms = request(net, batch, steps)
     module, given = module_and_net(way, net)
-    assert module.generate(given, torch.zeros(batch, D, steps), speaker, uniforms).shape == uniforms.shape
+    assert module.sample(given, torch.zeros(batch, D, steps), speaker, uniforms).shape == uniforms.shape
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -174,19 +174,19 @@ def test_what_does_not_fit_is_refused(way):
     module, given = module_and_net(way, net)
     local = context(net, z_q)
     with pytest.raises(ValueError, match=r"are not \[B, 3, steps\]"):
-        module.generate(given, local[:, 1:], speaker, uniforms)
+        module.sample(given, local[:, 1:], speaker, uniforms)
     with pytest.raises(ValueError, match=r"uniforms are not \[2, 24\]"):
-        module.generate(given, local, speaker, uniforms[:, 1:])
+        module.sample(given, local, speaker, uniforms[:, 1:])
     with pytest.raises(ValueError, match=r"uniforms are not \[2, 24\]"):
-        module.generate(given, local, speaker, uniforms + 1)
+        module.sample(given, local, speaker, uniforms + 1)
     with pytest.raises(ValueError, match=r"speaker is not \[2\] of 0 .. 3"):
-        module.generate(given, local, speaker + SPEAKERS, uniforms)
+        module.sample(given, local, speaker + SPEAKERS, uniforms)
     with pytest.raises(ValueError, match=r"are not \[2, 24 or fewer\]"):
-        module.generate(given, local, speaker, uniforms, forced=codes[:1])
+        module.sample(given, local, speaker, uniforms, forced=codes[:1])
     with pytest.raises(ValueError, match=r"lie outside 0 \.\. 255"):
-        module.generate(given, local, speaker, uniforms, forced=codes - 256)
+        module.sample(given, local, speaker, uniforms, forced=codes - 256)
     with pytest.raises(UsageError):
-        module.generate(given, local, speaker, uniforms, temperature=-1)
+        module.sample(given, local, speaker, uniforms, temperature=-1)
 
 
 def test_products_by_float16():

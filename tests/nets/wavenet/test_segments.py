@@ -33,34 +33,34 @@ def at_once(net: WaveNetDecoder, z_q: torch.Tensor, speaker: int, seed: int) -> 
     with torch.no_grad():
         local = net.context(z_q[None])
     numbers = segments.uniforms(seed, 0, z_q.shape[1] * net.stride)[None]
-    return mulaw.expand(compiled.generate(compiled.pack(net), local, torch.tensor([speaker]), numbers)[0])
+    return mulaw.expand(compiled.sample(compiled.compile_net(net), local, torch.tensor([speaker]), numbers)[0])
 
 
 def test_segments_are_the_whole_once_they_have_forgotten_how_they_began(net, z_q):
-    packed, whole = compiled.pack(net), at_once(net, z_q, 1, 7)
-    pieces = list(segments.generate_long(packed, z_q, 1, 7, **LENGTHS))
+    compiled_net, whole = compiled.compile_net(net), at_once(net, z_q, 1, 7)
+    pieces = list(segments.sample_long(compiled_net, z_q, 1, 7, **LENGTHS))
     assert len(pieces) == 9 and {piece.dtype for piece in pieces} == {np.dtype(np.float32)}
     assert np.array_equal(np.concatenate(pieces), whole)
-    hasty = list(segments.generate_long(packed, z_q, 1, 7, **LENGTHS | {"warmup_s": 0, "overlap_s": 0}))
+    hasty = list(segments.sample_long(compiled_net, z_q, 1, 7, **LENGTHS | {"warmup_s": 0, "overlap_s": 0}))
     assert not np.array_equal(np.concatenate(hasty), whole)
 
 
 def test_in_torch_the_same(net, z_q):
     z_q = z_q[:, :120]
-    drawn = np.concatenate(list(segments.generate_long(net, z_q, 0, 3, **LENGTHS)))
+    drawn = np.concatenate(list(segments.sample_long(net, z_q, 0, 3, **LENGTHS)))
     assert np.array_equal(drawn, at_once(net, z_q, 0, 3))
 
 
 @pytest.mark.parametrize("part", [(0, 410), (0, 1), (409, 410), (100, 333), (200, 200)])
 def test_a_part_is_that_of_the_whole(net, z_q, part):
-    drawn = list(segments.generate_long(compiled.pack(net), z_q, 1, 7, part=part, **LENGTHS))
+    drawn = list(segments.sample_long(compiled.compile_net(net), z_q, 1, 7, part=part, **LENGTHS))
     samples = slice(part[0] * net.stride, part[1] * net.stride)
     assert np.array_equal(np.concatenate([[], *drawn]), at_once(net, z_q, 1, 7)[samples])
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 51, 99])
 def test_any_length(net, z_q, count):
-    pieces = segments.generate_long(compiled.pack(net), z_q[:, :count], 0, 1, **LENGTHS)
+    pieces = segments.sample_long(compiled.compile_net(net), z_q[:, :count], 0, 1, **LENGTHS)
     assert sum(map(len, pieces)) == count * net.stride
 
 
@@ -74,22 +74,22 @@ def test_latents_may_be_made_as_they_are_read(net, z_q):
             self.widest = max(self.widest, part.shape[1])
             return part
 
-    latents, packed = Made(), compiled.pack(net)
-    drawn = np.concatenate(list(segments.generate_long(packed, latents, 1, 7, **LENGTHS)))
-    assert np.array_equal(drawn, np.concatenate(list(segments.generate_long(packed, z_q, 1, 7, **LENGTHS))))
+    latents, compiled_net = Made(), compiled.compile_net(net)
+    drawn = np.concatenate(list(segments.sample_long(compiled_net, latents, 1, 7, **LENGTHS)))
+    assert np.array_equal(drawn, np.concatenate(list(segments.sample_long(compiled_net, z_q, 1, 7, **LENGTHS))))
     assert latents.widest < 120
 
 
 def test_progress_and_refusals(net, z_q):
     shares: list[float] = []
-    packed = compiled.pack(net)
-    list(segments.generate_long(packed, z_q, 1, 7, report=shares.append, **LENGTHS))
+    compiled_net = compiled.compile_net(net)
+    list(segments.sample_long(compiled_net, z_q, 1, 7, report=shares.append, **LENGTHS))
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1) and shares[0] < 0.4
     for part in [(-1, 3), (3, 411), (5, 4)]:
         with pytest.raises(ValueError, match="are not among 0 to 410"):
-            list(segments.generate_long(packed, z_q, 1, 7, part=part))
+            list(segments.sample_long(compiled_net, z_q, 1, 7, part=part))
     with pytest.raises(ValueError, match="speaker is not"):
-        list(segments.generate_long(packed, z_q, 2, 7))
+        list(segments.sample_long(compiled_net, z_q, 2, 7))
 
 
 def test_random_numbers_belong_to_places():

@@ -4,7 +4,7 @@ import torch
 
 from vqcli import recipe
 from vqcli.codec import windows
-from vqcli.data.speech import Clips
+from vqcli.data.speech import Utterances
 from vqcli.entropy import prior1d
 from vqcli.recipe import Data
 from vqcli.training.datasets.code_clips import CodeClips, codes_of
@@ -49,13 +49,13 @@ def codec(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(clips_folder):
-    return Clips([clips_folder], held_out=None)
+    return Utterances([clips_folder], held_out=None)
 
 
 def test_codes_are_those_of_a_file(codec, clips):
-    codes = codes_of(codec, clips.clip(0))
+    codes = codes_of(codec, clips.utterance(0))
     other = windows.encode_audio(codec, recording_of(clips, 0)).codes[0]
-    assert codes.shape == other.shape == (4, -(-len(clips.clip(0).samples) // 320))
+    assert codes.shape == other.shape == (4, -(-len(clips.utterance(0).samples) // 320))
     assert (codes == other).mean() > 0.95  # one was scaled before it became 16 bits, the other after
 
 

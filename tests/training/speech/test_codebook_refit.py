@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vqcli.data.speech import Clips
+from vqcli.data.speech import Utterances
 from vqcli.errors import UsageError
 from vqcli.training.speech import codebook_refit
 from vqcli.zoo import registry
@@ -13,7 +13,7 @@ ARGUMENTS = {"K": 8, "dim": 4, "width": 8, "frames": 4, "blocks": [1, 1], "decod
 
 @pytest.fixture
 def clips(clips_folder):
-    return Clips([clips_folder], held_out=False)
+    return Utterances([clips_folder], held_out=False)
 
 
 @pytest.fixture(autouse=True)

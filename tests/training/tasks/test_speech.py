@@ -9,7 +9,7 @@ import torch
 from tests.training.conftest import begin
 from vqcli import recipe
 from vqcli.codec import conversion, windows
-from vqcli.data.speech import Clips
+from vqcli.data.speech import Utterances
 from vqcli.errors import BadFile, UnknownLabel, UsageError
 from vqcli.media import audio
 from vqcli.nets.codecs.speech import SpeechVQVAE
@@ -119,7 +119,7 @@ def test_a_finish_teaches_the_decoder_and_leaves_the_codes(trained, clips_folder
 
 def test_the_adversary_learns_from_its_own_loss_alone(trained, clips_folder):
     finish = recipe.override(recipe.parse(SPEECH, "test"), ["adversary.width=16"])
-    clips = Clips([clips_folder], held_out=None)
+    clips = Utterances([clips_folder], held_out=None)
     task = begin(finish, loading.load(trained), clips).train()
     batch = task.as_input(clips.batch(finish.data, 0, 0, 4), CPU)
     torch.manual_seed(0)
@@ -139,9 +139,9 @@ def test_the_adversary_learns_from_its_own_loss_alone(trained, clips_folder):
 def test_a_finish_needs_its_model_and_the_same_speakers(trained, clips_folder):
     finish = recipe.override(recipe.parse(SPEECH, "test"), ["adversary.width=16"])
     with pytest.raises(UsageError, match="needs the model"):
-        begin(finish, None, Clips([clips_folder], held_out=None))
+        begin(finish, None, Utterances([clips_folder], held_out=None))
     with pytest.raises(UsageError, match="speakers"):
-        begin(finish, loading.load(trained), Clips([clips_folder / "low"], held_out=None))
+        begin(finish, loading.load(trained), Utterances([clips_folder / "low"], held_out=None))
 
 
 def test_a_new_speaker_is_fitted_stored_and_found(trained, clips_folder):

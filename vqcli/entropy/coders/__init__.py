@@ -1,13 +1,13 @@
-"""Codes <-> bytes on integers, without loss: each coder is one file of this package, and is found by being there.
+"""Codes <-> bytes on integers, without loss: each file of this package is a coder.
 
     packed      0   ceil(log2 K) bits a code
     histogram   1   the context coder with counts that ship with the model
-    adaptive    2   the context coder with counts that learn along the file, from the model's or from nothing
-    prior       3   the exact prior: an entropy model in integers that lies beside the model
+    adaptive    2   the context coder with adaptive counts, which start from the model's or from flat ones
+    prior       3   an entropy model in integers, a net next to the model
 
 A coder has the name of its file, which holds what `Coder` lists; its number in files never changes. Codes are integer
-arrays [G, *grid] with a grid of one to three dimensions, and a codebook size for each group bounds them. To list the
-coders loads neither torch nor numba: they import what they run with inside their functions.
+arrays [G, *grid] of G codebooks with a grid of one to three dimensions. Listing the coders loads neither torch nor
+numba: they import these inside their functions.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from vqcli.entropy.statistics import Statistics
 
 AUTO = "auto"  # in place of a name: the smallest of all coders that are usable
-QUICK = "adaptive"  # needs no net, and takes about the bytes of the best: what a search measures with
+QUICK = "adaptive"  # needs no net, and takes about the bytes of the best: for searches
 LARGEST_ID = 127  # that a header can hold
 
 
 class EntropyNet(Protocol):
-    """An entropy model in integers, which codes the codes of the model that it lies beside; prior1d_net, prior2d_net.
+    """An entropy model in integers, for the codes of the model that it belongs to; prior1d_net, prior2d_net.
 
-    `covers_levels` tells that it predicts a level from those below; if not, it codes all groups of a model at once.
+    `covers_levels`: it predicts a level from those below; if not, it codes all codebooks of a model at once.
     """
 
     @property
@@ -53,13 +53,13 @@ class EntropyNet(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What encoder and decoder both know of codes [G, *grid].
+    """Side information on codes [G, *grid], which encoder and decoder share.
 
-    codebook_sizes   of the G groups
-    statistics       of the G groups, None if the model ships none
-    net              of the model, for coders that use it; None if none lies beside it
+    codebook_sizes   of the G codebooks
+    statistics       of the G codebooks, None if the model has none
+    net              entropy model of the model, for coders that use it; None if it has none
     quality          in tenths of a step, 0 for models without one
-    below            codes [groups, *grid] of all lower levels, for coders that use the net; None at the lowest level
+    below            codes [codebooks, *grid] of all lower levels, for coders that use the net; None at the lowest level
     """
 
     codebook_sizes: Sequence[int]
@@ -74,8 +74,8 @@ class Coder(Protocol):
     """A coder, which is a module of this package.
 
     ID                 its number in files, 0 to 127
-    USES_NET           it codes by the net beside the model: the digest in a file then is that of both, lower levels are
-                       its context, and above a level that is lost nothing decodes
+    USES_NET           it codes by the model's entropy model: the digest in a file then is that of both, lower levels
+                       are its context, and levels above a lost one do not decode
     NEEDS_STATISTICS   it decodes no file of a model without statistics
     """
 
@@ -84,21 +84,21 @@ class Coder(Protocol):
     NEEDS_STATISTICS: bool
 
     def usable(self, given: Given) -> bool:
-        """Whether all that it needs is there; `auto` tries no other coders."""
+        """Whether all that it needs is given; `auto` tries only such coders."""
 
     def encode(self, codes: np.ndarray, given: Given) -> bytes:
-        """Bytes of codes [G, *grid]. Raises UsageError if what it needs is not there."""
+        """Bytes of codes [G, *grid]. Raises UsageError if what it needs is not given."""
 
     def decode(self, data: bytes, shape: tuple[int, ...], given: Given) -> np.ndarray:
         """Codes int32 of `shape` [G, *grid], each below its codebook size.
 
-        Raises BadFile if the bytes are not those of such codes, UsageError if what it needs is not there.
+        Raises BadFile if the bytes are not those of such codes, UsageError if what it needs is not given.
         """
 
 
 def table() -> Mapping[str, Coder]:
     """All coders by name, in the order of their numbers. Raises VqError if a file is no coder, or has another's ID."""
-    return _found_in(tuple(__path__))
+    return _coders_in(tuple(__path__))
 
 
 def get(name: str) -> Coder:
@@ -142,13 +142,13 @@ def decode(coder: str, data: bytes, shape: tuple[int, ...], given: Given) -> np.
 
 
 @lru_cache
-def _found_in(folders: tuple[str, ...]) -> Mapping[str, Coder]:
+def _coders_in(folders: tuple[str, ...]) -> Mapping[str, Coder]:
     coders: dict[str, Coder] = {}
     files: dict[int, str | None] = {}
     for info in pkgutil.iter_modules(folders):
         module = import_module(f"{__name__}.{info.name}")
         if not isinstance(module, Coder) or not 0 <= module.ID <= LARGEST_ID:
-            raise VqError(f"{module.__file__} is no coder", f"what a coder has is told in {__file__}")
+            raise VqError(f"{module.__file__} is no coder", f"{__file__} documents what a coder needs")
         if (other := files.setdefault(module.ID, module.__file__)) != module.__file__:
             raise VqError(f"{other} and {module.__file__} are both coder {module.ID}", "give one of them another ID")
         coders[info.name] = module

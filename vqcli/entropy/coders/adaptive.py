@@ -1,4 +1,4 @@
-"""The context coder with counts that learn along the file, from the model's or from nothing."""
+"""The context coder with adaptive counts, which start from the model's or from flat ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The context coder with the counts that ship with the model, which stay as they are."""
+"""The context coder with static counts, those of the model."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def decode(data: bytes, shape: tuple[int, ...], given: Given) -> np.ndarray:
 
 def _statistics(given: Given) -> Statistics:
     if given.statistics is None:
-        raise UsageError("the histogram coder needs counts, and this model ships none", "use adaptive or packed")
+        raise UsageError("the histogram coder needs counts, and this model has none", "use adaptive or packed")
     return given.statistics

@@ -1,4 +1,4 @@
-"""Codes in ceil(log2 K) bits each: the paper's uniform prior, and the bound that no other coder may exceed."""
+"""Codes bit-packed in ceil(log2 K) bits each: the paper's uniform prior, and an upper bound for the other coders."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def decode(data: bytes, shape: tuple[int, ...], given: Given) -> np.ndarray:
 
     Raises BadFile for a wrong length, codes beyond their codebook, or stray bits.
     """
-    wanted = size_bytes(shape, given.codebook_sizes)
-    if len(data) != wanted:
-        raise BadFile(f"{len(data)} bytes of packed codes where {wanted} belong")
+    expected = size_bytes(shape, given.codebook_sizes)
+    if len(data) != expected:
+        raise BadFile(f"{len(data)} bytes of packed codes where {expected} belong")
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     codes = np.empty(shape, np.int32)
     start = 0

@@ -1,4 +1,4 @@
-"""The exact prior: a net in integers beside the model predicts the codes, the range coder writes or reads them."""
+"""The entropy model: a net in integers predicts frequencies of the codes, the range coder writes or reads them."""
 
 from __future__ import annotations
 

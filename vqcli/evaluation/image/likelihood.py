@@ -138,7 +138,7 @@ def _vqvae(net: ImageVQVAE, x: Tensor, prior: PixelCNN | None, labels: Tensor) -
     assert net.likelihood is not None
     H, W = x.shape[-2:]
     codes = net.encode(x)
-    nats = -net.likelihood.log_prob(net.made(codes), x)
+    nats = -net.likelihood.log_prob(net.decoder_output(codes), x)
     found = {UNIFORM: torch.stack([nats, torch.full_like(nats, net.uniform_nats(H, W))])}
     if prior is not None:
         found[PIXELCNN] = torch.stack([nats, prior.nats(codes, labels if prior.labels else None)])

@@ -1,4 +1,4 @@
-"""What a net must offer to be a codec: the contracts that the rest of vq is written against.
+"""The interfaces of codecs (`ImageCodec`, `AudioCodec`) that the rest of vq relies on.
 
 A family is a file of this folder. Its name is what the headers of models call it, `FAMILY` in it is its class:
 
@@ -7,8 +7,8 @@ A family is a file of this folder. Its name is what the headers of models call i
 
     FAMILY = MyVQVAE
 
-A class inherits a contract to say that it fulfils it, and to take what has a default; one that only has all members is
-as good. `check` runs whenever a model is loaded.
+A class inherits a contract to declare it and to take its defaults; having all members is enough. `check` runs whenever
+a model is loaded.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ VALUE_RANGE = (-0.5, 0.5)  # of black and white
 
 
 class Codec(Protocol):
-    """What all codecs have.
+    """The members of all codecs.
 
     stride          pixels, each way, or samples that a position of the codes stands for
-    levels          residual levels, into which the groups of codes part; files can drop the last ones
-    codebook_sizes  K of each group of codes, level by level
+    levels          residual levels, into which the codebooks divide evenly; files can drop the last ones
+    codebook_sizes  K of each codebook, level by level
     encoder_margin  positions to each side that a code depends on, None: the whole input
     decoder_margin  positions to each side that the output of a position depends on, None: all codes
     TASK            the file of training/tasks that trains this family
@@ -51,21 +51,21 @@ class Codec(Protocol):
 
 
 class ImageCodec(Codec, Protocol):
-    """Images [B, channels, H, W] within `value_range`, H and W multiples of `stride`, to codes [B, groups, h, w], back.
+    """Images [B, channels, H, W] in `value_range`, H and W multiples of `stride`, to codes [B, codebooks, h, w].
 
     channels     1 grey or 3 colour
     latent_dim   D of the latents
     qualities    whole quality steps, 0 for a net that has but one quality
     frame_size   height and width of the images that it is for, None for any
-    value_range  of black and white as the net takes and makes them
-    stochastic   whether decoding samples what the codes leave open
-    likelihood   p(x | z), None if the decoder makes an image and no distribution
+    value_range  of black and white, of input and output
+    stochastic   whether decoding samples
+    likelihood   p(x | z), None if the decoder outputs an image and no distribution
     first        the codec whose codes the latents of this one stand for; None if they stand for an image
     """
 
     channels: int
     latent_dim: int
-    likelihood: Likelihood | None  # no default: one of the class would hide the module that a net has there
+    likelihood: Likelihood | None  # no default: a class attribute would hide the net's submodule
     first: ImageCodec | None
     qualities: int = 0
     frame_size: tuple[int, int] | None = None
@@ -73,7 +73,7 @@ class ImageCodec(Codec, Protocol):
     stochastic: bool = False
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the codes of an image; what is left over at the border counts as a whole position."""
+        """Rows and columns of the codes of an image; a partial position at the border counts as a whole one."""
         return -(-height // self.stride), -(-width // self.stride)
 
     @abstractmethod
@@ -83,21 +83,21 @@ class ImageCodec(Codec, Protocol):
 
     @abstractmethod
     def quantize(self, z_e: Tensor, quality: Tensor | None = None) -> Tensor:
-        """Codes [B, groups, h, w] int64 of latents, at a quality [B] if the net has qualities."""
+        """Codes [B, codebooks, h, w] int64 of latents, at a quality [B] if the net has qualities."""
         raise NotImplementedError
 
     @abstractmethod
     def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int | None = None) -> Tensor:
-        """Images [B, channels, H, W] of codes [B, groups of the first levels, h, w]; `seed` is for stochastic ones."""
+        """Images of codes [B, codebooks of the first levels, h, w]; `seed` is for stochastic nets."""
         raise NotImplementedError
 
-    def made(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
-        """What the decoder makes of codes, [B, numbers of the likelihood, H, W]; only asked of nets that have one."""
+    def decoder_output(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Parameters of the likelihood [B, numbers, H, W] for codes; called only for nets that have one."""
         raise NotImplementedError
 
 
 class Samples(Protocol):
-    """One channel of a recording as it is read: a long one is a memory map, scaled part by part."""
+    """One channel of a recording, read by slices: a long one is a memory map, scaled slice by slice."""
 
     def __len__(self) -> int: ...
 
@@ -106,9 +106,9 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a family learns from the whole of a channel before it encodes windows of it.
+    """What a family computes from a whole channel before it encodes windows of it.
 
-    stored  what of it the file keeps for decoding, as bytes of an equal number for every channel
+    stored  side information for decoding that the file keeps, of equal length for every channel
     known   what else encoding needs
     """
 
@@ -117,10 +117,10 @@ class Analysis:
 
 
 class AudioCodec(Codec, Protocol):
-    """Waveforms float [B, P * stride] at `rate_hz` to codes [B, groups, P] and back.
+    """Waveforms float [B, P * stride] at `rate_hz` to codes [B, codebooks, P] and back.
 
-    level_db   RMS of active speech that inputs are scaled to; the file keeps the original's. None: as they are
-    voice_dim  values of a voice that can be fitted to a new speaker, 0 if none can
+    level_db   RMS of active speech that inputs are scaled to; the file keeps the original's. None: no scaling
+    voice_dim  dimensions of a voice embedding that can be fitted to a new speaker, 0 if none can
     speakers   rows of the speaker table, 0 if it has none
     """
 
@@ -131,22 +131,22 @@ class AudioCodec(Codec, Protocol):
 
     @property
     def group_names(self) -> list[str]:
-        """What each group of codes is called."""
+        """The name of each group of codes."""
         return ["sound"] * len(self.codebook_sizes)
 
     @abstractmethod
     def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
-        """What is to be known of a whole channel; `speakers` are those that the model's description lists."""
+        """The analysis of a whole channel; `speakers` are those listed in the model's description."""
         raise NotImplementedError
 
     @abstractmethod
     def analysis_of(self, profile: np.ndarray, pitch: np.ndarray) -> Analysis:
-        """The same for an utterance whose profile [SIZE] and pitch codes are known, as in a data set."""
+        """The same for an utterance whose voice profile [SIZE] and pitch codes are known, as in a data set."""
         raise NotImplementedError
 
     @abstractmethod
     def encode_window(self, wave: Tensor, analysis: Analysis, first: int) -> Tensor:
-        """Codes int64 [groups, P] of a waveform [P * stride] that begins at position `first` of the channel."""
+        """Codes int64 [codebooks, P] of a waveform [P * stride] that begins at position `first` of the channel."""
         raise NotImplementedError
 
     @abstractmethod
@@ -159,11 +159,11 @@ class AudioCodec(Codec, Protocol):
         seed: int,
         report: Report,
     ) -> Iterator[np.ndarray]:
-        """Waveforms float32 [channels, n] of codes [channels, groups, P], window by window of the positions in `part`.
+        """Waveforms float32 [channels, n] of codes [channels, codebooks, P], window by window of `part`.
 
         stored  of each channel (`Analysis.stored`)
 
-        Raises BadFile for bytes that are none of this model.
+        Raises BadFile for bytes that do not belong to this model.
         """
         raise NotImplementedError
 
@@ -173,10 +173,10 @@ class AudioCodec(Codec, Protocol):
 
     def voice_of_values(self, values: np.ndarray, log_hz: float) -> bytes:
         """A fitted voice, float32 [voice_dim] in -1 .. 1 and its mean log Hz, as `Analysis.stored` holds it."""
-        raise ModelError("this model cannot speak with fitted voices", "--model speech can")
+        raise ModelError("this model cannot decode with fitted voices", "--model speech can")
 
     def convert(self, codes: np.ndarray, stored: bytes, target: bytes, pitch: str, semitones: float) -> np.ndarray:
-        """Codes [groups, P] for another voice: 'target' moves the melody to its register, 'keep' leaves it."""
+        """Codes [codebooks, P] for another voice: 'target' moves the melody to its register, 'keep' leaves it."""
         return codes
 
 
@@ -184,10 +184,10 @@ CONTRACTS: dict[str, type] = {"image": ImageCodec, "audio": AudioCodec}  # by th
 
 
 def members(contract: type) -> list[str]:
-    """The names that a contract asks for."""
+    """The names of a contract's members."""
     parts = [part for part in contract.__mro__ if getattr(part, "_is_protocol", False) and part is not Protocol]
-    found = {name for part in parts for name in (*vars(part), *vars(part).get("__annotations__", {}))}
-    return sorted(name for name in found if not name.startswith("_"))
+    names = {name for part in parts for name in (*vars(part), *vars(part).get("__annotations__", {}))}
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def check(net: object, modality: str) -> None:
@@ -201,12 +201,12 @@ def check(net: object, modality: str) -> None:
 
 
 def _has(net: object, name: str) -> bool:
-    """Whether a net has a member of its own, not the empty one of a contract."""
+    """Whether a net implements a member, rather than inheriting the abstract one."""
     try:
         return not getattr(getattr(net, name), "__isabstractmethod__", False)
     except AttributeError:
         return False
-    except ModelError:  # a property that says why there is nothing
+    except ModelError:  # a property that is not available
         return True
 
 
@@ -214,10 +214,10 @@ def device_of(net: torch.nn.Module) -> torch.device:
     return next(net.parameters()).device
 
 
-WINDOW_S = 10.0  # of sound that a net sees at a time
+WINDOW_S = 10.0  # of audio that a net processes at a time
 
 
 def windows_of(net: AudioCodec, start: int, stop: int) -> list[tuple[int, int]]:
-    """Windows of some seconds that part the positions start .. stop."""
+    """Windows of WINDOW_S that divide the positions start .. stop."""
     step = max(1, round(WINDOW_S * net.rate_hz / net.stride))
     return [(at, min(at + step, stop)) for at in range(start, stop, step)]

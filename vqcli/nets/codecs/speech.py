@@ -1,7 +1,7 @@
 """The VQ-VAE for speech as vq uses it: log-mel spectra in, a harmonic-plus-noise decoder out.
 
-Codes for the words, the pitch as a code group of its own, residual levels for likeness, and a voice for each recording.
-It takes and gives float [B, N] at 16 kHz, N a multiple of `stride`, scaled to -26 dB RMS.
+Codes for the words, pitch as a code group of its own, residual levels for fidelity, and a voice embedding for each
+recording. Input and output are float [B, N] at 16 kHz, N a multiple of `stride`, scaled to -26 dB RMS.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class MelEncoder(nn.Module):
 
 
 class SpeechVQVAE(nn.Module, AudioCodec):
-    """Speech to codes [B, groups, P] and back.
+    """Speech to codes [B, codebooks, P] and back.
 
-    Level 0 has the codes of the words, `K` of them, and the pitch (media/pitch.py) at each 20 ms of the position; each
-    further level has as many residual groups, which bring likeness and quality. See `groups_of_level`.
+    Level 0 has the codes of the words, `K` of them, and the pitch (media/pitch.py) of each 20 ms of the position; each
+    further level has as many residual groups, which add fidelity. See `groups_of_level`.
 
     frames      10 ms frames for each position: 2 for 50 Hz, 4 for 25 Hz
-    levels      levels in all
+    levels      residual levels, the first included
     speakers    voices in the table, offered as targets of conversion
-    voice_dim   dimensions of a voice
+    voice_dim   dimensions of a voice embedding
     jitter      share of the positions that take a neighbour's code in training
     """
 
@@ -68,7 +68,7 @@ class SpeechVQVAE(nn.Module, AudioCodec):
     TASK = "speech"
     CLASS_TABLES = ("voices.weight", "registers")  # a row for each speaker
     level_db = voice.LEVEL_DB
-    WARPS = tuple(1 + 0.02 * step for step in range(-7, 8))  # of the vocal tract, in training
+    WARPS = tuple(1 + 0.02 * step for step in range(-7, 8))  # of the vocal tract length, in training
 
     def __init__(
         self,
@@ -92,10 +92,10 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         self.levels, self.speakers, self.jitter, self.voice_dim = levels, speakers, jitter, voice_dim
         self.pitch_groups = frames // 2
         self.groups_of_level = 1 + self.pitch_groups
-        books = 1 + (levels - 1) * self.groups_of_level
-        self.quantizer = VectorQuantizer(dim, K, levels=books, beta=beta)
+        n_codebooks = 1 + (levels - 1) * self.groups_of_level
+        self.quantizer = VectorQuantizer(dim, K, levels=n_codebooks, beta=beta)
         first = (K, *(pitch.PITCHES,) * self.pitch_groups)
-        self.codebook_sizes = first + (K,) * (books - 1)
+        self.codebook_sizes = first + (K,) * (n_codebooks - 1)
         self.encoder = MelEncoder(frames, width, blocks, dim)
         self.decoder = HarmonicDecoder(dim, voice_dim, frames, decoder_width, decoder_blocks)
         self.voices = nn.Embedding(speakers, voice_dim)
@@ -108,7 +108,7 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         self.encoder_margin = self.encoder.reach + 2
         self.decoder_margin = -(-self.decoder.reach // frames) + 1
 
-    # what the nets hear
+    # input features
 
     def log_mel(self, wave: Tensor, warps: Tensor | None = None) -> Tensor:
         """Log-mel spectra [B, bands, N / HOP] of waveforms [B, N], each with the filters of its warp [B] if given."""
@@ -122,7 +122,7 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         """Log-mel spectra [B, bands, T] of waveforms, normalised by the profile [B, SIZE] of each recording."""
         mean, spread = profile[:, : mel.BANDS, None], profile[:, mel.BANDS : 2 * mel.BANDS, None]
         x = self.log_mel(wave)
-        if warps is not None:  # other filters have other means: those of the crop have to do
+        if warps is not None:  # warped filters have other means: shift by those of the crop
             plain, x = x, self.log_mel(wave, warps)
             mean = mean + (x - plain).mean(2, keepdim=True)
         return (x - mean) / spread
@@ -134,9 +134,9 @@ class SpeechVQVAE(nn.Module, AudioCodec):
     # voices
 
     def voice_of_profile(self, profile: Tensor) -> tuple[Tensor, Tensor]:
-        """Voice [B, voice_dim] in -1 .. 1, as files hold it, and register [B] (mean log Hz) of profiles [B, SIZE]."""
+        """Voice embedding [B, voice_dim], as in files, and register [B] (mean log Hz) of profiles [B, SIZE]."""
         means = torch.tensor([*[-3.0] * mel.BANDS, *[0.0] * mel.BANDS, voice.USUAL_LOG_HZ, 0, 0], device=profile.device)
-        raw = torch.tanh(self.guess(profile - means).float())  # in 16 bits its ends have no slope
+        raw = torch.tanh(self.guess(profile - means).float())  # in 16 bits its ends have no gradient
         steps = torch.round((raw + 1) / 2 * VOICE_STEPS) / VOICE_STEPS * 2 - 1
         return straight_through(raw, steps), profile[:, 2 * mel.BANDS]
 
@@ -147,34 +147,34 @@ class SpeechVQVAE(nn.Module, AudioCodec):
     # codes
 
     def encode(self, wave: Tensor, profile: Tensor, pitch_codes: Tensor) -> Tensor:
-        """Codes int64 [B, groups, P] of waveforms [B, P * stride] and their pitch codes [B, P * pitch_groups]."""
+        """Codes int64 [B, codebooks, P] of waveforms [B, P * stride] and their pitch codes [B, P * pitch_groups]."""
         codes = self.quantizer.codes(self.latents(wave, profile))
-        tones = pitch_codes.long().unflatten(1, (-1, self.pitch_groups)).transpose(1, 2)  # (B, pitch_groups, P)
-        return torch.cat([codes[:, :1], tones, codes[:, 1:]], 1)
+        pitches = pitch_codes.long().unflatten(1, (-1, self.pitch_groups)).transpose(1, 2)  # (B, pitch_groups, P)
+        return torch.cat([codes[:, :1], pitches, codes[:, 1:]], 1)
 
     def split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Latents z_q [B, dim, P] and pitch codes [B, P * pitch_groups] of codes of whole levels, the first or more."""
-        tones = codes[:, 1 : 1 + self.pitch_groups].transpose(1, 2).flatten(1)
-        books = torch.cat([codes[:, :1], codes[:, 1 + self.pitch_groups :]], 1)
-        return self.quantizer.lookup(books), tones
+        pitches = codes[:, 1 : 1 + self.pitch_groups].transpose(1, 2).flatten(1)
+        vector_codes = torch.cat([codes[:, :1], codes[:, 1 + self.pitch_groups :]], 1)
+        return self.quantizer.lookup(vector_codes), pitches
 
-    def books(self, levels: int) -> int:
-        """Number of codebooks that so many levels use."""
+    def n_codebooks(self, levels: int) -> int:
+        """Number of vector codebooks in the first `levels` levels."""
         return 1 + (levels - 1) * self.groups_of_level
 
     def forward(
         self, z_e: Tensor, f0: Tensor | None, levels: int, voices: tuple[Tensor, Tensor]
     ) -> tuple[tuple[Tensor, Tensor] | None, Tensor, Quantized]:
-        """Envelopes for the decoder's frames f0 [B, T] Hz (None without), z_q [B, dim, P] as the decoder has it, and
-        what was quantized."""
-        quantized = self.quantizer(z_e, levels=self.books(levels))
+        """Envelopes for the decoder's frames f0 [B, T] Hz (None without), the decoder's input z_q [B, dim, P], and the
+        quantizer's output."""
+        quantized = self.quantizer(z_e, levels=self.n_codebooks(levels))
         z_q = jitter(quantized.z_q, self.jitter) if self.training else quantized.z_q
         return None if f0 is None else self.decoder.envelopes(z_q, f0, *voices), z_q, quantized
 
     @torch.no_grad()
     def decode(self, codes: Tensor, phases: Tensor, f0: Tensor, noise: Tensor, voices: tuple[Tensor, Tensor]) -> Tensor:
-        """Waveform [B, P * stride] of codes [B, groups of whole levels, P]; f0, phases [B, P * frames], noise as long
-        as the result (nets/harmonic.py)."""
+        """Waveform [B, P * stride] of codes [B, codebooks, P] of whole levels; f0, phases [B, P * frames], noise
+        of the length of the result (layers/harmonic.py)."""
         z_q, _ = self.split(codes)
         return self.decoder(z_q, f0, phases, noise, *voices)
 
@@ -186,11 +186,11 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         return first + ["residual"] * (len(self.codebook_sizes) - len(first))
 
     def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
-        """Profile, pitch codes and the voice that both suggest."""
-        tones = pitch.to_codes(pitch.track(samples))
+        """Profile, pitch codes and the voice embedding predicted from them."""
+        pitches = pitch.to_codes(pitch.track(samples))
         positions = -(-len(samples) // self.stride)
-        tones = np.pad(tones, (0, positions * self.pitch_groups - len(tones)))  # the last is filled up with silence
-        return self.analysis_of(voice.profile(samples, tones), tones)
+        pitches = np.pad(pitches, (0, positions * self.pitch_groups - len(pitches)))  # the last is padded with silence
+        return self.analysis_of(voice.profile(samples, pitches), pitches)
 
     @torch.inference_mode()
     def analysis_of(self, profile: np.ndarray, pitch: np.ndarray) -> Analysis:
@@ -199,31 +199,33 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         return Analysis(self.voice_of_values(values[0].cpu().numpy(), float(register[0])), (known, pitch))
 
     def encode_window(self, wave: Tensor, analysis: Analysis, first: int) -> Tensor:
-        tones = np.zeros(len(wave) // self.stride * self.pitch_groups, np.int64)
+        pitches = np.zeros(len(wave) // self.stride * self.pitch_groups, np.int64)
         profile, pitch_codes = analysis.known  # [1, SIZE], [P * pitch_groups] of the whole
-        known = pitch_codes[first * self.pitch_groups :][: len(tones)]
-        tones[: len(known)] = known
-        return self.encode(wave[None], profile, torch.from_numpy(tones)[None].to(wave.device))[0]
+        known = pitch_codes[first * self.pitch_groups :][: len(pitches)]
+        pitches[: len(known)] = known
+        return self.encode(wave[None], profile, torch.from_numpy(pitches)[None].to(wave.device))[0]
 
     def decode_windows(
         self, codes: np.ndarray, stored: Sequence[bytes], part: tuple[int, int], *, seed: int, report: Report
     ) -> Iterator[np.ndarray]:
-        """Every window with its margin, phases and noise as in the whole."""
+        """Window by window, each with its margin; phases and noise are those of the whole recording."""
         device, (start, stop), margin = device_of(self), part, self.decoder_margin
         values, registers = (torch.stack(each).to(device) for each in zip(*map(self._voice, stored), strict=True))
-        every = torch.from_numpy(codes.astype(np.int64))
-        f0, phases = excitation(self.split(every[:, : self.groups_of_level])[1])  # of all frames: a few numbers each
+        all_codes = torch.from_numpy(codes.astype(np.int64))
+        f0, phases = excitation(
+            self.split(all_codes[:, : self.groups_of_level])[1]
+        )  # of all frames: a few numbers each
         for first, last in windows_of(self, start, stop):
-            outer = slice(max(first - margin, 0), min(last + margin, every.shape[2]))
+            outer = slice(max(first - margin, 0), min(last + margin, all_codes.shape[2]))
             at = slice(outer.start * self.frames, outer.stop * self.frames)
             noise = white_noise(len(stored), outer.start * self.stride, outer.stop * self.stride, seed)
-            made = self.decode(
-                every[:, :, outer].to(device), phases[:, at].to(device), f0[:, at].to(device), noise.to(device),
+            wave = self.decode(
+                all_codes[:, :, outer].to(device), phases[:, at].to(device), f0[:, at].to(device), noise.to(device),
                 (values, registers),
             )  # fmt: skip
             inner = slice((first - outer.start) * self.stride, (last - outer.start) * self.stride)
             report((last - start) / (stop - start))
-            yield made[:, inner].cpu().numpy()
+            yield wave[:, inner].cpu().numpy()
 
     def voice_of_row(self, row: int) -> bytes:
         values, register = self.voice_of_speaker(torch.tensor([row], device=device_of(self)))
@@ -236,7 +238,7 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         return packed.tobytes() + pitch.to_codes(np.exp([log_hz])).tobytes()
 
     def _voice(self, stored: bytes) -> tuple[Tensor, Tensor]:
-        """Values [voice_dim] and register of the bytes of a voice. Raises BadFile if they are none."""
+        """Embedding [voice_dim] and register of the bytes of a voice. Raises BadFile if they are not a voice."""
         if len(stored) != self.voice_dim // 2 + 1 or not 1 <= stored[-1] < pitch.PITCHES:
             raise BadFile("the voice in the file does not belong to its model")
         packed = np.frombuffer(stored[:-1], np.uint8)
@@ -245,7 +247,7 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         return torch.from_numpy(steps.astype(np.float32) / VOICE_STEPS * 2 - 1), torch.tensor(register)
 
     def convert(self, codes: np.ndarray, stored: bytes, target: bytes, pitch: str, semitones: float) -> np.ndarray:
-        """The melody moved; the words, level 0, stay, and the voice is the decoder's to change."""
+        """Transposes the pitch codes; the other codes stay, and the decoder changes the voice."""
         moved, groups = codes.copy(), slice(1, 1 + self.pitch_groups)
         (_, own), (_, wanted) = self._voice(stored), self._voice(target)
         shift = semitones + (12 / np.log(2) * float(wanted - own) if pitch == "target" else 0.0)
@@ -257,13 +259,13 @@ NOISE_BLOCK = 2**14  # samples
 
 
 def white_noise(channels: int, start: int, stop: int, seed: int) -> Tensor:
-    """White noise [channels, stop - start]: sample n is the same whatever window it is asked for in."""
+    """White noise [channels, stop - start]: sample n does not depend on start and stop."""
     blocks = range(start // NOISE_BLOCK, -(-stop // NOISE_BLOCK))
-    made = [
+    parts = [
         np.random.default_rng([seed, block]).standard_normal((channels, NOISE_BLOCK), np.float32) for block in blocks
     ]
     offset = start - blocks[0] * NOISE_BLOCK
-    return torch.from_numpy(np.concatenate(made, 1)[:, offset : offset + stop - start])
+    return torch.from_numpy(np.concatenate(parts, 1)[:, offset : offset + stop - start])
 
 
 def hertz(pitch_codes: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
 """Two stages of codes (the paper, section 4.2, figure 5): a second VQ-VAE over the codes of a first one.
 
-The second encoder squeezes the first stage's grid into a few latents, each with a codebook of its own. What comes back
-is a distribution over that grid, a PixelCNN that the latents condition, so decoding draws: the latents say what is
-where, the drawing makes up what they do not tell. A decoder that strong could do without latents; the paper's and this
-one do not.
+The second encoder compresses the first stage's grid into a few latents, each with a codebook of its own. The decoder is
+a distribution over that grid, a PixelCNN conditioned on the latents, so decoding samples: the latents determine what is
+where, sampling fills in the detail. Such a strong decoder could ignore the latents; the paper's and this one do not.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
 from vqcli.nets.priors.pixelcnn import PixelCNN
 from vqcli.nets.priors.pixelcnn_sampler import sampler_of
 
-SEED = 0  # of what decoding draws, unless another is asked for
+SEED = 0  # the default for sampling in `decode`
 
 
 class TwoStage(nn.Module, ImageCodec):
-    """Pictures [B, 3, side, side] in -0.5 .. 0.5 to codes [B, latents, 1, 1] and back; it stands where one VQ-VAE does.
+    """Images [B, 3, side, side] in -0.5 .. 0.5 to codes [B, latents, 1, 1] and back; used like a single VQ-VAE.
 
     first      arguments of the first stage (vqvae2d), whose weights stay as they are
-    side       pixels of a picture, each way: the second stage knows grids of one size only
-    latents    how many a picture gets, each of `dim` channels with a codebook of K
+    side       pixels of an image, each way: the second stage knows grids of one size only
+    latents    number for each image, each of `dim` channels with a codebook of K
     widths     channels of the second stage at the grid, at a half and at a quarter of it
-    condition  channels of the map that the latents become, from which the PixelCNN draws
+    condition  channels of the map of latents that conditions the PixelCNN
     decoder    further arguments of that PixelCNN
     """
 
@@ -67,8 +66,8 @@ class TwoStage(nn.Module, ImageCodec):
             nn.Conv2d(self.first.quantizer.dim, wide, 3, padding=1), nn.ReLU(),
             nn.Conv2d(wide, half, 4, stride=2, padding=1), ResidualBlock(half), nn.ReLU(),
             nn.Conv2d(half, quarter, 4, stride=2, padding=1), ResidualBlock(quarter), nn.ReLU(),
-            nn.Conv2d(quarter, dim * latents, sizes[2]),  # each latent sees all
-            nn.BatchNorm2d(dim * latents, affine=False),  # or the commitment term would still latents that tell little
+            nn.Conv2d(quarter, dim * latents, sizes[2]),  # each latent sees the whole image
+            nn.BatchNorm2d(dim * latents, affine=False),  # or the commitment term would shrink unused latents
         )  # fmt: skip
         self.spread = nn.Sequential(
             nn.ConvTranspose2d(dim * latents, quarter, sizes[2]), ResidualBlock(quarter), nn.ReLU(),
@@ -84,7 +83,7 @@ class TwoStage(nn.Module, ImageCodec):
         return self
 
     def latents(self, x: Tensor) -> Tensor:
-        """z_e [B, latents * dim, 1, 1] of pictures."""
+        """z_e [B, latents * dim, 1, 1] of images."""
         return self.latents_of_codes(self.first.encode(x))
 
     def quantize(self, z_e: Tensor, quality: Tensor | None = None) -> Tensor:
@@ -92,36 +91,36 @@ class TwoStage(nn.Module, ImageCodec):
         return self.quantizer.codes(z_e)
 
     def latents_of_codes(self, codes: Tensor) -> Tensor:
-        """Latents z_e of the first stage's codes [B, groups, h, w]."""
+        """Latents z_e of the first stage's codes [B, codebooks, h, w]."""
         z_e: Tensor = self.squeeze(self.first.quantizer.lookup(codes))
         return z_e
 
     def condition(self, z_q: Tensor) -> Tensor:
-        """The map [B, condition, h, w] that quantized latents tell the decoder."""
+        """The map [B, condition, h, w] of quantized latents that conditions the decoder."""
         condition: Tensor = self.spread(z_q)
         return condition
 
     @torch.no_grad()
     def encode(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
-        """Codes [B, latents, 1, 1] int64 of pictures."""
+        """Codes [B, latents, 1, 1] int64 of images."""
         return self.quantize(self.latents(x))
 
     @torch.no_grad()
     def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int | None = None) -> Tensor:
-        """Pictures of codes [B, latents, 1, 1]. Equal seeds draw alike on a device, whatever else is in the batch."""
-        return self.first.decode(self.draw(codes, SEED if seed is None else seed))
+        """Images of codes [B, latents, 1, 1]. Equal seeds give equal images on a device, in any batch."""
+        return self.first.decode(self.sample_first_codes(codes, SEED if seed is None else seed))
 
     @torch.no_grad()
-    def draw(self, codes: Tensor, seed: int = SEED, sampling: Sampling = AS_LEARNED) -> Tensor:
-        """Codes of the first stage [B, groups, h, w] for codes of the second."""
+    def sample_first_codes(self, codes: Tensor, seed: int = SEED, sampling: Sampling = AS_LEARNED) -> Tensor:
+        """Sampled codes of the first stage [B, codebooks, h, w] for codes of the second."""
         condition = self.condition(self.quantizer.lookup(codes)).cpu().numpy()
         shape = (len(codes), len(self.first.codebook_sizes), *condition.shape[2:])
-        one = np.random.default_rng(seed).random(shape[1:])
-        drawn = sampler_of(self.decoder)(
-            np.zeros(shape, np.int64), np.zeros(shape, bool), np.broadcast_to(one, shape), None, sampling,
+        uniforms = np.random.default_rng(seed).random(shape[1:])
+        sampled = sampler_of(self.decoder)(
+            np.zeros(shape, np.int64), np.zeros(shape, bool), np.broadcast_to(uniforms, shape), None, sampling,
             condition=condition,
         )  # fmt: skip
-        return torch.from_numpy(drawn).to(codes.device)
+        return torch.from_numpy(sampled).to(codes.device)
 
     def nats(self, first_codes: Tensor, z_q: Tensor) -> Tensor:
         """-log p(codes of the first stage | latents) of each item, [B]."""

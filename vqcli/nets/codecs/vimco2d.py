@@ -14,8 +14,8 @@ from vqcli.nets.codecs.vae2d import Baseline, Bound
 class CategoricalVAE(Baseline):
     """Categorical latents, `groups` at a position with K values and a codebook each; p(z) is uniform.
 
-    The bound is log 1/S sum_s p(x, z_s) / q(z_s | x) with S = `samples` draws from q (Burda et al. 2016), its gradient
-    VIMCO's estimate. `dim` channels of the decoder's input are split among the groups.
+    The bound is log 1/S sum_s p(x, z_s) / q(z_s | x) with S = `samples` of q (Burda et al. 2016), its gradient VIMCO's
+    estimate. `dim` channels of the decoder's input are split among the groups.
     """
 
     def __init__(self, dim: int = 64, K: int = 512, groups: int = 1, samples: int = 50, **common: Any) -> None:
@@ -27,22 +27,22 @@ class CategoricalVAE(Baseline):
 
     def bound(self, x: Tensor) -> Bound:
         log_q = self.log_posterior(x)  # (B, G, h, w, K)
-        codes = self.draw(log_q)  # (S, B, G, h, w)
-        each = log_q.expand(self.samples, *log_q.shape).gather(-1, codes[..., None])[..., 0]
-        log_q_of = each.flatten(2).sum(2)  # (S, B)
-        made = self.decoder(self.lookup(codes.flatten(0, 1)))
-        many = x.expand(self.samples, *x.shape).flatten(0, 1)
-        log_likelihood = self.likelihood.log_prob(made, many).unflatten(0, (self.samples, -1))  # (S, B)
+        codes = self.sample_codes(log_q)  # (S, B, G, h, w)
+        log_q_of_code = log_q.expand(self.samples, *log_q.shape).gather(-1, codes[..., None])[..., 0]
+        log_q_of = log_q_of_code.flatten(2).sum(2)  # (S, B)
+        output = self.decoder(self.lookup(codes.flatten(0, 1)))
+        repeated = x.expand(self.samples, *x.shape).flatten(0, 1)
+        log_likelihood = self.likelihood.log_prob(output, repeated).unflatten(0, (self.samples, -1))  # (S, B)
         log_p = -codes[0, 0].numel() * math.log(self.K)
         bound, surrogate = vimco(log_likelihood + log_p - log_q_of, log_q_of)
-        return Bound(bound, log_likelihood.mean(0), surrogate, made[: len(x)])
+        return Bound(bound, log_likelihood.mean(0), surrogate, output[: len(x)])
 
     def log_posterior(self, x: Tensor) -> Tensor:
         """log q(k | x) of each latent, [B, groups, h, w, K]."""
         return self.encoder(x).float().unflatten(1, (self.groups, self.K)).movedim(2, -1).log_softmax(-1)
 
     @torch.no_grad()
-    def draw(self, log_q: Tensor) -> Tensor:
+    def sample_codes(self, log_q: Tensor) -> Tensor:
         """Samples of all latents, int64 [samples, B, groups, h, w]."""
         rows = log_q.exp().flatten(0, -2)
         return torch.multinomial(rows, self.samples, replacement=True).T.unflatten(1, log_q.shape[:-1])
@@ -57,10 +57,10 @@ def vimco(log_w: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
     """The multi-sample bound and what to differentiate for it (Mnih and Rezende 2016, eq. 5 to 10): [B] each.
 
     log_w  [S, B], log p(x, z_s) - log q(z_s | x) of S >= 2 samples
-    log_q  [S, B], log q(z_s | x), through which the samples were chosen
+    log_q  [S, B], log q(z_s | x), whose gradient is estimated
 
     Each sample's learning signal is the bound less what the bound would be had the others' geometric mean stood in its
-    place: a baseline that needs no net of its own.
+    place: a baseline without a net of its own.
     """
     S = len(log_w)
     bound = torch.logsumexp(log_w, 0) - math.log(S)

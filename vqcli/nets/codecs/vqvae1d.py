@@ -1,6 +1,6 @@
 """The paper's VQ-VAE of a waveform (section 4.3): strided convolutions, a WaveNet decoder.
 
-It takes and gives float [B, N] at 16 kHz, N a multiple of `stride`, scaled to -26 dB RMS.
+Input and output are float [B, N] at 16 kHz, N a multiple of `stride`, scaled to -26 dB RMS.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from vqcli.nets.layers.mulaw import compress_tensor
 from vqcli.nets.layers.quantizer import Quantized, VectorQuantizer, jitter
 from vqcli.nets.wavenet import decoder_numba as compiled
 from vqcli.nets.wavenet.decoder import WaveNetDecoder
-from vqcli.nets.wavenet.segments import generate_long
+from vqcli.nets.wavenet.segments import sample_long
 from vqcli.progress import Report
 
-LIKELY_S = 1.0  # of a recording by which the most likely speaker is chosen
-LIKELY = 16  # speakers that are tried
+LIKELY_S = 1.0  # of a recording, by which the most likely speaker is chosen
+LIKELY = 16  # speakers among which it is chosen
 
 
 class WaveEncoder(nn.Module):
     """Strided convolutions with a window of twice the stride, ReLU between (section 4.3): wave [B, 1, N] -> z_e.
 
-    The latents are normalised over the batch (as the report does on MNIST).
+    The latents are normalised over the batch (as Kumar et al. 2018 do on MNIST).
     """
 
     def __init__(self, strides: Sequence[int], width: int, dim: int) -> None:
@@ -42,7 +42,7 @@ class WaveEncoder(nn.Module):
         )
         self.strides = tuple(strides)
         self.out = nn.Conv1d(width, dim, 3, padding=1)
-        # a WaveNet does well without codes for long, and the latents that no one asks for shrink to a point
+        # early in training a WaveNet does without codes, and unused latents would collapse to a point
         self.norm = nn.BatchNorm1d(dim, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class WaveEncoder(nn.Module):
 
 
 class WaveVQVAE(nn.Module, AudioCodec):
-    """The paper's speech model: waveform to codes [B, 1, P], and a WaveNet that draws the waveform from them.
+    """The paper's speech model: waveform to codes [B, 1, P], and a WaveNet that samples the waveform given them.
 
     strides   of the encoder's convolutions; their product is the samples for each code: six of 2 make 64
     speakers  rows of the WaveNet's speaker table
@@ -84,7 +84,7 @@ class WaveVQVAE(nn.Module, AudioCodec):
         self.encoder_margin, self.decoder_margin = 3, WaveNetDecoder.MARGIN
 
     def forward(self, wave: Tensor, speaker: Tensor) -> tuple[Tensor, Quantized]:
-        """Nats for each sample of waveforms [B, P * stride] under the decoder, and what was quantized."""
+        """Nats for each sample of waveforms [B, P * stride] under the decoder, and the quantizer's output."""
         quantized = self.quantizer(self.encoder(wave[:, None]))
         z_q = jitter(quantized.z_q, self.jitter) if self.training else quantized.z_q
         return self.decoder.loss(z_q, speaker, compress_tensor(wave)), quantized
@@ -119,8 +119,8 @@ class WaveVQVAE(nn.Module, AudioCodec):
     def decode_windows(
         self, codes: np.ndarray, stored: Sequence[bytes], part: tuple[int, int], *, seed: int, report: Report
     ) -> Iterator[np.ndarray]:
-        """Sampled from the WaveNet, in segments side by side."""
-        sampler = compiled.pack(self.decoder) if device_of(self).type == "cpu" else self.decoder
+        """Sampled from the WaveNet, in parallel segments."""
+        sampler = compiled.compile_net(self.decoder) if device_of(self).type == "cpu" else self.decoder
         channels = []
         for number, (channel, row) in enumerate(zip(codes, map(self._row, stored), strict=True)):
 
@@ -129,7 +129,7 @@ class WaveVQVAE(nn.Module, AudioCodec):
 
             latents = _Latents(self, channel)
             channels.append(
-                generate_long(sampler, latents, row, seed + number, part=part, rate_hz=self.rate_hz, report=done)
+                sample_long(sampler, latents, row, seed + number, part=part, rate_hz=self.rate_hz, report=done)
             )
         for blocks in zip(*channels, strict=True):
             yield np.stack(blocks)
@@ -138,7 +138,7 @@ class WaveVQVAE(nn.Module, AudioCodec):
         return row.to_bytes(2, "little")
 
     def _row(self, stored: bytes) -> int:
-        """The row of its bytes. Raises BadFile if there is none such."""
+        """The speaker row in `stored`. Raises BadFile if the table has no such row."""
         row = int.from_bytes(stored, "little")
         if len(stored) != 2 or row >= self.speakers:
             raise BadFile("the speaker in the file does not belong to its model")
@@ -146,7 +146,7 @@ class WaveVQVAE(nn.Module, AudioCodec):
 
 
 class _Latents:
-    """z_q [D, P] of the codes [groups, P] of one channel, looked up as they are sliced: hours would not fit."""
+    """z_q [D, P] of the codes [codebooks, P] of one channel, looked up as they are sliced: hours would not fit."""
 
     def __init__(self, net: WaveVQVAE, codes: np.ndarray) -> None:
         self._net, self._codes = net, codes

@@ -2,7 +2,7 @@
 
 One symbol at a time means few rows, for which libraries of linear algebra are slow to start, and for which loops in
 numba keep their sums in memory. Here a tile of sums stays in vector registers while the matrix streams by: numba
-takes it as LLVM code, so that nobody needs a compiler.
+takes it as LLVM code, so that no compiler has to be installed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WIDE = bool(_FEATURES.get("avx512f", False))
 LANES, ROWS = (16, 4) if _WIDE else (8, 2)
 VECTORS = 4
 PANEL = LANES * VECTORS  # columns of a tile
-# Where the processor turns float16 into float32 by itself; elsewhere a call for each number would take its place.
+# Whether the processor converts float16 to float32; without that every number would cost a function call.
 _HALVES = bool(_FEATURES.get("f16c", False)) or platform.machine() in ("aarch64", "arm64")
 
 
@@ -141,7 +141,7 @@ _one_row, _many_rows = _tile(1), _tile(ROWS)
 def add_product(Y: np.ndarray, X: np.ndarray, W: np.ndarray) -> None:
     """Y += X @ W for Y [M, padded columns], X [M, n], W from `panels`; rows of X and Y are contiguous floats.
 
-    X may be narrower than n: a row is then read on into those after it. So the rows of a picture [W, C] serve as
+    X may be narrower than n: a row is then read on into those after it. So the rows of an image [W, C] serve as
     the windows of a convolution, without a copy. Nothing is checked.
     """
     M = Y.shape[0]

@@ -1,4 +1,4 @@
-"""The encoder and decoder of section 4.1, which the VQ-VAE and the baselines beside it share."""
+"""The encoder and decoder of section 4.1, which the VQ-VAE and the baselines share."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 
 def from_pixels(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Pixels uint8 [B, H, W, C] as nets take them: float [B, C, H, W] in -0.5 .. 0.5."""
+    """Pixels uint8 [B, H, W, C] as the input of nets: float [B, C, H, W] in -0.5 .. 0.5."""
     return torch.tensor(pixels, device=device).movedim(-1, 1).float() / 255 - 0.5
 
 
 def to_pixels(x: Tensor) -> np.ndarray:
-    """What nets make, float [B, C, H, W], as pixels uint8 [B, H, W, C]."""
+    """The output of nets, float [B, C, H, W], as pixels uint8 [B, H, W, C]."""
     return ((x.float() + 0.5) * 255).round().clamp(0, 255).byte().movedim(1, -1).cpu().numpy()
 
 
 def in_channels(x: Tensor, channels: int) -> Tensor:
-    """Pictures [B, C, H, W] grey or in colour as a net for `channels` takes them; grey is the mean of the colours."""
+    """Images [B, C, H, W] grey or in colour as a net for `channels` takes them; grey is the mean of the colours."""
     if x.shape[1] == channels:
         return x
     return x.mean(1, keepdim=True) if channels == 1 else x.expand(-1, channels, -1, -1)
@@ -87,7 +87,7 @@ class Shape:
     dim         D, channels of the latents
     kernel      4 (the paper) or 5
     activation  'relu' (the paper) or 'gdn'
-    normalised  batch normalisation after each convolution but the last (the report, 2.1)
+    normalised  batch normalisation after each convolution but the last (Kumar et al. 2018, 2.1)
     """
 
     widths: Sequence[int]
@@ -109,7 +109,7 @@ class Shape:
         return 1 + blocks + self.kernel // 2
 
     def encoder(self, channels: int, blocks: int, out: int | None = None) -> nn.Sequential:
-        """Pictures [B, channels, H, W] to [B, out or dim, H / stride, W / stride]."""
+        """Images [B, channels, H, W] to [B, out or dim, H / stride, W / stride]."""
         layers: list[nn.Module] = []
         for i, (into, width) in enumerate(pairwise([channels, *self.widths])):
             conv = nn.Conv2d(into, width, self.kernel, stride=2, padding=(self.kernel - 1) // 2)

@@ -11,7 +11,7 @@ REACH = KERNEL // 2  # frames that a block looks to either side
 
 
 class Block(nn.Module):
-    """x + gain * mlp(norm(depthwise(x))), where a voice scales and shifts what enters the mlp.
+    """x + gain * mlp(norm(depthwise(x))), where a voice embedding scales and shifts the input of the mlp (FiLM).
 
     x [B, width, T], voice [B, voice] or None for blocks without one.
     """

@@ -1,4 +1,4 @@
-"""What several processes that train one net share: sums, rows and random numbers that agree on every rank.
+"""Collective operations of several processes that train one net: sums, rows and random numbers equal on every rank.
 
 Each rank sees its own part of a batch. Written with these functions, a computation gives on N ranks what one process
 gives on the N parts in a row, up to the order of float sums. With one process, or outside of training, all of them do
@@ -30,12 +30,12 @@ def summed(values: Tensor) -> Tensor:
 
 
 def from_first(value: float) -> float:
-    """The number that rank 0 has: decisions that follow the clock or a validation must be one decision."""
+    """The number of rank 0, on every rank: decisions by the clock or a validation must be the same everywhere."""
     if world() == 1:
         return value
     place = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    told = torch.tensor([value if rank() == 0 else 0.0], dtype=torch.float64, device=place)
-    return float(summed(told))
+    shared = torch.tensor([value if rank() == 0 else 0.0], dtype=torch.float64, device=place)
+    return float(summed(shared))
 
 
 def count_rows(rows: Tensor) -> int:

@@ -2,7 +2,7 @@
 
 A frame-rate net predicts spectral envelopes of a harmonic and of a noise part. The excitations, a band-limited pulse
 train at the pitch and white noise, are filtered by them in the short-time Fourier domain (after the source-filter
-model, and Serra and Smith 1990). No sample waits for the one before it, so decoding is many times faster than speech.
+model, and Serra and Smith 1990). It is not autoregressive, so decoding is many times faster than real time.
 
 Everything is a function of its window: the phase at the start of each frame and the noise are given, so windows of a
 long recording fit together sample by sample.
@@ -23,7 +23,7 @@ from vqcli.nets.layers.spectra import short_time_spectra
 RATE_HZ, HOP, N_FFT = mel.RATE_HZ, mel.HOP, 640
 MARGIN = (N_FFT - HOP) // 2  # samples that a frame's window reaches beyond its own
 HIGHEST_HARMONIC_HZ = 7600.0
-LOWEST_HZ = 50.0  # below it voices have nothing, and loudspeakers rumble
+LOWEST_HZ = 50.0  # below it is no speech: filtered out
 LARGEST_LOG_GAIN = 6.0
 
 
@@ -49,7 +49,7 @@ def pitch_frames(hz: Tensor) -> Tensor:
 
 
 def _towards(f0: Tensor) -> tuple[Tensor, Tensor]:
-    """Pitch at the edges that each frame shares with the one before and after it, its own beside the unvoiced."""
+    """Pitch at the edges that each frame shares with the one before and after it; its own next to an unvoiced one."""
     voiced = f0 > 0
     before, after = F.pad(f0[:, :-1], (1, 0)), F.pad(f0[:, 1:], (0, 1))
     before, after = torch.where(before > 0, before, f0), torch.where(after > 0, after, f0)
@@ -115,7 +115,7 @@ class HarmonicDecoder(nn.Module):
 
     window: Tensor
     bins: Tensor
-    heard: Tensor
+    high_pass: Tensor
 
     def __init__(
         self, dim: int, voice: int, frames: int = 2, width: int = 192, blocks: int = 8, bands: int = 80
@@ -123,7 +123,7 @@ class HarmonicDecoder(nn.Module):
         super().__init__()
         self.frames, self.bands = frames, bands
         self.latent, self.pitch = nn.Linear(dim, width), nn.Linear(3, width)
-        self.place = nn.Parameter(torch.randn(frames, width) * 0.1)  # tells the frames of a position apart
+        self.place = nn.Parameter(torch.randn(frames, width) * 0.1)  # embedding of the frame within its position
         self.voice = nn.Sequential(nn.Linear(voice, 64), nn.GELU())
         self.inp, self.norm = nn.Conv1d(width, width, 5, padding=2), nn.LayerNorm(width)
         self.blocks = Blocks(blocks, width, 64)
@@ -132,21 +132,21 @@ class HarmonicDecoder(nn.Module):
         nn.init.constant_(self.out.bias, -4.0)
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
         matrix = torch.from_numpy(mel.bands_to_bins(bands, N_FFT))
-        heard = torch.linspace(0, RATE_HZ / 2, N_FFT // 2 + 1) >= LOWEST_HZ
+        high_pass = torch.linspace(0, RATE_HZ / 2, N_FFT // 2 + 1) >= LOWEST_HZ
         self.register_buffer("bins", matrix, persistent=False)
-        self.register_buffer("heard", heard[:, None].float(), persistent=False)
+        self.register_buffer("high_pass", high_pass[:, None].float(), persistent=False)
         self.reach = 2 + self.blocks.reach + -(-MARGIN // HOP) + 2  # frames to either side; 2 for the smoothed pitch
 
     def envelopes(self, z: Tensor, f0: Tensor, voice: Tensor, register: Tensor) -> tuple[Tensor, Tensor]:
         """Log magnitudes [B, bands, T] of the harmonic and of the noise part, for frames of f0 [B, T].
 
-        register  [B], mean of the voice's log f0: pitch counts both as it is and beside what is usual for the voice
+        register  [B], mean of the voice's log f0: pitch is a feature both as it is and relative to the register
         """
         T = f0.shape[1]
         voiced = (f0 > 0).float()
         log_f0 = torch.log(f0.clamp(min=50.0) / 150) * voiced
-        beside = log_f0 - (register[:, None] - math.log(150)) * voiced
-        features = torch.stack([voiced, log_f0, beside], 2)
+        relative = log_f0 - (register[:, None] - math.log(150)) * voiced
+        features = torch.stack([voiced, log_f0, relative], 2)
         h = self.latent(z.transpose(1, 2)).repeat_interleave(self.frames, 1)  # (B, T, width)
         h = h + self.place.repeat(T // self.frames, 1) + self.pitch(features)
         h = self.norm(self.inp(h.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
@@ -165,5 +165,5 @@ class HarmonicDecoder(nn.Module):
         return overlap_add(spectrum, self.window)
 
     def _filtered(self, excitation: Tensor, envelope: Tensor) -> Tensor:
-        gain = (self.bins @ envelope).clamp(max=LARGEST_LOG_GAIN).exp() * self.heard
+        gain = (self.bins @ envelope).clamp(max=LARGEST_LOG_GAIN).exp() * self.high_pass
         return centred_spectra(excitation, self.window) * gain

@@ -1,4 +1,4 @@
-"""Begin as a linear map that loses nothing (looks-linear initialisation, Balduzzi et al. 2017, Shattered Gradients).
+"""Initialise as a lossless linear map (looks-linear initialisation, Balduzzi et al. 2017, Shattered Gradients).
 
 Channels before a ReLU come in pairs a and -a, and the layer after it takes relu(a) - relu(-a) = a: the ReLU does
 nothing yet. With orthonormal maps between, an encoder begins as the cosine transform of each patch, a decoder as its
@@ -20,7 +20,7 @@ CENTRE = slice(1, 3)  # of a kernel of 4 with padding 1: the two positions that 
 
 
 @torch.no_grad()
-def begin_linear(
+def init_linear(
     encoder: nn.Sequential,
     decoder: nn.Sequential,
     channels: int,
@@ -31,9 +31,9 @@ def begin_linear(
 ) -> None:
     """Set the weights of an encoder and decoder of convnet2d.Shape (kernel 4, ReLU), which mirror each other.
 
-    The first channels of the latents become the coefficients of a patch, dealt out so that each of `groups` groups gets
-    as telling ones as the others, and scaled by `gain`: by 1, they are as large as pixels in -0.5 .. 0.5. Numbers of
-    the decoder that are no means of a channel begin as 0.
+    The first channels of the latents become the coefficients of a patch, distributed evenly by
+    frequency over `groups` product groups, and scaled by `gain`: by 1, they are as large as pixels in -0.5 .. 0.5.
+    Decoder outputs that are no means of a channel begin as 0.
     """
     *strided, last = _convolutions(encoder)
     first, *upward = _convolutions(decoder)
@@ -50,8 +50,8 @@ def begin_linear(
         kernel = torch.einsum("hpv,nv->hnp", isometry.view(half, 4, values), carry).unflatten(2, (2, 2))
         if down is strided[0]:
             _set(down, torch.cat([kernel, -kernel]), CENTRE)
-            picture = likelihood.of_means(kernel) if likelihood else kernel
-            _set(up, torch.cat([picture, -picture]), CENTRE)
+            image = likelihood.of_means(kernel) if likelihood else kernel
+            _set(up, torch.cat([image, -image]), CENTRE)
         else:
             both = torch.cat([kernel, -kernel], 1)
             _set(down, torch.cat([both, -both]), CENTRE)
@@ -60,7 +60,7 @@ def begin_linear(
     dim, values = first.in_channels, carry.shape[1]
     kept = min(dim, values)
     transform = torch.zeros(max(dim, last.out_channels), values)
-    transform[_dealt(kept, dim, groups)] = cosines(channels, len(strided))[:kept]
+    transform[_channels_of_coefficients(kept, dim, groups)] = cosines(channels, len(strided))[:kept]
     kernel = (transform @ carry.T)[..., None, None]  # (latents, half, 1, 1)
     both = torch.cat([kernel, -kernel], 1)
     _set(last, gain * both[: last.out_channels], slice(1, 2))
@@ -85,11 +85,11 @@ def cosines(channels: int, halvings: int) -> Tensor:
     basis = basis.reshape(side, side, channels, *[2] * (2 * halvings), channels)  # a bit of y and x for each halving
     bits = [3 + axis for pair in zip(range(halvings), range(halvings, 2 * halvings), strict=True) for axis in pair]
     basis = basis.permute(0, 1, 2, *bits, 3 + 2 * halvings).reshape(side * side * channels, -1)
-    frequency = at[:, None, None] + at[:, None] + torch.tensor([0.0, 1.5, 1.5][:channels])  # colours tell less
+    frequency = at[:, None, None] + at[:, None] + torch.tensor([0.0, 1.5, 1.5][:channels])  # colour carries less
     return basis[torch.argsort(frequency.flatten(), stable=True)]
 
 
-def _dealt(kept: int, dim: int, groups: int) -> Tensor:
+def _channels_of_coefficients(kept: int, dim: int, groups: int) -> Tensor:
     """The channels that coefficients 0 .. kept - 1 go to: one to each group in turn, and back."""
     turn, place = torch.arange(kept) // groups, torch.arange(kept) % groups
     group = torch.where(turn % 2 == 0, place, groups - 1 - place)

@@ -1,6 +1,6 @@
 """Continuous latents to integer codes and back.
 
-Two quantizers share one interface, so that nets, codec and training never ask which one they hold:
+Two quantizers share one interface, so that nets, codec and training need not distinguish them:
 
     quantizer(z_e, quality)        -> Quantized: z_q with a gradient, codes, loss terms
     quantizer.codes(z_e, quality)  -> codes                                 (inference)
@@ -27,10 +27,10 @@ from vqcli.nets.layers import distributed
 
 @dataclass(frozen=True)
 class Quantized:
-    """What a quantizer makes of latents `z_e` [B, D, *grid].
+    """The output of a quantizer for latents `z_e` [B, D, *grid].
 
     z_q     [B, D, *grid], equal to the decoder's input; gradients pass straight through to z_e
-    codes   [B, groups, *grid] int64, in 0 .. codebook_sizes[group] - 1
+    codes   [B, codebooks, *grid] int64, in 0 .. codebook_sizes[codebook] - 1
     losses  named scalar terms, already weighted, to be added to the reconstruction loss
     """
 
@@ -61,12 +61,12 @@ def nearest_codes(rows: Tensor, codebook: Tensor) -> Tensor:
 
 
 class Quantizer(nn.Module):
-    """What both quantizers have.
+    """The interface of both quantizers.
 
     dim             channels of z_e
-    levels          residual levels; their codes follow each other in groups, and the last can be left out
+    levels          residual levels; their codes follow each other, and the last levels can be left out
     qualities       number of whole quality steps, 0 if there is but one quality
-    codebook_sizes  one for each group
+    codebook_sizes  K of each codebook
     """
 
     dim: int
@@ -87,8 +87,8 @@ class VectorQuantizer(Quantizer):
     dim       D, channels of z_e
     K         entries of each codebook
     groups    product groups: z_e is split along its channels, each part with a codebook of its own
-    levels    residual levels: each quantizes what the levels before it left over
-    update    'ema' (eq. 6 to 8), 'loss' (second term of eq. 3) or 'frozen' (the report, section 3.3)
+    levels    residual levels: each quantizes the residual of the levels before it
+    update    'ema' (eq. 6 to 8), 'loss' (second term of eq. 3) or 'frozen' (Kumar et al. 2018, section 3.3)
     beta      weight of the commitment term (eq. 3); gamma: decay of the moving averages
     init      'data' (entries are encoder outputs of the first batch) or 'uniform' (U(-1/K, 1/K))
     revive    an entry whose average count per batch falls below this share of an even use
@@ -179,25 +179,28 @@ class VectorQuantizer(Quantizer):
 
     def _quantize_level(self, residual: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """Codes [G, N] of rows [G, N, d] and the entries [G, N, d] they stand for."""
-        books = self.codebook[level]
+        codebooks = self.codebook[level]
         index = torch.stack(
-            [nearest_codes(part.detach(), book.detach()) for part, book in zip(residual, books, strict=True)]
+            [
+                nearest_codes(part.detach(), codebook.detach())
+                for part, codebook in zip(residual, codebooks, strict=True)
+            ]
         )
-        return index, torch.stack([book[i] for book, i in zip(books, index, strict=True)])
+        return index, torch.stack([codebook[i] for codebook, i in zip(codebooks, index, strict=True)])
 
     @torch.no_grad()
     def _initialise(self, rows: Tensor) -> None:
-        """Begin with the first batch: codebooks from its rows if they come from data, averages at an even use."""
+        """Initialise from the first batch: codebooks from its rows if `init` is 'data', averages at an even use."""
         if self.init == "data" and self.update != "frozen":
             residual = rows
             for level in range(self.levels):
                 pick = torch.randint(distributed.count_rows(rows), (self.K,), device=rows.device)
                 entries = distributed.rows_at(residual, pick)
-                # repeated rows are told apart by a little noise, or they would be one code for ever
+                # a little noise separates repeated rows, or they would stay one code for ever
                 spread = entries.std(dim=1, keepdim=True, correction=0) * 0.01 + 1e-6
                 self.codebook.data[level] = entries + spread * torch.randn_like(entries)
                 residual = residual - self._quantize_level(residual, level)[1]
-        # at a count of 1 a large batch would take all entries for dead
+        # with a count of 1, all entries would look dead after a large batch
         self.counts.fill_(distributed.count_rows(rows) / self.K)
         self.sums.copy_(self.codebook * self.counts[..., None])
         self.initialised.fill_(True)
@@ -231,7 +234,7 @@ class VectorQuantizer(Quantizer):
         return grid.movedim((0, -1), (1, 2)).flatten(1, 2)
 
     def _codes_grid(self, index: Tensor, like: Tensor) -> Tensor:
-        """[groups, N] -> [B, groups, *grid]."""
+        """[groups, N] -> [B, codebooks, *grid]."""
         return index.unflatten(1, (like.shape[0], *like.shape[2:])).movedim(0, 1)
 
 
@@ -270,7 +273,7 @@ class ScalarQuantizer(Quantizer):
 
     def forward(self, z_e: Tensor, quality: Tensor | None = None, levels: int | None = None) -> Quantized:
         """z_e [B, D, *grid], quality [B] in 1 .. qualities -> Quantized; rounding passes gradients straight through."""
-        # beyond the limits there is no gradient: it would push a value that cannot follow, further and further
+        # no gradient beyond the limits: it would push clipped values further and further out
         scaled = self._clip(self.scale(z_e, quality))
         rounded = scaled.round()
         z_q = straight_through(scaled, rounded) * self._interpolate(self.log_inverse_gain, z_e, quality)
@@ -319,7 +322,7 @@ def _per_channel(values: Tensor, like: Tensor) -> Tensor:
 def jitter(z_q: Tensor, share: float) -> Tensor:
     """Latents [B, D, P] where a share of the positions takes the code before or after (Chorowski et al. 2019).
 
-    Codes that cannot count on their neighbours say what is there for longer than one position: phones.
+    Codes that cannot rely on their neighbours describe what lasts for longer than one position: phones.
     """
     if not share or z_q.shape[2] < 2:
         return z_q

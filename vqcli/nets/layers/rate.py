@@ -3,8 +3,8 @@
 The model has the form that the `histogram` coder can follow with integers: each code is predicted from
 its causal neighbours. Its mean is a weighted sum of the four neighbours that come before it in its own
 channel; its scale is a weighted sum of their magnitudes and of the magnitudes of the earlier channels
-at the same position. `fitted_weights` hands these weights to the coder (coders/statistics.py), which
-replaces the logistic shape by counts.
+at the same position. `fitted_weights` gives these weights to the context coder (entropy/statistics.py),
+which replaces the logistic shape by counts.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Layer(nn.Module):
         super().__init__()
         self.dilation = dilation
         self.taps = nn.Linear(2 * residual, 2 * residual)  # [past, present] -> [tanh's part, sigmoid's part]
-        self.mix = None if last else nn.Linear(residual, residual)  # to the residual; the last has no one to go to
+        self.mix = None if last else nn.Linear(residual, residual)  # to the residual; the last layer has no successor
 
     def forward(self, h: Tensor, condition: Tensor | None) -> Tensor:
         """condition [B, T / stride, 2 R] is added to all positions of its step."""
@@ -35,13 +35,13 @@ class Layer(nn.Module):
 
 
 class GatedStack(nn.Module):
-    """Causal: what comes out at a position depends on the inputs at it and at `reach` positions before it.
+    """Causal: the output at a position depends on the inputs at it and at `reach` positions before it.
 
     residual   R, channels from layer to layer
-    skip       S, channels that come out
+    skip       S, output channels
     dilations  one for each layer: its two taps lie so many positions apart
-    local      L, channels of a condition that goes along with the positions, at their rate or a lower one; 0 for none
-    globals_   G, channels of a condition that holds for all positions, as of a speaker; 0 for none
+    local      L, channels of a condition at the rate of the positions or a lower one; 0 for none
+    globals_   G, channels of a condition of all positions, as of a speaker; 0 for none
     """
 
     def __init__(self, residual: int, skip: int, dilations: Sequence[int], local: int = 0, globals_: int = 0) -> None:
@@ -63,7 +63,7 @@ class GatedStack(nn.Module):
     def forward(self, h: Tensor, local: Tensor | None = None, global_: Tensor | None = None) -> Tensor:
         """Skips [B, S, T] of h [B, R, T], given local [B, L, T / stride] and global_ [B, G].
 
-        The stride is whatever the two lengths say. Before the first position there are zeros.
+        The stride follows from the two lengths. Before the first position there are zeros.
         """
         h = h.transpose(1, 2)
         conditions = self.conditions(local, global_)
@@ -78,7 +78,7 @@ class GatedStack(nn.Module):
     def conditions(self, local: Tensor | None, global_: Tensor | None) -> Tensor | None:
         """What both add in the gates: [B, T / stride or 1, layers, 2 R]."""
         if (local is None) != (self.from_local is None) or (global_ is None) != (self.from_global is None):
-            raise ValueError("the conditions are not those that this stack was made for")
+            raise ValueError("the conditions do not fit the arguments of this stack")
         parts = []
         if self.from_local is not None and local is not None:
             parts.append(self.from_local(local.transpose(1, 2)))

@@ -1,4 +1,4 @@
-"""What all samplers of codes share: the settings, the check of a request, one draw, the codes while they are drawn."""
+"""What all samplers of codes share: settings, checks of arguments, sampling of one code, and the state of sampling."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 from vqcli.errors import UsageError
 
-BATCH = 16  # samples drawn side by side: more gain nothing on a CPU, and keep the progress from moving
+BATCH = 16  # samples at once: more gain nothing on a CPU, and make progress coarse
 
-# A draw below 1 by no less than this stays below the total of the probabilities when multiplied by it.
-LARGEST_DRAW = 1 - 2.0**-52
+# The largest uniform number whose product with the total of the probabilities stays below that total.
+LARGEST_UNIFORM = 1 - 2.0**-52
 
 
 class Autoregressive(Protocol):
-    """What a prior offers to those who sample from it, code by code: a PixelCNN or a WaveNet over codes.
+    """The members of a prior that samplers use, code by code: a PixelCNN or a WaveNet over codes.
 
     GRID            names of the dimensions of codes after batch and groups
     codebook_sizes  K of each group
     offsets         where the rows of each group begin in `embedding`, and where the last ones end
     labels          number of labels, 0 for none
-    unlabelled      whether it has learned to do without the label
-    condition       channels of the map that it takes, 0 for none
+    unlabelled      whether it has learned to do without a label
+    condition       channels of the map that conditions it, 0 for none
     """
 
     GRID: tuple[str, ...]
@@ -40,7 +40,7 @@ class Autoregressive(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a code is drawn from its logits.
+    """How a code is sampled from its logits.
 
     temperature  logits are divided by it; 0 takes the most probable code
     top_k        only from the k most probable codes; 0 for all
@@ -56,13 +56,13 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise UsageError(f"temperature {self.temperature:g} is not 0 or more", "1 draws as the model has learned")
+            raise UsageError(f"temperature {self.temperature:g} is not 0 or more", "1 samples as the model has learned")
         if self.top_k < 0:
-            raise UsageError(f"top-k {self.top_k} is below 0", "0 draws from all codes")
+            raise UsageError(f"top-k {self.top_k} is below 0", "0 samples from all codes")
         if not 0 < self.top_p <= 1:
-            raise UsageError(f"top-p {self.top_p:g} is not within 0 and 1", "1 draws from all codes")
+            raise UsageError(f"top-p {self.top_p:g} is not within 0 and 1", "1 samples from all codes")
         if not abs(self.guidance) < float("inf"):
-            raise UsageError(f"guidance {self.guidance:g} is not a number", "1 draws as the model has learned")
+            raise UsageError(f"guidance {self.guidance:g} is not a number", "1 samples as the model has learned")
 
 
 AS_LEARNED = Sampling()
@@ -113,7 +113,7 @@ def in_batches(
     report: Callable[[float], None],
     condition: np.ndarray | None = None,
 ) -> np.ndarray:
-    """As `sample` of all codes, by such a function without its net, BATCH after BATCH."""
+    """As `sample`, in batches of BATCH; `sampler` is `sample` with its net bound."""
     parts, count = [], len(codes)
     for first in range(0, count, BATCH):
         part = slice(first, first + BATCH)
@@ -128,12 +128,12 @@ def in_batches(
 
 
 def part_of(doubled: np.ndarray, count: int, part: slice) -> np.ndarray:
-    """That part of what `count` items have, or under guidance `count` items twice: [count or 2 count, ...]."""
+    """A part of the items, and under guidance of their copies without labels: doubled [count or 2 count, ...]."""
     times = len(doubled) // count
     return np.concatenate([doubled[n * count : (n + 1) * count][part] for n in range(times)])
 
 
-def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
+def sample_codes(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """One code for each row: logits [B, K], uniforms [B] float64 in 0 .. 1 (excluded) -> [B] int64.
 
     The first code whose cumulated probability, in float64, exceeds the uniform number.
@@ -150,17 +150,17 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
         last = (share < sampling.top_p * share[:, -1:]).sum(1, keepdim=True)
         p = p.where(p >= ranked.gather(1, last), 0)
     share = p.cumsum(1)
-    mark = uniforms[:, None].clamp(max=LARGEST_DRAW) * share[:, -1:]
+    mark = uniforms[:, None].clamp(max=LARGEST_UNIFORM) * share[:, -1:]
     return torch.searchsorted(share, mark, right=True)[:, 0]
 
 
-class Drawing:
-    """Codes while they are drawn, position by position, group by group: what the samplers in torch share.
+class SamplingState:
+    """The state of sampling, position by position, group by group, for the samplers in torch.
 
     The arguments are those of `sample`, checked; `recording` keeps all logits. A place is i, j on a grid, t in time.
 
-    codes      int64 [B, G, *grid] on the device of the net, drawn as far as `settle` came
-    labels     int64 [B]; under guidance [2 B], all once more without the label
+    codes      int64 [B, G, *grid] on the device of the net, sampled so far
+    labels     int64 [B]; under guidance [2 B], the second half without the label
     condition  the map float32 [B, S, *grid], under guidance [2 B, S, *grid]; None if the net takes none
     recorded   float32 [B, G, K, *grid], or of size 0
     """
@@ -196,17 +196,17 @@ class Drawing:
     @classmethod
     def of_given(
         cls, net: Autoregressive, codes: np.ndarray, label: np.ndarray | None, condition: np.ndarray | None = None
-    ) -> Drawing:
-        """All codes stay as they are, and their logits are recorded."""
+    ) -> SamplingState:
+        """For given codes, whose logits are recorded."""
         keep, uniforms = np.ones(codes.shape, bool), np.zeros(codes.shape)
         return cls(net, codes, keep, uniforms, label, AS_LEARNED, recording=True, condition=condition)
 
-    def wants(self, g: int, *place: int) -> bool:
-        """Whether logits of group g at a place are of use."""
+    def needs_logits(self, g: int, *place: int) -> bool:
+        """Whether logits of group g at a place are used."""
         return self.recording or bool(self.some_open[g, *place])
 
-    def settle(self, logits: Tensor, g: int, *place: int) -> None:
-        """Draw the codes of group g at a place from logits [B, K], twice B under guidance."""
+    def sample_position(self, logits: Tensor, g: int, *place: int) -> None:
+        """Sample the codes of group g at a place from logits [B, K], twice B under guidance."""
         at: tuple[slice | int, ...] = (slice(None), g, *place)
         logits = logits.float()
         if self.times == 2:
@@ -215,7 +215,7 @@ class Drawing:
         if self.recording:
             codes: tuple[slice | int, ...] = (slice(None), g, slice(logits.shape[1]), *place)
             self.recorded[codes] = logits
-        code = draw(logits.to(self.exact), self.uniforms[at], self.sampling).to(self.codes.device)
+        code = sample_codes(logits.to(self.exact), self.uniforms[at], self.sampling).to(self.codes.device)
         self.codes[at] = torch.where(self.open[at], code, self.codes[at])
 
     def rows(self, *place: int) -> Tensor:

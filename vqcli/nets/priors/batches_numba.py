@@ -1,4 +1,4 @@
-"""A batch spread over threads, and codes drawn from a prior so: what the compiled samplers share."""
+"""Sampling of a batch over threads: what the compiled samplers share."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 
 from vqcli.nets.kernels.jit import compiled
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Autoregressive, Sampling, check_request, part_of
-from vqcli.nets.priors.categorical_numba import draw
+from vqcli.nets.priors.categorical_numba import sample_code
 from vqcli.nets.priors.pixelcnn import PixelCNN
 
 
 class Request(NamedTuple):
-    """What is wanted of B samples that run side by side, as the compiled functions read it.
+    """Arguments for B samples that run in parallel, as the compiled functions read them.
 
-    P positions in the order in which they are drawn, G groups of at most K codes.
+    P positions in the order in which they are sampled, G groups of at most K codes.
     """
 
-    codes: np.ndarray  # (B, G, P) int64, drawn into
+    codes: np.ndarray  # (B, G, P) int64, sampled in place
     keep: np.ndarray  # (B, G, P) bool, where codes stay as they are
     uniforms: np.ndarray  # (B, G, P) float64
-    label: np.ndarray  # (B,) int64; under guidance (2 B,), all once more without their labels
+    label: np.ndarray  # (B,) int64; under guidance (2 B,), the second half without labels
     temperature: float
     top_k: int
     top_p: float
@@ -35,19 +35,19 @@ class Request(NamedTuple):
     parts: np.ndarray  # (B, L, P, 4 C) float32, what a map adds in the gates; under guidance (2 B, ...); or of size 0
 
 
-# Draws rows or positions `begin` .. `end` - 1 of one request, after all before them.
+# Samples rows or positions `begin` .. `end` - 1 of one request, after all before them.
 Steps = Callable[[int, int], None]
 
 
 def parts_of(batch: int) -> list[slice]:
-    """A batch in as many parts as torch uses threads, but none of them empty."""
+    """Slices of a batch, one for each thread of torch, none of them empty."""
     count = min(batch, torch.get_num_threads())
     return [slice(batch * n // count, batch * (n + 1) // count) for n in range(count)]
 
 
 @contextmanager
 def threads(count: int) -> Iterator[Callable[[Callable[[int], None]], None]]:
-    """Gives what calls a function with 0 .. count - 1, each in a thread, and returns when all are done."""
+    """Yields `call`, which runs work(0) .. work(count - 1), each in a thread, and returns when all are done."""
     with ThreadPoolExecutor(count) as pool:
 
         def call(work: Callable[[int], None]) -> None:
@@ -71,7 +71,7 @@ def sample(
     report: Callable[[float], None] | None,
     condition: np.ndarray | None = None,
 ) -> np.ndarray:
-    """As pixelcnn_torch.sample, by what `start` makes of each part; `block` steps lie between two reports."""
+    """As pixelcnn_torch.sample, by the steps that `start` returns for a part; progress after each `block` of steps."""
     check_request(net, codes, keep, uniforms, label, sampling.guidance, condition)
     nothing, parts = np.zeros((len(codes), 0, 0, 0), np.float32), _parts(net, len(codes), condition)
     request = _request(net, codes, keep, uniforms, label, sampling, nothing, parts)
@@ -103,8 +103,8 @@ def _parts(net: Autoregressive, B: int, condition: np.ndarray | None) -> np.ndar
     if condition is None:
         return np.zeros((B, 0, 0, 0), np.float32)
     assert isinstance(net, PixelCNN) and net.of_condition is not None
-    made = net.of_condition(torch.tensor(condition, dtype=torch.float32)).unflatten(1, (len(net.layers), -1))
-    return np.ascontiguousarray(made.flatten(3).transpose(2, 3).numpy())
+    added = net.of_condition(torch.tensor(condition, dtype=torch.float32)).unflatten(1, (len(net.layers), -1))
+    return np.ascontiguousarray(added.flatten(3).transpose(2, 3).numpy())
 
 
 def _request(
@@ -155,7 +155,7 @@ def _run(
     shape: tuple[int, ...],
     report: Callable[[float], None] | None,
 ) -> np.ndarray:
-    """Codes of that shape, drawn in all parts of the batch together, block by block."""
+    """Codes of that shape, sampled in all parts of the batch in parallel, block by block."""
     if request.codes.size:
         parts = [start(_part(request, part)) for part in parts_of(len(request.codes))]
 
@@ -172,14 +172,14 @@ def _run(
 
 
 @compiled
-def wanted(request: Request, g: int, p: int) -> bool:
-    """Whether logits of group g at position p are of use."""
+def needs_logits(request: Request, g: int, p: int) -> bool:
+    """Whether logits of group g at position p are used."""
     return request.recorded.size > 0 or not request.keep[:, g, p].all()
 
 
 @compiled
-def settle(request: Request, g: int, p: int, all_logits: np.ndarray, K: int, room: np.ndarray) -> None:
-    """Draw and record the K codes of group g at position p; all_logits [B, K or more], twice B under guidance."""
+def sample_position(request: Request, g: int, p: int, all_logits: np.ndarray, K: int, room: np.ndarray) -> None:
+    """Sample and record the codes of group g at position p; all_logits [B, K or more], twice B under guidance."""
     B, guidance = len(request.codes), request.guidance
     for b in range(B):
         logits = all_logits[b, :K]
@@ -191,4 +191,4 @@ def settle(request: Request, g: int, p: int, all_logits: np.ndarray, K: int, roo
             request.recorded[b, g, :K, p] = logits
         if not request.keep[b, g, p]:
             u, temperature = request.uniforms[b, g, p], request.temperature
-            request.codes[b, g, p] = draw(logits, u, temperature, request.top_k, request.top_p, room)
+            request.codes[b, g, p] = sample_code(logits, u, temperature, request.top_k, request.top_p, room)

@@ -1,4 +1,4 @@
-"""One code from its logits, compiled: as autoregressive.draw."""
+"""One code from its logits, compiled: as autoregressive.sample_codes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import numpy as np
 
 from vqcli.nets.kernels.exponential import exp64
 from vqcli.nets.kernels.jit import compiled
-from vqcli.nets.priors.autoregressive import LARGEST_DRAW
+from vqcli.nets.priors.autoregressive import LARGEST_UNIFORM
 
-_LEAST = -700.0  # e^-700 is nothing beside 1
+_LEAST = -700.0  # e^-700 is negligible
 
 
 @compiled
-def draw(logits: np.ndarray, uniform: float, temperature: float, top_k: int, top_p: float, p: np.ndarray) -> np.int64:
+def sample_code(
+    logits: np.ndarray, uniform: float, temperature: float, top_k: int, top_p: float, p: np.ndarray
+) -> np.int64:
     """A code from logits float32 [K]; p float64 [K or more] is room for the probabilities."""
     K = len(logits)
     p = p[:K]
@@ -28,7 +30,7 @@ def draw(logits: np.ndarray, uniform: float, temperature: float, top_k: int, top
     total = 0.0
     for k in range(K):
         total += p[k]
-    mark = min(uniform, LARGEST_DRAW) * total
+    mark = min(uniform, LARGEST_UNIFORM) * total
     share = 0.0
     for k in range(K):
         share += p[k]

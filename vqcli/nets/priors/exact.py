@@ -1,9 +1,9 @@
-"""The exact prior in floats: what is trained, and later rounded to the integers of coders/prior.py.
+"""The entropy model in floats: trained as it is here, then rounded to integers (rounding.py) for the coder `prior`.
 
-Codes are told stage by stage (coders/stages.py); small perceptrons predict all codes of a stage at once. Scalar codes
-get a logistic distribution: its mean is a linear sum of known values, its scale a sum of known magnitudes, which learn
-what the `histogram` coder knows in its four neighbours; a perceptron corrects both. Codes of a vector quantizer get a
-logit each, from the embeddings of known codes.
+Codes are coded stage by stage (entropy/prior2d_stages.py); small perceptrons predict all codes of a stage at once.
+Scalar codes get a logistic distribution: its mean is a linear sum of known values, its scale a sum of known magnitudes,
+as in the context coder with its four neighbours; a perceptron corrects both. Codes of a vector quantizer get a logit
+each, from the embeddings of known codes.
 
 Every step has an exact counterpart in integers: inputs are integers or rows of tables, activations are clipped to
 0 .. CEILING, and there is neither normalisation nor division.
@@ -23,9 +23,9 @@ from vqcli.entropy import prior2d_net, prior2d_stages
 from vqcli.entropy.coders import EntropyNet
 
 CEILING = 8.0  # of activations
-LARGEST_VALUE = 255  # of scalar codes, counted from the middle: what lies beyond is seen as this
+LARGEST_VALUE = 255  # of scalar codes, counted from the middle: values beyond are clipped
 SCALES = (2.0**-5, 2.0**7)  # of the logistic
-ENERGY_PACE = 8.0  # weights of magnitudes move over several units, others over a few tenths: they learn faster by this
+ENERGY_PACE = 8.0  # learning rate factor of magnitude weights, which move over units, others over tenths
 
 
 def activation(x: Tensor) -> Tensor:
@@ -43,13 +43,13 @@ def around(
     """Neighbours of a lattice: x [B, H + 2 margin, W + 2 margin, C] -> [B * rows * columns, offsets * C]."""
     top, left, step = lattice
     H, W = x.shape[1] - 2 * margin, x.shape[2] - 2 * margin
-    found = [
+    neighbours = [
         x[:, margin + top + y * spacing : margin + H + y * spacing : step][
             :, :, margin + left + z * spacing : margin + W + z * spacing : step
         ]
         for y, z in offsets
     ]
-    return torch.cat(found, -1).flatten(0, 2)
+    return torch.cat(neighbours, -1).flatten(0, 2)
 
 
 def at_lattice(x: Tensor, lattice: prior2d_stages.Lattice) -> Tensor:
@@ -94,37 +94,40 @@ class ScalarSlice(nn.Module):
         self.floor = nn.Parameter(torch.full((own + 1, qualities, groups), math.log(0.3) / ENERGY_PACE))
 
     def floors(self) -> Tensor:
-        """Scale where all is silent, [phases, qualities, groups]."""
+        """Scale where all known values are 0, [phases, qualities, groups]."""
         return torch.exp(ENERGY_PACE * self.floor)
 
     @staticmethod
     def magnitude_weights(energy: Tensor) -> Tensor:
         return F.softplus(ENERGY_PACE * energy)
 
-    def forward(self, values: Tensor, features: Tensor, hats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, values: Tensor, features: Tensor, quality_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Values, means and natural logarithms of scales, [N, groups] each, of all positions, phase by phase.
 
-        values [B, H, W, G] and features [B, H, W, 2, G], float; hats [B, qualities], weights of the whole qualities.
+        values [B, H, W, G] and features [B, H, W, 2, G], float; quality_weights [B, qualities] interpolate.
         """
         own = slice(self.start, self.start + self.groups)
-        # what earlier slices lend does not depend on the phase: all positions at once
-        lent = [torch.zeros((), device=values.device)] * 3
+        # cross-channel features, of earlier slices, do not depend on the phase: all positions at once
+        cross = [torch.zeros((), device=values.device)] * 3
         if self.start:
             v, f = values[..., : self.start], features[..., : self.start].flatten(3)
             weights = self.earlier_mean, self.magnitude_weights(self.earlier_energy), self.earlier
-            lent = [_window(x, w) for x, w in zip((v, v.abs(), f), weights, strict=True)]
+            cross = [_window(x, w) for x, w in zip((v, v.abs(), f), weights, strict=True)]
         v = _pad(values[..., own], self.margin)
         f = _pad(features[..., own].flatten(3), self.margin)
         energies = self.magnitude_weights(self.own_energy)
         targets, means, scales, hidden = [], [], [], []
         for p, (phase, offsets) in enumerate(zip(self.phases, self.offsets, strict=True)):
-            floor, quality = hats @ self.floors()[p], hats @ self.quality + self.bias[p]  # (B, groups), (B, hidden)
+            floor, quality = (
+                quality_weights @ self.floors()[p],
+                quality_weights @ self.quality + self.bias[p],
+            )  # (B, groups), (B, hidden)
             for lattice in phase.lattices:
                 target = values[:, lattice[0] :: lattice[2], lattice[1] :: lattice[2], own]
                 if target.numel() == 0:
                     continue
                 each = target.shape[1] * target.shape[2]
-                m, e, t = (at_lattice(x, lattice) if self.start else x for x in lent)
+                m, e, t = (at_lattice(x, lattice) if self.start else x for x in cross)
                 e, t = e + floor.repeat_interleave(each, 0), t + quality.repeat_interleave(each, 0)
                 if p:
                     near = around(v, offsets, phase.spacing, lattice, self.margin)
@@ -148,12 +151,13 @@ class VectorSlice(nn.Module):
         self.group, self.K, self.phases = group, K, prior2d_stages.phases(levels)
         self.margin = prior2d_stages.margin(levels)
         self.offsets = [prior2d_stages.taps(phase.kind, 3) for phase in self.phases]
-        # the last row of each table stands for what lies outside
+        # the last row of each table is for positions outside the grid
         self.embedding = nn.Embedding(K + 1, embedding)
-        lent = [nn.Embedding(size + 1, embedding) for size in earlier]
-        for table in (self.embedding, *lent):
+        earlier_tables = [nn.Embedding(size + 1, embedding) for size in earlier]
+        for table in (self.embedding, *earlier_tables):
             nn.init.normal_(table.weight, std=0.7)
-        self.lent: Sequence[nn.Embedding] = nn.ModuleList(lent)  # type: ignore[assignment]
+        # `lent` is part of the names of weights: the embeddings of earlier groups
+        self.lent: Sequence[nn.Embedding] = nn.ModuleList(earlier_tables)  # type: ignore[assignment]
         self.earlier = nn.Parameter(_uniform(len(prior2d_stages.WINDOW) * embedding * len(earlier), hidden))
         own = [_uniform(len(offsets) * embedding, hidden) for offsets in self.offsets]
         self.own = nn.ParameterList(own[1:])
@@ -165,13 +169,13 @@ class VectorSlice(nn.Module):
     def forward(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Codes [N] and logits [N, K] of all positions, phase by phase: codes [B, G, H, W]."""
         code = codes[:, self.group]
-        lent = None
+        cross = None
         if len(self.lent):
-            beside = [
+            embedded = [
                 table(F.pad(codes[:, g], (1,) * 4, value=table.num_embeddings - 1)) for g, table in enumerate(self.lent)
             ]
-            rows = around(torch.cat(beside, -1), prior2d_stages.WINDOW, 1, (0, 0, 1), 1)
-            lent = (rows @ self.earlier).view(*code.shape, -1)
+            rows = around(torch.cat(embedded, -1), prior2d_stages.WINDOW, 1, (0, 0, 1), 1)
+            cross = (rows @ self.earlier).view(*code.shape, -1)
         x = self.embedding(F.pad(code, (self.margin,) * 4, value=self.K))
         targets, hidden = [], []
         for p, (phase, offsets) in enumerate(zip(self.phases, self.offsets, strict=True)):
@@ -181,8 +185,8 @@ class VectorSlice(nn.Module):
                 if target.numel() == 0:
                     continue
                 t = self.bias[p].expand(target.numel(), -1)
-                if lent is not None:
-                    t = t + at_lattice(lent, lattice)
+                if cross is not None:
+                    t = t + at_lattice(cross, lattice)
                 if p:
                     t = t + around(x, offsets, phase.spacing, lattice, self.margin) @ self.own[p - 1]
                 targets.append(target.flatten())
@@ -193,12 +197,12 @@ class VectorSlice(nn.Module):
 
 
 class ExactPrior(nn.Module):
-    """A distribution over the codes of one chunk.
+    """An entropy model of the codes of one chunk.
 
     codebook_sizes  K of each group
     qualities       of the codec; 0 for codes of a vector quantizer, which have no order
     hidden          channels of the perceptrons, for each slice or for all
-    slices          groups told together: their number in each slice, or a single group where none is given
+    slices          number of groups in each slice, which are coded together; None: a single group in each
     levels          halvings of the coarsest lattice, for each slice or for all
     embedding       channels for each known code of a vector quantizer
     """
@@ -223,8 +227,8 @@ class ExactPrior(nn.Module):
         if not len(depths) == len(widths) == len(parts):
             raise ValueError(f"{len(depths)} levels and {len(widths)} widths for {len(parts)} slices")
         if not qualities and len(parts) != len(codebook_sizes):
-            raise ValueError("codes of a vector quantizer are told group by group")
-        made: list[nn.Module] = [
+            raise ValueError("codes of a vector quantizer are coded group by group")
+        modules: list[nn.Module] = [
             ScalarSlice(part.start, len(part), depth, width, qualities)
             if qualities
             else VectorSlice(
@@ -233,7 +237,7 @@ class ExactPrior(nn.Module):
             for part, depth, width in zip(parts, depths, widths, strict=True)
         ]
         self.groups, self.levels = tuple(parts), tuple(depths)
-        self.slices = nn.ModuleList(made)
+        self.slices = nn.ModuleList(modules)
 
     @staticmethod
     def integer_net(arrays: Mapping[str, np.ndarray], codebook_sizes: Sequence[int]) -> EntropyNet:
@@ -246,7 +250,7 @@ class ExactPrior(nn.Module):
             if not self.qualities:
                 bits = [F.cross_entropy(logits, code, reduction="sum") for code, logits in self.logits(codes)]
             else:
-                bits = [logistic_nats(*told).sum() for told in self.logistics(codes, quality)]
+                bits = [logistic_nats(*logistic).sum() for logistic in self.logistics(codes, quality)]
             total: Tensor = torch.stack(bits).sum() / (math.log(2) * codes.numel())
         return total
 
@@ -265,8 +269,8 @@ class ExactPrior(nn.Module):
         values = (codes.movedim(1, -1) - middles).clamp(-LARGEST_VALUE, LARGEST_VALUE).float()  # (B, H, W, G)
         features = torch.stack([signed_log(values), signed_log(values.abs())], 3)  # (B, H, W, 2, G)
         whole = torch.arange(1, self.qualities + 1, device=codes.device)
-        hats = (1 - (quality[:, None] - whole).abs()).clamp_min(0)  # (B, qualities)
-        return [part(values, features, hats) for part in self.slices]
+        quality_weights = (1 - (quality[:, None] - whole).abs()).clamp_min(0)  # (B, qualities)
+        return [part(values, features, quality_weights) for part in self.slices]
 
 
 def logistic_nats(values: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-"""The exact prior of codes in time, in floats: what is trained, and later rounded to the integers of
-coders/sequence_net.py.
+"""The entropy model of codes in time, in floats: trained as it is here, then rounded to the integers of
+entropy/prior1d_net.py.
 
 A group at a time, each from its first position to its last. Every step has an exact counterpart in integers: inputs are
 rows of tables, activations are clipped to 0 .. CEILING, and there is neither normalisation nor division.
@@ -22,14 +22,14 @@ from vqcli.nets.priors.exact import activation
 
 
 class SequenceGroup(nn.Module):
-    """Logits of the codes of one group, from the embeddings of what is told before."""
+    """Logits of the codes of one group, from the embeddings of codes coded before."""
 
     def __init__(
         self, group: int, sizes: Sequence[int], past: int, around: int, hidden: int, embedding: int, dropout: float
     ) -> None:
         super().__init__()
         self.group, self.places = group, places(group, past, around)
-        # the last row of each table stands for what lies outside
+        # the last row of each table is for positions outside the sequence
         tables = [nn.Embedding(K + 1, embedding) for K in sizes[: group + 1]]
         for table in tables:
             nn.init.normal_(table.weight, std=0.7)
@@ -39,30 +39,30 @@ class SequenceGroup(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Logits [B, T, K] of codes [B, G, T], which are told as a whole: they have means."""
+        """Logits [B, T, K] of codes [B, G, T], a whole sequence each, as means over it are features."""
         T = codes.shape[2]
-        seen, means = [], []
+        neighbours, means = [], []
         for other, away in self.places:
             # (left, right): negative numbers drop what lies beyond
             moved = F.pad(codes[:, other], (-away, away), value=self.tables[other].num_embeddings - 1)
-            seen.append(self.tables[other](moved))
+            neighbours.append(self.tables[other](moved))
         for other in range(self.group):
             means.append(self.tables[other](codes[:, other]).mean(1, keepdim=True).expand(-1, T, -1))
         before = F.pad(self.tables[self.group](codes[:, self.group]), (0, 0, 1, -1)).cumsum(1)
         counts = torch.arange(T, device=codes.device).clamp(min=1)
         means.append(before / counts[:, None])
-        x = torch.cat([*seen, *means], 2)
+        x = torch.cat([*neighbours, *means], 2)
         x = activation(self.first(self.dropout(x)))
         x = activation(self.hidden(self.dropout(x)))
         return self.out(self.dropout(x))
 
 
 class SequencePrior(nn.Module):
-    """A distribution over the codes of one stretch of time.
+    """An entropy model of the codes of one stretch of time.
 
     codebook_sizes  K of each group
     past            earlier positions of its own group that a code is predicted from
-    around          positions to each side that it sees of groups before its own, which are told as a whole
+    around          positions to each side in earlier groups that a code is predicted from
     hidden          channels of the perceptrons
     embedding       channels for each known code
     dropout         share of inputs and channels left out in training
@@ -84,11 +84,11 @@ class SequencePrior(nn.Module):
         if past < 1 or around < 0:
             raise ValueError("a code is predicted from at least the one before it")
         self.codebook_sizes, self.past, self.around = tuple(codebook_sizes), past, around
-        made = [
+        modules = [
             SequenceGroup(group, codebook_sizes, past, around, hidden, embedding, dropout)
             for group in range(len(codebook_sizes))
         ]
-        self.groups: Sequence[SequenceGroup] = nn.ModuleList(made)  # type: ignore[assignment]
+        self.groups: Sequence[SequenceGroup] = nn.ModuleList(modules)  # type: ignore[assignment]
 
     def loss(self, codes: Tensor) -> Tensor:
         """Bits for each code, on average: codes int64 [B, G, T]."""

@@ -1,7 +1,7 @@
 """A Gated PixelCNN over codes (van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders).
 
-Two stacks run side by side (section 2.2, figure 2). The vertical one sees the rows above a position, the horizontal
-one its own row to the left; together they see every position before it in raster order, without a blind spot.
+Two stacks run side by side (section 2.2, figure 2). The vertical one covers the rows above a position, the horizontal
+one its own row to the left; together they cover every position before it in raster order, without a blind spot.
 Kernels have the shape that their masks leave: 3 x 7 and 1 x 3 at first (a 7 x 7 kernel with mask A), 2 x 3 and
 1 x 2 from then on (3 x 3 with mask B), so nothing is multiplied by zero.
 """
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from vqcli.nets.layers.gated import gate
 
-REACH = 3  # rows above and columns to each side that the first layer sees
+REACH = 3  # rows above and columns to each side in the first layer's receptive field
 
 
 class Layer(nn.Module):
     """One step of both stacks: xv, xh [B, C, H, W] and the condition's part [B, 4 C, H or 1, W or 1] to the next
     xv, xh (figure 2).
 
-    first   mask A: the position itself is not seen, in either stack, and there is nothing to add a residual to
+    first   mask A: neither stack has the position itself as input, and there is nothing to add a residual to
     last    no later layer needs the vertical stack, which ends here as None
     """
 
@@ -54,7 +54,7 @@ class Layer(nn.Module):
 class PixelCNN(nn.Module):
     """A distribution over codes [B, G, H, W], position by position in raster order, group by group at a position.
 
-    Group g at a position sees all groups of all earlier positions, and the groups before it at its own: their
+    Group g at a position is conditioned on all groups of all earlier positions, and on earlier groups at its own: their
     embeddings are added to the features before the head of group g.
 
     codebook_sizes  K of each group; groups may differ
@@ -62,7 +62,7 @@ class PixelCNN(nn.Module):
     hidden          channels between the two 1 x 1 convolutions of each head
     labels          number of labels, 0 for none
     unlabelled      also learn to do without the label: it is left out at random in training, and may be None
-    condition       channels of a map that tells each position something of its own (section 2.3), 0 for none
+    condition       channels of a map that conditions each position (section 2.3), 0 for none
     """
 
     TASK = "prior2d"  # the training run of this family (training/tasks)
@@ -89,15 +89,15 @@ class PixelCNN(nn.Module):
         # One table for all groups: the rows of group g begin at offsets[g].
         self.offsets = [0, *accumulate(self.codebook_sizes)]
         self.embedding = nn.Embedding(self.offsets[-1], width)
-        self.within = nn.Embedding(self.offsets[-2], width)  # what later groups at the same position see
-        rows = labels + self.unlabelled  # the last stands for no label
+        self.within = nn.Embedding(self.offsets[-2], width)  # input of later groups at the same position
+        rows = labels + self.unlabelled  # the last is for no label
         self.label_embedding = nn.Embedding(rows, layers * 4 * width) if labels else None
         self.of_condition = nn.Conv2d(condition, layers * 4 * width, 1, bias=False) if condition else None
         stack = [Layer(width, n == 0, n == layers - 1, dropout) for n in range(layers)]
         heads = [nn.Sequential(nn.Conv2d(width, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, K, 1)) for K in codebook_sizes]
         self.layers: Sequence[Layer] = nn.ModuleList(stack)  # type: ignore[assignment]
         self.heads: Sequence[nn.Sequential] = nn.ModuleList(heads)  # type: ignore[assignment]
-        # these begin as small additions to sums of many terms
+        # these are added to sums of many terms: begin small
         nn.init.normal_(self.within.weight, std=0.1)
         if self.label_embedding is not None:
             nn.init.normal_(self.label_embedding.weight, std=0.1)
@@ -122,7 +122,7 @@ class PixelCNN(nn.Module):
         return torch.stack(logits, 1)
 
     def parts(self, label: Tensor | None, condition: Tensor | None, batch: int, device: torch.device) -> Tensor | None:
-        """What label and map add in the gates: [B, layers, 4 C, H or 1, W or 1], the vertical stack's 2 C first."""
+        """The gates' conditions by label and map: [B, layers, 4 C, H or 1, W or 1], the vertical stack's 2 C first."""
         if (condition is None) != (self.of_condition is None):
             raise ValueError("this net needs a map" if condition is None else "this net takes no map")
         by_label = self._label_parts(label, batch, device)

@@ -1,4 +1,4 @@
-"""Drawing codes from a Gated PixelCNN on a CPU, compiled: as pixelcnn_torch, many times faster.
+"""Sampling codes from a Gated PixelCNN on a CPU, compiled: as pixelcnn_torch, many times faster.
 
 The vertical stack runs once a row, for the whole row; for each position only the horizontal stack and the heads
 remain. Convolutions are products of windows by matrices that stream from the cache; samples of a batch share them.
@@ -19,12 +19,12 @@ from vqcli.nets.kernels.jit import compiled
 from vqcli.nets.kernels.matmul import add_product, aligned, padded, panels
 from vqcli.nets.priors import batches_numba
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
-from vqcli.nets.priors.batches_numba import Request, Steps, settle, wanted
+from vqcli.nets.priors.batches_numba import Request, Steps, needs_logits, sample_position
 from vqcli.nets.priors.pixelcnn import REACH, PixelCNN
 
 
 class Weights(NamedTuple):
-    """The net as the compiled functions read it; `*` stands for the panels of a matrix (see product.py).
+    """The net as the compiled functions read it; `*` stands for the panels of a matrix (see kernels/matmul.py).
 
     L layers, C channels, M hidden channels, G groups of at most K codes, R = REACH.
     """
@@ -50,9 +50,9 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """What B samples that run side by side remember, and room to compute in. Borders are zero and stay so."""
+    """The state of B samples that run in parallel, and buffers. Borders are zero and stay so."""
 
-    embedded: np.ndarray  # (B, R + 1, W + 2 R, C): the R rows above and this one, as far as it is drawn
+    embedded: np.ndarray  # (B, R + 1, W + 2 R, C): the R rows above and this one, as far as it is sampled
     above: np.ndarray  # (L, B, 2, W + 2, C): the vertical stack's inputs, of the row above and of this one
     across: np.ndarray  # (L, B, W, 2 C padded): what the vertical stack gives to the horizontal one
     left: np.ndarray  # (L, B, W + 1, C): the horizontal stack's inputs
@@ -65,7 +65,7 @@ class State(NamedTuple):
     p: np.ndarray  # (K,) float64
 
 
-class Packed(NamedTuple):
+class CompiledNet(NamedTuple):
     """A net and its weights in the order of use."""
 
     net: PixelCNN
@@ -73,8 +73,8 @@ class Packed(NamedTuple):
 
 
 @torch.no_grad()
-def pack(net: PixelCNN) -> Packed:
-    """Lay out the weights for `sample`; later changes of the net are not seen."""
+def compile_net(net: PixelCNN) -> CompiledNet:
+    """Lay out the weights for `sample`; later changes of the net have no effect."""
     C, L, K = net.width, len(net.layers), max(net.codebook_sizes)
     first, rest = net.layers[0], net.layers[1:]
     inner: list[Any] = [head[0] for head in net.heads]
@@ -100,7 +100,7 @@ def pack(net: PixelCNN) -> Packed:
         out=_stack([_kernel_rows(conv, K)[0] for conv in outer], 4),
         out_bias=_biases(outer, K),
     )
-    return Packed(net, weights)
+    return CompiledNet(net, weights)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -168,7 +168,7 @@ def _add(target: np.ndarray, row: np.ndarray) -> None:
 
 @compiled
 def _vertical(net: Weights, state: State, label: np.ndarray, parts: np.ndarray, i: int) -> None:
-    """The vertical stack, for all positions of row i. Rows above the picture are zero and left out."""
+    """The vertical stack, for all positions of row i. Rows above the image are zero and left out."""
     L, B, W = state.across.shape[:3]
     C, v = state.gated.shape[1], state.v
     for r in range(REACH):
@@ -237,7 +237,7 @@ def _head(net: Weights, state: State, g: int) -> None:
 
 @compiled
 def _rows(net: Weights, state: State, request: Request, begin: int, end: int) -> None:
-    """Draw rows begin .. end - 1; under guidance, states B .. 2 B - 1 are the same without their labels."""
+    """Sample rows begin .. end - 1; under guidance, states B .. 2 B - 1 are the same without their labels."""
     (B, G, _), W = request.codes.shape, state.across.shape[2]
     for i in range(begin, end):
         _vertical(net, state, request.label, request.parts, i)
@@ -245,21 +245,21 @@ def _rows(net: Weights, state: State, request: Request, begin: int, end: int) ->
             _horizontal(net, state, j)
             p = i * W + j
             for g in range(G):
-                if wanted(request, g, p):
+                if needs_logits(request, g, p):
                     _head(net, state, g)
-                    settle(request, g, p, state.logits, net.sizes[g], state.p)
+                    sample_position(request, g, p, state.logits, net.sizes[g], state.p)
                 for b in range(len(state.gated)):
                     row = net.offsets[g] + request.codes[b % B, g, p]
-                    seen = state.embedded[b, REACH, j + REACH]
+                    embedded = state.embedded[b, REACH, j + REACH]
                     if g == 0:
-                        seen[:] = np.float32(0)
-                    _add(seen, net.embedding[row])
+                        embedded[:] = np.float32(0)
+                    _add(embedded, net.embedding[row])
                     if g + 1 < G:
                         _add(state.features[b], net.within[row])
 
 
 def sample(
-    packed: Packed,
+    compiled_net: CompiledNet,
     codes: np.ndarray,
     keep: np.ndarray,
     uniforms: np.ndarray,
@@ -272,16 +272,16 @@ def sample(
 
     What a sample becomes does not depend on the others in its batch.
     """
-    start = partial(_start, packed.weights, codes.shape[-1])
-    return batches_numba.sample(packed.net, start, 1, codes, keep, uniforms, label, sampling, report, condition)
+    start = partial(_start, compiled_net.weights, codes.shape[-1])
+    return batches_numba.sample(compiled_net.net, start, 1, codes, keep, uniforms, label, sampling, report, condition)
 
 
 def logits_of(
-    packed: Packed, codes: np.ndarray, label: np.ndarray | None = None, condition: np.ndarray | None = None
+    compiled_net: CompiledNet, codes: np.ndarray, label: np.ndarray | None = None, condition: np.ndarray | None = None
 ) -> np.ndarray:
     """Logits float32 [B, G, K, H, W] of given codes, by the steps of `sample`; equal to those of the net."""
     return batches_numba.logits_of(
-        packed.net, partial(_start, packed.weights, codes.shape[-1]), 1, codes, label, condition
+        compiled_net.net, partial(_start, compiled_net.weights, codes.shape[-1]), 1, codes, label, condition
     )
 
 

@@ -1,4 +1,4 @@
-"""Where codes are drawn from a Gated PixelCNN: compiled on a CPU, in torch elsewhere."""
+"""The sampler of a Gated PixelCNN: compiled on a CPU, in torch elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vqcli.nets.priors.pixelcnn import PixelCNN
 
 
 def sampler_of(net: PixelCNN) -> Callable[..., np.ndarray]:
-    """nets.sampling.sample of this net, its weights as they are now."""
+    """pixelcnn_torch.sample of this net with its present weights."""
     if net.embedding.weight.device.type == "cpu":
-        return partial(compiled.sample, compiled.pack(net))
+        return partial(compiled.sample, compiled.compile_net(net))
     return partial(pixelcnn_torch.sample, net)

@@ -1,7 +1,7 @@
 """Sampling codes from a Gated PixelCNN in torch, on any device: a position costs one step of the horizontal stack.
 
-The vertical stack does not see its own row, so it runs once a row, for the whole row. What the horizontal stack saw
-further left is kept. pixelcnn_numba.py is the same for a CPU, compiled.
+The vertical stack does not depend on its own row, so it runs once for the whole row. Inputs of the horizontal stack
+further left are kept. pixelcnn_numba.py is the same for a CPU, compiled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqcli.nets.layers.gated import gate
-from vqcli.nets.priors.autoregressive import AS_LEARNED, Drawing, Sampling
+from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, SamplingState
 from vqcli.nets.priors.pixelcnn import REACH, PixelCNN
 
 
@@ -30,17 +30,17 @@ def sample(
     report: Callable[[float], None] | None = None,
     condition: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Codes [B, G, H, W] int64: those of `codes` where `keep` is true, drawn given all earlier ones elsewhere.
+    """Codes [B, G, H, W] int64: those of `codes` where `keep` is true, sampled given all earlier ones elsewhere.
 
     uniforms   float64 [B, G, H, W] in 0 .. 1 (excluded); equal ones give equal codes on the same device
     label      int64 [B] or None
-    report     is told the share that is done, 0 .. 1, after each row
+    report     progress callback: the share that is done, 0 .. 1, after each row
     condition  a map [B, S, H, W] for nets that take one; under guidance [2 B, S, H, W], the second half without
-               what guides
+               the condition that guides
     """
-    drawing = Drawing(net, codes, keep, uniforms, label, sampling, condition=condition)
-    _run(net, drawing, report)
-    return drawing.codes.cpu().numpy()
+    state = SamplingState(net, codes, keep, uniforms, label, sampling, condition=condition)
+    _run(net, state, report)
+    return state.codes.cpu().numpy()
 
 
 @torch.no_grad()
@@ -48,35 +48,35 @@ def logits_of(
     net: PixelCNN, codes: np.ndarray, label: np.ndarray | None = None, condition: np.ndarray | None = None
 ) -> np.ndarray:
     """Logits float32 [B, G, K, H, W] of given codes, by the steps of `sample`; equal to those of the net."""
-    drawing = Drawing.of_given(net, codes, label, condition)
-    _run(net, drawing, None)
-    return drawing.recorded.numpy()
+    state = SamplingState.of_given(net, codes, label, condition)
+    _run(net, state, None)
+    return state.recorded.numpy()
 
 
-def _run(net: PixelCNN, drawing: Drawing, report: Callable[[float], None] | None) -> None:
-    *_, H, W = drawing.codes.shape
-    if not drawing.codes.numel():
+def _run(net: PixelCNN, state: SamplingState, report: Callable[[float], None] | None) -> None:
+    *_, H, W = state.codes.shape
+    if not state.codes.numel():
         return
-    steps = Steps(net, drawing.labels, drawing.condition, W)
+    steps = Steps(net, state.labels, state.condition, W)
     for i in range(H):
         steps.begin_row()
         for j in range(W):
             x = steps.features(j)  # (B, C), twice B under guidance
-            seen = torch.zeros_like(x)
+            embedded = torch.zeros_like(x)
             for g, head in enumerate(net.heads):
-                if drawing.wants(g, i, j):
-                    drawing.settle(_at_one_place(head[2], F.relu(_at_one_place(head[0], x))), g, i, j)
-                row = drawing.rows(i, j)[:, g]
-                seen += net.embedding(row)
+                if state.needs_logits(g, i, j):
+                    state.sample_position(_at_one_place(head[2], F.relu(_at_one_place(head[0], x))), g, i, j)
+                row = state.rows(i, j)[:, g]
+                embedded += net.embedding(row)
                 if g + 1 < len(net.heads):
                     x = x + net.within(row)
-            steps.see(j, seen)
+            steps.push(j, embedded)
         if report:
             report((i + 1) / H)
 
 
 def _at_one_place(conv: Any, x: Tensor) -> Tensor:
-    """A 1 x 1 convolution of [B, C], as the product that it is: many times faster to start."""
+    """A 1 x 1 convolution of [B, C], as the product that it is: with much less overhead."""
     return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
@@ -130,6 +130,6 @@ class Steps:
                 self.left[n + 1, :, j + REACH] = x
         return x
 
-    def see(self, j: int, embedded: Tensor) -> None:
-        """Take in the codes drawn at position j, embedded: [B, C]."""
+    def push(self, j: int, embedded: Tensor) -> None:
+        """Append the embeddings [B, C] of the codes at position j."""
         self.left[0, :, j + REACH] = embedded

@@ -1,7 +1,7 @@
-"""A trained exact prior rounded to integers: what entropy coding runs.
+"""A trained entropy model rounded to integers, for entropy coding.
 
 Each output of a layer gets about the largest power of two that leaves its weights within 16 bits and its sums below
-2^24 (coders/layers.py). What that costs in bits is measured at export; it is far below what training leaves.
+2^24 (entropy/integer_layers.py). The cost of rounding in bits is measured at export.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ def rounded(net: ExactPrior) -> Net:
         else:
             assert isinstance(part, VectorSlice)
             parts.append(_vector_part(part))
-    found = Net(sizes, net.groups, net.levels, net.qualities, tuple(parts), tables)
-    found.check()
-    return found
+    integer_net = Net(sizes, net.groups, net.levels, net.qualities, tuple(parts), tables)
+    integer_net.check()
+    return integer_net
 
 
 def rounded_sequence(net: SequencePrior) -> SequenceNet:
     """The integers of a net for codes in time. Raises ValueError if its weights are too large for that."""
     sizes = net.codebook_sizes
     parts = tuple(_sequence_part(part) for part in net.groups)
-    found = SequenceNet(sizes, net.past, net.around, parts, _logit_frequencies(max(sizes)))
-    found.check()
-    return found
+    integer_net = SequenceNet(sizes, net.past, net.around, parts, _logit_frequencies(max(sizes)))
+    integer_net.check()
+    return integer_net
 
 
 def _sequence_part(part: SequenceGroup) -> SequencePart:
     tables, steps = _whole_tables(part.tables)
     channels = tables[0].shape[1]
-    # inputs are in steps of their table, which the weights take in
+    # inputs are in steps of their table, which are folded into the weights
     unit = np.repeat([steps[group] for group, _ in part.places] + steps, channels)
     first = _numbers(part.first.weight) * unit
     return SequencePart(
@@ -89,7 +89,7 @@ def _scalar_part(part: ScalarSlice, feature: int, value: int) -> ScalarPart:
 
 def _vector_part(part: VectorSlice) -> VectorPart:
     tables, steps = _whole_tables([part.embedding, *part.lent])
-    # inputs are in steps of their table, which the weights take in
+    # inputs are in steps of their table, which are folded into the weights
     channels = tables[0].shape[1]
     window = len(part.earlier) // max(1, channels * len(part.lent))
     earlier = _numbers(part.earlier) * np.tile(np.repeat(steps[1:], channels), window)[:, None]
@@ -180,7 +180,7 @@ def _scalar_tables(half: int) -> ScalarTables:
     lowest, highest = (round(OCTAVE * math.log2(scale)) for scale in exact.SCALES)
     scales = np.exp2(np.arange(lowest, highest + 1) / OCTAVE)
     values = np.minimum(np.arange(prior2d_net.LARGEST_VALUE + 1), half)
-    away = np.arange(24 * SHAPE) / SHAPE  # a logistic has next to nothing beyond 24 scales
+    away = np.arange(24 * SHAPE) / SHAPE  # a logistic is negligible beyond 24 scales
     return ScalarTables(
         np.round(FEATURE * np.log2(1 + values)).astype(np.int16),
         np.ceil(np.exp2((np.arange(24 * OCTAVE) + 0.5) / OCTAVE)).astype(np.int32),
@@ -191,7 +191,7 @@ def _scalar_tables(half: int) -> ScalarTables:
 
 
 def _logit_frequencies(K: int) -> np.ndarray:
-    """Frequencies by what a logit lacks to the largest, down to 1."""
+    """Frequencies by the difference of a logit from the largest, down to 1."""
     top = min(LARGEST_FREQUENCY, (2**32 - 1) // K, 2**30)
-    lacks = np.arange(math.ceil(LOGIT * math.log2(top)) + 1)
-    return np.maximum(1, np.round(top * np.exp2(-lacks / LOGIT))).astype(np.int32)
+    differences = np.arange(math.ceil(LOGIT * math.log2(top)) + 1)
+    return np.maximum(1, np.round(top * np.exp2(-differences / LOGIT))).astype(np.int32)

@@ -1,7 +1,7 @@
 """A WaveNet over codes in time: a distribution to sample speech from (section 4.3).
 
-The trunk is causal over positions; the groups of a position follow one another in small heads of their own, each of
-which knows the groups before it.
+The trunk is causal over positions; the groups of a position follow one another, each with a small head that is
+conditioned on the groups before it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class WaveNetPrior(nn.Module):
 
     codebook_sizes            K of each group; groups may differ
     residual, skip            channels of the stack (nets/layers/wavenet_stack.py)
-    cycles, layers_per_cycle  dilations 1, 2, 4 .. 2^(layers_per_cycle - 1) are gone through so many times
+    cycles, layers_per_cycle  repetitions of the dilations 1, 2, 4 .. 2^(layers_per_cycle - 1)
     hidden                    channels of each head
     labels                    number of labels, as of speakers; 0 for none
     unlabelled                also learn to do without the label: it is left out at random in training, and may be None
@@ -55,8 +55,8 @@ class WaveNetPrior(nn.Module):
         # One table for all groups: the rows of group g begin at offsets[g].
         self.offsets = [0, *accumulate(self.codebook_sizes)]
         self.embedding = nn.Embedding(self.offsets[-1], residual)
-        self.within = nn.Embedding(self.offsets[-2], hidden)  # what later groups at the same position see
-        rows = labels + self.unlabelled  # the last stands for no label
+        self.within = nn.Embedding(self.offsets[-2], hidden)  # input of later groups at the same position
+        rows = labels + self.unlabelled  # the last is for no label
         self.label_embedding = nn.Embedding(rows, label_dim) if labels else None
         dilations = [2**n for _ in range(cycles) for n in range(layers_per_cycle)]
         self.stack = GatedStack(residual, skip, dilations, globals_=label_dim if labels else 0)
@@ -65,7 +65,7 @@ class WaveNetPrior(nn.Module):
         outer = [nn.Linear(hidden, K) for K in codebook_sizes]
         self.outer: Sequence[nn.Linear] = nn.ModuleList(outer)  # type: ignore[assignment]
         self.dropout = nn.Dropout(dropout)
-        for table in (self.embedding, self.within):  # these begin as small additions to sums of many terms
+        for table in (self.embedding, self.within):  # these are added to sums of many terms: begin small
             nn.init.normal_(table.weight, std=0.3)
 
     def forward(self, codes: Tensor, label: Tensor | None = None) -> Tensor:
@@ -82,16 +82,16 @@ class WaveNetPrior(nn.Module):
     def logits(self, codes: Tensor, label: Tensor | None = None) -> list[Tensor]:
         """Logits [B, T, K] float32 for each group."""
         rows = self.rows(codes)
-        seen = F.pad(self.embed(rows).transpose(1, 2), (1, -1))  # (B, R, T), of the position before each
-        skips = self.stack(self.dropout(seen), global_=self.label_features(label, len(codes), codes.device))
+        previous = F.pad(self.embed(rows).transpose(1, 2), (1, -1))  # (B, R, T), of the position before each
+        skips = self.stack(self.dropout(previous), global_=self.label_features(label, len(codes), codes.device))
         inner = self.inner(self.dropout(F.relu(skips.transpose(1, 2))))  # (B, T, G hidden)
-        told = torch.zeros((), device=codes.device)
-        found = []
+        earlier_groups = torch.zeros((), device=codes.device)
+        logits = []
         for g, x in enumerate(inner.chunk(len(self.outer), 2)):
             if g > 0:
-                told = told + self.within(rows[:, g - 1]).to(x.dtype)
-            found.append(self.outer[g](self.dropout(F.relu(x + told))).float())
-        return found
+                earlier_groups = earlier_groups + self.within(rows[:, g - 1]).to(x.dtype)
+            logits.append(self.outer[g](self.dropout(F.relu(x + earlier_groups))).float())
+        return logits
 
     def rows(self, codes: Tensor) -> Tensor:
         """Codes [B, G, ...] -> their rows in the table of embeddings."""
@@ -103,7 +103,7 @@ class WaveNetPrior(nn.Module):
         return self.embedding(rows).sum(1)
 
     def label_features(self, label: Tensor | None, batch: int, device: torch.device) -> Tensor | None:
-        """What the stack knows throughout: [B, label_dim], None for a net without labels."""
+        """The stack's global condition [B, label_dim], None for a net without labels."""
         if self.label_embedding is None:
             return None
         if label is None:

@@ -15,14 +15,14 @@ from vqcli.nets.kernels.jit import compiled
 from vqcli.nets.kernels.matmul import add_product, aligned, padded, panels
 from vqcli.nets.priors import batches_numba
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
-from vqcli.nets.priors.batches_numba import Request, Steps, settle, wanted
+from vqcli.nets.priors.batches_numba import Request, Steps, needs_logits, sample_position
 from vqcli.nets.priors.wavenet import WaveNetPrior
 
-REPORT = 20  # positions between reports
+PROGRESS_EVERY = 20  # positions between progress reports
 
 
 class Weights(NamedTuple):
-    """The net as the compiled functions read it; `*` stands for the panels of a matrix (see product.py).
+    """The net as the compiled functions read it; `*` stands for the panels of a matrix (see kernels/matmul.py).
 
     L layers, R residual channels, S skips, M hidden channels of a head, G groups of at most K codes.
     """
@@ -44,7 +44,7 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """What B samples that run side by side remember, and room to compute in."""
+    """The state of B samples that run in parallel, and buffers."""
 
     rings: np.ndarray  # (sum of dilations, B, R): earlier inputs of each layer
     bias: np.ndarray  # (L, B, 2 R padded): of the gates, with the condition of each sample
@@ -55,13 +55,13 @@ class State(NamedTuple):
     gates: np.ndarray  # (B, L R)
     skips: np.ndarray  # (B, S padded)
     inner: np.ndarray  # (B, G M padded)
-    told: np.ndarray  # (B, M): what earlier groups at this position add to the heads
+    earlier_groups: np.ndarray  # (B, M): what earlier groups at this position add to the heads
     hidden: np.ndarray  # (B, M)
     logits: np.ndarray  # (B, K padded)
     p: np.ndarray  # (K,) float64
 
 
-class Packed(NamedTuple):
+class CompiledNet(NamedTuple):
     """A net and its weights in the order of use."""
 
     net: WaveNetPrior
@@ -69,8 +69,8 @@ class Packed(NamedTuple):
 
 
 @torch.no_grad()
-def pack(net: WaveNetPrior) -> Packed:
-    """Lay out the weights for `sample`; later changes of the net are not seen."""
+def compile_net(net: WaveNetPrior) -> CompiledNet:
+    """Lay out the weights for `sample`; later changes of the net have no effect."""
     stack, K = net.stack, max(net.codebook_sizes)
     mixes = [layer.mix for layer in stack.layers if layer.mix is not None]
     weights = Weights(
@@ -89,7 +89,7 @@ def pack(net: WaveNetPrior) -> Packed:
         outer=_stack([head.weight for head in net.outer], K),
         outer_bias=_biases([head.bias for head in net.outer], K),
     )
-    return Packed(net, weights)
+    return CompiledNet(net, weights)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -113,8 +113,8 @@ def _biases(vectors: list[Tensor], width: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _state(packed: Packed, labels: np.ndarray) -> State:
-    net, weights = packed
+def _state(compiled_net: CompiledNet, labels: np.ndarray) -> State:
+    net, weights = compiled_net
     B, L, R, M = len(labels), len(weights.taps), net.stack.residual, weights.within.shape[1]
     condition = net.label_features(torch.from_numpy(labels), B, torch.device("cpu")) if net.labels else None
     parts = net.stack.conditions(None, condition)
@@ -135,15 +135,15 @@ def _state(packed: Packed, labels: np.ndarray) -> State:
         gates=zeros(B, L * R),
         skips=zeros(B, len(weights.skip_bias)),
         inner=zeros(B, len(weights.inner_bias)),
-        told=zeros(B, M),
+        earlier_groups=zeros(B, M),
         hidden=zeros(B, M),
         logits=zeros(B, weights.outer_bias.shape[1]),
         p=np.zeros(max(net.codebook_sizes)),
     )
 
 
-# Rows are copied and added in loops of their own: numba vectorises these, but not arithmetic on slices. They come
-# whole, since a part of a row is another type, for which all would be compiled once more.
+# Rows are copied and added in loops of their own: numba vectorises these, but not arithmetic on slices. They are
+# passed whole, since a slice of a row is another type, for which all would be compiled once more.
 
 
 @compiled
@@ -195,34 +195,34 @@ def _head(net: Weights, state: State, g: int) -> None:
     """The head of group g, into state.logits."""
     B, M = state.hidden.shape
     for b in range(B):
-        hidden, inner, told = state.hidden[b], state.inner[b], state.told[b]
+        hidden, inner, earlier_groups = state.hidden[b], state.inner[b], state.earlier_groups[b]
         for c in range(M):
-            hidden[c] = max(inner[g * M + c] + told[c], np.float32(0))
+            hidden[c] = max(inner[g * M + c] + earlier_groups[c], np.float32(0))
         _set(state.logits[b], 0, net.outer_bias[g], state.logits.shape[1])
     add_product(state.logits, state.hidden, net.outer[g])
 
 
 @compiled
 def _positions(net: Weights, state: State, request: Request, begin: int, end: int) -> None:
-    """Draw positions begin .. end - 1; under guidance, states B .. 2 B - 1 have no label."""
+    """Sample positions begin .. end - 1; under guidance, states B .. 2 B - 1 have no label."""
     B, G, _ = request.codes.shape
     for t in range(begin, end):
         _stack_step(net, state, t)
-        state.told[:] = np.float32(0)
+        state.earlier_groups[:] = np.float32(0)
         state.h[:] = np.float32(0)
         for g in range(G):
-            if wanted(request, g, t):
+            if needs_logits(request, g, t):
                 _head(net, state, g)
-                settle(request, g, t, state.logits, net.sizes[g], state.p)
+                sample_position(request, g, t, state.logits, net.sizes[g], state.p)
             for b in range(len(state.h)):
                 row = net.offsets[g] + request.codes[b % B, g, t]
                 _add(state.h[b], net.embedding[row])
                 if g + 1 < G:
-                    _add(state.told[b], net.within[row])
+                    _add(state.earlier_groups[b], net.within[row])
 
 
 def sample(
-    packed: Packed,
+    compiled_net: CompiledNet,
     codes: np.ndarray,
     keep: np.ndarray,
     uniforms: np.ndarray,
@@ -234,14 +234,14 @@ def sample(
 
     What a sample becomes does not depend on the others in its batch.
     """
-    start = partial(_start, packed)
-    return batches_numba.sample(packed.net, start, REPORT, codes, keep, uniforms, label, sampling, report)
+    start = partial(_start, compiled_net)
+    return batches_numba.sample(compiled_net.net, start, PROGRESS_EVERY, codes, keep, uniforms, label, sampling, report)
 
 
-def logits_of(packed: Packed, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+def logits_of(compiled_net: CompiledNet, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Logits float32 [B, G, K, T] of given codes, by the steps of `sample`; equal to those of the net."""
-    return batches_numba.logits_of(packed.net, partial(_start, packed), REPORT, codes, label)
+    return batches_numba.logits_of(compiled_net.net, partial(_start, compiled_net), PROGRESS_EVERY, codes, label)
 
 
-def _start(packed: Packed, request: Request) -> Steps:
-    return partial(_positions, packed.weights, _state(packed, request.label), request)
+def _start(compiled_net: CompiledNet, request: Request) -> Steps:
+    return partial(_positions, compiled_net.weights, _state(compiled_net, request.label), request)

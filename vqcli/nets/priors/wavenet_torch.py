@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcli.nets.priors.autoregressive import AS_LEARNED, Drawing, Sampling
+from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, SamplingState
 from vqcli.nets.priors.wavenet import WaveNetPrior
 
 
@@ -27,7 +27,7 @@ class Steps:
         zeros = net.embedding.weight.new_zeros
         self.input = zeros(batch, stack.residual)
         self.rings = [zeros(dilation, batch, stack.residual) for dilation in stack.dilations]
-        # products start slowly: past and present are two of one matrix, and the condition is part of the bias
+        # products have overhead: past and present share one, and the condition is part of the bias
         conditions = stack.conditions(None, condition)
         self.biases = [
             layer.taps.bias if conditions is None else layer.taps.bias + conditions[:, 0, n]
@@ -51,8 +51,8 @@ class Steps:
         inner = self.net.inner(F.relu(self.net.stack.to_skip(torch.cat(gates, 1))))
         return inner.chunk(len(self.net.outer), 1)
 
-    def see(self, rows: Tensor) -> None:
-        """Take in the codes at this position: rows [B, G] of the table."""
+    def push(self, rows: Tensor) -> None:
+        """Set the codes at this position: rows [B, G] of the table."""
         self.input = self.net.embed(rows)
 
 
@@ -66,38 +66,38 @@ def sample(
     sampling: Sampling = AS_LEARNED,
     report: Callable[[float], None] | None = None,
 ) -> np.ndarray:
-    """Codes [B, G, T] int64: those of `codes` where `keep` is true, drawn given all earlier ones elsewhere.
+    """Codes [B, G, T] int64: those of `codes` where `keep` is true, sampled given all earlier ones elsewhere.
 
     uniforms  float64 [B, G, T] in 0 .. 1 (excluded); equal ones give equal codes on the same device
     label     int64 [B] or None
-    report    is told the share that is done, 0 .. 1
+    report    progress callback: the share that is done, 0 .. 1
     """
-    drawing = Drawing(net, codes, keep, uniforms, label, sampling)
-    _run(net, drawing, report)
-    return drawing.codes.cpu().numpy()
+    state = SamplingState(net, codes, keep, uniforms, label, sampling)
+    _run(net, state, report)
+    return state.codes.cpu().numpy()
 
 
 @torch.no_grad()
 def logits_of(net: WaveNetPrior, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Logits float32 [B, G, K, T] of given codes, by the steps of `sample`; equal to those of the net."""
-    drawing = Drawing.of_given(net, codes, label)
-    _run(net, drawing, None)
-    return drawing.recorded.numpy()
+    state = SamplingState.of_given(net, codes, label)
+    _run(net, state, None)
+    return state.recorded.numpy()
 
 
-def _run(net: WaveNetPrior, drawing: Drawing, report: Callable[[float], None] | None) -> None:
-    _, G, T = drawing.codes.shape
-    if not drawing.codes.numel():
+def _run(net: WaveNetPrior, state: SamplingState, report: Callable[[float], None] | None) -> None:
+    _, G, T = state.codes.shape
+    if not state.codes.numel():
         return
-    labels = drawing.labels
+    labels = state.labels
     steps = Steps(net, net.label_features(labels, len(labels), labels.device), len(labels))
     for t in range(T):
-        told = torch.zeros((), device=labels.device)
+        earlier_groups = torch.zeros((), device=labels.device)
         for g, x in enumerate(steps.inner()):
-            if drawing.wants(g, t):
-                drawing.settle(net.outer[g](F.relu(x + told)), g, t)
+            if state.needs_logits(g, t):
+                state.sample_position(net.outer[g](F.relu(x + earlier_groups)), g, t)
             if g + 1 < G:
-                told = told + net.within(drawing.rows(t)[:, g])
-        steps.see(drawing.rows(t))
+                earlier_groups = earlier_groups + net.within(state.rows(t)[:, g])
+        steps.push(state.rows(t))
         if report and (t % 10 == 9 or t + 1 == T):
             report((t + 1) / T)

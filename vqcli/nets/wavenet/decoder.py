@@ -10,12 +10,12 @@ from vqcli.nets.layers.wavenet_stack import GatedStack
 
 
 class WaveNetDecoder(nn.Module):
-    """Codes to sound: a distribution over the next sample of 256 mu-law codes, given latents, speaker and the past.
+    """Codes to waveform: a distribution over the next sample's 256 mu-law codes, given latents, speaker and the past.
 
     latent_dim        D of the latents, each of which covers `stride` samples
     speakers          rows of the speaker table
     residual, skip    channels R and S of the stack
-    cycles            dilations 1, 2, 4 .. 2^(layers_per_cycle - 1) are gone through so many times
+    cycles            repetitions of the dilations 1, 2, 4 .. 2^(layers_per_cycle - 1)
     """
 
     MARGIN = 2  # latents to each side that a latent's samples depend on
@@ -52,7 +52,7 @@ class WaveNetDecoder(nn.Module):
         z_q [B, D, T / stride], speaker int64 [B], samples int64 [B, T] of mu-law codes; silence comes before them.
         """
         if samples.shape[1] != z_q.shape[2] * self.stride:
-            raise ValueError(f"{samples.shape[1]} samples do not go with {z_q.shape[2]} latents of {self.stride}")
+            raise ValueError(f"{samples.shape[1]} samples do not fit {z_q.shape[2]} latents of {self.stride}")
         before = F.pad(samples, (1, -1), value=self.quantization // 2)
         h = self.embedding(before).transpose(1, 2)  # (B, R, T)
         skips = self.stack(h, *self.condition(z_q, speaker))

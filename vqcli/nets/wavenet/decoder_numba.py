@@ -1,8 +1,8 @@
-"""Drawing sound from a WaveNet on a CPU, compiled: as decoder_torch, many times faster.
+"""Sampling waveforms from a WaveNet on a CPU, compiled: as decoder_torch, many times faster.
 
-A sample is a chain of small products by matrices that stream from the cache. So there are as few bytes as possible,
-in float16, and as many rows as possible for each: those of a batch, and the past taps of 8 steps at once, as what a
-layer with a dilation of 8 or more looks back at is known so long before.
+A sample is a chain of small products by matrices that stream from the cache. So these have as few bytes as possible,
+in float16, and as many rows as possible share them: those of a batch, and the past taps of 8 steps at once, as the
+past inputs of a layer with a dilation of 8 or more are known 8 steps before.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from vqcli.nets.kernels.jit import compiled
 from vqcli.nets.kernels.matmul import add_product, aligned, padded, panels
 from vqcli.nets.priors.autoregressive import Sampling
 from vqcli.nets.priors.batches_numba import parts_of, threads
-from vqcli.nets.priors.categorical_numba import draw
+from vqcli.nets.priors.categorical_numba import sample_code
 from vqcli.nets.wavenet.decoder import WaveNetDecoder
 from vqcli.nets.wavenet.decoder_torch import block_steps, check_request, gate_offsets
 
-AHEAD = 8  # steps whose past taps are computed at once
+LOOKAHEAD = 8  # steps whose past taps are computed at once
 
 
 class Weights(NamedTuple):
-    """The net as the compiled functions read it; `*` stands for the panels of a matrix (see product.py).
+    """The net as the compiled functions read it; `*` stands for the panels of a matrix (see kernels/matmul.py).
 
     L layers, R residual and S skip channels, Q codes.
     """
@@ -49,11 +49,11 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """What B items that run side by side remember, and room to compute in."""
+    """The state of B items that run in parallel, and buffers."""
 
-    rings: np.ndarray  # (sum of dilations * B, R): each layer's inputs, as long as it looks back
+    rings: np.ndarray  # (sum of dilations * B, R): each layer's past inputs
     begins: np.ndarray  # (L,) int64, the first row of each ring
-    ahead: np.ndarray  # (L, 8 B, 2 R padded): conditions and past taps of these 8 steps
+    lookahead: np.ndarray  # (L, 8 B, 2 R padded): conditions and past taps of these 8 steps
     before: np.ndarray  # (B,) int64, the codes before
     h: np.ndarray  # (B, R padded)
     gates: np.ndarray  # (B, L R)
@@ -63,7 +63,7 @@ class State(NamedTuple):
     p: np.ndarray  # (Q,) float64
 
 
-class Packed(NamedTuple):
+class CompiledNet(NamedTuple):
     """A net and its weights in the order of use."""
 
     net: WaveNetDecoder
@@ -71,8 +71,8 @@ class Packed(NamedTuple):
 
 
 @torch.no_grad()
-def pack(net: WaveNetDecoder, half: bool = False) -> Packed:
-    """Lay out the weights for `generate`; later changes of the net are not seen.
+def compile_net(net: WaveNetDecoder, half: bool = False) -> CompiledNet:
+    """Lay out the weights for `sample`; later changes of the net are not seen.
 
     In float16 (`half`) they are half as much to read, which pays where float32 does not fit in the cache of a core:
     residual 64 and 20 layers are 2.5 MB, 32 and 18 are 0.9 MB. Logits are then those of the rounded weights.
@@ -101,7 +101,7 @@ def pack(net: WaveNetDecoder, half: bool = False) -> Packed:
         out=matrix(net.out),
         out_bias=_bias(net.out),
     )
-    return Packed(net, weights)
+    return CompiledNet(net, weights)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -123,7 +123,7 @@ def _state(net: WaveNetDecoder, B: int) -> State:
     return State(
         rings=zeros(int(lengths.sum()), R),
         begins=np.cumsum(lengths) - lengths,
-        ahead=zeros(L, AHEAD * B, padded(2 * R)),
+        lookahead=zeros(L, LOOKAHEAD * B, padded(2 * R)),
         before=np.full(B, net.quantization // 2),
         h=zeros(B, padded(R)),
         gates=zeros(B, L * R),
@@ -158,15 +158,15 @@ def _look_back(net: Weights, state: State, table: np.ndarray, stride: int, t: in
     """Conditions of 8 steps, and the past taps of all layers that look back beyond them."""
     L, B = table.shape[1:3]
     for n in range(L):
-        for u in range(AHEAD):
-            rows, conditions = state.ahead[n, u * B : (u + 1) * B], table[min((t + u) // stride, len(table) - 1), n]
+        for u in range(LOOKAHEAD):
+            rows, conditions = state.lookahead[n, u * B : (u + 1) * B], table[min((t + u) // stride, len(table) - 1), n]
             for b in range(B):
                 for c in range(conditions.shape[1]):
                     rows[b, c] = conditions[b, c]
         dilation = net.dilations[n]
-        if dilation % AHEAD == 0:
+        if dilation % LOOKAHEAD == 0:
             begin = state.begins[n] + position % dilation * B
-            add_product(state.ahead[n], state.rings[begin : begin + AHEAD * B], net.past[n])
+            add_product(state.lookahead[n], state.rings[begin : begin + LOOKAHEAD * B], net.past[n])
 
 
 @compiled
@@ -174,13 +174,13 @@ def _layers(net: Weights, state: State, position: int) -> None:
     """One step of all layers, from state.h into state.gates."""
     h, gates = state.h, state.gates
     B, R = len(h), state.rings.shape[1]
-    u = position % AHEAD * B
+    u = position % LOOKAHEAD * B
     for n in range(len(net.dilations)):
-        x = state.ahead[n, u : u + B]
+        x = state.lookahead[n, u : u + B]
         dilation = net.dilations[n]
         begin = state.begins[n] + position % dilation * B
         ring = state.rings[begin : begin + B]
-        if dilation % AHEAD != 0:
+        if dilation % LOOKAHEAD != 0:
             add_product(x, ring, net.past[n])
         add_product(x, h, net.present[n])
         for b in range(B):
@@ -220,7 +220,7 @@ def _block(
     temperature: float,
     recorded: np.ndarray,
 ) -> None:
-    """Draw codes [B, T] from position `first` on, a multiple of 8, as far as the table of conditions goes.
+    """Sample codes [B, T] from position `first` on, a multiple of 8, as far as the table of conditions goes.
 
     table is gate_offsets as [steps, L, B, 2 R padded]. The first `given` codes are there already.
     recorded [B, Q, T], or of size 0, takes the logits.
@@ -229,7 +229,7 @@ def _block(
     Q, R = net.embedding.shape
     for t in range(len(table) * stride):
         position = first + t
-        if position % AHEAD == 0:
+        if position % LOOKAHEAD == 0:
             _look_back(net, state, table, stride, t, position)
         for b in range(B):
             embedded = net.embedding[state.before[b]]
@@ -243,12 +243,12 @@ def _block(
             if recorded.size > 0:
                 recorded[b, :, position] = logits
             if position >= given:
-                codes[b, position] = draw(logits, uniforms[b, position], temperature, 0, 1.0, state.p)
+                codes[b, position] = sample_code(logits, uniforms[b, position], temperature, 0, 1.0, state.p)
             state.before[b] = codes[b, position]
 
 
-def generate(
-    packed: Packed,
+def sample(
+    compiled_net: CompiledNet,
     local: Tensor,
     speaker: Tensor,
     uniforms: np.ndarray,
@@ -257,25 +257,25 @@ def generate(
     forced: np.ndarray | None = None,
     report: Callable[[float], None] | None = None,
 ) -> np.ndarray:
-    """As decoder_torch.generate; a batch is spread over as many threads as torch uses.
+    """As decoder_torch.sample; a batch is spread over as many threads as torch uses.
 
     What an item becomes does not depend on the others in its batch.
     """
-    check_request(packed.net, local, speaker, uniforms, forced)
-    return _run(packed, local, speaker, uniforms, temperature, forced, report, np.zeros((0, 0, 0), np.float32))
+    check_request(compiled_net.net, local, speaker, uniforms, forced)
+    return _run(compiled_net, local, speaker, uniforms, temperature, forced, report, np.zeros((0, 0, 0), np.float32))
 
 
-def logits_of(packed: Packed, local: Tensor, speaker: Tensor, codes: np.ndarray) -> np.ndarray:
-    """Logits float32 [B, 256, T] of given codes [B, T], by the steps of `generate`; equal to those of the net."""
+def logits_of(compiled_net: CompiledNet, local: Tensor, speaker: Tensor, codes: np.ndarray) -> np.ndarray:
+    """Logits float32 [B, 256, T] of given codes [B, T], by the steps of `sample`; equal to those of the net."""
     uniforms = np.zeros(codes.shape)
-    check_request(packed.net, local, speaker, uniforms, codes)
-    recorded = np.empty((len(codes), packed.net.quantization, codes.shape[1]), np.float32)
-    _run(packed, local, speaker, uniforms, 1.0, codes, None, recorded)
+    check_request(compiled_net.net, local, speaker, uniforms, codes)
+    recorded = np.empty((len(codes), compiled_net.net.quantization, codes.shape[1]), np.float32)
+    _run(compiled_net, local, speaker, uniforms, 1.0, codes, None, recorded)
     return recorded
 
 
 def _run(
-    packed: Packed,
+    compiled_net: CompiledNet,
     local: Tensor,
     speaker: Tensor,
     uniforms: np.ndarray,
@@ -284,7 +284,7 @@ def _run(
     report: Callable[[float], None] | None,
     recorded: np.ndarray,
 ) -> np.ndarray:
-    net, weights = packed
+    net, weights = compiled_net
     temperature = float(Sampling(temperature).temperature)
     uniforms = np.ascontiguousarray(uniforms, np.float64)
     B, T = uniforms.shape
@@ -298,7 +298,7 @@ def _run(
     states = [_state(net, part.stop - part.start) for part in parts]
     steps = block_steps(net.stride)
 
-    def draw_block(first: int, table: np.ndarray, n: int) -> None:
+    def sample_block(first: int, table: np.ndarray, n: int) -> None:
         part = parts[n]
         arguments = (weights, states[n], np.ascontiguousarray(table[:, :, part]), net.stride, first)
         _block(*arguments, codes[part], given, uniforms[part], temperature, recorded[part])
@@ -307,7 +307,7 @@ def _run(
         for step in range(0, local.shape[2], steps):
             table = _table(net, local[:, :, step : step + steps], speaker)
             first = step * net.stride
-            each(partial(draw_block, first, table))
+            each(partial(sample_block, first, table))
             if report:
                 report((first + len(table) * net.stride) / T)
     return codes

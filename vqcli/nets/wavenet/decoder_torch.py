@@ -1,7 +1,7 @@
-"""Drawing sound from a WaveNet in torch, on any device: each sample costs one step of each layer.
+"""Sampling waveforms from a WaveNet in torch, on any device: each sample costs one step of each layer.
 
-What a layer saw is kept in a ring as long as its dilation (Paine et al. 2016, Fast Wavenet Generation Algorithm).
-`vqcli.nets.wavenet.decoder.decoder_numba.generate` is the same for a CPU, compiled.
+The past inputs of a layer are kept in a ring as long as its dilation (Paine et al. 2016, Fast Wavenet Generation
+Algorithm). decoder_numba.py is the same for a CPU, compiled.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqcli.nets.layers.wavenet_stack import GatedStack
-from vqcli.nets.priors.autoregressive import Sampling, draw
+from vqcli.nets.priors.autoregressive import Sampling, sample_codes
 from vqcli.nets.wavenet.decoder import WaveNetDecoder
 
-BLOCK = 4096  # samples between two reports; conditions are computed for so many at once
+BLOCK = 4096  # samples between two progress reports; conditions are computed for so many at once
 
 
 def block_steps(stride: int) -> int:
@@ -26,7 +26,7 @@ def block_steps(stride: int) -> int:
 
 
 def gate_offsets(stack: GatedStack, local: Tensor | None, global_: Tensor | None) -> Tensor:
-    """What the gates add to what they see, biases and conditions: [B or 1, T / stride or 1, layers, 2 R]."""
+    """What is added to the gates' inputs, biases and conditions: [B or 1, T / stride or 1, layers, 2 R]."""
     biases = torch.stack([layer.taps.bias for layer in stack.layers])
     conditions = stack.conditions(local, global_)
     return biases[None, None] if conditions is None else conditions + biases
@@ -59,7 +59,7 @@ class Queues:
 def check_request(
     net: WaveNetDecoder, local: Tensor, speaker: Tensor, uniforms: np.ndarray, forced: np.ndarray | None
 ) -> None:
-    """Raise ValueError unless these are arguments of `generate`."""
+    """Raise ValueError unless these are arguments of `sample`."""
     dim = net.context[0].in_channels
     if local.ndim != 3 or local.shape[1] != dim:
         raise ValueError(f"local conditions {tuple(local.shape)} are not [B, {dim}, steps]")
@@ -77,7 +77,7 @@ def check_request(
 
 
 @torch.no_grad()
-def generate(
+def sample(
     net: WaveNetDecoder,
     local: Tensor,
     speaker: Tensor,
@@ -87,13 +87,13 @@ def generate(
     forced: np.ndarray | None = None,
     report: Callable[[float], None] | None = None,
 ) -> np.ndarray:
-    """Mu-law codes int64 [B, T] drawn one after the other, silence before the first.
+    """Mu-law codes int64 [B, T] sampled one after the other, silence before the first.
 
     local     [B, D, T / stride] from `net.context`
     speaker   int64 [B]
     uniforms  float64 [B, T] in 0 .. 1 (excluded); equal ones give equal codes on the same device
     forced    int64 [B, some]: the first codes, which are taken as they are
-    report    is told the share that is done, 0 .. 1
+    report    progress callback: the share that is done, 0 .. 1
     """
     check_request(net, local, speaker, uniforms, forced)
     codes, _ = _run(net, local, speaker, uniforms, temperature, forced, report, record=False)
@@ -102,7 +102,7 @@ def generate(
 
 @torch.no_grad()
 def logits_of(net: WaveNetDecoder, local: Tensor, speaker: Tensor, codes: np.ndarray) -> np.ndarray:
-    """Logits float32 [B, 256, T] of given codes [B, T], by the steps of `generate`; equal to those of the net."""
+    """Logits float32 [B, 256, T] of given codes [B, T], by the steps of `sample`; equal to those of the net."""
     uniforms = np.zeros(codes.shape)
     check_request(net, local, speaker, uniforms, codes)
     _, logits = _run(net, local, speaker, uniforms, 1.0, codes, None, record=True)
@@ -143,7 +143,7 @@ def _run(
             if record:
                 recorded[:, :, begin + t] = logits
             if begin + t >= given:
-                codes[:, begin + t] = draw(logits.to(exact), u[:, t], settings).to(device)
+                codes[:, begin + t] = sample_codes(logits.to(exact), u[:, t], settings).to(device)
             code = codes[:, begin + t]
         if report:
             report((begin + u.shape[1]) / T)

@@ -1,9 +1,9 @@
-"""Latents -> sound of any length through a WaveNet: segments drawn side by side, joined where they agree most.
+"""Latents -> waveform of any length through a WaveNet: segments sampled in parallel, joined where they agree most.
 
-A sample waits for the one before it, so a batch is made of different stretches of time. Each segment but the first
-begins early, from silence, and what it draws there is thrown away. The random numbers belong to the places of the
-recording, not to the segment: as soon as a segment has forgotten how it began, it often draws the very samples that
-its neighbour draws, and the seam is none.
+Sampling is sequential, so a batch consists of different stretches of time. Each segment but the first begins early,
+from silence, and these samples are discarded. The random numbers depend on the position in the recording, not on the
+segment: once a segment no longer depends on its start, it often has the very samples of its neighbour, and the seam
+vanishes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from vqcli.nets.layers import mulaw
 from vqcli.nets.wavenet import decoder_numba as compiled
 from vqcli.nets.wavenet import decoder_torch
 from vqcli.nets.wavenet.decoder import WaveNetDecoder
-from vqcli.nets.wavenet.decoder_numba import Packed
+from vqcli.nets.wavenet.decoder_numba import CompiledNet
 
 FADE = 64  # samples over which one segment gives way to the next
 
 
 class Latents(Protocol):
-    """What is read of latents [D, count]: a tensor, or anything that has this shape and gives tensors when sliced."""
+    """Latents [D, count]: a tensor, or anything with this shape that gives tensors when sliced."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -34,8 +34,8 @@ class Latents(Protocol):
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor: ...
 
 
-def generate_long(
-    net: Packed | WaveNetDecoder,
+def sample_long(
+    net: CompiledNet | WaveNetDecoder,
     z_q: Latents,
     speaker: int,
     seed: int,
@@ -54,52 +54,52 @@ def generate_long(
     net        compiled for a CPU, or the net itself, whose device then does the work
     speaker    row of the speaker table
     seed       equal ones give equal samples, as long as the other arguments are equal too
-    part       the latents begin .. end - 1 whose samples are wanted; None for all
-    segment_s  of at most this length; no more than `batch` are drawn at once, which bounds the memory
-    warmup_s   drawn before each segment and thrown away
-    overlap_s  drawn after each segment, to find the best place for the seam
-    report     is told the share that is done, 0 .. 1
+    part       sample only latents begin .. end - 1; None for all
+    segment_s  largest length; at most `batch` segments are sampled at once, which bounds the memory
+    warmup_s   sampled before each segment and discarded
+    overlap_s  sampled after each segment, to find the best place for the seam
+    report     progress callback: the share that is done, 0 .. 1
     """
-    decoder, generate = (net.net, compiled.generate) if isinstance(net, Packed) else (net, decoder_torch.generate)
+    decoder, sample = (net.net, compiled.sample) if isinstance(net, CompiledNet) else (net, decoder_torch.sample)
     stride, count = decoder.stride, z_q.shape[1]
-    wanted = part or (0, count)
-    if not 0 <= wanted[0] <= wanted[1] <= count:
-        raise ValueError(f"latents {wanted[0]} to {wanted[1]} are not among 0 to {count}")
+    first_latent, end_latent = part or (0, count)
+    if not 0 <= first_latent <= end_latent <= count:
+        raise ValueError(f"latents {first_latent} to {end_latent} are not among 0 to {count}")
 
     def steps(length_s: float) -> int:
         return max(1, round(length_s * rate_hz / stride))
 
-    spans = _spans(*wanted, steps(segment_s))
+    spans = _spans(first_latent, end_latent, steps(segment_s))
     warmup, overlap = steps(warmup_s), steps(overlap_s)
     # Windows of one length, as a batch needs them: those at the ends of the recording are moved inwards.
     length = min(count, max((end - begin for begin, end in spans), default=0) + warmup + overlap)
-    before = np.zeros(0, np.float32)  # what the segment before drew beyond its end
+    before = np.zeros(0, np.float32)  # the previous segment's samples beyond its end
     for first in range(0, len(spans), batch):
-        some = spans[first : first + batch]
-        begins = [min(max(0, begin - warmup), count - length) for begin, _ in some]
+        chosen = spans[first : first + batch]
+        begins = [min(max(0, begin - warmup), count - length) for begin, _ in chosen]
         local = torch.cat([_local(decoder, z_q, begin, begin + length) for begin in begins])
         numbers = np.stack([uniforms(seed, begin * stride, (begin + length) * stride) for begin in begins])
-        done = _within(report, first / len(spans), len(some) / len(spans))
-        speakers = torch.full((len(some),), speaker)
-        codes = generate(net, local, speakers, numbers, temperature=temperature, report=done)  # type: ignore[arg-type]
-        for row, start, (begin, end) in zip(codes, begins, some, strict=True):
-            drawn = mulaw.expand(row[(begin - start) * stride :])
+        done = _within(report, first / len(spans), len(chosen) / len(spans))
+        speakers = torch.full((len(chosen),), speaker)
+        codes = sample(net, local, speakers, numbers, temperature=temperature, report=done)  # type: ignore[arg-type]
+        for row, start, (begin, end) in zip(codes, begins, chosen, strict=True):
+            samples = mulaw.expand(row[(begin - start) * stride :])
             size = (end - begin) * stride
-            drawn[: len(before)] = join(before, drawn[: len(before)])
-            before = drawn[size : size + overlap * stride].copy()
-            yield drawn[:size]
+            samples[: len(before)] = join(before, samples[: len(before)])
+            before = samples[size : size + overlap * stride].copy()
+            yield samples[:size]
 
 
 def uniforms(seed: int, begin: int, end: int) -> np.ndarray:
-    """The random numbers of samples begin .. end - 1: float64 in 0 .. 1 (excluded), whatever is asked beside them."""
-    a_time = 4  # numbers come from the generator's counter by so many
+    """The random numbers of samples begin .. end - 1: float64 in 0 .. 1 (excluded), whatever the range."""
+    per_count = 4  # numbers for each step of the generator's counter
     generator = np.random.Philox(key=seed)
-    generator.advance(begin // a_time)
-    return np.random.Generator(generator).random(end - begin + begin % a_time)[begin % a_time :]
+    generator.advance(begin // per_count)
+    return np.random.Generator(generator).random(end - begin + begin % per_count)[begin % per_count :]
 
 
 def join(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """From one drawing to another of the same stretch, both float32 [N], where they differ least over a fade."""
+    """Cross-fade from one sampling of a stretch to another, both float32 [N], where they differ least."""
     size = min(FADE, len(before))
     if size == 0:
         return after

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
-from vqcli.data.speech import Clips
+from vqcli.data.speech import Utterances
 from vqcli.errors import UsageError
 from vqcli.recipe import Data, Recipe
 
@@ -58,10 +58,10 @@ def pictures(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Dat
     return Dataset(source, held_out=held_out)
 
 
-def clips(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Clips:
+def clips(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Utterances:
     """The clips below some folders. Raises UsageError if they are no folders, or if the recipe is one of pictures."""
     if recipe.modality != "audio":
         raise UsageError(f"{recipe.model.family} does not learn from pictures", 'modality = "audio" in the recipe')
     if not isinstance(source, list) or not all(path.is_dir() for path in source):
         raise UsageError("speech is learned from folders of clips", "name folders with a folder for each speaker")
-    return Clips(source, held_out=held_out)
+    return Utterances(source, held_out=held_out)

@@ -11,7 +11,7 @@ import torch
 
 from vqcli.data.dataset import Batch
 from vqcli.data.prefetch import Batches
-from vqcli.data.speech import FULL_SCALE, Clip, Clips
+from vqcli.data.speech import FULL_SCALE, Utterance, Utterances
 from vqcli.recipe import Data
 from vqcli.zoo import loading
 
@@ -23,11 +23,11 @@ class CodeClips(Batches[Batch]):
     sequences  uint16 [groups, T] of each clip that could be used, by its index
     """
 
-    def __init__(self, clips: Clips, codec: loading.LoadedModel) -> None:
+    def __init__(self, clips: Utterances, codec: loading.LoadedModel) -> None:
         self.classes, self.names, self.labels = clips.classes, clips.names, clips.labels
         self.skipped, self.too_small = clips.skipped, clips.too_small
         self.rate_hz = codec.net.rate_hz / codec.net.stride  # positions in a second
-        known = ((index, clips.clip(index)) for index in range(len(clips)))
+        known = ((index, clips.utterance(index)) for index in range(len(clips)))
         self.sequences = {index: codes_of(codec, clip) for index, clip in known if clip is not None}
         self._joined = {
             int(label): np.concatenate([codes for i, codes in self.sequences.items() if self.labels[i] == label], 1)
@@ -61,7 +61,7 @@ class CodeClips(Batches[Batch]):
 
 
 @torch.inference_mode()
-def codes_of(codec: loading.LoadedModel, clip: Clip) -> np.ndarray:
+def codes_of(codec: loading.LoadedModel, clip: Utterance) -> np.ndarray:
     """Codes uint16 [groups, T] of a clip, which has been listened to already: those of windows.encode_audio."""
     net = codec.audio
     P = -(-len(clip.samples) // net.stride)

@@ -11,7 +11,7 @@ from torch import nn
 
 from vqcli.codec import audio_file, windows
 from vqcli.codec.codes import keep_levels
-from vqcli.data.speech import FULL_SCALE, RATE_HZ, Clips, Speaker
+from vqcli.data.speech import FULL_SCALE, RATE_HZ, Speaker, Utterances
 from vqcli.entropy import statistics
 from vqcli.evaluation.speech import metrics, spectrograms
 from vqcli.files import replacing
@@ -32,7 +32,7 @@ LONGEST_S = 6.0  # of a clip that is measured: a WaveNet takes its time
 
 
 def export(
-    finished: Finished[Clips],
+    finished: Finished[Utterances],
     net: nn.Module,
     arguments: dict[str, Any],
     groups: list[str],
@@ -61,20 +61,20 @@ def export(
     return info
 
 
-def sample_codes(model: LoadedModel, clips: Clips) -> Iterator[np.ndarray]:
+def sample_codes(model: LoadedModel, clips: Utterances) -> Iterator[np.ndarray]:
     """Codes [groups, 1, T] of some clips, as coders see one channel."""
     for index in range(0, len(clips), max(1, len(clips) // SAMPLES)):
-        clip = clips.clip(index)
+        clip = clips.utterance(index)
         if clip is not None:
             yield codes_of(model, clip)[:, None].astype(np.int32)
 
 
-def measure(model: LoadedModel, held_out: Clips, budget: Budget) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def measure(model: LoadedModel, held_out: Utterances, budget: Budget) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Means over held-out clips for each number of levels, and the sounds of one of the clips by title."""
     levels = model.net.levels
     rows: dict[int, list[tuple[float, float, float]]] = {level: [] for level in range(1, levels + 1)}
     shown: dict[str, np.ndarray] = {}
-    chosen = [index for index in range(len(held_out)) if held_out.clip(index)][:MEASURED]
+    chosen = [index for index in range(len(held_out)) if held_out.utterance(index)][:MEASURED]
     for index in budget.limit(chosen):
         recording = recording_of(held_out, index, LONGEST_S)
         assert recording is not None
@@ -100,9 +100,9 @@ def _point(level: int, means: np.ndarray) -> dict[str, float]:
     return {"levels": level, "kbit_per_s": rate, "log_mel_correlation": near, "log_mel_distance_db": distance}
 
 
-def recording_of(clips: Clips, index: int, longest_s: float = 60.0) -> Recording | None:
+def recording_of(clips: Utterances, index: int, longest_s: float = 60.0) -> Recording | None:
     """A clip as a recording; None if it could not be used."""
-    clip = clips.clip(index)
+    clip = clips.utterance(index)
     if clip is None:
         return None
     samples = clip.samples[: round(longest_s * RATE_HZ)].astype(np.float32)[None] / FULL_SCALE

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from vqcli.data.speech import Clips
+from vqcli.data.speech import Utterances
 from vqcli.errors import UsageError
 from vqcli.nets.codecs.speech import SpeechVQVAE
 from vqcli.recipe import Data
@@ -21,7 +21,7 @@ POWER = 0.25  # of the variance that each direction is divided by; 1 / 2 would b
 
 
 @torch.no_grad()
-def settle(model: SpeechVQVAE, clips: Clips, seed: int = 0) -> None:
+def settle(model: SpeechVQVAE, clips: Utterances, seed: int = 0) -> None:
     """Give a net of one level its last codebook, made of crops of these clips. Raises UsageError for other nets."""
     if model.levels != 1:
         raise UsageError("residual levels would not fit a new first codebook", "settle models of one level")

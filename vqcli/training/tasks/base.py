@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vqcli.codec.codes import books
 from vqcli.data.source import Source
-from vqcli.data.speech import ClipBatch, Clips
+from vqcli.data.speech import UtteranceBatch, Utterances
 from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.entropy.prior2d_net import Net
 from vqcli.entropy.statistics import Statistics
@@ -119,11 +119,11 @@ class ClipTask(Task):
     THINGS, KINDS = "clips", "speakers"
 
     @classmethod
-    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Clips:
+    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Utterances:
         return datasets.clips(recipe, source, held_out)
 
     @staticmethod
-    def as_input(batch: ClipBatch, device: torch.device) -> tuple[Tensor, ...]:
+    def as_input(batch: UtteranceBatch, device: torch.device) -> tuple[Tensor, ...]:
         """Samples [B, N], pitch codes [B, N / 320], profiles [B, SIZE] and speakers [B] of a batch, on the device."""
         arrays = (batch.samples, batch.pitch, batch.profile, batch.labels)
         samples, pitch, profile, labels = (torch.from_numpy(array).to(device) for array in arrays)

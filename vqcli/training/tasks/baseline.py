@@ -28,8 +28,8 @@ class BaselineTask(Task):
         return bound_loss(self.model, in_channels(pixels, self.model.channels))
 
     def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        made = self.model.bound(in_channels(pixels, self.model.channels)).made
-        return to_pixels(pixels), to_pixels(in_channels(self.model.picture(made), 3))
+        made = self.model.bound(in_channels(pixels, self.model.channels)).output
+        return to_pixels(pixels), to_pixels(in_channels(self.model.to_image(made), 3))
 
     def export(self, finished: Finished[Dataset]) -> store.ModelInfo:
         info = loading.save(finished.folder, self.model, None, finished.description)

@@ -45,7 +45,7 @@ class CodecTask(Task):
 
     def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
         x = in_channels(pixels, self.model.channels)
-        return to_pixels(pixels), to_pixels(in_channels(self.model.picture(self.model(x)[0]), 3))
+        return to_pixels(pixels), to_pixels(in_channels(self.model.to_image(self.model(x)[0]), 3))
 
     def fill_in(self, given: Container[str], statistics: Statistics | None, dataset: Dataset) -> dict[str, str]:
         """Fit the rate model, which files of models lack, to the codes."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcli.data.speech import WELL_KNOWN_S, Clips
+from vqcli.data.speech import WELL_KNOWN_S, Utterances
 from vqcli.errors import UsageError
 from vqcli.nets.codecs.speech import SpeechVQVAE, excitation, hertz
 from vqcli.nets.layers import distributed
@@ -36,12 +36,12 @@ class FinishTask(ClipTask):
     _targets: Tensor
 
     @classmethod
-    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Clips) -> FinishTask:
+    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Utterances) -> FinishTask:
         if codec is None:
             raise UsageError("a finish needs the model that it finishes", "--codec NAME")
         return cls(recipe, dataset, codec)
 
-    def __init__(self, recipe: Recipe, clips: Clips, codec: LoadedModel) -> None:
+    def __init__(self, recipe: Recipe, clips: Utterances, codec: LoadedModel) -> None:
         super().__init__(recipe)
         self.weights = recipe.adversary or Weights()
         if [speaker["name"] for speaker in codec.info.description["speakers"]] != list(clips.classes):
@@ -70,7 +70,7 @@ class FinishTask(ClipTask):
         levels = 1 if alone else int(torch.randint(2, model.levels + 1, ()))
         named = distributed.rand(B, device=device) < options.table
         f0, phases = excitation(pitch)
-        z_q = model.quantizer.lookup(books[:, : model.books(levels)])
+        z_q = model.quantizer.lookup(books[:, : model.n_codebooks(levels)])
         envelopes = model.decoder.envelopes(z_q, f0, *voices(model, profile, labels, named))
         with torch.autocast(device.type, enabled=False):
             sound, made = energy_distance(model, self.distance, samples, envelopes, f0, phases)
@@ -115,7 +115,7 @@ class FinishTask(ClipTask):
         converted, _ = self._converted(books, pitch, profile, labels, len(samples))
         return pictures(samples), pictures(converted)
 
-    def export(self, finished: Finished[Clips]) -> store.ModelInfo:
+    def export(self, finished: Finished[Utterances]) -> store.ModelInfo:
         before = finished.description
         facts = {key: before[key] + value for key, value in self.before.items()}  # the whole way of these weights
         facts["recipe"] = before["recipe"] | {"description": self.what}  # it is still what it was before

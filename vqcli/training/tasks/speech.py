@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.data.speech import Clips
+from vqcli.data.speech import Utterances
 from vqcli.media import mel
 from vqcli.nets.codecs.speech import SpeechVQVAE, excitation
 from vqcli.nets.layers import distributed
@@ -29,10 +29,10 @@ class SpeechTask(ClipTask):
     model: SpeechVQVAE
 
     @classmethod
-    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Clips) -> SpeechTask:
+    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Utterances) -> SpeechTask:
         return cls(recipe, dataset)
 
-    def __init__(self, recipe: Recipe, clips: Clips) -> None:
+    def __init__(self, recipe: Recipe, clips: Utterances) -> None:
         self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
         model = registry.build(recipe.model.family, self.arguments)
         super().__init__(recipe, model.quantizer.codebook_sizes[:1])
@@ -118,7 +118,7 @@ class SpeechTask(ClipTask):
         made = self.model.decoder.render(harmonic, noisy, f0, phases, torch.randn_like(samples))
         return pictures(samples), pictures(made)
 
-    def export(self, finished: Finished[Clips]) -> store.ModelInfo:
+    def export(self, finished: Finished[Utterances]) -> store.ModelInfo:
         return exports.export(finished, self.model, self.arguments, self.model.group_names, self.speakers)
 
 

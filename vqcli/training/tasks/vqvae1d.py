@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vqcli.data.speech import Clips
+from vqcli.data.speech import Utterances
 from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.recipe import Recipe
 from vqcli.training.export import speech as exports
@@ -21,10 +21,10 @@ class WaveTask(ClipTask):
     model: WaveVQVAE
 
     @classmethod
-    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Clips) -> WaveTask:
+    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Utterances) -> WaveTask:
         return cls(recipe, dataset)
 
-    def __init__(self, recipe: Recipe, clips: Clips) -> None:
+    def __init__(self, recipe: Recipe, clips: Utterances) -> None:
         self.arguments = recipe.model.arguments | {"speakers": len(clips.classes)}
         model = registry.build(recipe.model.family, self.arguments)
         super().__init__(recipe, model.codebook_sizes)
@@ -37,7 +37,7 @@ class WaveTask(ClipTask):
         value = nats + sum(quantized.losses.values())
         return Loss(value, {"nats": nats, **quantized.losses}, quantized.codes if self.training else None)
 
-    def export(self, finished: Finished[Clips]) -> store.ModelInfo:
+    def export(self, finished: Finished[Utterances]) -> store.ModelInfo:
         return exports.export(finished, self.model, self.arguments, ["sound"], self.speakers)
 
 
