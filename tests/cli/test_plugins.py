@@ -40,8 +40,8 @@ class Toy(nn.Module, ImageCodec):
         quantized = self.quantizer(self.encoder(x))
         return self.decoder(quantized.z_q), quantized
 
-    def picture(self, made):
-        return made
+    def to_image(self, output):
+        return output
 
     def latents(self, x):
         return self.encoder(x)
