@@ -112,7 +112,7 @@ def tiny(home, monkeypatch):
     Path("video.toml").write_text(VIDEO)
     write_idx("digits")
     monkeypatch.setitem(DATA, "walk", Data("a walk", "walk/", "made here", SIDE))
-    monkeypatch.setattr(actions, "RUN", 9)
+    monkeypatch.setattr(actions, "LENGTH", 9)
     record(Path("walk"), 200)
 
 

@@ -58,7 +58,7 @@ class Material:
 
     @cached_property
     def source(self) -> Source:
-        return rate_distortion.open_pictures(self.path)
+        return rate_distortion.open_images(self.path)
 
     @cached_property
     def pictures(self) -> Dataset:
@@ -110,7 +110,7 @@ def by_reconstruction(model: LoadedModel, material: Material, report: Report) ->
         codecs=(),
         coder="packed",
         report=report,
-        look=counts.add,
+        on_codes=counts.add,
     )
     (mean,) = rate_distortion.means(points)
     used = float(np.mean([usage.used for usage in counts.usages()]))
@@ -127,12 +127,12 @@ def by_samples(model: LoadedModel, material: Material, report: Report) -> list[M
     real, unseen = Dataset(some, held_out=False), Dataset(some, held_out=True)
     each = max(1, min(EACH, material.count // max(1, len(real.classes))))
     drawn = {
-        name: classifier.draw(model, prior, real.classes, each, report=_within(report, 0.1 * number, 0.1))
+        name: classifier.sample(model, prior, real.classes, each, report=_within(report, 0.1 * number, 0.1))
         for number, (name, prior) in enumerate({"drawn": "pixelcnn", "uniform prior": "uniform"}.items())
     }
     judged = classifier.train(model, real, piece, minutes=material.minutes, report=_within(report, 0.2, 0.8))
-    rates = {name: judged.rate(samples.pixels, labels) for name, (samples, labels) in drawn.items()}
-    rates["real, held out"] = judged.rate(*classifier.through(model, unseen, piece))
+    rates = {name: judged.accuracy(samples.pixels, labels) for name, (samples, labels) in drawn.items()}
+    rates["real, held out"] = judged.accuracy(*classifier.reconstructions(model, unseen, piece))
     return [
         Measured(f"named right, {name}", rate.top_1, f"named right, {name}: {rate.top_1:.1%} of {rate.pictures:,}")
         for name, rate in rates.items()
@@ -172,7 +172,7 @@ def by_conversion(model: LoadedModel, material: Material, report: Report) -> lis
 
 def by_frames(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
     """PSNR of held-out frames, and bits for a code of theirs under the priors that lie beside the model."""
-    seen = frames.windows(material.path, min(material.count, FRAMES), frames.length_of(model))
+    seen = frames.load_windows(material.path, min(material.count, FRAMES), frames.length_of(model))
     mean = frames.points(model, seen, codecs=(), report=_within(report, 0, 0.5))[0]
     costs = {cost.under: cost.bits_per_code for cost in frames.costs(model, seen, _within(report, 0.5, 0.5))}
     shown = {name: costs[name] for name in (frames.PIXELCNN, frames.BEFORE, frames.NOTHING) if name in costs}
@@ -184,7 +184,7 @@ def by_frames(model: LoadedModel, material: Material, report: Report) -> list[Me
 
 def by_latents(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
     """Whether the latents of two stages are used, and in Boxing how often the boxers stay where they were."""
-    found = frames.latents(model, frames.windows(material.path, min(material.count, FRAMES), 1), report)
+    found = frames.latents(model, frames.load_windows(material.path, min(material.count, FRAMES), 1), report)
     told = [
         Measured("bits a code, right latents", found.right, f"bits a code {found.right:.3f}"),
         Measured("bits a code, shuffled latents", found.shuffled, f"shuffled latents {found.shuffled:.3f}"),
@@ -198,11 +198,11 @@ def by_latents(model: LoadedModel, material: Material, report: Report) -> list[M
 def by_actions(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
     """How often a classifier names the action that a drawn transition was told, and that of a real one."""
     starts = max(1, min(STARTS, material.count // 30))
-    drawn = actions.draw(model, material.path, starts, report=_within(report, 0, 0.4))
-    judged = actions.learn(model, material.path, minutes=material.minutes, report=_within(report, 0.4, 0.5))
-    rates = actions.rates(judged, model, material.path, drawn, _within(report, 0.9, 0.1))
+    drawn = actions.sample(model, material.path, starts, report=_within(report, 0, 0.4))
+    judged = actions.train(model, material.path, minutes=material.minutes, report=_within(report, 0.4, 0.5))
+    rates = actions.accuracies(judged, model, material.path, drawn, _within(report, 0.9, 0.1))
     chance = f"(chance {1 / len(judged.actions):.0%})"
-    named = {"drawn": rates[actions.ASKED], "real, held out": rates[actions.REAL]}
+    named = {"drawn": rates[actions.CONDITIONED], "real, held out": rates[actions.REAL]}
     return [
         Measured(
             f"named right, {name}", one.share, f"named right, {name}: {one.share:.1%} of {one.transitions:,} {chance}"

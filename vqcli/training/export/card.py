@@ -54,7 +54,9 @@ def _rate_distortion(model: loading.LoadedModel, held_out: Dataset, budget: Budg
     read = 0
     for index in budget.limit(range(len(names))):
         read_one = partial(lambda _, index: held_out.pixels(index), index=index)
-        one = rate_distortion.evaluate(model, [names[index]], read_one, qualities, codecs=BASELINES, look=counts.add)
+        one = rate_distortion.evaluate(
+            model, [names[index]], read_one, qualities, codecs=BASELINES, on_codes=counts.add
+        )
         points += one
         read += 1
     used, perplexity = np.mean(counts.usages(), axis=0)
