@@ -161,7 +161,7 @@ def _voice_encoder() -> Any:
 
 
 def dnsmos(samples: np.ndarray) -> float:
-    """Overall quality by DNSMOS P.835, 1 .. 5, mean over windows of 9 s; shorter clips are repeated, as in the original."""
+    """Overall quality by DNSMOS P.835, 1 .. 5, mean over windows of 9 s; shorter clips are repeated."""
     model = _dnsmos_model()
     if not len(samples):
         raise UsageError("the quality of an empty clip is undefined")

@@ -5,7 +5,8 @@ scored on the other, then the reverse, and the accuracy is the mean of both. The
 its middle. Silence is left out, of the map and of the score.
 
 Labels are files of the same name as the audio: `.phn` (TIMIT: samples at 16 kHz) or `.lab` (VCTK: steps of 100 ns).
-The 61 symbols of TIMIT are mapped to the usual 39 classes (Lee and Hon 1989), of which silence is one; the glottal stop has none.
+The 61 symbols of TIMIT are mapped to the usual 39 classes (Lee and Hon 1989), of which silence is one; the glottal stop
+has none.
 """
 
 from __future__ import annotations
