@@ -1,6 +1,6 @@
 """A training run as a TOML file, decoded into frozen typed structs.
 
-A recipe says everything that decides what a run learns, except the data. The shipped ones lie in
+A recipe has all settings of a run except its data. The shipped ones lie in
 `vqcli/recipes/`; `load` takes the name of one of them or the path of a file, `override` changes single values.
 """
 
@@ -24,7 +24,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which net: the family and the arguments of its constructor."""
+    """The net: family and constructor arguments."""
 
     family: str
     arguments: dict[str, Any] = {}
@@ -32,17 +32,17 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which pieces of the data make a batch."""
+    """Sampling and augmentation of batches."""
 
-    size: Positive | None = None  # pixels; reduce the shorter side to this before cropping: whole objects, small grid
+    size: Positive | None = None  # pixels; resize the shorter side to this before cropping
     crop: Positive = 128  # pixels, width and height
-    batch: Positive = 8  # of each process, in a step
+    batch: Positive = 8  # per process and step
     flip: bool = True
-    shrink: Share = 1.0  # half of the crops are taken larger, by up to 1 / shrink, and reduced: sharper detail
+    shrink: Share = 1.0  # half of the crops are larger by up to 1 / shrink, and downsampled
     colour: Share = 0.0  # brightness, contrast and saturation change by factors of up to 1 + this, or its inverse
-    seconds: Annotated[float, Meta(gt=0, le=60)] = 1.5  # of sound
-    balance: Share = 0.5  # speakers are drawn by this power of the time they speak: 0 all alike, 1 as they come
-    focus: Share = 0.0  # of the draws are of the speakers with a minute of speech or more, all of these alike
+    seconds: Annotated[float, Meta(gt=0, le=60)] = 1.5  # of audio
+    balance: Share = 0.5  # speakers are sampled by speaking time to this power: 0 uniform, 1 proportional
+    focus: Share = 0.0  # share of samples from speakers with a minute of speech or more, uniformly
 
 
 class Optimization(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,10 +54,10 @@ class Optimization(Struct, frozen=True, forbid_unknown_fields=True):
     warmup: int = 200
     clip: float = 1.0  # largest norm of the gradient; 0 turns it off
     average: Share = 0.999  # decay of the averaged weights that become the model
-    # of the nets, quantizers are float32 always; auto: whichever takes less time here (training/autotune.py)
+    # of the nets; quantizers are always float32; auto: the faster one (training/autotune.py)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     full_precision_share: Share = 0.15  # the last part of the run is float32 whatever `precision` says
-    accumulate: Positive = 1  # parts that a batch is cut into where memory is short; the result is the same
+    accumulate: Positive = 1  # micro-batches of a batch, to save memory; the result is the same
     validate_every: Positive = 1000  # steps
     patience: int = 0  # validations without a new best before the run stops; 0 never stops early
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
@@ -69,53 +69,53 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
 
     The distortion is the mean square error in 0 .. 255, mixed with MS-SSIM where `ssim` says so (training/losses.py).
     lambda runs geometrically from `lambda_low` at quality 1 to `lambda_high` at the last quality.
-    `balance` divides an item's loss by lambda ** balance, or the high rates would drown the low ones.
+    An item's loss is divided by lambda ** balance, so that high rates do not dominate low ones.
     """
 
     lambda_low: float = 0.002
     lambda_high: float = 0.08
     balance: Share = 0.25
-    ssim: Share = 0.0  # share of 1 - MS-SSIM in the distortion, beside the squared error
+    ssim: Share = 0.0  # weight of 1 - MS-SSIM in the distortion; the rest is squared error
 
 
 class Clusters(Struct, frozen=True, forbid_unknown_fields=True):
-    """Clusters of what is heard as a further target, so that codes tell of phonemes (training/clusters.py)."""
+    """Cluster targets for the encoder, so that codes follow phonemes (training/speech/clusters.py)."""
 
     sizes: tuple[Positive, ...] = (64, 128, 256)  # of several clusterings
-    begin: tuple[Positive, ...] = (100, 2000, 6000)  # steps at which they are made: of cepstra, then of own latents
+    begin: tuple[Positive, ...] = (100, 2000, 6000)  # steps at which they are fitted: to cepstra, then to latents
     masked: Share = 0.3  # of the frames are hidden from the encoder
     weight: float = 1.0
 
 
 class Speech(Struct, frozen=True, forbid_unknown_fields=True):
-    """What else decides how `speech` nets learn: loss = spectral distance + features + the quantizer's own terms."""
+    """Training of `speech` nets: loss = spectral distance + features + the quantizer's losses."""
 
-    first_level: Share = 0.5  # of the steps train level 0 alone, which must carry the words
-    table: Share = 0.5  # of the items speak by the row of their speaker, the others by the voice guessed from the clip
-    warp: bool = True  # hear each item through vocal tracts of other lengths, so that codes forget the speaker
+    first_level: Share = 0.5  # of the steps train level 0 alone, which should carry the content
+    table: Share = 0.5  # of the items use the speaker table, the others the voice predicted from the clip
+    warp: bool = True  # random vocal tract length of the input, so that codes do not depend on the speaker
     features: float = 1.0  # weight of the spectra predicted from the codes
     sound: float = 1.0  # weight of the decoder's spectral distance
-    sound_share: Share = 1.0  # of the steps make sound at all, which costs most of a step
+    sound_share: Share = 1.0  # of the steps run the decoder, which is most of their cost
     clusters: Clusters | None = None
-    settle: bool = False  # begin a finish with a codebook made of the latents as they came to be (training/settle.py)
+    settle: bool = False  # refit the codebook before finetuning (training/speech/codebook_refit.py)
 
 
 class Adversary(Struct, frozen=True, forbid_unknown_fields=True):
-    """The finish of a speech model: its decoder learns on, from a net that tells speech from what it makes."""
+    """Finetuning of a speech model's decoder against a discriminator (training/tasks/finetune.py)."""
 
     width: Positive = 192  # channels of the discriminators
     fooling: float = 0.5  # weights beside the spectral distance
     matching: float = 0.5
-    words: float = 0.5  # of what the encoder hears in converted speech, beside what it heard in the original
-    converted: Share = 0.5  # so many of the items speak a second time with the voice of another item
+    words: float = 0.5  # of the difference of the latents of converted and of original speech
+    converted: Share = 0.5  # share of the items that are also converted to another voice
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """A run.
 
-    With `codec`, a model's name or folder, it trains a prior over the codes of that model, or with `adversary` finishes
-    the decoder of that model, whose codes stay as they are. `task` names the kind of run, a file in training/tasks;
-    without it the family of the net decides.
+    With `codec`, a model's name or folder, a prior is trained over the codes of that model; with `adversary` too, its
+    decoder is finetuned with fixed codes. `task` is the name of a file in training/tasks, by default that of the net's
+    family.
     """
 
     description: str
@@ -130,7 +130,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     adversary: Adversary | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole recipe, defaults included; `task` only if it names one, as recipes did before they could."""
+        """The whole recipe, defaults included; `task` only if it is set, as in older recipes."""
         tree: dict[str, Any] = msgspec.to_builtins(self)
         if self.task is None:
             del tree["task"]

@@ -29,8 +29,8 @@ from vqcli import recipe
 from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
 from vqcli.training import loop
-from vqcli.training.ema import Average
-from vqcli.training.log import Journal, read
+from vqcli.training.ema import EMA
+from vqcli.training.log import RunLog, read
 from vqcli.training.tasks import codec
 
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def plain(steps: int) -> float:
     torch.manual_seed(0)
     task = codec.CodecTask(NET).train()
     learned = list(task.parameters())
-    optimizer, average = torch.optim.AdamW(learned, lr=1e-3, fused=True), Average(task, 0.99)
+    optimizer, average = torch.optim.AdamW(learned, lr=1e-3, fused=True), EMA(task, 0.99)
     batches = Dataset(Shapes(), held_out=False).batches(NET.data, 0, 0)
     begun = time.perf_counter()
     for step in range(steps):
@@ -66,7 +66,7 @@ def ours(steps: int) -> float:
     torch.manual_seed(0)
     chosen = recipe.override(NET, [f"optimization.steps={steps}"])
     task, dataset = codec.CodecTask(chosen), Dataset(Shapes(), held_out=False)
-    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder), None) as log:
+    with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), None) as log:
         begun = time.perf_counter()
         loop.train(task, dataset, None, Path(folder), loop.State(threads=1), log, device=CPU)
         return steps * NET.data.batch / (time.perf_counter() - begun)

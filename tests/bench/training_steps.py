@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from vqcli import recipe
 from vqcli.data.shapes import Shapes
 from vqcli.training import autotune, run
-from vqcli.training.ema import Average
+from vqcli.training.ema import EMA
 from vqcli.training.tasks.base import Task
 
 SLOW_STEPS = 2  # of the other precision, which may take ten times as long
@@ -53,7 +53,7 @@ class Step:
         self.learned = [parameter for parameter in self.task.parameters() if parameter.requires_grad]
         plain = {"foreach": False} if way == "plain Adam" else {"fused": True}
         self.optimizer = torch.optim.AdamW(self.learned, lr=1e-4, **plain)  # type: ignore[arg-type]
-        self.average = Average(self.task, 0.999)
+        self.average = EMA(self.task, 0.999)
         self.loss = torch.compile(self.task) if way == "compiled" else self.task
         torch.set_num_threads(threads)
         begun = time.perf_counter()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vqcli.training.log import Journal
+from vqcli.training.log import RunLog
 
 pytest.importorskip("jinja2")
 
@@ -10,7 +10,7 @@ pytest.importorskip("jinja2")
 @pytest.fixture
 def run(home):
     Path("mine").mkdir()
-    with Journal(Path("mine"), None) as log:
+    with RunLog(Path("mine"), None) as log:
         log.train(50, 2.0, 1e-3, 200.0, {"loss": 0.5})
     return "mine"
 

@@ -56,31 +56,31 @@ VIDEO = FRAMES.replace("pixelcnn", "frames").replace(
 TINY = (
     Experiment(
         "nets", "here", "two tiny nets", "bits/dim", paper="4.67", data="mnist",
-        judges=("likelihood", "reconstruction"),
+        measures=("likelihood", "reconstruction"),
         variants=(
             Variant("beta-0.25", "codec.toml", ("model.arguments.quantizer.beta=0.25",)),
             Variant("beta-1", "codec.toml", ("model.arguments.quantizer.beta=1.0",)),
         ),
     ),
     Experiment(
-        "drawn", "here", "tiny pictures", "named right", report="pictures", data="mnist", judges=("samples",),
+        "drawn", "here", "tiny pictures", "named right", report="pictures", data="mnist", measures=("samples",),
         variants=(Variant("codec", "codec.toml", prior="prior.toml"),),
     ),
     Experiment(
-        "walked", "here", "tiny frames", "PSNR", paper="pictures", data="walk", judges=("frames",),
+        "walked", "here", "tiny frames", "PSNR", paper="pictures", data="walk", measures=("frames",),
         variants=(Variant("codec", "small.toml", prior="frames.toml"),),
     ),
     Experiment(
-        "stages", "here", "tiny frames in few bits", "bits a code", paper="pictures", data="walk", judges=("latents",),
+        "stages", "here", "tiny frames, few bits", "bits a code", paper="pictures", data="walk", measures=("latents",),
         variants=(Variant("codec", "small.toml", prior="stages.toml"),),
     ),
     Experiment(
-        "moved", "here", "tiny video", "named right", paper="pictures", data="walk", judges=("frames", "actions"),
+        "moved", "here", "tiny video", "named right", paper="pictures", data="walk", measures=("frames", "actions"),
         variants=(Variant("codec", "small.toml", prior="video.toml"),),
     ),
     Experiment(
         "shipped", "here", "a model that ships", "PSNR", paper="good", data="photographs",
-        judges=("reconstruction",), models=("vector",), commands=("vq eval pictures/ --model vector",),
+        measures=("reconstruction",), models=("vector",), commands=("vq eval pictures/ --model vector",),
     ),
 )  # fmt: skip
 
@@ -112,7 +112,7 @@ def tiny(home, monkeypatch):
     Path("video.toml").write_text(VIDEO)
     write_idx("digits")
     monkeypatch.setitem(DATA, "walk", Data("a walk", "walk/", "made here", SIDE))
-    monkeypatch.setattr(actions, "RUN", 9)
+    monkeypatch.setattr(actions, "LENGTH", 9)
     record(Path("walk"), 200)
 
 
@@ -229,13 +229,13 @@ def test_what_ships_is_measured(vq, tiny, photo):
         (["cifr10"], "no experiment cifr10", "did you mean cifar10"),
         (["video"], "video needs a recording of a maze: --data names it", "vq record doom"),
         (["boxing", "--data", "nowhere"], "no file or folder nowhere", "vq record boxing"),
-        (["boxing-27bit", "--data", "walk"], "pictures of 24 x 24 pixels, a recording of Atari Boxing has 84 x 84", ""),
+        (["boxing-27bit", "--data", "walk"], "images of 24 x 24 pixels, a recording of Atari Boxing has 84 x 84", ""),
         (["cifar10"], "cifar10 needs CIFAR-10: --data names it", "cifar.html"),
         (["mnist", "--data", "nowhere"], "no file or folder nowhere", "idx files"),
-        (["cifar10", "--data", "digits"], "pictures of 28 x 28 pixels, CIFAR-10 has 32 x 32", "binary version"),
-        (["mnist-samples", "--data", "unnamed"], "unnamed names no classes", ""),
-        (["mnist", "--data", "empty"], "no images in empty", ""),
-        (["mnist", "--data", "digits", "--budget", "long"], "long is no duration", ""),
+        (["cifar10", "--data", "digits"], "images of 28 x 28 pixels, CIFAR-10 has 32 x 32", "binary version"),
+        (["mnist-samples", "--data", "unnamed"], "unnamed has no classes", ""),
+        (["mnist", "--data", "empty"], "no pictures in empty", ""),
+        (["mnist", "--data", "digits", "--budget", "long"], "long is not a duration", ""),
         (["mnist", "--data", "digits", "--device", "abacus"], "device abacus is not available", ""),
         (["--budget", "10m"], "which experiment", "vq reproduce lists them"),
         (["mnist", "--markdown"], "--markdown is for the list", ""),

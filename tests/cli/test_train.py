@@ -49,7 +49,7 @@ def test_going_on(vq, pictures):
         (["tiny.toml", "-o", "other"], "which data"),
         (["-o", "other"], "which recipe"),
         (["tiny.toml", "pictures", "-o", "Other One"], "cannot name a model"),
-        (["tiny.toml", "pictures", "-o", "other", "--budget", "long"], "no duration"),
+        (["tiny.toml", "pictures", "-o", "other", "--budget", "long"], "not a duration"),
         (["tiny.toml", "pictures", "-o", "other", "--set", "data.bach=4"], "did you mean batch"),
         (["tiny.toml", "nowhere", "-o", "other"], "nowhere"),
         (["pixelcnn", "pictures", "-o", "other", "--codec", "nobody"], "no model nobody"),

@@ -11,7 +11,7 @@ from vqcli.cli.main import app
 from vqcli.container.header import MODEL_NAME
 from vqcli.errors import BadFile, UsageError
 from vqcli.experiments import figures
-from vqcli.experiments.measures import JUDGES
+from vqcli.experiments.measures import MEASURES
 from vqcli.experiments.table import DATA, EXPERIMENTS, find, names
 from vqcli.zoo import registry, store
 
@@ -57,19 +57,19 @@ def test_names_are_distinct():
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_what_a_row_names_is_there(experiment):
     assert experiment.paper or experiment.report
-    assert all(judge in JUDGES for judge in experiment.judges)
-    assert not experiment.judges or experiment.data in DATA
+    assert all(judge in MEASURES for judge in experiment.measures)
+    assert not experiment.measures or experiment.data in DATA
     assert all(store.find(name).name == name for name in experiment.models)
     assert all(map(parses, experiment.commands))
     labels = [variant.label for variant in experiment.variants]
     assert len(set(labels)) == len(labels) and all(MODEL_NAME.fullmatch(f"{label}-prior") for label in labels)
     for variant in experiment.variants:
-        assert experiment.judges and not experiment.models and not experiment.commands
+        assert experiment.measures and not experiment.models and not experiment.commands
         chosen = recipe.override(recipe.load(variant.recipe), variant.settings)
         assert chosen.modality == "image" and chosen.codec is None
         assert chosen.data.size or chosen.data.crop == DATA[experiment.data].side
         registry.build(chosen.model.family, chosen.model.arguments)
-        wanted = [AFTER_THE_CODEC[judge] for judge in experiment.judges if judge in AFTER_THE_CODEC]
+        wanted = [AFTER_THE_CODEC[judge] for judge in experiment.measures if judge in AFTER_THE_CODEC]
         assert (variant.prior is not None) == bool(wanted)
         if variant.prior is not None:
             after = recipe.load(variant.prior)

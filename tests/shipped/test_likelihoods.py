@@ -37,8 +37,8 @@ def test_cifar10_has_the_latents_of_the_paper(cifar10, thumbnails):
 
 
 def test_cifar10_stores_small_pictures_without_loss_in_fewer_bytes_than_png(cifar10, thumbnails):
-    files = [lossless.of_model(cifar10, pixels) for pixels in thumbnails]  # decoded again and compared there
-    png = [baselines.without_loss(pixels, "PNG").size_bytes for pixels in thumbnails]
+    files = [lossless.encode_lossless(cifar10, pixels) for pixels in thumbnails]  # decoded again and compared there
+    png = [baselines.encode_lossless(pixels, "PNG").size_bytes for pixels in thumbnails]
     assert sum(file.size for file in files) < sum(png)
     assert 1 in {file.coder for file in files}  # by the decoder's own distribution
 

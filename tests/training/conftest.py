@@ -14,7 +14,7 @@ from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
 from vqcli.recipe import Recipe
 from vqcli.training import checkpoint, loop
-from vqcli.training.log import Journal
+from vqcli.training.log import RunLog
 from vqcli.training.tasks import registry
 from vqcli.training.tasks.base import Task
 from vqcli.training.validation import Validation
@@ -54,7 +54,7 @@ def of(text: bytes, *settings: str) -> Recipe:
 
 def begin(chosen: Recipe, codec: LoadedModel | None, dataset: Any) -> Task:
     """The task of a recipe, as a run makes it."""
-    return registry.task_of(chosen).begin(chosen, codec, dataset)
+    return registry.task_of(chosen).build(chosen, codec, dataset)
 
 
 def train(chosen: Recipe, folder: Path, **options: Any) -> tuple[Task, loop.State]:
@@ -67,7 +67,7 @@ def train(chosen: Recipe, folder: Path, **options: Any) -> tuple[Task, loop.Stat
     precision = chosen.optimization.precision
     state = loop.State(threads=1, precision="float32" if precision == "auto" else precision)
     resumed_at = checkpoint.metadata_of(folder)[1]["step"] if options.get("resume") else None
-    with Journal(folder, resumed_at) as journal:
+    with RunLog(folder, resumed_at) as journal:
         loop.train(task, Dataset(shapes, held_out=False), validation, folder, state, journal, device=CPU, **options)
     return task, state
 

@@ -71,7 +71,7 @@ def test_durations(text, wanted):
 
 @pytest.mark.parametrize("text", ["90", "s", "-3s", "0s", "1d", "1h30m"])
 def test_no_durations(text):
-    with pytest.raises(UsageError, match="is no duration"):
+    with pytest.raises(UsageError, match="is not a duration"):
         seconds(text)
 
 

@@ -15,7 +15,7 @@ from vqcli.errors import VqError
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.training import checkpoint, loop, run
-from vqcli.training.log import Journal
+from vqcli.training.log import RunLog
 from vqcli.training.tasks import codec
 
 
@@ -55,7 +55,7 @@ def trained(rank, chosen, folder):
     torch.manual_seed(0)
     task = codec.CodecTask(chosen)
     dataset, state = Dataset(Shapes(count=400), held_out=False), loop.State(threads=1)
-    journal = Journal(folder, None) if rank == 0 else None
+    journal = RunLog(folder, None) if rank == 0 else None
     loop.train(task, dataset, None, folder, state, journal, device=CPU)
     if journal is not None:
         journal.close()

@@ -8,7 +8,7 @@ import torch
 
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import image
-from vqcli.training.log import Journal, compare, machine, pictures_of, read
+from vqcli.training.log import RunLog, Start, compare, images_of, machine, read
 
 START = {"recipe": {"description": "tiny"}, "model": "vqvae2d", "parameters": 9, "pictures": 3, "classes": 0} | {
     "threads": 1,
@@ -27,8 +27,8 @@ def train(log, step, loss=1.0):
 
 
 def test_every_event(tmp_path):
-    with Journal(tmp_path, None) as log:
-        log.start(0, **START)
+    with RunLog(tmp_path, None) as log:
+        log.start(0, Start(**START))
         log.skipped("a\nb é.png", "is empty")
         train(log, 50)
         log.epoch(60, 1, np.array([0.5, 1.0], np.float32), [3.0, 4.0])
@@ -55,7 +55,7 @@ def test_every_event(tmp_path):
 
 
 def test_numbers_are_short_and_finite(tmp_path):
-    with Journal(tmp_path, None) as log:
+    with RunLog(tmp_path, None) as log:
         log.validation(7, {"a": 1 / 3, "b": float("nan"), "c": torch.tensor(2.0), "loss": np.float32("inf")}, True)
     text = (tmp_path / "log.jsonl").read_text()
     assert (
@@ -64,33 +64,33 @@ def test_numbers_are_short_and_finite(tmp_path):
 
 
 def test_a_resumed_log_is_one_history(tmp_path):
-    with Journal(tmp_path, None) as log:
-        log.start(0, **START)
+    with RunLog(tmp_path, None) as log:
+        log.start(0, Start(**START))
         for step in (50, 100, 150):
             train(log, step, loss=1.0)
         log.skipped("late.png", "is empty")
-        log.pictures(100, *two_batches(1))
-        log.pictures(150, *two_batches(1))
+        log.images(100, *two_batches(1))
+        log.images(150, *two_batches(1))
     with (tmp_path / "log.jsonl").open("ab") as stream:
         stream.write(b'{"event": "train", "st')  # killed
-    with Journal(tmp_path, 100) as log:
-        log.start(100, **START)
+    with RunLog(tmp_path, 100) as log:
+        log.start(100, Start(**START))
         train(log, 150, loss=0.5)
     assert [(event["event"], event["step"]) for event in lines(tmp_path)] == [
         ("start", 0), ("train", 50), ("train", 100), ("start", 100), ("train", 150),
     ]  # fmt: skip
     assert lines(tmp_path)[-1]["loss"] == 0.5
-    assert list(pictures_of(tmp_path)) == [100]
+    assert list(images_of(tmp_path)) == [100]
 
 
 def test_a_new_run_begins_a_new_history(tmp_path):
-    with Journal(tmp_path, None) as log:
+    with RunLog(tmp_path, None) as log:
         train(log, 50)
-        log.pictures(50, *two_batches(1))
-    with Journal(tmp_path, None):
+        log.images(50, *two_batches(1))
+    with RunLog(tmp_path, None):
         pass
-    assert read(tmp_path) == [] and not pictures_of(tmp_path)
-    with Journal(tmp_path, 10) as log:
+    assert read(tmp_path) == [] and not images_of(tmp_path)
+    with RunLog(tmp_path, 10) as log:
         train(log, 20)
     assert len(lines(tmp_path)) == 1
 
@@ -127,8 +127,8 @@ def two_batches(count):
 
 
 def test_pictures(tmp_path):
-    with Journal(tmp_path, None) as log:
-        log.pictures(500, *two_batches(10))
+    with RunLog(tmp_path, None) as log:
+        log.images(500, *two_batches(10))
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["step-000500.webp"]
     pixels = image.read(tmp_path / "pictures" / "step-000500.webp").pixels
     assert pixels.shape == (4 * (16 + 4) + 4, 8 * (24 + 4) + 4, 3)
@@ -173,11 +173,11 @@ def test_tensorboard_gets_the_same(tmp_path, monkeypatch):
     module = ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = SummaryWriter
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    with Journal(tmp_path, None) as log:
+    with RunLog(tmp_path, None) as log:
         train(log, 50)
         log.validation(50, {"loss": 3.0}, True)
         log.epoch(50, 1, [0.5, 1.0], [2.0, 4.0])
-        log.pictures(50, *two_batches(1))
+        log.images(50, *two_batches(1))
     assert told[0] == (str(tmp_path / "tensorboard"), 0) and told[-1] == "closed"
     for expected in (("train/mse", 2.0, 50), ("train/learning_rate", 1e-3, 50), ("validation/loss", 3.0, 50),
                      ("codes/usage", 0.75, 50), ("reconstructions", (44, 32, 3), 50, "HWC")):  # fmt: skip
@@ -186,7 +186,7 @@ def test_tensorboard_gets_the_same(tmp_path, monkeypatch):
 
 def test_no_tensorboard_is_no_matter(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with Journal(tmp_path, None) as log:
+    with RunLog(tmp_path, None) as log:
         train(log, 50)
-        log.pictures(50, *two_batches(1))
+        log.images(50, *two_batches(1))
     assert not (tmp_path / "tensorboard").exists()

@@ -5,7 +5,7 @@ from tests.training.conftest import SCALAR, VECTOR, of, train
 from vqcli.errors import VqError
 from vqcli.training import checkpoint, loop
 from vqcli.training.budget import Budget
-from vqcli.training.log import Journal, read
+from vqcli.training.log import RunLog, read
 from vqcli.training.losses import Loss
 from vqcli.training.tasks.codec import CodecTask
 
@@ -159,7 +159,7 @@ def test_usage_is_counted_over_an_epoch_and_a_quarter_raises_the_alarm(tmp_path)
     task = CodecTask(of(VECTOR, "model.arguments.quantizer.groups=2"))
     task.count(torch.tensor([[[[0, 1], [2, 3]], [[5, 5], [5, 5]]]]))  # [1, 2 groups, 2, 2]
     task.count(torch.tensor([[[[0, 1], [2, 3]], [[6, 6], [5, 5]]]]))
-    with Journal(tmp_path, None) as log:
+    with RunLog(tmp_path, None) as log:
         assert loop.close_epoch(task, 7, log, 1) == 2 / 16
     (epoch,) = events(tmp_path, "epoch")
     assert epoch["usage"] == [0.25, 0.125]

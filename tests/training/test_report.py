@@ -11,7 +11,7 @@ import pytest
 
 from vqcli import recipe
 from vqcli.errors import BadFile, UsageError
-from vqcli.training.log import Journal, machine, pictures_of
+from vqcli.training.log import RunLog, Start, images_of, machine
 from vqcli.training.report import page as report
 
 pytest.importorskip("jinja2")
@@ -61,13 +61,14 @@ def open_page(run):
 
 def start(log, step=0, **others):
     facts = {"recipe": RECIPE, "model": "vqvae2d", "parameters": 1234567, "pictures": 5000, "classes": 30}
-    log.start(step, **{**facts, "threads": 2, "precision": "float32", "device": "cpu", "world": 1, **others})
+    place = {"threads": 2, "precision": "float32", "device": "cpu", "world": 1}
+    log.start(step, Start(**{**facts, **place, **others}))
 
 
 def write_run(folder, groups=2, steps=1000, end=True):
     folder.mkdir(exist_ok=True)
     draw = np.random.default_rng(0)
-    with Journal(folder, None) as log:
+    with RunLog(folder, None) as log:
         start(log)
         log.skipped("broken.png", "is empty")
         for step in range(50, steps + 1, 50):
@@ -77,7 +78,7 @@ def write_run(folder, groups=2, steps=1000, end=True):
             if step % 200 == 0:
                 log.epoch(step, step // 200, draw.uniform(0.1, 1, groups), draw.uniform(1, 99, groups))
                 log.validation(step, {"loss": 110 / step + (step == 1000), "mse": 6000 / step}, step < 1000)
-                log.pictures(step, *draw.integers(0, 256, (2, 4, 16, 16, 3), np.uint8))
+                log.images(step, *draw.integers(0, 256, (2, 4, 16, 16, 3), np.uint8))
         if end:
             log.end(steps, steps / 5)
     return folder
@@ -88,10 +89,10 @@ def test_a_whole_run(tmp_path, vector_model):
     page = open_page(run)
     assert "my-run" in page.text and RECIPE["description"] in page.text
     for fact in ("finished", "step 1,000 of 60,000", "3 min", "best validation loss 0.1375 at step 800", "5,000", "30",
-                 "1,234,567", "1 file skipped", "broken.png", "is empty", "lambda_high = 0.1", "group 2", "a quarter",
-                 "mean square error", "commitment", "Learning rate", "Speed"):  # fmt: skip
+                 "1,234,567", "1 file skipped", "broken.png", "is empty", "lambda_high = 0.1", "codebook 2",
+                 "a quarter", "mean square error", "commitment", "Learning rate", "Speed"):  # fmt: skip
         assert fact in page.text, fact
-    assert "alarm" not in page.text and "no validation" not in page.text
+    assert "warning" not in page.text and "no validation" not in page.text
     for key, value in machine().items():
         assert str(value) in page.text, key
     images = page.all("img")
@@ -116,7 +117,7 @@ def test_the_page_asks_nothing_of_the_network(tmp_path):
 
 def test_what_comes_from_files_is_escaped(tmp_path):
     evil = {"description": EVIL, EVIL: EVIL, "model": {EVIL: [EVIL, {EVIL: EVIL}]}}
-    with Journal(tmp_path, None) as log:
+    with RunLog(tmp_path, None) as log:
         start(log, recipe=evil, model=EVIL, device=EVIL)
         log.skipped(EVIL, EVIL)
         log.alarm(3, EVIL)
@@ -148,12 +149,12 @@ def test_odd_recipes(tmp_path, recipe_):
 
 
 def test_a_run_that_has_just_begun(tmp_path):
-    log = Journal(tmp_path, None)
+    log = RunLog(tmp_path, None)
     page = open_page(tmp_path)
     assert "nothing logged yet" in page.text and "No loss has been written yet" in page.text
     start(log)
     page = open_page(tmp_path)
-    assert "still going, or stopped" in page.text and "step 0 of 60,000" in page.text and not page.all("svg")
+    assert "still running, or stopped" in page.text and "step 0 of 60,000" in page.text and not page.all("svg")
     log.train(50, 4.0, 1e-4, 90.0, {"loss": 3.0})
     page = open_page(tmp_path)
     assert "no validation yet" in page.text and len(page.all("svg")) == 3
@@ -162,10 +163,10 @@ def test_a_run_that_has_just_begun(tmp_path):
 
 def test_a_run_that_went_on_is_not_finished(tmp_path):
     write_run(tmp_path)
-    with Journal(tmp_path, 1000) as log:
+    with RunLog(tmp_path, 1000) as log:
         start(log, 1000)
     page = open_page(tmp_path)
-    assert "still going" in page.text and "Sittings" in page.text and "2 threads" in page.text
+    assert "still running" in page.text and "Sessions" in page.text and "2 threads" in page.text
 
 
 def test_an_old_log(tmp_path):
@@ -177,16 +178,16 @@ def test_an_old_log(tmp_path):
 
 
 def test_alarms_stand_out(tmp_path):
-    with Journal(tmp_path, None) as log:
+    with RunLog(tmp_path, None) as log:
         log.alarm(1500, "group 3 uses 20 % of its codes")
     page = open_page(tmp_path)
-    assert "1 alarm" in page.text and "step 1,500: group 3 uses" in page.text
-    assert {"class": "alarms", "aria-label": "Alarms"} in page.all("section")
+    assert "1 warning" in page.text and "step 1,500: group 3 uses" in page.text
+    assert {"class": "alarms", "aria-label": "Warnings"} in page.all("section")
 
 
 def test_many_groups_become_a_band(tmp_path):
     page = open_page(write_run(tmp_path, groups=48))
-    assert "median of 48 groups" in page.text and "least to most" in page.text and "group 2" not in page.text
+    assert "median of 48 codebooks" in page.text and "minimum to maximum" in page.text and "codebook 2" not in page.text
     assert sum(path.get("class") == "band" for path in page.all("path")) == 2
 
 
@@ -210,12 +211,12 @@ def test_the_model_of_a_finished_run(tmp_path, vector_model):
 
 def test_pictures_have_a_limit(tmp_path, monkeypatch):
     write_run(tmp_path)
-    pictures = pictures_of(tmp_path)
+    pictures = images_of(tmp_path)
     size = max(path.stat().st_size for path in pictures.values())
-    monkeypatch.setattr(report, "PICTURE_BYTES", 3 * size + size // 2)
+    monkeypatch.setattr(report, "IMAGE_BYTES", 3 * size + size // 2)
     last, earlier = report.embedded(pictures)
     assert last["step"] == "1,000" and [shown["step"] for shown in earlier] == ["200", "600"]
-    monkeypatch.setattr(report, "PICTURE_BYTES", size // 2)
+    monkeypatch.setattr(report, "IMAGE_BYTES", size // 2)
     assert report.embedded(pictures) == (None, [])
     monkeypatch.undo()
     (tmp_path / "pictures" / "step-000400.webp").write_bytes(b"<svg onload=alert(1)>")

@@ -77,12 +77,12 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
     train(of(VECTOR, "optimization.steps=2"), tmp_path)
     whole = (tmp_path / checkpoint.NAME).read_bytes()
     (tmp_path / checkpoint.NAME).write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    with pytest.raises(BadFile, match="is no checkpoint of vq"):
+    with pytest.raises(BadFile, match="is not a checkpoint of vq"):
         train(of(VECTOR, "optimization.steps=4"), tmp_path, resume=True)
 
 
 def test_a_checkpoint_of_another_net_is_refused(tmp_path):
     train(of(VECTOR, "optimization.steps=2"), tmp_path)
     other = of(VECTOR, "optimization.steps=4", "model.arguments.quantizer.K=8")
-    with pytest.raises(BadFile, match="does not continue this run"):
+    with pytest.raises(BadFile, match="cannot resume this run"):
         train(other, tmp_path, resume=True)

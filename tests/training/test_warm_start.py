@@ -79,7 +79,7 @@ def test_all_of_a_run_is_there(before, tmp_path):
     start = warm_start.read(str(before / "vector"), of(VECTOR))
     dataset = Dataset(SHAPES, held_out=False)
     task = begin(of(VECTOR), None, dataset)
-    assert warm_start.begin(task, start, dataset) == ", begun with those of vector (20 steps)"
+    assert warm_start.load(task, start, dataset) == ", started from those of vector (20 steps)"
     own = checkpoint.tensors_of(task)
     assert all(torch.equal(own[name], tensor) for name, tensor in start.tensors.items() if name != "usage")
     assert task.model.quantizer.initialised
@@ -89,7 +89,7 @@ def test_a_codebook_that_lacks_its_averages_is_kept(before):
     start = warm_start.read(str(before / "vector-model"), of(VECTOR))
     dataset = Dataset(SHAPES, held_out=False)
     task = begin(of(VECTOR), None, dataset).train()
-    warm_start.begin(task, start, dataset)
+    warm_start.load(task, start, dataset)
     codebook = task.model.quantizer.codebook.clone()
     task(*task.as_input(dataset.batch(task.recipe.data, 0, 0, 16), CPU))
     assert (task.model.quantizer.codebook - codebook).abs().max() < 0.2 * codebook.std()
@@ -112,7 +112,7 @@ def test_labels_of_a_prior_go_by_name(before, tmp_path, ending):
     dataset = Dataset(SHAPES, held_out=False)
     dataset.classes = tuple(reversed(KINDS))
     task = begin(recipe, loading.load(str(before / "vector"), "cpu"), dataset)
-    warm_start.begin(task, start, dataset)
+    warm_start.load(task, start, dataset)
     there = start.tensors["prior.label_embedding.weight"]
     assert torch.equal(task.prior.label_embedding.weight, there[[*reversed(range(len(KINDS))), len(KINDS)]])
 
@@ -124,10 +124,10 @@ def test_unknown_classes(before):
     codec = loading.load(str(before / "vector"), "cpu")
     start = warm_start.read(str(before / "prior-model"), recipe)
     with pytest.raises(ModelError, match="prior-model does not know heptagon") as raised:
-        warm_start.begin(begin(recipe, codec, dataset), start, dataset)
+        warm_start.load(begin(recipe, codec, dataset), start, dataset)
     assert "--partial" in raised.value.hint
     task = begin(recipe, codec, dataset)
-    said = warm_start.begin(task, warm_start.read(str(before / "prior-model"), recipe, True), dataset)
+    said = warm_start.load(task, warm_start.read(str(before / "prior-model"), recipe, True), dataset)
     assert said.endswith("new: heptagon")
     assert torch.equal(task.prior.label_embedding.weight[0], start.tensors["prior.label_embedding.weight"][1])
 
@@ -170,7 +170,7 @@ def vq(before, picture, tmp_path, monkeypatch):
     [
         (["tiny.toml", "--from", "nobody"], "no model nobody"),
         (["tiny.toml", "--from", "./damaged"], "does not hold the weights of a model"),
-        (["tiny.toml", "--from", "./half"], "is no checkpoint of vq"),
+        (["tiny.toml", "--from", "./half"], "is not a checkpoint of vq"),
         (["tiny.toml", "--from", "./prior"], "is of family pixelcnn, and the recipe trains a vqvae2d"),
         (["prior.toml", "--from", "./vector"], "is of family vqvae2d"),
         (["prior.toml", "--from", "./vector-model"], "has no prior of family pixelcnn"),

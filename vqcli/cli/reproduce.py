@@ -14,7 +14,7 @@ from vqcli.cli.options import AsJson, Device, command
 
 if TYPE_CHECKING:
     from vqcli.experiments.figures import Row
-    from vqcli.experiments.run import Result
+    from vqcli.experiments.run import ExperimentResult
     from vqcli.experiments.table import Experiment
 
 
@@ -82,7 +82,7 @@ def reproduce(
     chosen = find(name)
     if markdown:
         raise UsageError("--markdown is for the list of experiments", "leave the name out")
-    if not chosen.variants and (how.data is None or not chosen.judges):
+    if not chosen.variants and (how.data is None or not chosen.measures):
         _tell(next(row for row in figures.rows() if row.experiment == chosen), as_json)
         return
     _run(chosen, how, as_json)
@@ -157,11 +157,11 @@ def _tell(row: Row, as_json: bool) -> None:
     if more := [line for line in row.experiment.commands if line not in {one.command for one in row.figures}]:
         console.say("from data to a row of your own:")
         print("\n".join(more))
-    if row.experiment.judges:
+    if row.experiment.measures:
         console.say(f"vq reproduce {name} --data measures what ships with vq")
 
 
-def _show(experiment: Experiment, data: Path, results: list[Result], as_json: bool) -> None:
+def _show(experiment: Experiment, data: Path, results: list[ExperimentResult], as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:

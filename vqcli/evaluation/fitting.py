@@ -1,4 +1,4 @@
-"""Classifiers that learn on the spot, as judges of what was drawn."""
+"""Training of the small classifiers that evaluate samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMOOTHING = 0.1  # of the labels
 
 def fit(
     net: nn.Module,
-    look: Callable[[Tensor], Tensor],
+    logits_of: Callable[[Tensor], Tensor],
     labels: np.ndarray,
     *,
     learning_rate: float,
@@ -26,10 +26,12 @@ def fit(
     seconds: float,
     report: Callable[[float], None],
 ) -> int:
-    """Train a classifier until one of the budgets is spent; the number of steps. It draws from torch's random state.
+    """Train a classifier for `steps` or `seconds`, whichever ends first; the number of steps.
 
-    look    logits [B, classes] of the items at int64 [B], distorted as they may be
-    labels  int64 [N] of all items
+    It uses torch's random state.
+
+    logits_of  logits [B, classes] of the items at int64 [B], with augmentation
+    labels     int64 [N] of all items
     """
     device = next(net.parameters()).device
     targets = torch.from_numpy(labels).to(device)
@@ -45,7 +47,7 @@ def fit(
             order = torch.randperm(len(labels))
         chosen, order = order[:BATCH].to(device), order[BATCH:]
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type in ("cpu", "cuda")):
-            logits = look(chosen)
+            logits = logits_of(chosen)
         loss = F.cross_entropy(logits.float(), targets[chosen], label_smoothing=SMOOTHING)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -57,7 +59,7 @@ def fit(
 
 
 def _one_cycle(share: float) -> float:
-    """The learning rate at a share of the run, as a share of its peak: up on a line, down on a cosine."""
+    """The learning rate at a share of the run, as a share of its peak: linear warm-up, then a cosine."""
     if share < WARMUP:
         return (share + 0.01) / (WARMUP + 0.01)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - WARMUP) / (1 - WARMUP)))

@@ -1,4 +1,4 @@
-"""How near two pictures are, how well a codebook is used, and how rates compare."""
+"""Image similarity, codebook usage, and rates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from vqcli.errors import UsageError
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- images
 
 
 def mse(a: np.ndarray, b: np.ndarray) -> float:
@@ -37,7 +37,7 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
 
     Mean over the channels as they are (RGB, not luma) of prod_j cs_j^w_j * ssim_M^w_M: Gaussian window 11 x 11,
     sigma 1.5, where it fits whole; K1 = 0.01, K2 = 0.03; means of 2 x 2 pixels from scale to scale, an odd last
-    row or column repeated; a negative mean counts as 0. Five scales need sides of at least 161. Smaller pictures
+    row or column repeated; a negative mean counts as 0. Five scales need sides of at least 161. Smaller images
     use those scales that hold a window, their weights divided by their sum; nan if a side is below 11.
     """
     _check_pair(a, b)
@@ -106,34 +106,34 @@ def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
 
 
 class Usage(NamedTuple):
-    used: float  # part of the codebook that was used at all, 0 to 1
+    used: float  # share of the codes that occur, 0 to 1
     perplexity: float  # exp(entropy of the codes): the size of an evenly used codebook of the same entropy
 
 
 def usage_and_perplexity(counts: np.ndarray) -> Usage:
-    """From how often each of K codes came, [K]; 0 and 0 if none came."""
+    """From the counts [K] of the codes; 0 and 0 if all counts are 0."""
     counts = np.asarray(counts, np.float64)
-    seen = counts[counts > 0]
-    if not seen.size:
+    used = counts[counts > 0]
+    if not used.size:
         return Usage(0.0, 0.0)
-    shares = seen / seen.sum()
-    return Usage(seen.size / counts.size, float(np.exp(-(shares * np.log(shares)).sum())))
+    shares = used / used.sum()
+    return Usage(used.size / counts.size, float(np.exp(-(shares * np.log(shares)).sum())))
 
 
 class CodeCounts:
-    """How often each code of each group came, over as many pictures as are added."""
+    """Counts of the codes of each codebook, over all images that are added."""
 
     def __init__(self, codebook_sizes: Sequence[int]) -> None:
         self._sizes = codebook_sizes
         self._counts = np.zeros((len(codebook_sizes), max(codebook_sizes)), np.int64)
 
     def add(self, codes: np.ndarray) -> None:
-        """Count codes [groups, *grid]."""
-        for group, row in zip(codes, self._counts, strict=True):
-            row += np.bincount(group.ravel(), minlength=len(row))
+        """Count codes [n_codebooks, *grid]."""
+        for grid, row in zip(codes, self._counts, strict=True):
+            row += np.bincount(grid.ravel(), minlength=len(row))
 
     def usages(self) -> list[Usage]:
-        """Use of each group's codebook."""
+        """Usage of each codebook."""
         return [usage_and_perplexity(row[:K]) for row, K in zip(self._counts, self._sizes, strict=True)]
 
 
@@ -146,7 +146,7 @@ def bits_per_pixel(size_bytes: int, width: int, height: int) -> float:
 
 
 def interpolate(points: Sequence[tuple[float, float]], at: float) -> float | None:
-    """The quality at rate `at` on a curve of (rate > 0, quality), straight over log(rate); None outside of it."""
+    """The quality at rate `at` on a curve of (rate > 0, quality), linear in log(rate); None outside of it."""
     if not points:
         return None
     rates, qualities = np.array(sorted(points), np.float64).T

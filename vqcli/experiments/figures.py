@@ -1,6 +1,6 @@
-"""What the shipped models reached in each experiment, from their cards, and the table of all of them.
+"""Figures of the shipped models in each experiment, read from their cards, and the table of all experiments.
 
-A card that has figures ends in a section, with nothing in it but this table:
+A card with figures has a section with this table only:
 
     ## Experiments
 
@@ -32,7 +32,7 @@ OPEN = "open"
 
 @dataclass(frozen=True)
 class Figure:
-    """What one shipped model reached, and the command that prints it."""
+    """A figure of one shipped model, and the command that prints it."""
 
     experiment: str
     measured: str
@@ -49,7 +49,7 @@ class Row:
 
     @property
     def command(self) -> str:
-        """What prints the figures, or what would make the first; "" if nothing does yet."""
+        """The command that prints the figures, or would make the first; "" if there is none."""
         if self.figures:
             return self.figures[0].command
         if self.experiment.variants:
@@ -57,8 +57,8 @@ class Row:
         return self.experiment.commands[-1] if self.experiment.commands else ""
 
     def to_dict(self) -> dict[str, Any]:
-        told = asdict(self.experiment)
-        kept = {name: told[name] for name in ("name", "where", "title", "measure", "paper", "report")}
+        fields = asdict(self.experiment)
+        kept = {name: fields[name] for name in ("name", "where", "title", "measure", "paper", "report")}
         shipped = [{"model": one.model, "measured": one.measured, "command": one.command} for one in self.figures]
         return kept | {"shipped": shipped, "open": not self.figures, "command": self.command}
 
@@ -88,7 +88,7 @@ def read(card: Path) -> list[Figure]:
 
 
 def rows(folder: Path | None = None) -> list[Row]:
-    """The whole table, with what stands in the cards of a folder of models; None for those that ship with vq.
+    """The whole table, with the figures in the cards of a folder of models; None for the shipped models.
 
     Raises BadFile as `read` does.
     """

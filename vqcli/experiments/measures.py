@@ -1,6 +1,6 @@
-"""How the experiments of the two documents are measured: a model and data to figures, each in one function.
+"""Measurements of the experiments: functions from a model and data to figures.
 
-`JUDGES` names them for the table (vqcli/experiments/table.py). Commands `vq eval ...` say more about each.
+`MEASURES` has their names in the table (table.py). Commands `vq eval ...` print more about each.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 
 CLASSIFIER_MINUTES = 3.0  # at most
-MOST_SEEN = 10_000  # real pictures that it learns from
-EACH = 50  # drawn pictures of a class, at most
+MOST_TRAINED = 10_000  # training images of the classifier
+SAMPLES_PER_CLASS = 50  # at most
 FRAMES = 500  # of a recording, at most
-STARTS = 20  # of drawn video, each with every action in turn, at most
-VOICE = "p225"  # that clips are converted to
+STARTS = 20  # of sampled video, each with every action, at most
+TARGET = "p225"  # speaker that clips are converted to
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One figure: `what` it is, with its unit, and as people read it."""
+class Measurement:
+    """One figure: `what` it is, with its unit, and as text."""
 
     what: str
     value: float
@@ -44,11 +44,11 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What is measured on: pictures or clips at `path`, at most `count` of them.
+class EvaluationData:
+    """Images or clips at `path` to evaluate on, at most `count` of them.
 
-    `whole` if a model has learned from none of them; otherwise those that are held out. A classifier learns for
-    `minutes` at most.
+    `whole` if none of them are training data of the model; otherwise those that are held out. A classifier is trained
+    for `minutes` at most.
     """
 
     path: Path
@@ -58,11 +58,11 @@ class Material:
 
     @cached_property
     def source(self) -> Source:
-        return rate_distortion.open_pictures(self.path)
+        return rate_distortion.open_images(self.path)
 
     @cached_property
-    def pictures(self) -> Dataset:
-        """The pictures to be measured."""
+    def images(self) -> Dataset:
+        """The images to evaluate on."""
         return rate_distortion.to_measure(self.path) if self.whole else Dataset(self.source, held_out=True)
 
     @cached_property
@@ -72,11 +72,11 @@ class Material:
         return {job.source: conversion.speaker_of(job.name) for job in jobs[: self.count]}
 
 
-class Part:
-    """A source: some of the pictures of another, at most `seen` to train on and `unseen` that are held out, mixed."""
+class Subset:
+    """A random subset of a source: at most `trained` images to train on and `held_out` that are held out."""
 
-    def __init__(self, source: Source, seen: int, unseen: int) -> None:
-        self._source, self._indices = source, [*_some(source, False, seen), *_some(source, True, unseen)]
+    def __init__(self, source: Source, trained: int, held_out: int) -> None:
+        self._source, self._indices = source, [*_chosen(source, False, trained), *_chosen(source, True, held_out)]
         self.decoded, self.stride = source.decoded, source.stride
         self.names: Sequence[str] = [source.names[i] for i in self._indices]
         self.labels: Sequence[str | None] = [source.labels[i] for i in self._indices]
@@ -86,125 +86,127 @@ class Part:
         return self._source.read(self._indices[index])
 
 
-def _some(source: Source, held_out: bool, most: int) -> list[int]:
-    ours = [index for index, held in enumerate(source.held_out) if held == held_out]
-    return [ours[i] for i in permutation(len(ours), 0, 0)[:most].tolist()]
+def _chosen(source: Source, held_out: bool, most: int) -> list[int]:
+    candidates = [index for index, held in enumerate(source.held_out) if held == held_out]
+    return [candidates[i] for i in permutation(len(candidates), 0, 0)[:most].tolist()]
 
 
-def by_likelihood(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
-    """Bits/dim of held-out pictures, under the prior that a model is trained with."""
-    bound = likelihood.measure(model, material.pictures, count=material.count, stored=0, report=report)[0]
+def by_likelihood(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+    """Bits/dim of held-out images, under the prior that a model is trained with."""
+    bound = likelihood.measure(model, data.images, count=data.count, stored=0, report=report)[0]
     text = f"bits/dim {bound.bits_per_dim:.3f} ({_many(bound.pictures, 'picture')})"
-    return [Measured(f"bits/dim, {bound.under}", bound.bits_per_dim, text)]
+    return [Measurement(f"bits/dim, {bound.under}", bound.bits_per_dim, text)]
 
 
-def by_reconstruction(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
-    """PSNR of what a model gives back, mean over pictures, and the share of its codes that they use."""
-    pictures, counts = material.pictures, metrics.CodeCounts(model.net.codebook_sizes)
-    order = permutation(len(pictures), 0, 0)[: material.count].tolist()
+def by_reconstruction(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+    """PSNR of reconstructions, mean over images, and codebook usage."""
+    images, counts = data.images, metrics.CodeCounts(model.net.codebook_sizes)
+    order = permutation(len(images), 0, 0)[: data.count].tolist()
     points = rate_distortion.evaluate(
         model,
-        [pictures.names[i] for i in order],
-        lambda index: pictures.pixels(order[index]),
+        [images.names[i] for i in order],
+        lambda index: images.pixels(order[index]),
         [None],
         codecs=(),
         coder="packed",
         report=report,
-        look=counts.add,
+        on_codes=counts.add,
     )
     (mean,) = rate_distortion.means(points)
     used = float(np.mean([usage.used for usage in counts.usages()]))
     return [
-        Measured("PSNR, dB", mean.psnr_db, f"PSNR {mean.psnr_db:.2f} dB ({_many(len(order), 'picture')})"),
-        Measured("share of codes in use", used, f"codes in use {used:.0%}"),
+        Measurement("PSNR, dB", mean.psnr_db, f"PSNR {mean.psnr_db:.2f} dB ({_many(len(order), 'picture')})"),
+        Measurement("share of codes in use", used, f"codes in use {used:.0%}"),
     ]
 
 
-def by_samples(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
-    """How often a classifier names the class of a drawn picture: of the learned prior, of the uniform one, of none."""
+def by_samples(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+    """Accuracy of a classifier on samples of the learned prior, of the uniform one, and on real images."""
     piece = image.data_of(priors.find(model.info, "pixelcnn"))
-    some = Part(material.source, MOST_SEEN, material.count)
-    real, unseen = Dataset(some, held_out=False), Dataset(some, held_out=True)
-    each = max(1, min(EACH, material.count // max(1, len(real.classes))))
+    subset = Subset(data.source, MOST_TRAINED, data.count)
+    real, held_out = Dataset(subset, held_out=False), Dataset(subset, held_out=True)
+    each = max(1, min(SAMPLES_PER_CLASS, data.count // max(1, len(real.classes))))
     drawn = {
-        name: classifier.draw(model, prior, real.classes, each, report=_within(report, 0.1 * number, 0.1))
+        name: classifier.sample(model, prior, real.classes, each, report=_within(report, 0.1 * number, 0.1))
         for number, (name, prior) in enumerate({"drawn": "pixelcnn", "uniform prior": "uniform"}.items())
     }
-    judged = classifier.train(model, real, piece, minutes=material.minutes, report=_within(report, 0.2, 0.8))
-    rates = {name: judged.rate(samples.pixels, labels) for name, (samples, labels) in drawn.items()}
-    rates["real, held out"] = judged.rate(*classifier.through(model, unseen, piece))
+    trained = classifier.train(model, real, piece, minutes=data.minutes, report=_within(report, 0.2, 0.8))
+    rates = {name: trained.accuracy(samples.pixels, labels) for name, (samples, labels) in drawn.items()}
+    rates["real, held out"] = trained.accuracy(*classifier.reconstructions(model, held_out, piece))
     return [
-        Measured(f"named right, {name}", rate.top_1, f"named right, {name}: {rate.top_1:.1%} of {rate.pictures:,}")
+        Measurement(f"named right, {name}", rate.top_1, f"named right, {name}: {rate.top_1:.1%} of {rate.pictures:,}")
         for name, rate in rates.items()
     ]
 
 
-def by_phonemes(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
-    """How much codes tell of phonemes, beside k-means of cepstra and the most common phoneme."""
-    found = phonemes.measure(model, phonemes.find_clips(material.path)[: material.count], report=report)
+def by_phonemes(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+    """Phoneme accuracy of codes, of k-means of cepstra and of the most common phoneme."""
+    found = phonemes.measure(model, phonemes.find_clips(data.path)[: data.count], report=report)
     classes = f"of {len(found.codes.classes)} classes"
     shares = {"codes": found.codes.accuracy, "k-means": found.kmeans, "most common": found.codes.most_common}
     return [
-        Measured(f"phonemes right {classes}, {name}", share, f"{name} {share:.1%}") for name, share in shares.items()
+        Measurement(f"phonemes right {classes}, {name}", share, f"{name} {share:.1%}") for name, share in shares.items()
     ]
 
 
-def by_speech(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
-    """How near speech comes back, with all levels; misheard words need the extra evaluators."""
-    judges = evaluators.available()
-    points = coding.evaluate(model, list(material.clips), codecs=(), with_evaluators=judges, report=report)
+def by_speech(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+    """Quality of decoded speech with all levels; word errors need the extra evaluators."""
+    installed = evaluators.available()
+    points = coding.evaluate(model, list(data.clips), codecs=(), with_evaluators=installed, report=report)
     return _of_speech(coding.means(points)[-1])
 
 
-def by_conversion(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
-    """What becomes of words and voice when clips take another voice; both need the extra evaluators."""
+def by_conversion(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+    """Word errors and speaker similarity of converted clips; both need the extra evaluators."""
     known: dict[str, list[Path]] = {}
-    for path, speaker in material.clips.items():
+    for path, speaker in data.clips.items():
         known.setdefault(speaker, []).append(path)
-    judges = evaluators.available() and VOICE in known
-    converted = list(conversion.evaluate(model, material.clips, [VOICE], known, with_evaluators=judges, report=report))
+    installed = evaluators.available() and TARGET in known
+    converted = list(conversion.evaluate(model, data.clips, [TARGET], known, with_evaluators=installed, report=report))
     if not converted:
-        raise UsageError(f"none of the clips in {material.path} can be converted", f"they are of {VOICE}, or damaged")
+        raise UsageError(f"none of the clips in {data.path} can be converted", f"they are of {TARGET}, or damaged")
     (mean,) = conversion.means(converted)
     like = mean.like_target
-    return _of_speech(mean) + ([] if like is None else [Measured("likeness", like, f"likeness to {VOICE} {like:.2f}")])
+    return _of_speech(mean) + (
+        [] if like is None else [Measurement("likeness", like, f"likeness to {TARGET} {like:.2f}")]
+    )
 
 
-def by_frames(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
-    """PSNR of held-out frames, and bits for a code of theirs under the priors that lie beside the model."""
-    seen = frames.windows(material.path, min(material.count, FRAMES), frames.length_of(model))
-    mean = frames.points(model, seen, codecs=(), report=_within(report, 0, 0.5))[0]
-    costs = {cost.under: cost.bits_per_code for cost in frames.costs(model, seen, _within(report, 0.5, 0.5))}
+def by_frames(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+    """PSNR of held-out frames, and bits for their codes under the priors of the model."""
+    windows = frames.load_windows(data.path, min(data.count, FRAMES), frames.length_of(model))
+    mean = frames.points(model, windows, codecs=(), report=_within(report, 0, 0.5))[0]
+    costs = {cost.under: cost.bits_per_code for cost in frames.costs(model, windows, _within(report, 0.5, 0.5))}
     shown = {name: costs[name] for name in (frames.PIXELCNN, frames.BEFORE, frames.NOTHING) if name in costs}
     return [
-        Measured("PSNR, dB", mean.psnr_db, f"PSNR {mean.psnr_db:.2f} dB ({_many(len(seen), 'frame')})"),
-        *(Measured(f"bits a code, {name}", bits, f"{bits:.3f} bits a code, {name}") for name, bits in shown.items()),
+        Measurement("PSNR, dB", mean.psnr_db, f"PSNR {mean.psnr_db:.2f} dB ({_many(len(windows), 'frame')})"),
+        *(Measurement(f"bits a code, {name}", bits, f"{bits:.3f} bits a code, {name}") for name, bits in shown.items()),
     ]
 
 
-def by_latents(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
-    """Whether the latents of two stages are used, and in Boxing how often the boxers stay where they were."""
-    found = frames.latents(model, frames.windows(material.path, min(material.count, FRAMES), 1), report)
-    told = [
-        Measured("bits a code, right latents", found.right, f"bits a code {found.right:.3f}"),
-        Measured("bits a code, shuffled latents", found.shuffled, f"shuffled latents {found.shuffled:.3f}"),
+def by_latents(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+    """Whether the latents of two stages are used, and in Boxing how often the boxers keep their positions."""
+    found = frames.latents(model, frames.load_windows(data.path, min(data.count, FRAMES), 1), report)
+    figures = [
+        Measurement("bits a code, right latents", found.right, f"bits a code {found.right:.3f}"),
+        Measurement("bits a code, shuffled latents", found.shuffled, f"shuffled latents {found.shuffled:.3f}"),
     ]
     if found.places is None:
-        return told
+        return figures
     kept, other = found.places.kept, found.places.kept_other
-    return [*told, Measured("both boxers kept", kept, f"both boxers kept {kept:.0%} (by chance {other:.0%})")]
+    return [*figures, Measurement("both boxers kept", kept, f"both boxers kept {kept:.0%} (by chance {other:.0%})")]
 
 
-def by_actions(model: LoadedModel, material: Material, report: Report) -> list[Measured]:
-    """How often a classifier names the action that a drawn transition was told, and that of a real one."""
-    starts = max(1, min(STARTS, material.count // 30))
-    drawn = actions.draw(model, material.path, starts, report=_within(report, 0, 0.4))
-    judged = actions.learn(model, material.path, minutes=material.minutes, report=_within(report, 0.4, 0.5))
-    rates = actions.rates(judged, model, material.path, drawn, _within(report, 0.9, 0.1))
-    chance = f"(chance {1 / len(judged.actions):.0%})"
-    named = {"drawn": rates[actions.ASKED], "real, held out": rates[actions.REAL]}
+def by_actions(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+    """Accuracy of a classifier of actions on sampled transitions and on real ones."""
+    starts = max(1, min(STARTS, data.count // 30))
+    drawn = actions.sample(model, data.path, starts, report=_within(report, 0, 0.4))
+    trained = actions.train(model, data.path, minutes=data.minutes, report=_within(report, 0.4, 0.5))
+    rates = actions.accuracies(trained, model, data.path, drawn, _within(report, 0.9, 0.1))
+    chance = f"(chance {1 / len(trained.actions):.0%})"
+    named = {"drawn": rates[actions.CONDITIONED], "real, held out": rates[actions.REAL]}
     return [
-        Measured(
+        Measurement(
             f"named right, {name}", one.share, f"named right, {name}: {one.share:.1%} of {one.transitions:,} {chance}"
         )
         for name, one in named.items()
@@ -212,7 +214,7 @@ def by_actions(model: LoadedModel, material: Material, report: Report) -> list[M
 
 
 def _within(report: Report, start: float, width: float) -> Report:
-    """Tells the progress of a part of the work as that of the whole."""
+    """Reports the progress of a part of the work as progress of the whole."""
     return lambda share: report(start + width * share)
 
 
@@ -220,13 +222,15 @@ def _many(count: int, word: str) -> str:
     return f"{count:,} {word}{'s' * (count != 1)}"
 
 
-def _of_speech(mean: coding.Point | conversion.Conversion) -> list[Measured]:
+def _of_speech(mean: coding.Point | conversion.Conversion) -> list[Measurement]:
     wrong, near = mean.word_error, mean.log_mel_correlation
-    words = [] if wrong is None else [Measured("words misheard", wrong, f"words misheard {wrong:.1%}")]
-    return words + ([] if near is None else [Measured("log-mel correlation", near, f"log-mel correlation {near:.3f}")])
+    words = [] if wrong is None else [Measurement("words misheard", wrong, f"words misheard {wrong:.1%}")]
+    return words + (
+        [] if near is None else [Measurement("log-mel correlation", near, f"log-mel correlation {near:.3f}")]
+    )
 
 
-JUDGES: dict[str, Callable[[LoadedModel, Material, Report], list[Measured]]] = {
+MEASURES: dict[str, Callable[[LoadedModel, EvaluationData, Report], list[Measurement]]] = {
     "likelihood": by_likelihood,
     "reconstruction": by_reconstruction,
     "samples": by_samples,

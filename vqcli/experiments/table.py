@@ -1,8 +1,8 @@
-"""Every experiment of the paper and of the report, read top to bottom: what was measured there, and how it is run here.
+"""All experiments of the paper and of the report: what was measured there, and how it is run here.
 
 "The paper" is van den Oord et al., Neural Discrete Representation Learning (arXiv 1711.00937), "the report" that of
-Kumar, Deleu and Racah. What the shipped models reached stands in their cards (figures.py); an experiment that no card
-has a line for is open. `vq reproduce` shows the table and runs a row (reproduce.py).
+Kumar, Deleu and Racah. The figures of the shipped models are in their cards (figures.py); an experiment without
+one is open. `vq reproduce` shows the table and runs a row (reproduce.py).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from vqcli.errors import UsageError, near_matches
 
 @dataclass(frozen=True)
 class Data:
-    """What an experiment is run on.
+    """The data of an experiment.
 
-    title    what people call it
-    folder   how commands in the table name it
-    comes    where it comes from, for who has not got it
-    side     width and height in pixels, and the number of classes, where all such data have the same
-    usual    where a package of the system puts it
+    title    its name
+    folder   its folder in the commands of the table
+    comes    where to get it
+    side     width and height in pixels, and the number of classes, where fixed
+    usual    folder of the system's package
     """
 
     title: str
@@ -37,8 +37,7 @@ class Data:
 class Variant:
     """One net of an experiment: a recipe, changed by settings as `vq train --set` takes them.
 
-    `prior` is the recipe of what is trained after it, over its codes: a prior, or a second stage, which is a model of
-    its own and the one that is measured.
+    `prior` is the recipe of a prior or second stage that is trained on its codes afterwards, and is measured.
     """
 
     label: str
@@ -54,12 +53,12 @@ class Experiment:
     where          sections and figures of the two documents
     title          what is shown
     measure        what its figure is, with the unit
-    paper, report  what they print; "" if they have nothing on it
-    data           what it is run on, a name of DATA; "" where nothing here runs it yet
-    judges         how a model is measured, names of evaluation/measures.JUDGES
+    paper, report  their figures; "" if they have none
+    data           what it is run on, a name of DATA; "" if it cannot be run here
+    measures         how a model is measured, names of measures.MEASURES
     variants       the nets that `vq reproduce` trains
     models         the shipped models that it measures instead, where it trains none
-    commands       what makes such a row from data
+    commands       commands that reproduce the row from data
     """
 
     name: str
@@ -69,7 +68,7 @@ class Experiment:
     paper: str = ""
     report: str = ""
     data: str = ""
-    judges: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
     models: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
@@ -111,21 +110,21 @@ EXPERIMENTS = (
     Experiment(
         "cifar10", "paper 4.1", "VQ-VAE on CIFAR-10: 8 x 8 x 10 latents, K = 512", UNIFORM,
         paper="4.67", report="see cifar10-report",
-        data="cifar10", judges=SEEN, variants=(Variant("vqvae", "cifar10-vqvae"),),
+        data="cifar10", measures=SEEN, variants=(Variant("vqvae", "cifar10-vqvae"),),
     ),
     Experiment(
         "cifar10-vae", "paper 4.1, report table 1", "beside it: continuous VAE, Gaussian posterior",
         "bits/dim, test pictures", paper="4.51", report=f"5.681, {NATS}",
-        data="cifar10", judges=LIKELY, variants=(Variant("vae", "cifar10-vae"),),
+        data="cifar10", measures=LIKELY, variants=(Variant("vae", "cifar10-vae"),),
     ),
     Experiment(
         "cifar10-vimco", "paper 4.1", "beside it: categorical latents by VIMCO, 50 samples",
         "bits/dim, test pictures", paper="5.14",
-        data="cifar10", judges=LIKELY, variants=(Variant("vimco", "cifar10-vimco"),),
+        data="cifar10", measures=LIKELY, variants=(Variant("vimco", "cifar10-vimco"),),
     ),
     Experiment(
         "cifar10-capacity", "paper 4.1", "fewer latents, smaller codebooks", UNIFORM,
-        paper="varied, no figures given", data="cifar10", judges=LIKELY,
+        paper="varied, no figures given", data="cifar10", measures=LIKELY,
         variants=(
             Variant("10-groups", "cifar10-vqvae"),
             Variant("5-groups", "cifar10-vqvae", ("model.arguments.quantizer.groups=5",)),
@@ -136,13 +135,13 @@ EXPERIMENTS = (
     Experiment(
         "imagenet-128", "paper 4.2, figure 2", "ImageNet at 128 x 128 to 32 x 32 codes and back, 42.6 times fewer bits",
         "PSNR of reconstructions", paper="pictures, slightly blurrier", report="see mini-imagenet",
-        data="photographs", judges=("reconstruction",), models=("tokens",),
+        data="photographs", measures=("reconstruction",), models=("tokens",),
         commands=("vq train imagenet-128 imagenet/ -o my-imagenet", "vq eval imagenet/val --model ./my-imagenet"),
     ),
     Experiment(
         "imagenet-128-samples", "paper 4.2, figure 3", "pictures by class, drawn from a PixelCNN over the codes",
         "drawn pictures that a classifier names right", paper="pictures", report="see uniform-prior",
-        data="animals", judges=("samples",), models=("tokens",),
+        data="animals", measures=("samples",), models=("tokens",),
         commands=(
             "vq train imagenet-128-prior imagenet/ -o my-samples --codec ./my-imagenet",
             "vq eval samples imagenet/ --model ./my-samples",
@@ -152,18 +151,18 @@ EXPERIMENTS = (
         "lab-frames", "paper 4.2, figure 4",
         "84 x 84 frames of a maze of vizdoom, in place of DeepMind Lab, to 21 x 21 codes; drawn from a prior",
         "PSNR; bits a code under the prior", paper="pictures, nearly identical", report="see boxing",
-        data="doom", judges=("frames",), variants=(Variant("doom", "doom", prior="doom-video"),),
+        data="doom", measures=("frames",), variants=(Variant("doom", "doom", prior="doom-video"),),
     ),
     Experiment(
         "lab-27bit", "paper 4.2, figure 5", "a second VQ-VAE over those codes, PixelCNN decoder: 27 bits",
         "bits a code of the first stage, with right and with shuffled latents",
         paper="pictures: layout kept, textures made up; no posterior collapse", report="see boxing-27bit",
-        data="doom", judges=("latents",), variants=(Variant("doom", "doom", prior="doom-27bit"),),
+        data="doom", measures=("latents",), variants=(Variant("doom", "doom", prior="doom-27bit"),),
     ),
     Experiment(
         "speech-reconstruction", "paper 4.3", "waveforms to 64 times fewer codes (VCTK), and back by a WaveNet",
         "words misheard, log-mel correlation", paper="sounds: same words, other prosody",
-        data="clips", judges=("speech",), models=("speech-wavenet", "speech"),
+        data="clips", measures=("speech",), models=("speech-wavenet", "speech"),
         commands=("vq train speech-wavenet-128 vctk/ -o my-speech", "vq eval clips/ --model ./my-speech"),
     ),
     Experiment(
@@ -178,81 +177,81 @@ EXPERIMENTS = (
     Experiment(
         "speaker-conversion", "paper 4.3, figure 6", "codes of one speaker in the voice of another",
         "words misheard, likeness of voices", paper="sounds: same words, other voice",
-        data="clips", judges=("conversion",), models=("speech",),
+        data="clips", measures=("conversion",), models=("speech",),
         commands=("vq train speech clips/ -o my-speech", "vq eval conversion clips/ --to p225 --model ./my-speech"),
     ),
     Experiment(
         "phonemes", "paper 4.3", "K = 128 codes at 25 Hz, each standing for the phoneme it meets most often",
         "phonemes named right", paper="49.3 % of 41 classes (most common phoneme: 7.2 %)",
-        data="phonemes", judges=("phonemes",), models=("speech-25hz",),
+        data="phonemes", measures=("phonemes",), models=("speech-25hz",),
         commands=("vq train speech-25hz clips/ -o my-codes", "vq eval phonemes ./my-codes timit/"),
     ),
     Experiment(
         "video", "paper 4.4, figure 7", "video predicted in the latent space: 10 frames after 6, by actions",
         "drawn transitions whose action a classifier names right", paper="pictures, no degradation",
         report="not tried: details lacking",
-        data="doom", judges=("actions",), variants=(Variant("doom", "doom", prior="doom-video"),),
+        data="doom", measures=("actions",), variants=(Variant("doom", "doom", prior="doom-video"),),
     ),
     # ------------------------------------------------------------ the report
     Experiment(
         "cifar10-report", "report 2.1, figure 3, table 1", "CIFAR-10 with 8 x 8 x 1 latents, and reconstructions",
         UNIFORM, report=f"5.852, {NATS}",
-        data="cifar10", judges=SEEN, variants=(Variant("vqvae", "cifar10-report"),),
+        data="cifar10", measures=SEEN, variants=(Variant("vqvae", "cifar10-report"),),
     ),
     Experiment(
         "cifar10-samples", "report 2.1, figure 4", "CIFAR-10 by class, from a PixelCNN",
         "drawn pictures that a classifier names right", report="pictures",
-        data="cifar10", judges=("samples",),
+        data="cifar10", measures=("samples",),
         variants=(Variant("vqvae", "cifar10-report", prior="cifar10-prior"),),
     ),
     Experiment(
         "mnist", "report 2.1, figure 3, table 1", "MNIST with 7 x 7 x 1 latents, and reconstructions", UNIFORM,
         report=f"6.221, {NATS}",
-        data="mnist", judges=SEEN, variants=(Variant("vqvae", "mnist"),),
+        data="mnist", measures=SEEN, variants=(Variant("vqvae", "mnist"),),
     ),
     Experiment(
         "mnist-vae", "report table 1", "beside it: continuous VAE", "bits/dim, test pictures",
         report=f"5.705, {NATS}",
-        data="mnist", judges=LIKELY, variants=(Variant("vae", "mnist-vae"),),
+        data="mnist", measures=LIKELY, variants=(Variant("vae", "mnist-vae"),),
     ),
     Experiment(
         "mnist-samples", "report 2.1, figure 4", "MNIST by class, from a PixelCNN",
         "drawn pictures that a classifier names right", report="pictures",
-        data="mnist", judges=("samples",),
+        data="mnist", measures=("samples",),
         variants=(Variant("vqvae", "mnist", prior="mnist-prior"),),
     ),
     Experiment(
         "fashion-mnist", "report A, figure 11, table 1", "Fashion-MNIST with 7 x 7 x 1 latents, and reconstructions",
         UNIFORM, report=f"6.228, {NATS}",
-        data="fashion-mnist", judges=SEEN, variants=(Variant("vqvae", "fashion-mnist"),),
+        data="fashion-mnist", measures=SEEN, variants=(Variant("vqvae", "fashion-mnist"),),
     ),
     Experiment(
         "fashion-mnist-vae", "report table 1", "beside it: continuous VAE", "bits/dim, test pictures",
         report=f"5.685, {NATS}",
-        data="fashion-mnist", judges=LIKELY, variants=(Variant("vae", "fashion-mnist-vae"),),
+        data="fashion-mnist", measures=LIKELY, variants=(Variant("vae", "fashion-mnist-vae"),),
     ),
     Experiment(
         "fashion-mnist-samples", "report A, figure 12", "Fashion-MNIST by class, from a PixelCNN",
         "drawn pictures that a classifier names right", report="pictures",
-        data="fashion-mnist", judges=("samples",),
+        data="fashion-mnist", measures=("samples",),
         variants=(Variant("vqvae", "fashion-mnist", prior="fashion-mnist-prior"),),
     ),
     Experiment(
         "beta", "paper 3.2, report 2.1", "commitment by beta = 0.25 against 1", UNIFORM,
         paper="no difference from 0.1 to 2", report="1 is stabler; 0.25 diverged after 50 epochs",
-        data="mnist", judges=LIKELY,
+        data="mnist", measures=LIKELY,
         variants=(Variant("beta-0.25", "mnist", (f"{BETA}=0.25",)), Variant("beta-1", "mnist", (f"{BETA}=1.0",))),
     ),
     Experiment(
         "batch", "report 2.1", "batches of 32 against 128, in equal time", UNIFORM,
         paper="128 (4.1)", report="32 converges much faster",
-        data="mnist", judges=LIKELY,
+        data="mnist", measures=LIKELY,
         variants=(Variant("batch-32", "mnist", (f"{BATCH}=32",)), Variant("batch-128", "mnist", (f"{BATCH}=128",))),
     ),
     Experiment(
         "batch-norm", "report 2.1", "batch normalisation on MNIST: without and with", UNIFORM,
         report="essential, on MNIST alone",
-        data="mnist", judges=LIKELY,
+        data="mnist", measures=LIKELY,
         variants=(
             Variant("without", "mnist", ("model.arguments.normalised=false",)),
             Variant("with", "mnist", ("model.arguments.normalised=true",)),
@@ -261,19 +260,19 @@ EXPERIMENTS = (
     Experiment(
         "frozen", "report 3.3", "random codebooks that never move against trained ones", UNIFORM,
         report="very similar",
-        data="mnist", judges=SEEN,
+        data="mnist", measures=SEEN,
         variants=(Variant("trained", "mnist"), Variant("frozen", "mnist", FROZEN)),
     ),
     Experiment(
         "mini-imagenet", "report 2.2, figures 5 and 13", "128 x 128 pictures of classes never trained on, and back",
         "PSNR of reconstructions", report="pictures, slightly blurrier",
-        data="photographs", judges=("reconstruction",), models=("tokens",),
+        data="photographs", measures=("reconstruction",), models=("tokens",),
         commands=("vq train report mini-imagenet/ -o my-report", "vq eval mini-imagenet/test --model ./my-report"),
     ),
     Experiment(
         "uniform-prior", "report 2.2, figure 6", "pictures from a uniform prior against those from a PixelCNN",
         "drawn pictures that a classifier names right: uniform, PixelCNN", report="pictures: local coherence alone",
-        data="animals", judges=("samples",), models=("tokens",),
+        data="animals", measures=("samples",), models=("tokens",),
         commands=(
             "vq train pixelcnn mini-imagenet/ -o my-prior --codec ./my-report",
             "vq eval samples mini-imagenet/ --model ./my-prior",
@@ -282,12 +281,12 @@ EXPERIMENTS = (
     Experiment(
         "boxing", "report 2.3, figures 7 and 8", "84 x 84 frames of Atari Boxing to 21 x 21 codes; drawn from a prior",
         "PSNR; bits a code under the prior", report="pictures, very similar; good when drawn without a condition",
-        data="boxing", judges=("frames",), variants=(Variant("boxing", "boxing", prior="boxing-prior"),),
+        data="boxing", measures=("frames",), variants=(Variant("boxing", "boxing", prior="boxing-prior"),),
     ),
     Experiment(
         "boxing-27bit", "report 2.4, figure 9", "a second VQ-VAE over those codes, PixelCNN decoder: 27 bits",
         "bits a code of the first stage, with right and with shuffled latents", report="pictures: the boxers are lost",
-        data="boxing", judges=("latents",), variants=(Variant("boxing", "boxing", prior="boxing-27bit"),),
+        data="boxing", measures=("latents",), variants=(Variant("boxing", "boxing", prior="boxing-27bit"),),
     ),
 )  # fmt: skip
 

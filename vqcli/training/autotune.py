@@ -17,19 +17,19 @@ from vqcli.nets.layers import distributed
 from vqcli.training.datasets.base import DataSet
 from vqcli.training.tasks.base import Task
 
-STEPS = 3  # timed for each setting, after one that is not
+STEPS = 3  # timed for each setting, after an untimed one
 FEW = 2  # items that are tried first; normalisation over a batch wants more than one
-HOPELESS = 2  # times as long as a few items of float32: no more of it is timed
+TOO_SLOW = 2  # times as long as a few items of float32: not timed any further
 FASTER = 0.9  # a setting must take less than this share of the time of a simpler one
-PLANNED = 12  # steps in all, as long as the first of float32, for which the time must suffice
+PLANNED = 12  # steps of float32 in all that must fit into the time limit
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run computes: threads of torch (0: left alone) and precision.
+    """Threads of torch (0: unchanged) and precision of a run.
 
-    seconds  of a step, or of `items` items where a whole batch took too long to try, by setting; of a precision that a
-             few items showed to be slow, so many times theirs
+    seconds  of a step, or of `items` items where a whole batch takes too long to try, by setting; extrapolated
+             from a few items for a precision that is slow on these
     """
 
     threads: int
@@ -51,18 +51,18 @@ def choose(
     threads: int = 0,
     report: Callable[[float, str], None] = lambda share, note: None,
 ) -> Settings:
-    """The fastest precision and number of threads for the steps of `task`, found within `limit_s` seconds.
+    """The fastest precision and number of threads for the steps of `task`, timed within `limit_s` seconds.
 
-    A recipe that names a precision keeps it, and so do given `threads`. Without the time to try it, a precision or
-    number of threads is not chosen. On a GPU threads do not matter; under torchrun, which gives each process its own
-    threads, their number is left alone. The task itself is not changed; torch is left with the chosen threads.
+    A precision named by the recipe and given `threads` are kept. What there is no time to try is not chosen. On a GPU
+    threads do not matter; under torchrun, which sets the threads of each process, their number is unchanged. The task
+    itself is not changed; torch is left with the chosen threads.
     """
-    wanted = task.recipe.optimization.precision
+    precision = task.recipe.optimization.precision
     counts = _thread_counts(device, threads)
-    first = "float32" if wanted == "auto" else wanted
-    if wanted != "auto" and len(counts) == 1:
+    first = "float32" if precision == "auto" else precision
+    if precision != "auto" and len(counts) == 1:
         _use(counts[0])
-        return Settings(counts[0], wanted)
+        return Settings(counts[0], precision)
     _use(counts[0])
     trial = _Trial(task, dataset, device, limit_s)
     report(0.0, "timing precisions and threads")
@@ -72,7 +72,7 @@ def choose(
         if seconds is not None and (best is None or seconds < FASTER * best[0]):
             best = seconds, count
     chosen = Settings(best[1] if best else counts[-1], first)
-    if wanted == "auto" and best is not None:
+    if precision == "auto" and best is not None:
         seconds = trial.time("bfloat16", chosen.threads)
         if seconds is not None and seconds < FASTER * best[0]:
             chosen = Settings(chosen.threads, "bfloat16")
@@ -81,9 +81,9 @@ def choose(
 
 
 class _Trial:
-    """A copy of a task whose steps are timed, as long as there is time.
+    """A copy of a task whose steps are timed within the time limit.
 
-    A step of several processes is one of them all: the clock of the first decides for every one.
+    The clock of the first process decides for all.
     """
 
     def __init__(self, task: Task, dataset: DataSet, device: torch.device, limit_s: float) -> None:
@@ -104,16 +104,16 @@ class _Trial:
         self.items = min(len(self._batch), max(self._few, affordable))
 
     def time(self, precision: str, threads: int) -> float | None:
-        """Seconds of a step, None if there is no time to find out."""
+        """Seconds of a step, None if there is no time to measure it."""
         _use(threads)
         expected = self._item_s * self.items
         if precision != "float32":
-            # without units for it this may take ten times as long, which a few items tell
+            # without units for it this may take ten times as long, so a few items are tried first
             if self.seconds and self._late(3 * self._item_s * self._few):
                 return None
             expected = self._step(precision, self._few) / self._few * self.items
         best = expected
-        if expected < HOPELESS * self._item_s * self.items or not self.seconds:
+        if expected < TOO_SLOW * self._item_s * self.items or not self.seconds:
             if self._late(expected) and self.seconds:
                 return None
             best = self._step(precision, self.items)
@@ -125,7 +125,7 @@ class _Trial:
         return best
 
     def _late(self, seconds: float) -> bool:
-        """Whether so many seconds are more than there are."""
+        """Whether less than `seconds` are left."""
         return distributed.from_first(self._end - time.monotonic()) < seconds
 
     def _step(self, precision: str, items: int) -> float:

@@ -1,4 +1,4 @@
-"""The wall time that a run may take, from the start of its command to the end of its export."""
+"""The wall time of a run, from the start of its command to the end of its export."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import TypeVar
 
 from vqcli.errors import UsageError
 
-EXPORT_SHARE = 0.05  # of the budget is left for measuring and writing the model, ...
-EXPORT_LEAST_S, EXPORT_MOST_S = 3, 180  # ... and so many seconds more, but no more than so many in all
+EXPORT_SHARE = 0.05  # of the budget is reserved for measuring and writing the model, ...
+EXPORT_LEAST_S, EXPORT_MOST_S = 3, 180  # seconds: ... plus the first, at most the second
 TRIAL_SHARE = 0.05  # of the budget at most goes to timing precisions and threads ...
-TRIAL_SECONDS = 20  # ... and not more than this
+TRIAL_SECONDS = 20  # ... and at most this
 
 T = TypeVar("T")
 
 
 class Budget:
-    """So many seconds on the clock, `math.inf` by default. They begin now, or at `begun` of time.monotonic()."""
+    """A number of seconds, `math.inf` by default, from now or from `begun` of time.monotonic()."""
 
     def __init__(self, seconds: float = math.inf, begun: float | None = None) -> None:
         self.seconds, self._begun = seconds, time.monotonic() if begun is None else begun
@@ -41,15 +41,15 @@ class Budget:
         return min(TRIAL_SHARE * self.seconds, TRIAL_SECONDS)
 
     def without(self, seconds: float) -> Budget:
-        """What is left of it for a run that took `seconds` in earlier sittings."""
+        """What is left of it for a run that took `seconds` in earlier sessions."""
         return Budget(self.seconds - seconds, self._begun)
 
     def part(self, share: float) -> Budget:
-        """A budget of its own, from now on: this share of what is left."""
+        """A new budget from now on: this share of what is left."""
         return Budget(max(0.0, share * self.left_s))
 
     def limit(self, items: Iterable[T], least: int = 1) -> Iterator[T]:
-        """The items, as many as there is time for, and in any case the first `least`."""
+        """As many of the items as there is time for, but at least the first `least`."""
         items = iter(items)
         yield from islice(items, least)
         while self.left_s > 0:
@@ -63,5 +63,5 @@ def seconds(text: str) -> float:
     """A duration like 90s, 45m or 2h in seconds. Raises UsageError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if not match or not float(match[1]):
-        raise UsageError(f"{text} is no duration", "90s, 45m or 2h")
+        raise UsageError(f"{text} is not a duration", "90s, 45m or 2h")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

@@ -1,7 +1,7 @@
 """The state of a run as one safetensors file: weights, buffers, averages, optimizer; counters as JSON in its header.
 
-The file is replaced as a whole, so a kill at any moment leaves the last good one. `best.safetensors` beside it holds
-the weights alone, as they were at the best validation.
+The file is replaced as a whole, so a kill at any moment leaves the last good one. `best.safetensors` holds the
+weights alone, of the best validation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vqcli.errors import BadFile
 from vqcli.files import replacing
-from vqcli.training.ema import Average
+from vqcli.training.ema import EMA
 
 NAME = "checkpoint.safetensors"
 BEST = "best.safetensors"
@@ -26,29 +26,29 @@ _BROKEN = (OSError, SafetensorError, KeyError, RuntimeError, ValueError)
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and all buffers, also those that a model file does without."""
+    """Parameters and all buffers, also those that are not in a model file."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def write(
-    folder: Path, module: nn.Module, average: Average, optimizer: torch.optim.Optimizer, metadata: dict[str, Any]
+    folder: Path, module: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, metadata: dict[str, Any]
 ) -> None:
-    """Write the whole state; `metadata` are the counters, and the recipe for whoever finds the file alone."""
+    """Write the whole state; `metadata` are the counters and the recipe."""
     tensors = {f"module.{name}": tensor for name, tensor in tensors_of(module).items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in ema.tensors.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     _write(folder / NAME, tensors, metadata)
 
 
-def read(folder: Path, module: nn.Module, average: Average, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Fill everything from the checkpoint of `folder` and return its counters."""
+def read(folder: Path, module: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Load module, averages and optimizer from the checkpoint of `folder`, and return its counters."""
     try:
         with safe_open(folder / NAME, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             counters: dict[str, Any] = json.loads(file.metadata()["counters"])
         _fill(tensors_of(module), tensors, "module.")
-        _fill(average.tensors, tensors, "average.")
+        _fill(ema.tensors, tensors, "average.")
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
@@ -56,9 +56,7 @@ def read(folder: Path, module: nn.Module, average: Average, optimizer: torch.opt
                 state.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     except _BROKEN as error:
-        raise BadFile(
-            f"{folder / NAME} does not continue this run: {error}", "start a new run with another name"
-        ) from None
+        raise BadFile(f"{folder / NAME} cannot resume this run: {error}", "start a new run with another name") from None
     return counters
 
 
@@ -67,7 +65,7 @@ def write_best(folder: Path, module: nn.Module) -> None:
 
 
 def read_best(folder: Path, module: nn.Module) -> None:
-    """Fill the module with the best weights of the run. Raises BadFile if they are not those of such a module."""
+    """Load the best weights of the run into the module. Raises BadFile if they do not fit."""
     try:
         _fill(tensors_of(module), load_file(folder / BEST), "")
     except _BROKEN as error:
@@ -81,7 +79,9 @@ def metadata_of(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             metadata = file.metadata()
             return json.loads(metadata["recipe"]), json.loads(metadata["counters"])
     except _BROKEN as error:
-        raise BadFile(f"{folder / NAME} is no checkpoint of vq: {error}", "start a new run with another name") from None
+        raise BadFile(
+            f"{folder / NAME} is not a checkpoint of vq: {error}", "start a new run with another name"
+        ) from None
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The moving average of the weights, which becomes the model: it trails the noise of single steps."""
+"""The exponential moving average of the weights, which becomes the model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 
-class Average:
-    """Averages of the learned parameters of a module, with a decay that grows up to `decay`."""
+class EMA:
+    """Averages of the trainable parameters of a module, with a decay that grows up to `decay`."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -19,13 +19,13 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Follow the weights after step `step` (from 1): closely early on, later over 1 / (1 - decay) steps."""
+        """Update after step `step` (from 1): over few steps early on, later over 1 / (1 - decay) steps."""
         decay = min(self.decay, step / (step + 10))
         torch._foreach_lerp_(list(self.tensors.values()), list(self.learned.values()), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The averages in the place of the weights, for as long as the block lasts."""
+        """Swap the averages into the module within the block."""
         self._swap()
         try:
             yield

@@ -1,8 +1,8 @@
-"""What a run writes down while it trains, and how it is read back.
+"""The log of a training run: writing and reading.
 
 The log is `log.jsonl` in the folder of the run: JSON objects, one a line, in the order of their steps, each with its
-kind under "event". A run that is killed and goes on from a checkpoint drops what it wrote beyond that checkpoint, so
-a log is one history. Pictures for the eye lie beside it in `pictures/`. Reading needs no torch.
+kind under "event". A killed run that is resumed from a checkpoint drops the events beyond that checkpoint, so a log is
+one history. Reconstructions of held-out items are images in `pictures/`. Reading needs no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,43 @@ from vqcli.files import replacing
 from vqcli.media import drawing, image
 
 NAME = "log.jsonl"
-PICTURES = "pictures"
-COLUMNS = 8  # pictures in a row
+IMAGES = "pictures"
+COLUMNS = 8  # images in a row
 LARGEST_LOG = 2**28  # bytes
 
 Event = dict[str, Any]
 
 
-class Journal:
-    """The log and the pictures of one run, open for writing. Use it as a context, or `close` it.
+@dataclass(frozen=True)
+class Start:
+    """What a "start" event records; each field is a key of the event.
 
-    `resumed_at` is the step of the checkpoint that the run goes on from; None begins a new history.
-    Where the package tensorboard is installed, figures and pictures also go to `folder/tensorboard/`.
+    pictures      number of items in the training data
+    classes       their number, 0 for none
+    world         number of processes
+    step_seconds  of `timed_items` items, by which threads and precision were chosen (autotune.py); {} if not timed
+    start         the model whose weights the run started from, None for random ones
+    """
+
+    recipe: Mapping[str, Any]
+    model: str
+    parameters: int
+    pictures: int
+    classes: int
+    threads: int
+    precision: str
+    device: str
+    world: int
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
+    timed_items: int = 0
+    start: Mapping[str, Any] | None = None
+
+
+class RunLog:
+    """The log and the images of one run, open for writing. Use it as a context, or `close` it.
+
+    `resumed_at` is the step of the checkpoint that the run resumes from; None begins a new history.
+    Where the package tensorboard is installed, figures and images also go to `folder/tensorboard/`.
     Numbers keep six significant digits; NaN and infinity become null.
     """
 
@@ -47,13 +73,13 @@ class Journal:
         kept = until(read(folder), last) if path.exists() and last >= 0 else []
         with replacing(path, force=True) as stream:
             stream.writelines(map(_line, kept))
-        for step, picture in pictures_of(folder).items():
+        for step, file in images_of(folder).items():
             if step > last:
-                picture.unlink()
+                file.unlink()
         self._stream = path.open("ab")
-        self._board = _tensorboard(folder, last + 1)
+        self._writer = _tensorboard(folder, last + 1)
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,37 +87,18 @@ class Journal:
 
     def close(self) -> None:
         self._stream.close()
-        if self._board is not None:
-            self._board.close()
+        if self._writer is not None:
+            self._writer.close()
 
-    def start(
-        self,
-        step: int,
-        *,
-        recipe: Mapping[str, Any],
-        model: str,
-        parameters: int,
-        pictures: int,
-        classes: int,
-        threads: int,
-        precision: str,
-        device: str,
-        world: int,
-        step_seconds: Mapping[str, float] = {},
-        timed_items: int = 0,
-        start: Mapping[str, Any] | None = None,
-    ) -> None:
-        """A sitting begins at `step`: on what, with what. `world` counts the processes; no classes are 0.
-
-        `step_seconds` of `timed_items` are those by which threads and precision were chosen (autotune.py); `start`
-        tells of the model whose weights the run began with. Each parameter is a field of the event.
-        """
-        facts = {"model": model, "parameters": parameters, "pictures": pictures, "classes": classes}
-        place = {"threads": threads, "precision": precision, "device": device, "world": world}
-        place |= {"step_seconds": step_seconds, "timed_items": timed_items} if step_seconds else {}
-        place |= {"start": start} if start else {}
+    def start(self, step: int, facts: Start) -> None:
+        """A session begins at `step`."""
+        fields = dict(vars(facts))
+        if not facts.step_seconds:
+            del fields["step_seconds"], fields["timed_items"]
+        if not facts.start:
+            del fields["start"]
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        self._write("start", step=step, time=time, machine=machine(), recipe=recipe, **facts, **place)
+        self._write("start", step=step, time=time, machine=machine(), **fields)
 
     def train(
         self, step: int, seconds: float, learning_rate: float, items_per_second: float, terms: Mapping[str, float]
@@ -102,12 +109,12 @@ class Journal:
         self._scalars("train", step, {**rates, **terms})
 
     def epoch(self, step: int, epoch: int, usage: Sequence[float], perplexity: Sequence[float]) -> None:
-        """The data were seen once more: share of codes used, 0 .. 1, and perplexity, both for each group."""
+        """An epoch ended: usage, 0 .. 1, and perplexity of each codebook."""
         self._write("epoch", step=step, epoch=epoch, usage=usage, perplexity=perplexity)
         self._scalars("codes", step, {"usage": float(np.mean(usage)), "perplexity": float(np.mean(perplexity))})
 
     def validation(self, step: int, terms: Mapping[str, float], best: bool) -> None:
-        """Means over the held-out pictures, and whether no loss was lower before."""
+        """Means over the held-out items, and whether the loss is the lowest so far."""
         self._write("validation", step=step, **_loss_last(terms), best=bool(best))
         self._scalars("validation", step, terms)
 
@@ -115,37 +122,37 @@ class Journal:
         self._write("skipped", name=name, reason=reason)
 
     def alarm(self, step: int, text: str) -> None:
-        """Something that a person should look at, such as codes that nobody uses."""
+        """A warning, such as low codebook usage."""
         self._write("alarm", step=step, text=text)
 
     def end(self, step: int, seconds: float) -> None:
         self._write("end", step=step, seconds=seconds)
 
-    def pictures(self, step: int, originals: np.ndarray, reconstructions: np.ndarray) -> None:
+    def images(self, step: int, originals: np.ndarray, reconstructions: np.ndarray) -> None:
         """Write both, uint8 [B, H, W, 3], each row of originals above its reconstructions, as a WebP file."""
         pixels = compare(originals, reconstructions)
-        folder = self.folder / PICTURES
+        folder = self.folder / IMAGES
         folder.mkdir(exist_ok=True)
         image.write(folder / f"step-{step:06}.webp", pixels, force=True, quality=95)
-        if self._board is not None:
-            self._board.add_image("reconstructions", pixels, step, dataformats="HWC")
+        if self._writer is not None:
+            self._writer.add_image("reconstructions", pixels, step, dataformats="HWC")
 
     def _write(self, event: str, **facts: Any) -> None:
         self._stream.write(_line({"event": event, **facts}))
         self._stream.flush()
 
     def _scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
-        if self._board is not None:
+        if self._writer is not None:
             for name, value in values.items():
-                self._board.add_scalar(f"{group}/{name}", float(value), step)
+                self._writer.add_scalar(f"{group}/{name}", float(value), step)
 
 
 def read(folder: Path) -> list[Event]:
-    """The events of a log, oldest first; every one has its "event" as text, and "step", if any, as an integer.
+    """The events of a log, oldest first; each has its "event" as text, and "step", if any, as an integer.
 
-    A line that is torn, as a kill may leave it, or not an event is left out. Lines of logs older than the events,
-    {"step", "seconds", terms}, are read as train events, and what a killed sitting left in them is dropped.
-    Raises UsageError if there is no log, BadFile if it cannot be one.
+    Lines that are truncated, as a kill may leave them, or no events are left out. Lines of logs older than the events,
+    {"step", "seconds", terms}, are read as train events, without what a killed session left in them.
+    Raises UsageError if there is no log, BadFile if the file is not a log.
     """
     path = folder / NAME
     try:
@@ -170,28 +177,28 @@ def read(folder: Path) -> list[Event]:
 
 
 def until(events: list[Event], step: int) -> list[Event]:
-    """The events up to the first that lies beyond `step`."""
+    """The events up to the first with a step above `step`."""
     beyond = (index for index, event in enumerate(events) if event.get("step", 0) > step)
     return events[: next(beyond, len(events))]
 
 
-def pictures_of(folder: Path) -> dict[int, Path]:
-    """The pictures of a run by their steps, in order."""
-    named = ((re.fullmatch(r"step-(\d{6,12})\.webp", path.name), path) for path in (folder / PICTURES).glob("*.webp"))
+def images_of(folder: Path) -> dict[int, Path]:
+    """The image files of a run by their steps, in order."""
+    named = ((re.fullmatch(r"step-(\d{6,12})\.webp", path.name), path) for path in (folder / IMAGES).glob("*.webp"))
     return dict(sorted((int(match[1]), path) for match, path in named if match))
 
 
 def compare(originals: np.ndarray, reconstructions: np.ndarray, gap: int = 4) -> np.ndarray:
-    """Both uint8 [B, H, W, 3] as one picture on white: rows of eight, originals above reconstructions."""
+    """Both uint8 [B, H, W, 3] as one image on white: rows of eight, originals above reconstructions."""
     if originals.shape != reconstructions.shape or originals.ndim != 4 or not len(originals):
-        raise UsageError(f"no comparison of pictures {originals.shape} with {reconstructions.shape}")
+        raise UsageError(f"cannot compare images {originals.shape} with {reconstructions.shape}")
     starts = range(0, len(originals), COLUMNS)
     rows = [list(batch[first : first + COLUMNS]) for first in starts for batch in (originals, reconstructions)]
     return drawing.grid(rows, gap=gap)
 
 
 def machine() -> dict[str, Any]:
-    """What a run was computed on and with: kinds and sizes, no name of a machine or a person."""
+    """Hardware and versions that a run was computed with; no host name and no user name."""
     import torch
 
     facts: dict[str, Any] = {"system": f"{platform.system()} {platform.machine()}", "processor": _processor()}
@@ -204,7 +211,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The name that the processor has on a label: only Linux keeps it in a file."""
+    """The product name of the processor, which only Linux has in a file; elsewhere its architecture."""
     try:
         names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -235,7 +242,7 @@ def _line(event: Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: arrays and tensors as lists, floats of six digits, None for what is no number."""
+    """A value for JSON: arrays and tensors as lists, floats with six digits, None for NaN and infinity."""
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -252,7 +259,7 @@ def _loss_last(terms: Mapping[str, float]) -> dict[str, float]:
 
 
 def _tensorboard(folder: Path, first_step: int) -> Any:
-    """A writer for TensorBoard that forgets what it had from `first_step` on, or None where it is not installed."""
+    """A writer for TensorBoard that drops earlier values from `first_step` on, or None where it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

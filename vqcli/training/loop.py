@@ -1,4 +1,4 @@
-"""The training loop, read top to bottom."""
+"""The training loop: `train` has the order of events, `Session` the steps."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from vqcli.nets.layers import distributed
 from vqcli.training import checkpoint
 from vqcli.training.budget import Budget
 from vqcli.training.datasets.base import DataSet, Items
-from vqcli.training.ema import Average
-from vqcli.training.log import Journal
+from vqcli.training.ema import EMA
+from vqcli.training.log import RunLog
 from vqcli.training.tasks.base import Task
 from vqcli.training.validation import Validation
 
 CHECKPOINT_SECONDS = 120
-ALARM = 0.25  # of a codebook in use; below it, the run says so
+LEAST_USAGE = 0.25  # of a codebook; below it, the run warns
 
 
 @dataclass
 class Progress:
-    """What a run tells about itself every few steps."""
+    """Progress of a run, passed to its `report` callback every few steps."""
 
     step: int
     steps: int
@@ -37,11 +37,11 @@ class Progress:
     share: float  # of the run, 0 .. 1; by time if the run has a time budget
     items_per_second: float = 0.0
     terms: dict[str, float] = field(default_factory=dict)
-    usage: float | None = None  # share of the codes in use over the last epoch, of the group that uses least
-    note: str = ""  # what it does before the first step
+    usage: float | None = None  # lowest usage of a codebook over the last epoch, 0 .. 1
+    note: str = ""  # what the run is doing before its first step
 
     def __str__(self) -> str:
-        """The line for a person."""
+        """One line for the terminal."""
         if self.note:
             return self.note
         terms = "  ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
@@ -51,15 +51,15 @@ class Progress:
 
 @dataclass
 class State:
-    """Counters of a run, over all its sittings. They go into the checkpoint."""
+    """Counters of a run, over all its sessions. They go into the checkpoint."""
 
     step: int = 0
     seconds: float = 0.0
-    data: list[str] = field(default_factory=list)  # where the pictures lie
-    threads: int = 0  # of torch; another number of them would sum floats in another order
+    data: list[str] = field(default_factory=list)  # paths of the data
+    threads: int = 0  # of torch; another number of threads sums floats in another order
     precision: str = "float32"
     budget_s: float | None = None  # of the whole run
-    start: dict[str, Any] | None = None  # the model whose weights it began with (warm_start.py)
+    start: dict[str, Any] | None = None  # the model whose weights the run started from (warm_start.py)
     classes: list[str] | None = None
     best: float = math.inf  # loss, or bits/dim, of the best validation
     best_step: int = 0
@@ -73,7 +73,7 @@ def train(
     validation: Validation | None,
     folder: Path,
     state: State,
-    journal: Journal | None,
+    log: RunLog | None,
     *,
     device: torch.device,
     resume: bool = False,
@@ -83,135 +83,183 @@ def train(
 ) -> None:
     """Train `task` by its recipe; its best weights are in place when this returns.
 
-    Of several processes the first alone has a `journal`, and writes. The state goes to `folder` every few minutes and
-    at the end. With a `budget` the schedule follows the clock and ends when the last validation and the export still
-    fit into it, or after the recipe's steps if they come first. Weights that came from a model are judged before the
-    first step, so that the run never ends with worse ones. Interrupting saves the state, then raises on. Raises VqError
-    if the loss stops being finite or memory runs out; the last checkpoint is then good.
-
-    It is long and takes all that a run has, so that the order of everything in a step can be read in one place.
+    Of several processes only the first has a `log`, and writes. The state goes to `folder` every few minutes and at the
+    end. With a `budget` the schedule follows the clock and ends when the last validation and the export still fit into
+    it, or after the recipe's steps if they come first. Weights that came from a model are validated before the first
+    step, so that the run never ends with worse ones. Interrupting saves the state, then raises on. Raises VqError if
+    the loss stops being finite or memory runs out; the last checkpoint is then good.
     """
-    recipe, options = task.recipe, task.recipe.optimization
-    learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
-    average = Average(task, options.average)
-    if resume:
-        now = {name: getattr(state, name) for name in ("threads", "precision", "budget_s")}
-        vars(state).update(checkpoint.read(folder, task, average, optimizer) | now)
-    batches: Generator[Items, None, None] = dataset.batches(
-        recipe.data, options.seed, state.step, rank=distributed.rank(), world=distributed.world(), workers=workers
-    )
-    items = recipe.data.batch * distributed.world()  # in a step
-    log_every = max(1, min(50, options.steps // 20))
-    epoch_steps = max(log_every, math.ceil(len(dataset) / items))
-    meter = Meter()
-    clock = Clock(state.seconds)
-    step_s = 0.0
-    end_s = state.seconds + budget.training_left_s if budget else math.inf
-
-    def save() -> None:
-        state.seconds = clock.seconds
-        if journal is not None:
-            checkpoint.write(folder, task, average, optimizer, {"counters": vars(state), "recipe": recipe.to_dict()})
-
+    session = Session(task, dataset, validation, folder, state, log, device, report)
+    session.open(resume, budget, workers)
+    options = task.recipe.optimization
     task.train()
     if state.start and not state.step and validation is not None:
-        judge(task, validation, folder, state, journal)
+        validate(task, validation, folder, state, log)
     try:
         while True:
-            begun_s = clock.seconds
-            ending_s = step_s / 2 + (validation.seconds_of(step_s) if validation is not None else 0)
-            spent = begun_s / max(end_s - ending_s, 1e-9)
-            share = distributed.from_first(min(1.0, max(state.step / options.steps, spent)))
+            share = session.share()
             # a step is taken however short the time
             if (share >= 1 and state.step) or (options.patience and state.worse >= options.patience):
                 break
-            learning_rate = options.learning_rate * min(1, (state.step + 1) / max(options.warmup, 1))
-            if options.schedule == "cosine":
-                learning_rate *= cosine(share)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
-            torch.manual_seed(options.seed * 2**32 + state.step)  # noise and revival follow the step, as the data do
-            reduced = state.precision == "bfloat16" and share < 1 - options.full_precision_share
-            optimizer.zero_grad(set_to_none=True)
-            with phase("data"):
-                batch = next(batches)
-            for part in parts(batch, options.accumulate):
-                with phase("forward"), torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-                    loss = task(*task.as_input(part, device))
-                with phase("backward"):
-                    (loss.value / options.accumulate).backward()
-                with phase("logging"):
-                    meter.add({"loss": loss.value, **loss.terms}, len(part))
-                    if loss.codes is not None and task.codebook_sizes:
-                        task.count(loss.codes)
-            with phase("optimizer"):
-                distributed.average_gradients(learned)
-                norm = nn.utils.clip_grad_norm_(learned, options.clip or math.inf)
-                optimizer.step()
-                state.step += 1
-                average.update(state.step)
-            meter.add({"gradient_norm": norm})
-            step_s = clock.seconds - begun_s
-
-            if state.step % epoch_steps == 0 and task.codebook_sizes:
-                state.usage = close_epoch(task, state.step, journal, state.step * items // len(dataset))
-            if state.step % log_every == 0:
-                means, speed = meter.close()
-                if not all(map(math.isfinite, means.values())):
-                    meter.spoilt = True
-                    raise not_finite(state.step)
-                if journal is not None:
-                    journal.train(state.step, clock.seconds, learning_rate, speed, means)
-                report(Progress(state.step, options.steps, clock.seconds, share, speed, means, state.usage))
+            learning_rate = session.step(share)
+            session.log_step(share, learning_rate)
             if state.step % options.validate_every == 0 and validation is not None:
-                with average.in_place():
-                    judge(task, validation, folder, state, journal)
-                meter.restart()
-            if clock.since_saved > CHECKPOINT_SECONDS and meter.sound:
-                save()
-                clock.saved()
+                with session.ema.in_place():
+                    validate(task, validation, folder, state, log)
+                session.meter.restart()
+            session.save_if_due()
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
             raise
-        raise out_of_memory(recipe.data.batch, options.accumulate) from None
+        raise out_of_memory(task.recipe.data.batch, options.accumulate) from None
     finally:
-        batches.close()
-        if state.step and meter.sound:  # what is saved must be worth going on from
-            save()
-    with torch.no_grad():
-        for name, parameter in average.learned.items():
-            parameter.copy_(average.tensors[name])
-    if validation is not None and state.step % options.validate_every:
-        judge(task, validation, folder, state, journal)
-    if journal is not None:
-        if math.isfinite(state.best):
-            checkpoint.read_best(folder, task)
-        journal.end(state.step, clock.seconds)
-    task.eval()
+        session.close()
+    session.finish()
 
 
-def judge(task: Task, validation: Validation, folder: Path, state: State, journal: Journal | None) -> None:
-    """Validate the weights in place, keep them if they are the best so far, and draw what they make of pictures."""
-    if journal is not None:
+@dataclass
+class Session:
+    """One session of a run, from its start or its checkpoint: optimizer, batches, clock, and the steps in the loop."""
+
+    task: Task
+    dataset: DataSet
+    validation: Validation | None
+    folder: Path
+    state: State
+    log: RunLog | None
+    device: torch.device
+    report: Callable[[Progress], None]
+
+    def open(self, resume: bool, budget: Budget | None, workers: int | None) -> None:
+        """Make the optimizer and the batches, from the checkpoint if the run is resumed, and start the clock."""
+        task, state, options, data = self.task, self.state, self.task.recipe.optimization, self.task.recipe.data
+        self.learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.learned, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
+        )
+        self.ema = EMA(task, options.average)
+        if resume:
+            now = {name: getattr(state, name) for name in ("threads", "precision", "budget_s")}
+            vars(state).update(checkpoint.read(self.folder, task, self.ema, self.optimizer) | now)
+        self.batches: Generator[Items, None, None] = self.dataset.batches(
+            data, options.seed, state.step, rank=distributed.rank(), world=distributed.world(), workers=workers
+        )
+        self.items = data.batch * distributed.world()  # in a step
+        self.log_every = max(1, min(50, options.steps // 20))
+        self.epoch_steps = max(self.log_every, math.ceil(len(self.dataset) / self.items))
+        self.meter = Meter()
+        self.clock = Clock(state.seconds)
+        self.step_s = 0.0
+        self.end_s = state.seconds + budget.training_left_s if budget else math.inf
+
+    def share(self) -> float:
+        """How much of the run is done, 0 .. 1: by steps, or by the clock if that is further on."""
+        validation, step_s, steps = self.validation, self.step_s, self.task.recipe.optimization.steps
+        self.begun_s = self.clock.seconds
+        ending_s = step_s / 2 + (validation.seconds_of(step_s) if validation is not None else 0)
+        spent = self.begun_s / max(self.end_s - ending_s, 1e-9)
+        return distributed.from_first(min(1.0, max(self.state.step / steps, spent)))
+
+    def step(self, share: float) -> float:
+        """One step of the optimizer; returns its learning rate."""
+        task, state, options = self.task, self.state, self.task.recipe.optimization
+        learning_rate = options.learning_rate * min(1, (state.step + 1) / max(options.warmup, 1))
+        if options.schedule == "cosine":
+            learning_rate *= cosine(share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        torch.manual_seed(options.seed * 2**32 + state.step)  # noise and revival follow the step, as the data do
+        reduced = state.precision == "bfloat16" and share < 1 - options.full_precision_share
+        self.optimizer.zero_grad(set_to_none=True)
+        with phase("data"):
+            batch = next(self.batches)
+        for part in parts(batch, options.accumulate):
+            with phase("forward"), torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
+                loss = task(*task.as_input(part, self.device))
+            with phase("backward"):
+                (loss.value / options.accumulate).backward()
+            with phase("logging"):
+                self.meter.add({"loss": loss.value, **loss.terms}, len(part))
+                if loss.codes is not None and task.codebook_sizes:
+                    task.count(loss.codes)
+        with phase("optimizer"):
+            distributed.average_gradients(self.learned)
+            norm = nn.utils.clip_grad_norm_(self.learned, options.clip or math.inf)
+            self.optimizer.step()
+            state.step += 1
+            self.ema.update(state.step)
+        self.meter.add({"gradient_norm": norm})
+        self.step_s = self.clock.seconds - self.begun_s
+        return learning_rate
+
+    def log_step(self, share: float, learning_rate: float) -> None:
+        """Log codebook usage at the end of an epoch, and the means of the terms every few steps."""
+        state, steps = self.state, self.task.recipe.optimization.steps
+        if state.step % self.epoch_steps == 0 and self.task.codebook_sizes:
+            epoch = state.step * self.items // len(self.dataset)
+            state.usage = close_epoch(self.task, state.step, self.log, epoch)
+        if state.step % self.log_every == 0:
+            means, speed = self.meter.close()
+            if not all(map(math.isfinite, means.values())):
+                self.meter.diverged = True
+                raise not_finite(state.step)
+            if self.log is not None:
+                self.log.train(state.step, self.clock.seconds, learning_rate, speed, means)
+            self.report(Progress(state.step, steps, self.clock.seconds, share, speed, means, state.usage))
+
+    def save_if_due(self) -> None:
+        if self.clock.since_saved > CHECKPOINT_SECONDS and self.meter.finite:
+            self.save()
+            self.clock.saved()
+
+    def save(self) -> None:
+        self.state.seconds = self.clock.seconds
+        if self.log is not None:
+            metadata = {"counters": vars(self.state), "recipe": self.task.recipe.to_dict()}
+            checkpoint.write(self.folder, self.task, self.ema, self.optimizer, metadata)
+
+    def close(self) -> None:
+        """Stop reading data, and save the state; a state with values that are not finite is not saved."""
+        self.batches.close()
+        if self.state.step and self.meter.finite:
+            self.save()
+
+    def finish(self) -> None:
+        """Validate the averaged weights, and put the best ones into the task."""
+        task, state = self.task, self.state
+        with torch.no_grad():
+            for name, parameter in self.ema.learned.items():
+                parameter.copy_(self.ema.tensors[name])
+        if self.validation is not None and state.step % task.recipe.optimization.validate_every:
+            validate(task, self.validation, self.folder, state, self.log)
+        if self.log is not None:
+            if math.isfinite(state.best):
+                checkpoint.read_best(self.folder, task)
+            self.log.end(state.step, self.clock.seconds)
+        task.eval()
+
+
+def validate(task: Task, validation: Validation, folder: Path, state: State, log: RunLog | None) -> None:
+    """Validate the weights in place, save them if they are the best so far, and log reconstructions of some items."""
+    if log is not None:
         terms = validation.measure(task)
-        # of a likelihood, what it is for: latents that grow make the terms of a quantizer grow beside it
-        judged = terms.get("bits_per_dim", terms["loss"])
-        best = judged < state.best
+        # models with a likelihood compare by bits/dim: the quantizer's terms in the loss grow as latents grow
+        value = terms.get("bits_per_dim", terms["loss"])
+        best = value < state.best
         if best:
-            state.best, state.best_step, state.worse = judged, state.step, 0
+            state.best, state.best_step, state.worse = value, state.step, 0
             checkpoint.write_best(folder, task)
         else:
             state.worse += 1
-        journal.validation(state.step, terms, best)
+        log.validation(state.step, terms, best)
         shown = validation.show(task)
         if shown is not None:
-            journal.pictures(state.step, *shown)
+            log.images(state.step, *shown)
     state.worse = int(distributed.from_first(state.worse))
 
 
-def close_epoch(task: Task, step: int, journal: Journal | None, epoch: int) -> float:
-    """Log how much of each codebook the epoch used, and return the least share."""
+def close_epoch(task: Task, step: int, log: RunLog | None, epoch: int) -> float:
+    """Log the usage and perplexity of each codebook over the epoch, and return the lowest usage."""
     counts = distributed.summed(task.usage).double()
     p = counts / counts.sum(1, keepdim=True).clamp_min(1)
     perplexity = torch.exp(-torch.xlogy(p, p).sum(1))
@@ -219,22 +267,22 @@ def close_epoch(task: Task, step: int, journal: Journal | None, epoch: int) -> f
     usage = (counts > 0).sum(1) / sizes
     task.usage.zero_()
     least = float(usage.min())
-    if journal is not None:
-        journal.epoch(step, epoch, usage.tolist(), perplexity.tolist())
-        if least < ALARM:
-            journal.alarm(step, f"only {least:.0%} of a codebook is in use: raise quantizer.revive, or update = ema")
+    if log is not None:
+        log.epoch(step, epoch, usage.tolist(), perplexity.tolist())
+        if least < LEAST_USAGE:
+            log.alarm(step, f"only {least:.0%} of a codebook is in use: raise quantizer.revive, or update = ema")
     return least
 
 
 def parts(batch: Items, count: int) -> Iterator[Items]:
-    """A batch cut into so many equal parts."""
+    """A batch cut into `count` equal parts."""
     size = len(batch) // count
     for start in range(0, size * count, size):
         yield batch.part(start, start + size)
 
 
 def cosine(share: float) -> float:
-    """Learning rate, as a share of the largest, at this share of the run: a cosine that ends at a hundredth."""
+    """Factor of the learning rate at this share of the run: a cosine from 1 to 0.01."""
     return 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * share))
 
 
@@ -254,9 +302,9 @@ def out_of_memory(batch: int, accumulate: int) -> VqError:
 
 
 class Meter:
-    """Means of the terms since the last report, summed on the device: reading them each step would stop a GPU."""
+    """Means of the terms since the last log line, summed on the device: reading them each step would stall a GPU."""
 
-    spoilt = False
+    diverged = False
 
     def __init__(self) -> None:
         self.restart()
@@ -273,12 +321,12 @@ class Meter:
         self.items += items
 
     @property
-    def sound(self) -> bool:
-        """Whether everything since the last report was finite."""
-        return not self.spoilt and all(bool(torch.isfinite(value)) for value in self.sums.values())
+    def finite(self) -> bool:
+        """Whether all terms since the last log line were finite."""
+        return not self.diverged and all(bool(torch.isfinite(value)) for value in self.sums.values())
 
     def close(self) -> tuple[dict[str, float], float]:
-        """Means of the terms, and items per second, over all ranks; begins anew."""
+        """Means of the terms and items per second, over all ranks; restarts."""
         sums = distributed.summed(torch.stack(list(self.sums.values()))).tolist()
         means = {
             name: total / (self.counts[name] * distributed.world()) for name, total in zip(self.sums, sums, strict=True)
@@ -289,7 +337,7 @@ class Meter:
 
 
 class Clock:
-    """Seconds of training over all sittings, and since the last checkpoint of this one."""
+    """Seconds of training over all sessions, and since the last checkpoint of this one."""
 
     def __init__(self, before: float) -> None:
         self._zero = time.monotonic() - before

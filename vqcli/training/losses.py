@@ -1,4 +1,4 @@
-"""What a step minimises, by the kind of model."""
+"""Training losses of image models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vqcli.training.ms_ssim import ms_ssim
 
 @dataclass(frozen=True)
 class Loss:
-    """What to minimise, the named terms for the log, and codes [B, groups, *grid] whose use is worth watching."""
+    """The value to minimise, its terms for the log, and codes [B, n_codebooks, *grid] whose usage is logged."""
 
     value: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
@@ -29,25 +29,25 @@ class Loss:
 
 
 def reconstruction_loss(model: ImageVQVAE, x: Tensor) -> Loss:
-    """Eq. 3 with a Gaussian decoder: squared error plus the quantizer's own terms. x [B, 3, H, W]."""
+    """Eq. 3 with a Gaussian decoder: squared error plus the quantizer's losses. x [B, 3, H, W]."""
     reconstruction, quantized = model(x)
     error = F.mse_loss(reconstruction, x)
-    # the error counts in units of a typical picture's variance (0.06 in -0.5 .. 0.5), beside which beta is stated
+    # the error is in units of a typical image's variance (0.06 in -0.5 .. 0.5), to which beta refers
     value = error / 0.06 + sum(quantized.losses.values())
     return Loss(value, {"mse": error * 255**2, **quantized.losses}, quantized.codes)
 
 
 def likelihood_loss(model: ImageVQVAE, x: Tensor) -> Loss:
-    """Eq. 3 with a likelihood: bits/dim of log p(x | z_q) plus the quantizer's own terms. x [B, C, H, W].
+    """Eq. 3 with a likelihood: bits/dim of log p(x | z_q) plus the quantizer's losses. x [B, C, H, W].
 
-    The bound that is logged has the uniform prior's bits in it, which are the same for all pictures.
+    The logged bound includes the uniform prior's bits, which are the same for all images.
     """
     assert model.likelihood is not None
-    made, quantized = model(x)
-    bits = bits_per_dim(-model.likelihood.log_prob(made, x), x).mean()
+    output, quantized = model(x)
+    bits = bits_per_dim(-model.likelihood.log_prob(output, x), x).mean()
     uniform = model.uniform_nats(*x.shape[-2:]) / (math.log(2) * x[0].numel())
     with torch.no_grad():
-        error = F.mse_loss(model.to_image(made), x) * 255**2
+        error = F.mse_loss(model.to_image(output), x) * 255**2
     value = bits + sum(quantized.losses.values())
     return Loss(value, {"bits_per_dim": bits + uniform, "mse": error, **quantized.losses}, quantized.codes)
 
@@ -65,21 +65,21 @@ def bound_loss(model: Baseline, x: Tensor) -> Loss:
     return Loss(bits.detach() + surrogate - surrogate.detach(), terms)
 
 
-def direct_bits(heads: nn.ModuleList, condition: Tensor, codes: Tensor) -> Tensor:
-    """Bits for a code where the map that conditions a PixelCNN names it alone, by a 1 x 1 convolution a group.
+def auxiliary_bits(heads: nn.ModuleList, condition: Tensor, codes: Tensor) -> Tensor:
+    """Auxiliary loss: bits for a code predicted from the conditioning map alone, by a 1 x 1 convolution per codebook.
 
-    A PixelCNN predicts well from codes nearby, so it would hardly look at a map that says nothing yet, which then never
-    learned to: this teaches it. condition [B, S, H, W], codes [B, groups, H, W].
+    A PixelCNN predicts well from nearby codes and would ignore a map that carries no information at first, so that the
+    map would get no gradient. condition [B, S, H, W], codes [B, n_codebooks, H, W].
     """
-    nats = [F.cross_entropy(head(condition).float(), codes[:, group]) for group, head in enumerate(heads)]
+    nats = [F.cross_entropy(head(condition).float(), codes[:, n]) for n, head in enumerate(heads)]
     return torch.stack(nats).mean() / math.log(2)
 
 
-SSIM_SCALE = 2500.0  # 1 - MS-SSIM times this weighs about as much as the squared error of a usable picture
+SSIM_SCALE = 2500.0  # 1 - MS-SSIM times this is about the squared error of an image of usable quality
 
 
 def rate_distortion_loss(model: ImageVQVAE, rate: ScalarRate, recipe: Rate, x: Tensor) -> Loss:
-    """Bits per pixel + lambda * distortion, each picture at a quality of its own. x [B, 3, H, W].
+    """Bits per pixel + lambda * distortion, each image at a random quality. x [B, 3, H, W].
 
     distortion = (1 - ssim) * squared error in 0 .. 255 + ssim * SSIM_SCALE * (1 - MS-SSIM), `ssim` of the recipe.
     """

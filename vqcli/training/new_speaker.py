@@ -1,6 +1,6 @@
-"""One more voice for a finished speech model: its net stays, a row of the speaker table is fitted to some clips.
+"""Add a speaker to a trained speech model: the net is fixed, a row of the speaker table is fitted to some clips.
 
-The voice lies in a small file beside the model, `voices/NAME.safetensors`, by which speaker.py finds it.
+The voice is stored in a small file next to the model, `voices/NAME.safetensors` (codec/conversion.py).
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def fit(
     force: bool = False,
     report: Callable[[float, str], None] = lambda share, note: None,
 ) -> conversion.Speaker:
-    """Fit a voice called `name` to all clips below a folder, and store it beside the model.
+    """Fit a voice called `name` to all clips below a folder, and store it next to the model.
 
-    It starts from what the clips' profiles suggest, and follows the spectral distance of level 0. Raises UsageError
-    for a name that the model knows already or without clips, ModelError for a model without a table of voices.
+    It starts from the prediction from the clips' profiles, and minimises the spectral distance with level 0. Raises
+    UsageError for a name that the model has already or without clips, ModelError for a model without a speaker table.
     """
     net = model.net
     if not getattr(net, "voice_dim", 0):
-        raise ModelError(f"model {model.info.name} cannot learn a voice alone", "--codec speech can")
+        raise ModelError(f"model {model.info.name} cannot be extended by a speaker", "--codec speech can")
     if name in {known.name for known in conversion.speakers(model.info)} and not force:
         raise UsageError(f"model {model.info.name} has a speaker {name} already", "choose another name")
     clips = Utterances([folder], held_out=None)
     torch.manual_seed(0)
     profiles = torch.from_numpy(np.stack([clip.profile for clip in map(clips.utterance, range(len(clips))) if clip]))
-    guessed, registers = net.voice_of_profile(profiles.to(model.device))
-    raw = torch.atanh(guessed.detach().mean(0).clamp(-0.98, 0.98)).requires_grad_(True)
+    predicted, registers = net.voice_of_profile(profiles.to(model.device))
+    raw = torch.atanh(predicted.detach().mean(0).clamp(-0.98, 0.98)).requires_grad_(True)
     register = registers.mean()
     optimizer, distance = torch.optim.Adam([raw], LEARNING_RATE), SpectralDistance().to(model.device)
     for step in range(steps):

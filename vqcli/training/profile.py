@@ -17,7 +17,7 @@ from vqcli.nets.layers.quantizer import Quantizer
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, loop, run
 from vqcli.training.budget import TRIAL_SECONDS
-from vqcli.training.log import Journal
+from vqcli.training.log import RunLog
 
 PHASES = ("data", "forward", "quantizer", "backward", "optimizer", "logging")
 REST = "the rest"
@@ -43,49 +43,49 @@ class Profile:
 def profile(
     recipe: Recipe, data: list[Path] | Source, *, device: str = "auto", threads: int | None = None, steps: int = 20
 ) -> Profile:
-    """Measure `steps` steps of a run that leaves nothing behind. Raises UsageError as `run.run` does."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler has words of its own
+    """Measure `steps` steps of a run without output. Raises UsageError as `run.run` does."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler prints its own messages
     place = run.join(device)
-    made = run.prepare(recipe, data, place)
-    settings = autotune.choose(made.task, made.dataset, place, TRIAL_SECONDS, threads=threads or 0)
-    for module in made.task.modules():
+    prepared = run.prepare(recipe, data, place)
+    settings = autotune.choose(prepared.task, prepared.dataset, place, TRIAL_SECONDS, threads=threads or 0)
+    for module in prepared.task.modules():
         if isinstance(module, Quantizer):
             _mark(module, "quantizer")
-    _train(made, settings, place, WARM_UP)
+    _train(prepared, settings, place, WARM_UP)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (place.type == "cuda")
     with torch.profiler.profile(activities=activities) as profiler:
-        _train(made, settings, place, steps)
+        _train(prepared, settings, place, steps)
     spans = [event.time_range for event in profiler.events() or () if event.name in PHASES]
     seconds = (max(span.end for span in spans) - min(span.start for span in spans)) / 1e6
-    return _summed(profiler.key_averages(), made, settings, steps, seconds)
+    return _summed(profiler.key_averages(), prepared, settings, steps, seconds)
 
 
-def _train(made: run.Prepared, settings: autotune.Settings, device: torch.device, steps: int) -> None:
-    options = msgspec.structs.replace(made.task.recipe.optimization, steps=steps)
-    made.task.recipe = msgspec.structs.replace(made.task.recipe, optimization=options)
+def _train(prepared: run.Prepared, settings: autotune.Settings, device: torch.device, steps: int) -> None:
+    options = msgspec.structs.replace(prepared.task.recipe.optimization, steps=steps)
+    prepared.task.recipe = msgspec.structs.replace(prepared.task.recipe, optimization=options)
     state = loop.State(threads=settings.threads, precision=settings.precision)
-    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder), None) as journal:
-        loop.train(made.task, made.dataset, None, Path(folder), state, journal, device=device)
+    with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), None) as log:
+        loop.train(prepared.task, prepared.dataset, None, Path(folder), state, log, device=device)
 
 
 def _mark(module: torch.nn.Module, name: str) -> None:
-    """Let the profiler see when the module is at work."""
-    at_work: list[Any] = []
+    """Record the time in the module's forward as a phase `name`."""
+    phases: list[Any] = []
 
     def enter(*_: Any) -> None:
-        at_work.append(record_function(name).__enter__())
+        phases.append(record_function(name).__enter__())
 
     def leave(*_: Any) -> None:
-        at_work.pop().__exit__(None, None, None)
+        phases.pop().__exit__(None, None, None)
 
     module.register_forward_pre_hook(enter)
     module.register_forward_hook(leave)
 
 
-def _summed(averages: Any, made: run.Prepared, settings: autotune.Settings, steps: int, seconds: float) -> Profile:
+def _summed(averages: Any, prepared: run.Prepared, settings: autotune.Settings, steps: int, seconds: float) -> Profile:
     microseconds = {row.key: row.cpu_time_total for row in averages if row.key in PHASES}
     phases = {name: microseconds.get(name, 0.0) / 1e6 / seconds for name in PHASES}
-    phases["forward"] -= phases["quantizer"]  # it lies within
+    phases["forward"] -= phases["quantizer"]  # it is part of the forward pass
     phases[REST] = max(0.0, 1 - sum(phases.values()))
     by_device = any(row.self_device_time_total for row in averages)
     attribute = "self_device_time_total" if by_device else "self_cpu_time_total"
@@ -93,4 +93,4 @@ def _summed(averages: Any, made: run.Prepared, settings: autotune.Settings, step
     total = sum(operators.values()) or 1.0
     largest = sorted(operators, key=lambda name: -operators[name])[:OPERATORS]
     shares = {name.removeprefix("aten::"): operators[name] / total for name in largest}
-    return Profile(str(made), settings, steps, seconds / steps, phases, shares)
+    return Profile(str(prepared), settings, steps, seconds / steps, phases, shares)

@@ -1,4 +1,4 @@
-"""A recipe and data become a model folder: what comes before the loop and after it."""
+"""Train a recipe on data into a model folder: everything before and after the training loop."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from vqcli.recipe import Recipe
 from vqcli.training import autotune, checkpoint, warm_start
 from vqcli.training.budget import Budget
 from vqcli.training.datasets.base import DataSet
-from vqcli.training.export.finished import Finished
-from vqcli.training.log import Journal, machine
+from vqcli.training.export.finished import FinishedRun
+from vqcli.training.log import RunLog, Start, machine
 from vqcli.training.loop import Progress, State, train
 from vqcli.training.tasks import registry
 from vqcli.training.tasks.base import Task
@@ -33,20 +33,20 @@ from vqcli.training.validation import Validation
 from vqcli.zoo import loading, store
 
 RECIPE = "recipe.toml"
-PATIENCE = timedelta(hours=2)  # with a process that validates or measures while the others wait
+TIMEOUT = timedelta(hours=2)  # of the other processes, while the first validates or measures
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run goes about it; what it learns is the recipe's.
+    """Options of a run that are not part of its recipe.
 
-    budget           ends the run, model and card included, when it is used up; one that is resumed without a budget has
-                     what is left of its first one
-    resume           goes on with the run in the output folder
-    start, partial   the model or run whose weights it begins with; weights that do not fit begin anew
+    budget           wall time of the run, model and card included; a run that is resumed without a budget has what is
+                     left of its first one
+    resume           continue the run in the output folder
+    start, partial   the model or run whose weights it starts from; `partial` initialises weights that do not fit
     threads          of torch; None for the fastest
     workers          threads that read data; None for a number by core
-    report, say      are told of progress every few steps, and lines for a person
+    report, say      callbacks: progress every few steps, and lines for the terminal
     """
 
     device: str = "auto"
@@ -75,11 +75,11 @@ class Keywords(TypedDict, total=False):
 
 
 def run(recipe: Recipe, data: list[Path] | Source, output: Path, **options: Unpack[Keywords]) -> store.ModelInfo | None:
-    """Train, then write the model to the folder `output`, which also holds checkpoint, log, pictures and recipe.
+    """Train, then write the model to the folder `output`, which also holds checkpoint, log, images and recipe.
 
-    Under torchrun each process runs this; only the first writes and talks, the others return None.
-    Raises UsageError if `output` holds a run or model already and it is not to be resumed, or has nothing to resume, or
-    the run there has another recipe; or if the data hold nothing that the recipe learns from. Raises ModelError if the
+    Under torchrun each process runs this; only the first writes and prints, the others return None.
+    Raises UsageError if `output` holds a run or model already and is not to be resumed, has nothing to resume, or holds
+    a run with another recipe; or if the data hold nothing that the recipe can be trained on. Raises ModelError if the
     weights to start with do not fit; nothing is written then.
     """
     chosen = Options(**options)
@@ -89,77 +89,96 @@ def run(recipe: Recipe, data: list[Path] | Source, output: Path, **options: Unpa
         start = None if chosen.start is None else warm_start.read(chosen.start, recipe, chosen.partial)
         info = _run(prepare(recipe, data, place, start), data, output, chosen)
         if distributed.world() > 1:
-            dist.barrier()  # the first measures the model; a process that left before it would take it along
+            dist.barrier()  # the first process measures the model; if another left before, the group would end with it
         return info
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _run(made: Prepared, data: list[Path] | Source, output: Path, options: Options) -> store.ModelInfo | None:
-    """From what is prepared to the model; None in all processes but the first."""
-    first, recipe, say = distributed.rank() == 0, made.task.recipe, options.say
+def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: Options) -> store.ModelInfo | None:
+    """Train what is prepared and export the model; None in all processes but the first."""
     before = checkpoint.metadata_of(output)[1] if options.resume else {}
     seconds = options.budget.seconds if options.budget else before.get("budget_s")
     budget = (options.budget or Budget(seconds or math.inf)).without(before.get("seconds", 0.0))
+    first = distributed.rank() == 0
     if first:
-        say(str(made))
-        if made.validation is None:
-            say(f"no {made.task.THINGS} are held out: the last weights will become the model, unjudged")
-    settings = _settings(made, budget, before, options)
+        options.say(str(prepared))
+        if prepared.validation is None:
+            options.say(f"no {prepared.task.ITEMS} are held out: the last weights become the model, not validated")
+    settings = _settings(prepared, budget, before, options)
     state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [], budget_s=seconds)
     state.threads, state.precision = settings.threads, settings.precision
-    state.classes, state.start = list(made.dataset.classes), made.start
+    state.classes, state.start = list(prepared.dataset.classes), prepared.start
     if first:
-        say(f"{settings}, on {_where(made.device)}")
-        output.mkdir(parents=True, exist_ok=True)
-        with replacing(output / RECIPE, force=True) as stream:
-            stream.write(recipe.to_toml())
+        options.say(f"{settings}, on {_where(prepared.device)}")
+        _write_recipe(output, prepared.task.recipe)
     if distributed.world() > 1:
         dist.barrier()
-    with Journal(output, before.get("step")) if first else nullcontext() as log:
+    with RunLog(output, before.get("step")) if first else nullcontext() as log:
         if log is not None:
-            _log_start(log, made, settings, before)
+            log.start(before.get("step", 0), _start(prepared, settings, before))
         train(
-            made.task, made.dataset, made.validation, output, state, log,
-            device=made.device, resume=options.resume, budget=budget, workers=options.workers, report=options.report,
+            prepared.task, prepared.dataset, prepared.validation, output, state, log, device=prepared.device,
+            resume=options.resume, budget=budget, workers=options.workers, report=options.report,
         )  # fmt: skip
         if log is None:
             return None
-        left_out = {**made.dataset.skipped, **made.dataset.too_small}
+        left_out = {**prepared.dataset.skipped, **prepared.dataset.too_small}
         for name, reason in left_out.items():
             log.skipped(name, reason)
-    _say_left_out(left_out, say)
+    _say_left_out(left_out, options.say)
+    return _export(prepared, settings, state, output, budget, options.say)
+
+
+def _write_recipe(output: Path, recipe: Recipe) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    with replacing(output / RECIPE, force=True) as stream:
+        stream.write(recipe.to_toml())
+
+
+def _start(prepared: Prepared, settings: autotune.Settings, before: dict[str, Any]) -> Start:
+    """The log's facts at the start of a session; `before` are the counters of the run so far."""
+    recipe = prepared.task.recipe
+    return Start(
+        recipe=recipe.to_dict(),
+        model=recipe.model.family,
+        parameters=prepared.parameters,
+        pictures=len(prepared.dataset),
+        classes=len(prepared.dataset.classes),
+        threads=torch.get_num_threads(),
+        precision=settings.precision,
+        device=prepared.device.type,
+        world=distributed.world(),
+        step_seconds=settings.seconds,
+        timed_items=settings.items,
+        start=prepared.start or before.get("start"),
+    )
+
+
+def _export(
+    prepared: Prepared,
+    settings: autotune.Settings,
+    state: State,
+    output: Path,
+    budget: Budget,
+    say: Callable[[str], None],
+) -> store.ModelInfo:
+    """Measure the trained weights and write the model."""
     steps = state.best_step if math.isfinite(state.best) else state.step
     if steps != state.step:
         say(f"the best weights are those of step {steps} of {state.step}")
     say("measuring the model")
-    description = _description(made, settings, state, steps, output)
-    return made.task.export(Finished(made.dataset, made.held_out, made.validation, output, description, budget))
+    description = _description(prepared, settings, state, steps, output)
+    finished = FinishedRun(prepared.dataset, prepared.held_out, prepared.validation, output, description, budget)
+    return prepared.task.export(finished)
 
 
-def _log_start(log: Journal, made: Prepared, settings: autotune.Settings, before: dict[str, Any]) -> None:
-    """A sitting begins, of a run that got as far as `before` says."""
-    log.start(
-        before.get("step", 0),
-        recipe=made.task.recipe.to_dict(),
-        model=made.task.recipe.model.family,
-        parameters=made.parameters,
-        pictures=len(made.dataset),
-        classes=len(made.dataset.classes),
-        threads=torch.get_num_threads(),
-        precision=settings.precision,
-        step_seconds=settings.seconds,
-        timed_items=settings.items,
-        start=made.start or before.get("start"),
-        device=made.device.type,
-        world=distributed.world(),
-    )
-
-
-def _description(made: Prepared, settings: autotune.Settings, state: State, steps: int, output: Path) -> dict[str, Any]:
-    """What the header of the model says of a run whose weights are those of step `steps`."""
-    recipe = made.task.recipe
+def _description(
+    prepared: Prepared, settings: autotune.Settings, state: State, steps: int, output: Path
+) -> dict[str, Any]:
+    """The description in the model header, for weights of step `steps`."""
+    recipe = prepared.task.recipe
     facts = {
         "family": recipe.model.family,
         "arguments": recipe.model.arguments,
@@ -168,34 +187,36 @@ def _description(made: Prepared, settings: autotune.Settings, state: State, step
         "name": output.resolve().name,
         "steps": steps,
         "trained_seconds": round(state.seconds),
-        "machine": _where(made.device),
+        "machine": _where(prepared.device),
         "computed_in": str(settings),
-        made.task.THINGS: len(made.dataset),
+        prepared.task.ITEMS: len(prepared.dataset),
         "processes": distributed.world(),
     }
     return facts if state.start is None else facts | {"start": state.start}
 
 
-def _settings(made: Prepared, budget: Budget, before: dict[str, Any], options: Options) -> autotune.Settings:
-    """Threads and precision: of a run that goes on those it had, else the fastest."""
+def _settings(prepared: Prepared, budget: Budget, before: dict[str, Any], options: Options) -> autotune.Settings:
+    """Threads and precision: those of the run that is resumed, else the fastest."""
     if "precision" in before:
         settings = autotune.Settings(options.threads or before["threads"], before["precision"])
         torch.set_num_threads(settings.threads or torch.get_num_threads())
         return settings
 
     def trial(share: float, note: str) -> None:
-        options.report(Progress(0, made.task.recipe.optimization.steps, 0.0, share, note=note))
+        options.report(Progress(0, prepared.task.recipe.optimization.steps, 0.0, share, note=note))
 
     threads = options.threads or before.get("threads", 0)
-    return autotune.choose(made.task, made.dataset, made.device, budget.trial_s, threads=threads, report=trial)
+    return autotune.choose(
+        prepared.task, prepared.dataset, prepared.device, budget.trial_s, threads=threads, report=trial
+    )
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run has before its first step; its string is the line that says so.
+    """Task and data of a run before its first step; its string describes them in a line.
 
-    begun  which weights the task began with, "" for random ones
-    start  the model that they come from, None for random ones
+    begun  text on the weights that the task started from, "" for random ones
+    start  the model they come from, None for random ones
     """
 
     task: Task
@@ -212,25 +233,25 @@ class Prepared:
 
     def __str__(self) -> str:
         task = self.task
-        classes = f" in {len(self.dataset.classes)} {task.KINDS}" if self.dataset.classes else ""
+        classes = f" in {len(self.dataset.classes)} {task.CLASSES}" if self.dataset.classes else ""
         family = task.recipe.model.family
-        return f"{len(self.dataset)} {task.THINGS}{classes}; {family}, {self.parameters:,} weights{self.begun}"
+        return f"{len(self.dataset)} {task.ITEMS}{classes}; {family}, {self.parameters:,} weights{self.begun}"
 
 
 def prepare(
     recipe: Recipe, data: list[Path] | Source, device: torch.device, start: warm_start.Start | None = None
 ) -> Prepared:
-    """Open the data and make the task, with the weights of `start` if there is one."""
+    """Open the data and build the task, with the weights of `start` if given."""
     kind = registry.task_of(recipe)
     codec = None if recipe.codec is None else loading.load(recipe.codec, str(device))
     dataset = kind.open(recipe, codec, data, held_out=False)
     held_out = validation = None
-    with suppress(UsageError):  # too few for any to be held out
+    with suppress(UsageError):  # too few items for any to be held out
         held_out = kind.open(recipe, codec, data, held_out=True)
         validation = Validation(held_out, recipe.data, device)
     torch.manual_seed(recipe.optimization.seed)
-    task = kind.begin(recipe, codec, dataset).to(device)
-    begun = "" if start is None else warm_start.begin(task, start, dataset)
+    task = kind.build(recipe, codec, dataset).to(device)
+    begun = "" if start is None else warm_start.load(task, start, dataset)
     return Prepared(task, dataset, held_out, validation, device, begun, start.facts if start else None)
 
 
@@ -268,7 +289,7 @@ def join(device: str) -> torch.device:
     if place.type == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=TIMEOUT)
     return place
 
 
@@ -288,11 +309,11 @@ def _say_left_out(left_out: dict[str, str], say: Callable[[str], None], most: in
 
 
 def recipe_of(output: Path) -> Recipe:
-    """The recipe of the run in `output`, for those who resume it without naming one."""
+    """The recipe of the run in `output`."""
     return recipes.from_dict(_begun(output)[0], str(output))
 
 
 def data_of(output: Path) -> list[Path]:
-    """Where the pictures of the run in `output` lay when it began."""
+    """Paths of the data that the run in `output` was started with."""
     _, counters = _begun(output)
     return [Path(path) for path in counters["data"]]

@@ -1,4 +1,4 @@
-"""How a run is judged: the loss on held-out pictures, always the same ones with the same noise."""
+"""Validation: the loss on held-out items, always the same ones with the same noise."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ITEMS = 128  # enough to tell better from worse, few enough to cost little of th
 SHOWN = 8
 
 
-class Judged(Protocol):
-    """What is judged: a task (tasks/base.py)."""
+class TaskLike(Protocol):
+    """What is validated: a task (tasks/base.py)."""
 
     def __call__(self, *batch: Any) -> Loss: ...
 
@@ -32,7 +32,7 @@ class Judged(Protocol):
 
 
 class Validation:
-    """Held-out pictures or clips, cut from the middle, in batches as large as those of training."""
+    """Held-out images or clips, cropped at the centre, in batches of the training size."""
 
     def __init__(self, held_out: DataSet, data: Data, device: torch.device, items: int = ITEMS) -> None:
         self.batch = held_out.held_out_batch(data, min(items, len(held_out)))
@@ -40,15 +40,15 @@ class Validation:
         self._seconds: float | None = None
 
     def seconds_of(self, step_s: float) -> float:
-        """How long `measure` takes: as it took before, else half as long as training steps of so many seconds."""
+        """The time that `measure` takes: as long as last time, else half as long as training steps of `step_s`."""
         return 0.5 * step_s * math.ceil(len(self.batch) / self.size) if self._seconds is None else self._seconds
 
     @torch.no_grad()
-    def measure(self, task: Judged) -> dict[str, float]:
+    def measure(self, task: TaskLike) -> dict[str, float]:
         """Mean of the loss and its terms, by name."""
         begun = time.monotonic()
         sums: dict[str, float] = {}
-        with _judging(task, self.device):
+        with _evaluation_mode(task, self.device):
             for start in range(0, len(self.batch), self.size):
                 part = self.batch.part(start, start + self.size)
                 loss = task(*task.as_input(part, self.device))
@@ -58,16 +58,16 @@ class Validation:
         return {name: value / len(self.batch) for name, value in sums.items()}
 
     @torch.no_grad()
-    def show(self, task: Judged) -> tuple[np.ndarray, np.ndarray] | None:
-        """Some pictures and what the model makes of them, uint8 [B, H, W, 3] each; None if the task shows nothing."""
-        with _judging(task, self.device):
+    def show(self, task: TaskLike) -> tuple[np.ndarray, np.ndarray] | None:
+        """Images of some items and of their reconstructions, uint8 [B, H, W, 3] each; None if the task has none."""
+        with _evaluation_mode(task, self.device):
             return task.show(*task.as_input(self.batch.part(0, SHOWN), self.device))
 
 
-class _judging:
-    """Evaluation mode with noise of its own: neither weights nor the random state of training notice."""
+class _evaluation_mode:
+    """Evaluation mode with a fixed seed; the random state of training is restored afterwards."""
 
-    def __init__(self, task: Judged, device: torch.device) -> None:
+    def __init__(self, task: TaskLike, device: torch.device) -> None:
         self._task = task
         self._random = torch.random.fork_rng([device] if device.type == "cuda" else [])
 

@@ -1,8 +1,8 @@
-"""A run that begins with the weights of a model, or of another run, instead of random ones.
+"""Start a run from the weights of a model, or of another run, instead of random ones.
 
-A model file holds what is needed to use a net; a run folder holds all that training keeps, in full precision. What a
-file lacks is made anew: the averages behind a codebook are those of an even use, and a rate model is fitted to the
-codes before the first step. Rows of tables by class or speaker go by name.
+A model file holds what is needed to use a net; a run folder holds the whole training state, in full precision. What a
+file lacks is initialised: the averages behind a codebook as if all codes were used equally, and a rate model is fitted
+to the codes before the first step. Rows of tables by class or speaker are matched by name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vqcli.training.tasks.base import Task
 from vqcli.zoo import priors, registry, store, weights
 from vqcli.zoo.store import ModelInfo
 
-SHOWN = 3  # names in a complaint
+SHOWN = 3  # names in an error message
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def _of_run(folder: Path, recipe: Recipe, partial: bool) -> Start:
     try:
         if best.exists():
             tensors = load_file(best)
-        else:  # it was never judged: its averages are what would become the model
-            found = load_file(folder / checkpoint.NAME)
+        else:  # never validated: its averages would have become the model
+            stored = load_file(folder / checkpoint.NAME)
             tensors = {
-                key.partition(".")[2]: found[key] for part in ("module.", "average.") for key in found
+                key.partition(".")[2]: stored[key] for part in ("module.", "average.") for key in stored
                 if key.startswith(part)
             }  # fmt: skip
     except (SafetensorError, OSError) as error:
@@ -97,12 +97,12 @@ def _of_prior(info: ModelInfo, recipe: Recipe, partial: bool) -> Start:
     family = recipe.model.family
     if getattr(registry.family_of(family), "EXACT", False):
         raise ModelError(
-            f"the exact prior of {info.name} holds rounded weights, which no training goes on from",
-            "--from the folder of the run that made it",
+            f"the entropy model of {info.name} has rounded weights, which cannot be trained further",
+            "--from the folder of its training run",
         )
     prior = priors.find(info, family)
     if prior is None:
-        raise ModelError(f"model {info.name} has no prior of family {family} beside it, and is none itself")
+        raise ModelError(f"model {info.name} has no prior of family {family}, and is not one itself")
     _check_family(str(prior.path), prior.family, recipe)
     codec = store.find(str(recipe.codec))
     if prior.description["codec"] != codec.digest.hex():
@@ -132,8 +132,8 @@ def _unpacked(path: Path, arrays: dict[str, Any]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def begin(task: Task, start: Start, dataset: DataSet) -> str:
-    """Put the weights into the task, and tell in a line what came from where.
+def load(task: Task, start: Start, dataset: DataSet) -> str:
+    """Copy the weights into the task; returns text on what was copied and what is new.
 
     Raises ModelError, with the names of the weights, if some do not fit and `start` is not partial, or if none does.
     """
@@ -149,7 +149,7 @@ def begin(task: Task, start: Start, dataset: DataSet) -> str:
         if unknown and not start.partial:
             raise ModelError(
                 f"{_model(start)} does not know {', '.join(unknown[:SHOWN])}{' ...' * (len(unknown) > SHOWN)}",
-                "--partial lets them begin anew",
+                "--partial initialises them",
             )
         for name in tables & tensors.keys() & own.keys():
             tensors[name] = _by_name(tensors[name], own[name], start.classes, list(dataset.classes))
@@ -158,7 +158,7 @@ def begin(task: Task, start: Start, dataset: DataSet) -> str:
         more = f" (and {len(misfits) - 1} more)" * (len(misfits) > 1)
         raise ModelError(
             f"{_model(start)} does not fit the recipe: {misfits[0]}{more}",
-            "--partial lets what does not fit begin anew",
+            "--partial initialises what does not fit",
         )
     _check_first_stage(own, tensors, start)
     fitting = [name for name in own if name in tensors and own[name].shape == tensors[name].shape and name != "usage"]
@@ -169,28 +169,28 @@ def begin(task: Task, start: Start, dataset: DataSet) -> str:
     for name, module in task.named_modules():
         if isinstance(module, VectorQuantizer) and f"{name}.codebook" in fitting and f"{name}.counts" not in fitting:
             module.keep_codebook()
-    anew = sorted({".".join(name.split(".")[:2]) for name, _ in task.named_parameters() if name not in fitting})
-    filled = task.fill_in(fitting, start.statistics, dataset)
-    anew = [name for name in anew if name.partition(".")[0] not in filled]
-    anew += [f"{part} (fitted to {what})" for part, what in filled.items()]
+    new = sorted({".".join(name.split(".")[:2]) for name, _ in task.named_parameters() if name not in fitting})
+    fitted = task.fit_missing(fitting, start.statistics, dataset)
+    new = [name for name in new if name.partition(".")[0] not in fitted]
+    new += [f"{part} (fitted to {what})" for part, what in fitted.items()]
     steps = f" ({start.facts['steps']:,} steps)" * bool(start.facts["steps"])
-    news = f"; new: {', '.join([*anew, *unknown[:SHOWN]])}" if anew or unknown else ""
-    return f", begun with those of {start.facts['model']}{steps}{news}"
+    suffix = f"; new: {', '.join([*new, *unknown[:SHOWN]])}" if new or unknown else ""
+    return f", started from those of {start.facts['model']}{steps}{suffix}"
 
 
 def _misfits(own: dict[str, Tensor], tensors: dict[str, Tensor], saved: set[str], part: str) -> list[str]:
-    """Which weights of the net have another shape or none, codebooks first; and which it has no place for."""
-    found = []
+    """Weights of the net with another shape or missing, codebooks first; and weights that the net does not have."""
+    problems = []
     for name in sorted(saved, key=lambda name: (not name.endswith("codebook"), name)):
         there = list(tensors[name].shape) if name in tensors else "missing"
         if there != list(own[name].shape):
-            found.append(f"{name} is {there} there and {list(own[name].shape)} here")
+            problems.append(f"{name} is {there} there and {list(own[name].shape)} here")
     extra = (name for name in sorted(tensors) if name.startswith(f"{part}.") and name not in own)
-    return found + [f"there is no {name} here" for name in extra]
+    return problems + [f"there is no {name} here" for name in extra]
 
 
 def _check_first_stage(own: dict[str, Tensor], tensors: dict[str, Tensor], start: Start) -> None:
-    """A second stage speaks in the codes of its first, which is not trained."""
+    """A second stage depends on the codes of its first, which is not trained."""
     for name in (name for name in own if name.startswith("model.first.") and name in tensors):
         if own[name].shape != tensors[name].shape or not torch.allclose(own[name], tensors[name], atol=1e-3):
             raise ModelError(f"{_model(start)} is built on another first stage", "--codec names the first stage")

@@ -38,7 +38,7 @@ def test_two_stages(vq, home, walked):
 
 def test_what_cannot_be(vq, home, walked):
     for arguments, says in (
-        (["nowhere", "--model", walked], "nowhere is no recording"),
+        (["nowhere", "--model", walked], "nowhere is not a recording"),
         (["walk", "--model", walked, "-n", "1"], "one frame has no other"),
         (["walk", "--model", walked, "--baselines", "WebM"], "no codec WebM"),
         (["walk"], "--model"),

@@ -34,7 +34,7 @@ def test_a_vqvae_is_measured_under_both_priors_and_in_files(vq, data, tmp_path):
     settings = ("model.arguments.quantizer.K=8", "model.arguments.linear_start=0")
     info = trained("fashion-mnist", data, tmp_path / "codec", *settings)
     card = (info.folder / "README.md").read_text()
-    assert "Bits/dim of 10 held-out pictures" in card and "uniform prior" in card
+    assert "Bits/dim of 10 held-out images" in card and "uniform prior" in card
     prior = ("model.arguments.width=4", "model.arguments.layers=2", "model.arguments.hidden=8", "model.eight_bits=[]")
     recipe = recipes.override(
         recipes.load("fashion-mnist-prior"), [*prior, f"codec={info.folder}", "optimization.steps=2", "data.batch=8"]

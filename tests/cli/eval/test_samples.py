@@ -68,12 +68,12 @@ def test_table(vq, with_prior, shapes):
 def test_what_cannot_be(vq, with_prior, shapes):
     with_prior("disc", "zebra")
     unknown = vq("eval", "samples", shapes, "--model", "tokens", *QUICK)
-    assert unknown.exit_code == 2 and "no real pictures of zebra" in unknown.stderr
+    assert unknown.exit_code == 2 and "no real images of zebra" in unknown.stderr
     assert vq("eval", "samples", shapes, "--model", "tokens", "--prior", "pixelcn", *QUICK).exit_code == 2
     assert vq("eval", "samples", shapes, "--model", "tokens", "--temperature", "-1", *QUICK).exit_code == 2
     with_prior()
     nameless = vq("eval", "samples", shapes, "--model", "tokens", *QUICK)
-    assert nameless.exit_code == 2 and "knows no classes" in nameless.stderr
+    assert nameless.exit_code == 2 and "has no classes" in nameless.stderr
     Path("there.png").write_bytes(b"")
     there = vq("eval", "samples", shapes, "--model", "tokens", "-o", "there.png", *QUICK)
     assert there.exit_code == 2 and "there.png exists" in there.stderr

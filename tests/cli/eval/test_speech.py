@@ -116,7 +116,7 @@ def test_judges_must_be_there_if_asked(vq, clips, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     from vqcli.evaluation.speech import evaluators
 
-    for loader in (evaluators._recogniser, evaluators._voice_encoder, evaluators._quality_judge):
+    for loader in (evaluators._recogniser, evaluators._voice_encoder, evaluators._dnsmos_model):
         loader.cache_clear()
     result = vq("eval", clips, "--model", "tiny-speech", "--judges")
     assert result.exit_code == 2 and "extra" in result.stderr

@@ -14,8 +14,8 @@ QUICK = ("-n", "2", "--frames", "3", "--minutes", "0.01", "--device", "cpu")
 @pytest.fixture
 def walked(home, make_model, monkeypatch):
     """A recording of a walk, the model `walked` with a prior over video, and shorter runs."""
-    monkeypatch.setattr(measures, "RUN", 9)
-    monkeypatch.setattr(measures, "STORED", 6)
+    monkeypatch.setattr(measures, "LENGTH", 9)
+    monkeypatch.setattr(measures, "CODED", 6)
     record(home / "walk")
     return str(with_priors(make_model("walked", home / "models", **codec_arguments()), ("frames",)).info.folder)
 
@@ -26,7 +26,7 @@ def test_figures_and_a_picture(vq, walked):
     result = vq("eval", "video", "walk", *options, "--json")
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
-    assert told["chance"] == 0.5 and told["rates"][measures.ASKED]["transitions"] == 2 * 2 * 3
+    assert told["chance"] == 0.5 and told["rates"][measures.CONDITIONED]["transitions"] == 2 * 2 * 3
     assert told["futures"]["by_seeds"] > 0 and len(told["clips"]) == 6
     assert "left, right from each start" in result.stderr
     assert image.read(Path("futures.webp")).pixels.shape[0] == 2 * 2 * (24 + 2) + 2
@@ -36,7 +36,9 @@ def test_table(vq, walked, monkeypatch):
     monkeypatch.setenv("VQ_MODELS", str(Path(walked).parent))
     result = vq("eval", "video", "walk", "--clips", "0", *QUICK)  # the model that has such a prior
     assert result.exit_code == 0, result.stderr
-    assert measures.UNTOLD in result.stdout and "chance" in result.stdout and "bytes a frame" not in result.stdout
+    assert (
+        measures.UNCONDITIONED in result.stdout and "chance" in result.stdout and "bytes a frame" not in result.stdout
+    )
     assert "2 actions" in result.stderr or "M weights" in result.stderr
 
 
@@ -55,7 +57,7 @@ def test_what_cannot_be(vq, walked, monkeypatch):
     nothing = vq("eval", "video", "walk", "--model", walked, "-n", "0", "--clips", "0")
     assert nothing.exit_code == 2 and "no clip is sampled" in nothing.stderr
     missing = vq("eval", "video", "nowhere", "--model", walked, "--clips", "0", *QUICK)
-    assert missing.exit_code == 2 and "nowhere is no recording" in missing.stderr
+    assert missing.exit_code == 2 and "nowhere is not a recording" in missing.stderr
     Path("there.png").write_bytes(b"")
     there = vq("eval", "video", "walk", "--model", walked, "--clips", "0", "--plot", "there.png", *QUICK)
     assert there.exit_code == 2 and "there.png exists" in there.stderr

@@ -58,16 +58,16 @@ def judges(monkeypatch):
     monkeypatch.setattr(evaluators, "recognise", lambda samples: "FOUR WORDS WERE HERE")
     monkeypatch.setattr(evaluators, "dnsmos", lambda samples: 3.0)
 
-    def voice(samples):
+    def embedding(samples):
         angle = np.log(np.nan_to_num(metrics.pitch_hz(samples), nan=400) / 50)
         return np.array([np.cos(angle), np.sin(angle)], np.float32)
 
-    monkeypatch.setattr(evaluators, "voice", voice)
+    monkeypatch.setattr(evaluators, "embedding", embedding)
 
 
 def test_a_row_for_source_levels_and_codecs(model, clips):
     seen = []
-    points = list(coding.evaluate(model, clips[:2], codecs=["Opus"], look=seen.append))
+    points = list(coding.evaluate(model, clips[:2], codecs=["Opus"], on_audio=seen.append))
     assert [(point.codec, point.levels) for point in points] == [
         ("source", 0),
         ("tiny", 1),
@@ -92,7 +92,7 @@ def test_rates_are_those_of_files(model, clips):
         kept = keep_levels(model, codes, level)
         assert point.size_bytes == audio_file.file_size(model, kept)
         assert point.kbit_per_s == pytest.approx(8 * point.size_bytes / 0.6 / 1000)
-        sound = coding.decoded(model, kept, 9600)
+        sound = coding.decode_waveform(model, kept, 9600)
         assert point.log_mel_correlation == metrics.log_mel_correlation(recording.samples[0], sound)
 
 
@@ -108,7 +108,7 @@ def test_broken_files_are_told_and_left_out(model, clips):
     clips[1].with_suffix(".txt").write_bytes(b"\xff")
     told = []
     assert list(coding.evaluate(model, clips[:2], complain=told.append)) == []
-    assert [str(clips[0]) in str(told[0]), "no text" in str(told[1])] == [True, True]
+    assert [str(clips[0]) in str(told[0]), "not text" in str(told[1])] == [True, True]
 
 
 def test_means():
@@ -139,13 +139,13 @@ def test_conversions_to_all_but_the_speaker(model, clips):
 def test_likeness_leaves_the_clip_itself_out(model, clips, judges, monkeypatch):
     references = {"ann": clips[:2], "bob": clips[2:]}
     asked = []
-    mean = evaluators.mean_voice
+    mean = evaluators.mean_embedding
 
-    def mean_voice(voices):
+    def mean_embedding(voices):
         asked.append(list(voices))
         return mean(asked[-1])
 
-    monkeypatch.setattr(evaluators, "mean_voice", mean_voice)
+    monkeypatch.setattr(evaluators, "mean_embedding", mean_embedding)
     [one] = speech_conversion.evaluate(model, {clips[0]: "ann"}, ["bob"], references, with_evaluators=True)
     assert [len(voices) for voices in asked] == [2, 1]
     assert (one.word_error, one.source_word_error, one.quality, one.source_quality) == (0.25, 0.25, 3.0, 3.0)

@@ -35,7 +35,7 @@ def test_transcripts(tmp_path):
     path.write_text("0 54682 She had your dark suit.\n")  # as TIMIT has it
     assert evaluators.read_transcript(path) == "SHE HAD YOUR DARK SUIT"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadFile, match="no text"):
+    with pytest.raises(BadFile, match="not text"):
         evaluators.read_transcript(path)
     path.write_text("word " * 30_000)
     with pytest.raises(BadFile, match="too long"):
@@ -44,9 +44,9 @@ def test_transcripts(tmp_path):
 
 def test_the_mean_of_voices_has_length_1():
     voices = [np.array([1, 0], np.float32), np.array([0, 1], np.float32)]
-    assert evaluators.mean_voice(iter(voices)) == pytest.approx([2**-0.5, 2**-0.5])
+    assert evaluators.mean_embedding(iter(voices)) == pytest.approx([2**-0.5, 2**-0.5])
     with pytest.raises(UsageError, match="no clips"):
-        evaluators.mean_voice([])
+        evaluators.mean_embedding([])
 
 
 @pytest.mark.parametrize("module", evaluators.EXTRA)
@@ -56,7 +56,7 @@ def test_a_missing_extra_is_named(module):
         "from vqcli.evaluation.speech import evaluators\n"
         "from vqcli.errors import UsageError\n"
         "judge = {'pocketsphinx': evaluators._recogniser, 'resemblyzer': evaluators._voice_encoder,\n"
-        f"         'speechmos': evaluators._quality_judge}}[{module!r}]\n"
+        f"         'speechmos': evaluators._dnsmos_model}}[{module!r}]\n"
         "try: judge()\nexcept UsageError as error: print(error, error.hint)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import soundfile
 
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation.speech import phonemes
-from vqcli.evaluation.speech.phonemes import CLASSES, NOWHERE, Labels
+from vqcli.evaluation.speech.phonemes import CLASSES, NO_PHONEME, PhonemeLabels
 
 
 def test_the_usual_classes():
@@ -22,7 +22,7 @@ def test_timit_labels(tmp_path):
     labels = phonemes.read_labels(path)
     assert labels.ends_s.tolist() == [0.1, 0.2, 0.25, 0.3, 0.4]
     heard = labels.at(np.array([0.05, 0.1, 0.199, 0.24, 0.26, 0.39, 0.4, 9.0]))
-    names = [CLASSES[index] if index != NOWHERE else "" for index in heard]
+    names = [CLASSES[index] if index != NO_PHONEME else "" for index in heard]
     assert names == ["", "sh", "sh", "ih", "", "k", "", ""]
 
 
@@ -31,7 +31,7 @@ def test_vctk_labels(tmp_path):
     path.write_text("         0    1500000 pau\n   1500000    2000000 AX1\n\n   2000000    3000000 s\n")
     labels = phonemes.read_labels(path)
     assert labels.ends_s.tolist() == pytest.approx([0.15, 0.2, 0.3])
-    assert [CLASSES[index] for index in labels.classes[1:]] == ["ah", "s"] and labels.classes[0] == NOWHERE
+    assert [CLASSES[index] for index in labels.classes[1:]] == ["ah", "s"] and labels.classes[0] == NO_PHONEME
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_labels_that_are_no_labels(tmp_path):
 
 
 def test_alignments_that_lost_their_way():
-    shortest = Labels(0.015 * np.arange(1, 11), np.zeros(10, np.int64))
-    assert phonemes.is_lost(shortest)
-    assert not phonemes.is_lost(Labels(0.06 * np.arange(1, 11), np.zeros(10, np.int64)))
-    assert not phonemes.is_lost(Labels(np.array([0.01]), np.array([NOWHERE])))
+    shortest = PhonemeLabels(0.015 * np.arange(1, 11), np.zeros(10, np.int64))
+    assert phonemes.is_misaligned(shortest)
+    assert not phonemes.is_misaligned(PhonemeLabels(0.06 * np.arange(1, 11), np.zeros(10, np.int64)))
+    assert not phonemes.is_misaligned(PhonemeLabels(np.array([0.01]), np.array([NO_PHONEME])))
 
 
 def test_clips_are_found_with_their_speakers(tmp_path):
@@ -73,7 +73,7 @@ def test_clips_are_found_with_their_speakers(tmp_path):
     clips = phonemes.find_clips(tmp_path, told.append)
     assert [(clip.speaker, clip.path.name) for clip in clips] == [("a", "1.wav"), ("b", "1.wav")]
     assert len(told) == 1 and "2.phn" in str(told[0])
-    for folder, word in ((tmp_path / "a", "1 speakers"), (tmp_path / "nowhere", "no folder")):
+    for folder, word in ((tmp_path / "a", "1 speakers"), (tmp_path / "nowhere", "not a folder")):
         with pytest.raises(UsageError, match=word):
             phonemes.find_clips(folder)
 
@@ -81,7 +81,7 @@ def test_clips_are_found_with_their_speakers(tmp_path):
 def test_score_by_hand():
     s, m = CLASSES.index("s"), CLASSES.index("m")
     codes = [np.array([0, 0, 1, 1, 2]), np.array([0, 0, 1, 2, 3])]
-    classes = [np.array([s, s, m, s, NOWHERE]), np.array([s, m, m, m, s])]
+    classes = [np.array([s, s, m, s, NO_PHONEME]), np.array([s, m, m, m, s])]
     found = phonemes.score(codes, classes, ["b", "a"], K=4)
     # learned from b: 0 is s, 1 is m by a tie that the rarer loses, so s; 2 and 3 never met: s. On a: 0 s, 3 s right
     # learned from a: 0 a tie of s and m, m is commoner; 1 m, 2 m, 3 s. On b: 1 m right
@@ -108,7 +108,7 @@ def test_codes_that_are_phonemes_and_codes_that_are_noise():
 
 
 def test_silence_has_no_score():
-    silent = [np.full(5, NOWHERE)] * 2
+    silent = [np.full(5, NO_PHONEME)] * 2
     with pytest.raises(UsageError):
         phonemes.score([np.zeros(5, int)] * 2, silent, ["a", "b"], K=4)
 

@@ -23,7 +23,7 @@ def test_a_row_for_each_sound():
 def test_a_tone_is_a_line_at_its_frequency():
     light = spectrum(spectrograms.stacked([("tone", TONE)]), 0)
     loudest = light.mean(1).argmax()
-    assert loudest == pytest.approx(160 * (1 - spectrograms._place(1000)), abs=3)
+    assert loudest == pytest.approx(160 * (1 - spectrograms._position(1000)), abs=3)
     assert light[loudest].min() > 3 * light[10].mean()
 
 
@@ -39,5 +39,5 @@ def test_time_is_one_axis():
 def test_silence_is_dark_and_nothing_is_an_error():
     assert spectrum(spectrograms.stacked([("silence", np.zeros(8000, np.float32))]), 0).max() < 60
     for sounds in ([], [("short", TONE[:100])]):
-        with pytest.raises(UsageError, match="no sound"):
+        with pytest.raises(UsageError, match="no audio"):
             spectrograms.stacked(sounds)

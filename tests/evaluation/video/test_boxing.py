@@ -42,5 +42,5 @@ def test_drawn_beside_true():
 
 
 def test_other_frames():
-    with pytest.raises(UsageError, match="none of boxing"):
+    with pytest.raises(UsageError, match="not frames of boxing"):
         boxing.find(np.zeros((2, 24, 24, 3), np.uint8))

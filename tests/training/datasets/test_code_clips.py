@@ -7,7 +7,7 @@ from vqcli.codec import windows
 from vqcli.data.speech import Utterances
 from vqcli.entropy import prior1d
 from vqcli.recipe import Data
-from vqcli.training.datasets.code_clips import CodeClips, codes_of
+from vqcli.training.datasets.code_clips import CodeSequences, codes_of
 from vqcli.training.export.speech import recording_of
 from vqcli.training.run import run
 from vqcli.zoo import loading, registry
@@ -60,7 +60,7 @@ def test_codes_are_those_of_a_file(codec, clips):
 
 
 def test_batches_hang_on_their_number_and_belong_to_their_speaker(codec, clips):
-    coded = CodeClips(clips, codec)
+    coded = CodeSequences(clips, codec)
     one, other = coded.batch(DATA, 3, 0, 6), coded.batch(DATA, 3, 2, 4)
     assert one.pixels.shape == (6, 25, 4) and one.pixels.dtype == np.uint16
     assert np.array_equal(one.pixels[2:], other.pixels) and np.array_equal(one.labels[2:], other.labels)

@@ -26,13 +26,13 @@ def spectra(B=2, P=6):
     return torch.randn(B, mel.BANDS, 4 * P)
 
 
-def listen(targets, encoder, steps):
-    return [targets.listen(spectra(), encoder) for _ in range(steps)]
+def step(targets, encoder, steps):
+    return [targets.step(spectra(), encoder) for _ in range(steps)]
 
 
 def test_there_are_none_until_they_are_made():
     targets, encoder = made()
-    found = listen(targets, encoder, GATHER + 2)
+    found = step(targets, encoder, GATHER + 2)
     assert found[:GATHER] == [None] * GATHER and found[-1].shape == (2, 2, 6)
     assert int(found[-1][:, 0].max()) < 3 and int(found[-1][:, 1].max()) < 5
     assert targets.rows.abs().sum(1).min() > 0  # every row was gathered
@@ -40,9 +40,9 @@ def test_there_are_none_until_they_are_made():
 
 def test_the_nearest_centre_of_cepstra_around_the_middle():
     targets, encoder = made()
-    listen(targets, encoder, GATHER)
+    step(targets, encoder, GATHER)
     clean = spectra(1, 6)
-    found = targets.listen(clean, encoder)[0]
+    found = targets.step(clean, encoder)[0]
     angles = np.outer(np.arange(13), np.arange(mel.BANDS) + 0.5) * np.pi / mel.BANDS
     cepstra = np.cos(angles) @ clean[0].double().numpy()  # (13, T)
     position = 2  # frames 8 to 11, its middle between 9 and 10
@@ -54,22 +54,22 @@ def test_the_nearest_centre_of_cepstra_around_the_middle():
 
 def test_the_second_round_hears_through_the_net_of_then():
     targets, encoder = made((GATHER, 3 * GATHER))
-    listen(targets, encoder, 2 * GATHER)
+    step(targets, encoder, 2 * GATHER)
     with torch.no_grad():
         encoder.out.bias += 1
     assert not torch.equal(targets.teacher.out.bias, encoder.out.bias)
-    assert listen(targets, encoder, GATHER) == [None] * GATHER
+    assert step(targets, encoder, GATHER) == [None] * GATHER
     assert torch.equal(targets.teacher.out.bias, encoder.out.bias)
     with torch.no_grad():
         encoder.out.bias += 1  # learns on, the teacher does not
-    assert listen(targets, encoder, 1)[0] is not None
+    assert step(targets, encoder, 1)[0] is not None
     assert not torch.equal(targets.teacher.out.bias, encoder.out.bias)
     assert not targets.rows[:, 4:].any() and targets.rows[:, :4].any()
 
 
 def test_latents_and_codes_both_learn_and_the_teacher_does_not():
     targets, encoder = made()
-    named = listen(targets, encoder, GATHER + 1)[-1]
+    named = step(targets, encoder, GATHER + 1)[-1]
     z_e, z_q = (torch.randn(2, 4, 6, requires_grad=True) for _ in range(2))
     value = targets.loss(z_e, z_q, named)
     assert 0 < value.item() < 2 * np.log(5) + 3
@@ -81,13 +81,13 @@ def test_latents_and_codes_both_learn_and_the_teacher_does_not():
 
 def test_going_on_from_a_checkpoint_is_going_on():
     straight, encoder = made()
-    listen(straight, encoder, GATHER // 2)
+    step(straight, encoder, GATHER // 2)
     resumed = Clusters(encoder, 4, 4, (3, 5), (GATHER,))
     resumed.load_state_dict(straight.state_dict())
     found = []
     for targets in (straight, resumed):
         torch.manual_seed(1)
-        found.append(listen(targets, encoder, GATHER)[-1])
+        found.append(step(targets, encoder, GATHER)[-1])
     assert torch.equal(*found)
 
 

@@ -30,7 +30,7 @@ def net(**arguments):
 @torch.no_grad()
 def test_latents_are_the_same_but_for_their_directions(clips):
     model, before = net(), net()
-    codebook_refit.settle(model, clips)
+    codebook_refit.refit_codebook(model, clips)
     batch = clips.batch(codebook_refit.Data(batch=4, seconds=1.0), 1, 0, 4)
     samples, profile = torch.from_numpy(batch.samples), torch.from_numpy(batch.profile)
     old, new = before.latents(samples, profile), model.latents(samples, profile)
@@ -43,7 +43,7 @@ def test_latents_are_the_same_but_for_their_directions(clips):
 @torch.no_grad()
 def test_all_codes_are_used_and_spreads_are_nearer(clips):
     model, before = net(), net()
-    codebook_refit.settle(model, clips)
+    codebook_refit.refit_codebook(model, clips)
     batch = clips.batch(codebook_refit.Data(batch=32, seconds=3.04), 0, 0, 32)
     samples, profile = torch.from_numpy(batch.samples), torch.from_numpy(batch.profile)
     z = model.latents(samples, profile)
@@ -56,11 +56,11 @@ def test_all_codes_are_used_and_spreads_are_nearer(clips):
 
 def test_twice_is_the_same(clips):
     first, second = net(), net()
-    codebook_refit.settle(first, clips)
-    codebook_refit.settle(second, clips)
+    codebook_refit.refit_codebook(first, clips)
+    codebook_refit.refit_codebook(second, clips)
     assert torch.equal(first.quantizer.codebook, second.quantizer.codebook)
 
 
 def test_residual_levels_stay(clips):
     with pytest.raises(UsageError):
-        codebook_refit.settle(net(levels=2), clips)
+        codebook_refit.refit_codebook(net(levels=2), clips)

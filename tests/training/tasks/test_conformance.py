@@ -117,8 +117,8 @@ def test_what_a_task_takes_and_gives(name, tiny):
     made = run.prepare(chosen, data, CPU)
     task, dataset = made.task, made.dataset
     assert len(dataset) > 0 and made.validation is not None and made.held_out.classes == dataset.classes
-    kinds = f" in {len(dataset.classes)} {task.KINDS}" if dataset.classes else ""
-    assert str(made).startswith(f"{len(dataset)} {task.THINGS}{kinds}; {chosen.model.family}, ")
+    kinds = f" in {len(dataset.classes)} {task.CLASSES}" if dataset.classes else ""
+    assert str(made).startswith(f"{len(dataset)} {task.ITEMS}{kinds}; {chosen.model.family}, ")
     batch, again = (dataset.batch(chosen.data, 0, 0, 4) for _ in range(2))
     inputs, others = task.as_input(batch, CPU), task.as_input(again, CPU)
     assert len(batch) == 4 and len(batch.part(1, 3)) == 2 and len(inputs) == len(others)
@@ -154,7 +154,7 @@ from vqcli.training.tasks.base import Task
 from vqcli.zoo import loading, registry
 
 class Toy(Task):
-    THINGS = "toys"
+    ITEMS = "toys"
 
     def __init__(self, recipe):
         super().__init__(recipe)
@@ -217,8 +217,8 @@ def test_recipes_without_a_task_train_as_before():
     ("name", "settings", "says"),
     [
         ("codec", ["codec=nothing"], "no model nothing"),
-        ("prior2d", ["modality=audio"], "pixelcnn does not learn from clips"),
-        ("speech", ["modality=image"], "speech does not learn from pictures"),
+        ("prior2d", ["modality=audio"], "pixelcnn is not trained on audio"),
+        ("speech", ["modality=image"], "speech is not trained on images"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(name, settings, says, tiny):
@@ -239,5 +239,5 @@ def test_some_need_a_model(name, tiny):
 
 def test_a_model_that_is_of_no_use_is_refused(tiny, seeing):
     chosen, data = tiny("codec")
-    with pytest.raises(UsageError, match="vqvae2d does not learn from the codes of a model"):
+    with pytest.raises(UsageError, match="vqvae2d is not trained on the codes of a model"):
         run.prepare(recipe.override(chosen, [f"codec={seeing.info.folder}"]), data, CPU)

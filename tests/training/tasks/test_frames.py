@@ -18,7 +18,7 @@ from vqcli.nets.priors.frames import MISSING, UNKNOWN
 from vqcli.sampling.image import sample
 from vqcli.sampling.video import parse_actions, sample_video
 from vqcli.training import checkpoint, log, run
-from vqcli.training.datasets.code_windows import Windows
+from vqcli.training.datasets.code_windows import CodeWindows
 from vqcli.zoo import loading, priors, store
 
 CODEC = b"""
@@ -197,7 +197,7 @@ def test_crops_must_be_what_the_second_stage_takes(codec, recording, tmp_path):
 
 
 def test_a_first_stage_must_be_one_of_vector_codes(scalar_model, recording, tmp_path):
-    with pytest.raises(UsageError, match="no first stage"):
+    with pytest.raises(UsageError, match="cannot be a first stage"):
         trained(TWO_STAGES, recording, tmp_path / "no", f"codec={scalar_model.info.folder}")
 
 
@@ -205,7 +205,7 @@ def test_a_first_stage_must_be_one_of_vector_codes(scalar_model, recording, tmp_
 
 
 def test_windows_end_with_their_frame_and_never_leave_their_episode(codec, recording):
-    windows = Windows([recording], codec, 2, held_out=False)
+    windows = CodeWindows([recording], codec, 2, held_out=False)
     codes, actions = windows.codes[0], windows.actions[0]
     window, done = windows.window(0)  # nothing lies before the first frame of an episode
     assert (window[:2] == MISSING).all() and np.array_equal(window[2], codes[0]) and (done == UNKNOWN).all()
@@ -219,7 +219,7 @@ def test_windows_end_with_their_frame_and_never_leave_their_episode(codec, recor
 
 
 def test_windows_are_numbered_and_some_lack_frames_or_actions(codec, recording):
-    windows = Windows([recording], codec, 2, held_out=False)
+    windows = CodeWindows([recording], codec, 2, held_out=False)
     data = of(FRAMES).data
     whole, half = windows.batch(data, 3, 0, 400), windows.batch(data, 3, 200, 200)
     assert np.array_equal(whole.pixels[200:], half.pixels) and np.array_equal(whole.labels[200:], half.labels)

@@ -99,7 +99,7 @@ def test_files_of_another_model_are_left_out(tmp_path, codec, vector_model):
 def test_files_with_qualities_are_refused(tmp_path, scalar_model):
     (tmp_path / "codes").mkdir()
     vqcli.encode(Shapes().read(0), scalar_model).save(tmp_path / "codes" / "a.vqz")
-    with pytest.raises(UsageError, match="many qualities"):
+    with pytest.raises(UsageError, match="one quality each"):
         trained(PIXELCNN, [tmp_path / "codes"], tmp_path / "none", scalar_model)
 
 
@@ -107,7 +107,7 @@ def test_pictures_without_a_class_among_others(tmp_path, codec):
     (tmp_path / "pictures" / "disc").mkdir(parents=True)
     for path in ("a.png", "disc/b.png"):
         image.write(tmp_path / "pictures" / path, Shapes().read(0))
-    with pytest.raises(UsageError, match="1 of 2 pictures lie in no class folder"):
+    with pytest.raises(UsageError, match="1 of 2 images lie in no class folder"):
         trained(PIXELCNN, [tmp_path / "pictures"], tmp_path / "none", codec)
 
 

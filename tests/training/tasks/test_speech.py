@@ -138,7 +138,7 @@ def test_the_adversary_learns_from_its_own_loss_alone(trained, clips_folder):
 
 def test_a_finish_needs_its_model_and_the_same_speakers(trained, clips_folder):
     finish = recipe.override(recipe.parse(SPEECH, "test"), ["adversary.width=16"])
-    with pytest.raises(UsageError, match="needs the model"):
+    with pytest.raises(UsageError, match="needs a model to start from"):
         begin(finish, None, Utterances([clips_folder], held_out=None))
     with pytest.raises(UsageError, match="speakers"):
         begin(finish, loading.load(trained), Utterances([clips_folder / "low"], held_out=None))

@@ -99,7 +99,7 @@ def conversion(
                 with_evaluators=asking,
                 report=report,
                 complain=console.complain,
-                look=look,
+                on_audio=look,
             )
         )
     if not conversions:

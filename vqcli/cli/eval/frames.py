@@ -13,7 +13,7 @@ from vqcli.cli.options import RUNNING, Baselines, Count, Model, Running, command
 
 if TYPE_CHECKING:
     from vqcli.evaluation.video.boxing import Places
-    from vqcli.evaluation.video.frames import Latents, Windows
+    from vqcli.evaluation.video.frames import FrameWindows, Latents
     from vqcli.zoo.loading import LoadedModel
 
 
@@ -50,7 +50,7 @@ def frames(
         raise UsageError("which model?", "--model NAME, of one of frames: boxing, doom")
     loaded = loading.load(model, running.device)
     two = loaded.image.first is not None
-    seen = measures.windows(recording, count or FRAMES, 1 if two else measures.length_of(loaded))
+    seen = measures.load_windows(recording, count or FRAMES, 1 if two else measures.length_of(loaded))
     if two:
         with console.progress(f"sampling {console.plural(len(seen), 'frame')}") as report:
             found = measures.latents(loaded, seen, report)
@@ -60,7 +60,7 @@ def frames(
         _show_codec(loaded, seen, codecs, running.as_json)
 
 
-def _show_codec(model: LoadedModel, seen: Windows, codecs: Sequence[str], as_json: bool) -> None:
+def _show_codec(model: LoadedModel, seen: FrameWindows, codecs: Sequence[str], as_json: bool) -> None:
     from dataclasses import asdict
 
     from vqcli.evaluation.video import frames as measures
@@ -98,7 +98,7 @@ def _show_latents(found: Latents, as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
-        console.emit_json(asdict(found) | {"told_bits": found.told_bits})
+        console.emit_json(asdict(found) | {"told_bits": found.saved_bits})
         return
     rows: list[tuple[Any, ...]] = [
         ("bits a code of the first stage", f"{found.right:.3f}", f"{found.shuffled:.3f}"),
@@ -109,7 +109,7 @@ def _show_latents(found: Latents, as_json: bool) -> None:
     console.emit_table(("", "its own frame", "another frame"), rows)
     console.say(
         f"{found.payload_bits} bits of codes a frame, {found.file_bytes} bytes a file; {found.frames} frames. The "
-        f"right latents save {found.told_bits:.0f} bits of a frame's {found.codes} codes"
+        f"right latents save {found.saved_bits:.0f} bits of a frame's {found.codes} codes"
     )
     console.say(f"the first stage alone comes back at {found.first_stage_db:.2f} dB")
     if found.places:

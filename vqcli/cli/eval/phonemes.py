@@ -11,7 +11,7 @@ from vqcli.cli import console
 from vqcli.cli.options import RUNNING, Model, Running, command, only_one, split_model
 
 if TYPE_CHECKING:
-    from vqcli.evaluation.speech.phonemes import Measured
+    from vqcli.evaluation.speech.phonemes import PhonemeResult
 
 Data = Annotated[
     list[Path],
@@ -82,7 +82,7 @@ def phonemes(
     console.say(phonemes.definition(found))
 
 
-def _facts(model: str, found: Measured) -> dict[str, Any]:
+def _facts(model: str, found: PhonemeResult) -> dict[str, Any]:
     from vqcli.evaluation.speech import phonemes
 
     codes = found.codes

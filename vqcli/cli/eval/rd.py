@@ -85,7 +85,7 @@ def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Ru
             coder=what.coder,
             report=report,
             complain=console.complain,
-            look=counts.add,
+            on_codes=counts.add,
         )
         points = list(measured)
     if not points:

@@ -57,7 +57,7 @@ def samples(
     if output:
         refuse_existing(output, running.force)
     loaded = loading.load(model if model is not None else find_model(), running.device)
-    source = rate_distortion.open_pictures(data)
+    source = rate_distortion.open_images(data)
     real, held_out = (Dataset(source, held_out=kept) for kept in (False, True))
     piece = data_of(priors.find(loaded.info, "pixelcnn"))
 
@@ -65,13 +65,15 @@ def samples(
     made = {}
     for name in dict.fromkeys((prior, "uniform")):
         with console.progress(f"sampling from {loaded.info.name}, {name}") as report:
-            made[name] = classifier.draw(loaded, name, real.classes, count, sampling=sampling, seed=seed, report=report)
+            made[name] = classifier.sample(
+                loaded, name, real.classes, count, sampling=sampling, seed=seed, report=report
+            )
     if output:
         _write(made[prior][0], count, output, running.force)
     with console.progress(f"learning {len(real.classes)} classes from {console.plural(len(real), 'image')}") as report:
         judge = classifier.train(loaded, real, piece, minutes=minutes, seed=seed, report=report)
-    rates = {"real, held out": judge.rate(*classifier.through(loaded, held_out, piece))}
-    rates |= {f"sampled, {name}": judge.rate(images.pixels, labels) for name, (images, labels) in made.items()}
+    rates = {"real, held out": judge.accuracy(*classifier.reconstructions(loaded, held_out, piece))}
+    rates |= {f"sampled, {name}": judge.accuracy(images.pixels, labels) for name, (images, labels) in made.items()}
     chance = {"top_1": 1 / len(judge.classes), "top_3": min(1.0, classifier.TOP / len(judge.classes))}
     if running.as_json:
         console.emit_json(

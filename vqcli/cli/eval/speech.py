@@ -56,7 +56,7 @@ def measure(model: ModelInfo, clips: Sequence[Path], what: Measuring, running: R
                 with_evaluators=evaluators,
                 report=report,
                 complain=console.complain,
-                look=look,
+                on_audio=look,
             )
         )
     if not points:

@@ -75,7 +75,7 @@ def video(
         raise UsageError("with -n 0 no clip is sampled", "leave --plot out, and store some --clips")
     loaded = loading.load(model if model is not None else find_model(), running.device)
     # what does not fit together shows before the classifier learns
-    stored = frames.windows(recording, what.clips, measures.STORED) if what.clips else None
+    stored = frames.load_windows(recording, what.clips, measures.CODED) if what.clips else None
     sampled = {}
     if what.count:
         sampled = _futures(
@@ -113,21 +113,21 @@ def _futures(
 
     info = measures.prior_of(model)
     with console.progress(f"sampling {what.count} clips, each in {2 * len(info.classes) + 2} ways") as report:
-        drawn = measures.draw(
+        drawn = measures.sample(
             model, recording, what.count, length=what.length, sampling=sampling, seed=seed, report=report
         )
     if plot:
         shown = [name for name in ("forward", "left", "right") if name in drawn.actions] or drawn.actions[:3]
-        image.write(plot, measures.picture(drawn, measures.STARTS, shown), force=running.force)
+        image.write(plot, measures.sample_grid(drawn, measures.STARTS, shown), force=running.force)
         console.say(f"what was given, a gap, what was sampled: {', '.join(shown)} from each start -> {plot}")
     with console.progress(f"learning {len(info.classes)} actions") as report:
-        judge = measures.learn(model, recording, minutes=minutes, seed=seed, report=report)
+        judge = measures.train(model, recording, minutes=minutes, seed=seed, report=report)
     with console.progress("naming actions") as report:
-        rates = measures.rates(judge, model, recording, drawn, report)
+        rates = measures.accuracies(judge, model, recording, drawn, report)
     parted, chance = measures.futures(drawn), 1 / len(judge.actions)
     if not running.as_json:
         rows = [(name, f"{rate.transitions:,}", f"{rate.share:.1%}") for name, rate in rates.items()]
-        asked = rates[measures.ASKED].by_action
+        asked = rates[measures.CONDITIONED].by_action
         rows += [(f"    {name}", f"{number:,}", f"{share:.1%}") for name, (share, number) in asked.items()]
         console.emit_table(("transitions", "number", "named right"), [*rows, ("chance", "–", f"{chance:.1%}")])
         console.say(

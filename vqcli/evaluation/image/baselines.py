@@ -1,4 +1,4 @@
-"""The usual codecs, to compare with at equal bytes, or without loss."""
+"""Baseline image codecs, lossy at equal bytes or lossless."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 from vqcli.errors import UsageError, near_matches
 from vqcli.media import image
 
-USUAL = ("JPEG", "WebP", "AVIF")  # what models of images are measured beside
+USUAL = ("JPEG", "WebP", "AVIF")  # the default baselines
 
 
 @dataclass(frozen=True)
 class Codec:
-    format: str  # as Pillow calls it
+    format: str  # name in Pillow
     qualities: range  # from the smallest files to the largest
     options: dict[str, Any] = field(default_factory=dict)
 
 
-# Each as a careful user sets it, not at its slowest: WebP's method 6 and AVIF's speed 0 save a few per cent
+# Good settings, but not the slowest: WebP's method 6 and AVIF's speed 0 save a few per cent
 # for many times the time. All three store colour at half the resolution.
 CODECS = {
     "JPEG": Codec("JPEG", range(1, 96), {"optimize": True, "subsampling": "4:2:0"}),
@@ -30,7 +30,7 @@ CODECS = {
     "AVIF": Codec("AVIF", range(0, 101), {"speed": 6, "subsampling": "4:2:0"}),
 }
 
-# Without loss, each as small as it gets.
+# Lossless, at their smallest.
 LOSSLESS = {
     "PNG": Codec("PNG", range(1), {"optimize": True}),
     "WebP": Codec("WEBP", range(100, 101), {"lossless": True, "method": 6}),
@@ -38,17 +38,17 @@ LOSSLESS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class CodedImage:
     quality: int
     size_bytes: int
-    pixels: np.ndarray  # decoded, uint8, of the shape that went in
-    fits: bool = True  # false if the smallest file that the codec makes is above the wanted size
+    pixels: np.ndarray  # decoded, uint8, of the original shape
+    fits: bool = True  # false if the smallest file of the codec is above the size limit
 
 
-def at_bytes(pixels: np.ndarray, codec: str, size_bytes: int) -> Result:
-    """The best quality of `codec` for uint8 [H, W, 1 or 3] whose file is not above `size_bytes`, found by bisection.
+def at_bytes(pixels: np.ndarray, codec: str, size_bytes: int) -> CodedImage:
+    """The best quality of `codec` for uint8 [H, W, 1 or 3] whose file is not above `size_bytes`, by bisection.
 
-    Takes sizes to grow with the quality; where a codec breaks that by a few bytes the result is still not above.
+    Assumes that sizes grow with the quality; where that fails by a few bytes the result is still not above.
     Raises UsageError for an unknown codec.
     """
     qualities = _codec(codec).qualities
@@ -59,17 +59,17 @@ def at_bytes(pixels: np.ndarray, codec: str, size_bytes: int) -> Result:
         return len(files[quality])
 
     fitting = bisect_right(qualities, size_bytes, key=size_at)
-    # the bisection has looked at the last that fits, and, if none does, at the very first
+    # the bisection has encoded the last that fits, and, if none does, the first
     quality = qualities[max(fitting - 1, 0)]
-    return Result(quality, len(files[quality]), _decode(files[quality], pixels), fits=fitting > 0)
+    return CodedImage(quality, len(files[quality]), _decode(files[quality], pixels), fits=fitting > 0)
 
 
-def without_loss(pixels: np.ndarray, codec: str) -> Result:
-    """What `codec` takes to return pixels uint8 [H, W, 1 or 3] as they are. Raises UsageError for one that cannot."""
+def encode_lossless(pixels: np.ndarray, codec: str) -> CodedImage:
+    """The lossless file of `codec` for pixels uint8 [H, W, 1 or 3]. Raises UsageError for a codec that has none."""
     known = _codec(codec, LOSSLESS)
     quality = known.qualities[0]
     data = image.encode_bytes(pixels, known.format, quality=quality, **known.options)
-    return Result(quality, len(data), _decode(data, pixels))
+    return CodedImage(quality, len(data), _decode(data, pixels))
 
 
 def _codec(name: str, codecs: dict[str, Codec] = CODECS) -> Codec:

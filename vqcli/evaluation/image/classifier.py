@@ -1,12 +1,12 @@
-"""How often a classifier names the class of a drawn picture: whether a prior knows what it was asked to draw.
+"""Accuracy of a classifier on samples of a class-conditional prior: do samples show their class?
 
-The classifier learns on the spot, from real pictures (GAN-test of Shmelkov, Schmid and Alahari 2018, How good is my
-GAN?). All that it learns from and judges went through the same codec, so that it judges what a picture shows and not
-the codec's texture. Its rate on held-out real pictures says how much it knows; the uniform prior's, what it guesses.
+The classifier is trained on real images (GAN-test of Shmelkov, Schmid and Alahari 2018, How good is my GAN?). All its
+inputs are decoded by the same codec, so that the codec's artefacts do not matter. Its accuracy on held-out real images
+is the upper limit, that on samples of the uniform prior is chance.
 
-    judge = train(model, real, data)                    minutes on one core
-    judge.rate(*through(model, held_out, data))         real pictures
-    judge.rate(samples.pixels, labels)                  drawn ones
+    classifier = train(model, real, data)                    minutes on one core
+    classifier.accuracy(*reconstructions(model, held_out, data))         real images
+    classifier.accuracy(samples.pixels, labels)                          samples
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from vqcli.sampling.image import Samples
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 
-CROPS = 2  # of each real picture, as the prior's training cuts them
-PASSES = 40  # over the real pictures at most; in the given minutes there may be fewer
+CROPS = 2  # of each real image, as in the prior's training
+PASSES = 40  # over the real images at most; the time limit may allow fewer
 WIDTHS = (24, 48, 96, 160)
 LEARNING_RATE = 4e-3
-SHIFT = 0.1  # of the side: how far pictures are moved each way
+SHIFT = 0.1  # of the side: images are shifted by up to this each way
 TOP = 3
 CODEC_SHARE = 0.25  # of the time that `train` reports on
 
@@ -45,12 +45,12 @@ Report = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Rate:
-    """How often pictures were given the class that they should show.
+class Accuracy:
+    """Accuracy on some images.
 
-    top_1, top_3  shares of the pictures, 0 .. 1: as the first guess, among the first three
-    pictures      their number
-    by_class      (top_1, pictures) of each class that there were pictures of
+    top_1, top_3  0 .. 1
+    pictures      number of images
+    by_class      (top_1, pictures) of each class that occurs
     """
 
     top_1: float
@@ -60,7 +60,7 @@ class Rate:
 
 
 class Block(nn.Module):
-    """Two convolutions beside a short cut (He et al. 2016): [B, width, H, W] -> [B, out, H / stride, W / stride]."""
+    """Two convolutions with a skip connection (He et al. 2016): [B, width, H, W] -> [B, out, H / s, W / s]."""
 
     def __init__(self, width: int, out: int, stride: int) -> None:
         super().__init__()
@@ -71,14 +71,14 @@ class Block(nn.Module):
         self.short_cut = nn.Identity() if width == out else nn.Conv2d(width, out, 1, stride, bias=False)
         last = self.body[-1]
         assert isinstance(last, nn.BatchNorm2d)
-        nn.init.zeros_(last.weight)  # the block begins as its short cut
+        nn.init.zeros_(last.weight)  # the block begins as its skip connection
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.short_cut(x) + self.body(x))
 
 
-class Classifier(nn.Module):
-    """Pictures uint8 [B, H, W, 3] -> logits [B, classes], by half a million weights. Any size of 16 pixels or more."""
+class ClassifierNet(nn.Module):
+    """Images uint8 [B, H, W, 3] -> logits [B, classes]; half a million weights. Any size of 16 pixels or more."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -89,19 +89,19 @@ class Classifier(nn.Module):
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(WIDTHS[-1], classes))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.look(pixels.movedim(-1, 1).float() / 127.5 - 1)
+        return self.logits(pixels.movedim(-1, 1).float() / 127.5 - 1)
 
-    def look(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """Logits of x [B, 3, H, W], about -1 .. 1."""
         logits: Tensor = self.head(self.blocks(self.stem(x)).mean((2, 3)))
         return logits
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A classifier that has learned. `pictures`: how many it learned from; `passes`: how often it saw each."""
+class Classifier:
+    """A trained classifier. `pictures`: number of its training images; `passes`: over these images."""
 
-    net: Classifier
+    net: ClassifierNet
     classes: tuple[str, ...]
     pictures: int
     passes: float
@@ -112,18 +112,18 @@ class Judge:
 
     @torch.inference_mode()
     def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 [N, classes] of pictures uint8 [N, H, W, 3] and of their mirror images, together."""
+        """float32 [N, classes] of images uint8 [N, H, W, 3], summed with those of their mirror images."""
         device = next(self.net.parameters()).device
         parts = [torch.from_numpy(pixels[i : i + BATCH]).to(device) for i in range(0, len(pixels), BATCH)]
         return torch.cat([self.net(part) + self.net(part.flip(2)) for part in parts]).cpu().numpy()
 
-    def rate(self, pixels: np.ndarray, labels: np.ndarray) -> Rate:
-        """How often pictures uint8 [N, H, W, 3] are given labels int64 [N], indices of `classes`. N is 1 or more."""
+    def accuracy(self, pixels: np.ndarray, labels: np.ndarray) -> Accuracy:
+        """Accuracy on images uint8 [N, H, W, 3] with labels int64 [N], indices of `classes`. N is 1 or more."""
         logits = self.logits(pixels)
-        rank = (logits > np.take_along_axis(logits, labels[:, None], 1)).sum(1)  # how many classes seem likelier
-        seen = {name: rank[labels == number] == 0 for number, name in enumerate(self.classes) if number in labels}
-        by_class = {name: (float(named.mean()), len(named)) for name, named in seen.items()}
-        return Rate(float((rank == 0).mean()), float((rank < TOP).mean()), len(rank), by_class)
+        rank = (logits > np.take_along_axis(logits, labels[:, None], 1)).sum(1)  # number of classes with larger logits
+        correct = {name: rank[labels == number] == 0 for number, name in enumerate(self.classes) if number in labels}
+        by_class = {name: (float(named.mean()), len(named)) for name, named in correct.items()}
+        return Accuracy(float((rank == 0).mean()), float((rank < TOP).mean()), len(rank), by_class)
 
 
 def train(
@@ -135,64 +135,66 @@ def train(
     passes: int = PASSES,
     seed: int = 0,
     report: Report = silent,
-) -> Judge:
-    """A judge of the classes of `real`, from crops of its pictures by `data`, through the codec.
+) -> Classifier:
+    """Train a classifier on the classes of `real`, on crops of its images by `data`, decoded by the codec.
 
-    Learning ends after `passes` over the pictures or after `minutes`, whichever is sooner; equal seeds give the same
-    judge only in the former case. Raises UsageError if there are fewer than two classes, or crops are too small.
+    Training ends after `passes` over the images or after `minutes`, whichever is sooner; equal seeds give the same
+    classifier only in the former case. Raises UsageError if there are fewer than two classes, or crops are too small.
     """
     if len(real.classes) < 2:
-        raise UsageError("the pictures are of no classes that could be told apart", "a subfolder for each class")
+        raise UsageError("the images have fewer than two classes", "a subfolder for each class")
     if data.crop < 16:
-        raise UsageError(f"pictures of {data.crop} x {data.crop} pixels are too small to judge", "16 or more")
+        raise UsageError(f"images of {data.crop} x {data.crop} pixels are too small to classify", "16 or more")
     total = CROPS * len(real)
-    made = []
+    parts = []
     for first in range(0, total, BATCH):
         batch = real.batch(data, seed, first, min(BATCH, total - first))
         known = batch.labels >= 0
-        made.append((recoded(model, batch.pixels[known]), batch.labels[known]))
+        parts.append((reconstruct(model, batch.pixels[known]), batch.labels[known]))
         report(CODEC_SHARE * (first + len(batch)) / total)
-    pixels, labels = (np.concatenate(parts) for parts in zip(*made, strict=True))
+    pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if len(pixels) < 2:
-        raise UsageError("none of the pictures to learn from has a class", "a subfolder for each class")
+        raise UsageError("none of the training images has a class", "a subfolder for each class")
 
-    def told(share: float) -> None:
+    def fit_progress(share: float) -> None:
         report(CODEC_SHARE + (1 - CODEC_SHARE) * share)
 
-    # noise of its own: the caller's random state does not notice
+    # its own random state: the caller's is unchanged
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        net = Classifier(len(real.classes)).to(model.device)
+        net = ClassifierNet(len(real.classes)).to(model.device)
         each = min(BATCH, len(pixels)) * CROPS / len(pixels)  # passes in a step
         steps = math.ceil(passes / each)
-        pictures = torch.from_numpy(pixels).to(model.device)
+        images = torch.from_numpy(pixels).to(model.device)
 
-        def look(chosen: Tensor) -> Tensor:
-            return net.look(distorted(pictures, chosen))
+        def logits_of(chosen: Tensor) -> Tensor:
+            return net.logits(augment(images, chosen))
 
-        done = fit(net, look, labels, learning_rate=LEARNING_RATE, steps=steps, seconds=60 * minutes, report=told)
-    return Judge(net.eval(), real.classes, len(real), done * each)
+        done = fit(
+            net, logits_of, labels, learning_rate=LEARNING_RATE, steps=steps, seconds=60 * minutes, report=fit_progress
+        )
+    return Classifier(net.eval(), real.classes, len(real), done * each)
 
 
-def distorted(pictures: Tensor, chosen: Tensor) -> Tensor:
-    """The chosen of pictures uint8 [N, H, W, 3], moved and mirrored, lighter or darker: [B, 3, H, W], about -1 .. 1."""
-    (B,), (H, W) = chosen.shape, pictures.shape[1:3]
-    rows, columns = (_moved(length, B) for length in (H, W))  # (B, H), (B, W)
+def augment(images: Tensor, chosen: Tensor) -> Tensor:
+    """The chosen of images uint8 [N, H, W, 3], shifted, mirrored, lighter or darker: [B, 3, H, W], about -1 .. 1."""
+    (B,), (H, W) = chosen.shape, images.shape[1:3]
+    rows, columns = (_shifted(length, B) for length in (H, W))  # (B, H), (B, W)
     columns = torch.where(torch.rand(B, 1) < 0.5, columns, columns.flip(1))
-    at = (part.to(pictures.device) for part in (rows[:, :, None], columns[:, None, :]))
-    x = pictures[(chosen[:, None, None], *at)].movedim(-1, 1).float() / 127.5 - 1  # (B, 3, H, W)
+    at = (part.to(images.device) for part in (rows[:, :, None], columns[:, None, :]))
+    x = images[(chosen[:, None, None], *at)].movedim(-1, 1).float() / 127.5 - 1  # (B, 3, H, W)
     contrast, light = 0.8 + 0.4 * torch.rand(B, 1, 1, 1), 0.3 * (torch.rand(B, 1, 1, 1) - 0.5)
     return x * contrast.to(x.device) + light.to(x.device)
 
 
-def _moved(length: int, count: int) -> Tensor:
-    """Where `count` moved pictures take their rows from: int64 [count, length]; what is missing is mirrored."""
+def _shifted(length: int, count: int) -> Tensor:
+    """Indices int64 [count, length] of rows of `count` randomly shifted images; reflected at the borders."""
     reach = round(SHIFT * length)
     at = torch.arange(length) + torch.randint(-reach, reach + 1, (count, 1))
     return length - 1 - (length - 1 - at.abs()).abs()
 
 
-def draw(
+def sample(
     model: LoadedModel,
     prior: str,
     classes: Sequence[str],
@@ -202,10 +204,10 @@ def draw(
     seed: int = 0,
     report: Report = silent,
 ) -> tuple[Samples, np.ndarray]:
-    """`count` pictures of each class that the prior knows, and their labels int64 [N], indices of `classes`.
+    """`count` samples of each class of the prior, and their labels int64 [N], indices of `classes`.
 
-    Codes of the prior 'uniform' are of no class: each class is expected of equally many. Raises UsageError for a prior
-    without classes or with others than these, and as `sampling.image.sample` does.
+    The prior 'uniform' has no classes: its samples get all labels equally often. Raises UsageError for a prior without
+    classes or with others than these, and as `sampling.image.sample` does.
     """
     if prior == "uniform":
         labels = np.repeat(np.arange(len(classes)), count)
@@ -213,27 +215,27 @@ def draw(
     info = priors.find(model.info, prior) if prior in image.PRIORS else None
     known = info.classes if info else ()
     if info and not known:
-        raise UsageError(f"the {prior} prior of {model.info.name} knows no classes, so none can be recognised")
+        raise UsageError(f"the {prior} prior of {model.info.name} has no classes, so none can be recognised")
     if unknown := [name for name in known if name not in classes]:
-        raise UsageError(f"there are no real pictures of {', '.join(unknown)}", f"known: {', '.join(classes)}")
-    drawn = image.sample(model, prior=prior, labels=known, count=count, seed=seed, sampling=sampling, report=report)
-    return drawn, np.repeat([classes.index(name) for name in known], count)
+        raise UsageError(f"there are no real images of {', '.join(unknown)}", f"known: {', '.join(classes)}")
+    samples = image.sample(model, prior=prior, labels=known, count=count, seed=seed, sampling=sampling, report=report)
+    return samples, np.repeat([classes.index(name) for name in known], count)
 
 
-def through(model: LoadedModel, pictures: Dataset, data: Data) -> tuple[np.ndarray, np.ndarray]:
-    """The middles of all pictures that have a class, through the codec: uint8 [N, crop, crop, 3], labels int64 [N]."""
-    batch = pictures.held_out_batch(data, len(pictures))
+def reconstructions(model: LoadedModel, images: Dataset, data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Decoded centre crops of all images that have a class: uint8 [N, crop, crop, 3], labels int64 [N]."""
+    batch = images.held_out_batch(data, len(images))
     known = batch.labels >= 0
     if not known.any():
-        raise UsageError("none of the held-out pictures has a class", "a subfolder for each class")
-    return recoded(model, batch.pixels[known]), batch.labels[known]
+        raise UsageError("none of the held-out images has a class", "a subfolder for each class")
+    return reconstruct(model, batch.pixels[known]), batch.labels[known]
 
 
 @torch.inference_mode()
-def recoded(model: LoadedModel, pixels: np.ndarray) -> np.ndarray:
-    """Pictures uint8 [N, H, W, 3] encoded and decoded again, side by side, by a model without qualities."""
-    made = [pixels[:0]]
+def reconstruct(model: LoadedModel, pixels: np.ndarray) -> np.ndarray:
+    """Images uint8 [N, H, W, 3] encoded and decoded as batches, by a model without qualities."""
+    parts = [pixels[:0]]
     for first in range(0, len(pixels), BATCH // 2):
         codes = codes_of(model, pixels[first : first + BATCH // 2])
-        made.append(to_pixels(in_channels(model.net.decode(codes), 3))[:, : pixels.shape[1], : pixels.shape[2]])
-    return np.concatenate(made)
+        parts.append(to_pixels(in_channels(model.net.decode(codes), 3))[:, : pixels.shape[1], : pixels.shape[2]])
+    return np.concatenate(parts)

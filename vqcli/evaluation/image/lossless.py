@@ -1,4 +1,4 @@
-"""What pictures take to return pixel for pixel, beside the usual codecs. Bytes are those of whole files."""
+"""Sizes of lossless files of a model and of baselines. Bytes are those of whole files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vqcli.zoo.loading import LoadedModel
 
 @dataclass(frozen=True)
 class Stored:
-    """One picture in one file.
+    """One image in one file.
 
-    values           pixels x channels, by which bits/dim are counted
-    codes_bytes      of a model's file without its remainder; None for the usual codecs
-    coder            of the remainder
+    values       pixels x channels, the denominator of bits/dim
+    codes_bytes  of a model's file without the lossless residual; None for baselines
+    coder        of the lossless residual
     """
 
     codec: str
@@ -52,27 +52,27 @@ def evaluate(
     report: Report = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
 ) -> Iterator[Stored]:
-    """Files of the model and of each codec of `codecs`, picture by picture, each decoded again and compared.
+    """Files of the model and of each codec of `codecs`, image by image, each verified by decoding.
 
     `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`; what it cannot read goes to `complain`.
-    Raises VqError for a file that does not return its picture.
+    Raises VqError for a file that does not decode to its image.
     """
     for index, name, pixels in readable(names, read, complain):
         if pixels.shape[2] == 3 and (pixels == pixels[..., :1]).all():
-            pixels = np.ascontiguousarray(pixels[..., :1])  # grey, as sources hand everything over in colour
-        file = of_model(model, pixels, quality)
+            pixels = np.ascontiguousarray(pixels[..., :1])  # grey, which sources convert to RGB
+        file = encode_lossless(model, pixels, quality)
         facts = {"picture": name, "pixels": pixels.shape[0] * pixels.shape[1], "values": pixels.size}
         yield Stored(model.info.name, **facts, size_bytes=file.size, codes_bytes=file.codes, coder=file.coder)
         for codec in codecs:
-            other = baselines.without_loss(pixels, codec)
-            _check(codec, name, other.pixels, pixels)
-            yield Stored(codec, **facts, size_bytes=other.size_bytes)
+            baseline = baselines.encode_lossless(pixels, codec)
+            _check(codec, name, baseline.pixels, pixels)
+            yield Stored(codec, **facts, size_bytes=baseline.size_bytes)
         report((index + 1) / len(names))
 
 
 @dataclass(frozen=True)
 class Mean:
-    """Over the files of one codec; `codes_bytes` is None for the usual codecs."""
+    """Means over the files of one codec; `codes_bytes` is None for baselines."""
 
     codec: str
     pictures: int
@@ -83,7 +83,7 @@ class Mean:
 
 
 def means(stored: Sequence[Stored]) -> list[Mean]:
-    """One for each codec, in the order of first appearance."""
+    """Means for each codec, in the order of first appearance."""
     groups: dict[str, list[Stored]] = {}
     for file in stored:
         groups.setdefault(file.codec, []).append(file)
@@ -103,24 +103,24 @@ def _mean(codec: str, files: Sequence[Stored]) -> Mean:
 
 
 @dataclass(frozen=True)
-class File:
-    """Bytes of a whole file and of what is not the remainder, whose coder it names."""
+class LosslessFile:
+    """Bytes of a whole file and of the part that is not the lossless residual, and the coder of the residual."""
 
     size: int
     codes: int
     coder: int
 
 
-def of_model(model: LoadedModel, pixels: np.ndarray, quality: float | None = None) -> File:
-    """The file that returns pixels uint8 [H, W, 1 or 3]. Raises VqError if it does not."""
+def encode_lossless(model: LoadedModel, pixels: np.ndarray, quality: float | None = None) -> LosslessFile:
+    """The lossless file of pixels uint8 [H, W, 1 or 3]. Raises VqError if it decodes to others."""
     encoded = image.encode(pixels, model, quality=quality, lossless=True)
     decoded = image.decode(vqz.unpack(encoded.data), model)
-    _check(model.info.name, "a picture", decoded.pixels, pixels)
+    _check(model.info.name, "an image", decoded.pixels, pixels)
     assert encoded.header.remainder is not None
-    rest = sum(map(len, encoded.payloads[-encoded.header.chunk_count :]))
-    return File(len(encoded.data), len(encoded.data) - rest, encoded.header.remainder.coder)
+    residual = sum(map(len, encoded.payloads[-encoded.header.chunk_count :]))
+    return LosslessFile(len(encoded.data), len(encoded.data) - residual, encoded.header.remainder.coder)
 
 
-def _check(codec: str, name: str, returned: np.ndarray, pixels: np.ndarray) -> None:
-    if not np.array_equal(returned, pixels):
-        raise VqError(f"{codec} does not return {name} as it was")
+def _check(codec: str, name: str, decoded: np.ndarray, pixels: np.ndarray) -> None:
+    if not np.array_equal(decoded, pixels):
+        raise VqError(f"{codec} is not lossless on {name}")

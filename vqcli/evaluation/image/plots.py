@@ -1,4 +1,4 @@
-"""Plots of measurements as picture files. Needs the extra `report` (matplotlib)."""
+"""Plots of measurements as image files. Needs the extra `report` (matplotlib)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vqcli.files import replacing
 
 
 def require_plots() -> None:
-    """Raise UsageError if the extra is not installed: better before the work than after it."""
+    """Raise UsageError if the extra is not installed: call it before the work."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:

@@ -1,6 +1,6 @@
-"""What a model costs and how good it is, beside the usual codecs at equal bytes. Rates are those of whole files.
+"""Rate and distortion of a model and of baselines at equal bytes. Rates are those of whole files.
 
-`evaluate` measures pictures, `code_costs` the codes of pictures under every coder, `pixelcnn_cost` under a prior.
+`evaluate` measures images, `code_costs` their codes under every coder, `pixelcnn_cost` under a prior.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from vqcli.zoo.priors import PriorInfo
 
 @dataclass(frozen=True)
 class Point:
-    """One picture through one codec.
+    """One image coded by one codec.
 
-    codec           name of a model or of a usual codec
-    quality         of the model, also for the usual codecs that were given as many bytes; 0 if it has none
+    codec           name of a model or of a baseline
+    quality         of the model, also for the baselines at equal bytes; 0 if it has none
     bits_per_pixel  of the whole file, header included
     psnr_db         over all pixels and channels, peak 255
     ms_ssim         0 .. 1
@@ -62,12 +62,12 @@ def evaluate(
     coder: str = "auto",
     report: Callable[[float], None] = progress.silent,
     complain: Callable[[BadFile], None] = lambda error: None,
-    look: Callable[[np.ndarray], None] = lambda codes: None,
+    on_codes: Callable[[np.ndarray], None] = lambda codes: None,
 ) -> Iterator[Point]:
-    """Points of the model at each quality, and of each codec of `codecs` at the same bytes, picture by picture.
+    """Points of the model at each quality, and of each codec of `codecs` at the same bytes, image by image.
 
-    `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. A picture that it cannot read is reported to
-    `complain` and left out; `look` sees the codes of each, [groups, rows, columns].
+    `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. Images that it cannot read are reported to
+    `complain` and left out; `on_codes` gets the codes of each, [n_codebooks, rows, columns].
     """
     qualities, codecs = list(qualities), list(codecs)
     for index, name, pixels in readable(names, read, complain):
@@ -75,19 +75,19 @@ def evaluate(
         for quality in qualities:
             tenths = tiling.resolve_quality(model, quality)
             codes = tiling.quantize(model, latents, pixels, tenths)
-            look(codes.codes)
+            on_codes(codes.codes)
             size = image_file.file_size(model, codes, coder=coder)
             yield measure(model.info.name, tenths / 10, name, pixels, tiling.decode_image(model, codes), size)
             for codec in codecs:
-                other = baselines.at_bytes(pixels, codec, size)
-                yield measure(codec, tenths / 10, name, pixels, other.pixels, other.size_bytes)
+                baseline = baselines.at_bytes(pixels, codec, size)
+                yield measure(codec, tenths / 10, name, pixels, baseline.pixels, baseline.size_bytes)
         report((index + 1) / len(names))
 
 
 def readable(
     names: Sequence[str], read: Callable[[int], np.ndarray], complain: Callable[[BadFile], None]
 ) -> Iterator[tuple[int, str, np.ndarray]]:
-    """Number, name and pixels of each picture; what `read` cannot goes to `complain`."""
+    """Number, name and pixels of each image; those that cannot be read are reported to `complain`."""
     for index, name in enumerate(names):
         try:
             pixels = read(index)
@@ -98,13 +98,13 @@ def readable(
 
 
 def spread(model: LoadedModel, count: int = 6) -> list[float | None]:
-    """Whole qualities over the scale of the model, or None for a model that has but one."""
+    """Integer qualities spread over the range of the model, or None for a model with one."""
     steps = tiling.qualities(model)
     return sorted({round(quality) for quality in np.linspace(1, steps, count).tolist()}) if steps else [None]
 
 
 def means(points: Iterable[Point]) -> list[Point]:
-    """One point for each codec and quality: the mean over pictures, in the order of first appearance."""
+    """One point for each codec and quality: the mean over images, in the order of first appearance."""
     groups: dict[tuple[float, str], list[Point]] = {}
     for point in points:
         groups.setdefault((point.quality, point.codec), []).append(point)
@@ -123,10 +123,10 @@ def means(points: Iterable[Point]) -> list[Point]:
 
 
 def margins(points: list[Point]) -> dict[str, tuple[list[float], list[float]]]:
-    """How far the first codec of `points` (means) is above each other: lists of dB and of MS-SSIM, one for each rate.
+    """Differences of the first codec of `points` (means) to each other one: lists of dB and of MS-SSIM by rate.
 
-    Both are compared at the other codec's own rate, on the straight line between points over log(rate); rates
-    outside of the first codec's range are left out.
+    Both are compared at the other codec's rates, interpolated over log(rate); rates outside of the first codec's
+    range are left out.
     """
     own = points[0].codec
     above: dict[str, tuple[list[float], list[float]]] = {}
@@ -141,10 +141,10 @@ def margins(points: list[Point]) -> dict[str, tuple[list[float], list[float]]]:
     return above
 
 
-def measure(codec: str, quality: float, name: str, pixels: np.ndarray, other: np.ndarray, size: int) -> Point:
-    """The point of a decoded picture beside its original, both uint8 [H, W, C], from a file of `size` bytes."""
+def measure(codec: str, quality: float, name: str, pixels: np.ndarray, decoded: np.ndarray, size: int) -> Point:
+    """The point of a decoded image, both uint8 [H, W, C], from a file of `size` bytes."""
     rate = metrics.bits_per_pixel(size, pixels.shape[1], pixels.shape[0])
-    return Point(codec, quality, name, size, rate, metrics.psnr(pixels, other), metrics.ms_ssim(pixels, other))
+    return Point(codec, quality, name, size, rate, metrics.psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded))
 
 
 # ---------------------------------------------------------------- codes
@@ -152,14 +152,14 @@ def measure(codec: str, quality: float, name: str, pixels: np.ndarray, other: np
 
 @dataclass(frozen=True)
 class CodeCost:
-    """What the codes of some pictures cost under one distribution.
+    """Bits of the codes of some images under one distribution.
 
     under           name of a coder, or of a distribution that no coder uses
     quality         of the model; 0 if it has none
-    pictures        their number
-    bits_per_code   payload bits of all pictures over codes of all pictures
-    size_bytes      of a whole file, mean over pictures; None without a coder
-    bits_per_pixel  of whole files, mean over pictures; without a coder of all codes over all pixels
+    pictures        number of images
+    bits_per_code   payload bits of all images over codes of all images
+    size_bytes      of a whole file, mean over images; None without a coder
+    bits_per_pixel  of whole files, mean over images; without a coder of all codes over all pixels
     """
 
     under: str
@@ -177,7 +177,7 @@ class _File(NamedTuple):
     pixels: int
 
 
-ORDER_0 = "order 0"  # the frequencies of the very codes that are measured: a bound for coders that see no neighbours
+ORDER_0 = "order 0"  # the empirical frequencies of the measured codes: a bound for coders without context
 
 
 def code_costs(
@@ -191,7 +191,7 @@ def code_costs(
 ) -> list[CodeCost]:
     """Costs under each coder that the model has tables for, and under `ORDER_0`, for each quality.
 
-    `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. A picture that it cannot read is reported to
+    `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. Images that it cannot read are reported to
     `complain` and left out. Raises UsageError if none is left.
     """
     tenths = [tiling.resolve_quality(model, quality) for quality in qualities]
@@ -199,7 +199,7 @@ def code_costs(
     counts = {quality: metrics.CodeCounts(sizes) for quality in tenths}
     given = coders.Given(sizes, model.statistics, model.entropy_model[0] if model.entropy_model else None)
     usable = coders.candidates(coders.AUTO, given)
-    found: dict[tuple[int, str], list[_File]] = {}
+    files: dict[tuple[int, str], list[_File]] = {}
     for index, _, pixels in readable(names, read, complain):
         latents, area = tiling.encode_latents(model, pixels), pixels.shape[0] * pixels.shape[1]
         for quality in tenths:
@@ -208,16 +208,16 @@ def code_costs(
             for coder in usable:
                 header, payloads = image_file.pack_image(model, image, coder=coder)
                 file = _File(sum(map(len, payloads)), len(vqz.pack(header, payloads)), image.codes.size, area)
-                found.setdefault((quality, coder), []).append(file)
+                files.setdefault((quality, coder), []).append(file)
         report((index + 1) / len(names))
-    if not found:
-        raise UsageError("none of the pictures could be read")
+    if not files:
+        raise UsageError("none of the images could be read")
     costs = []
     for quality in tenths:
-        first, *others = (_cost(coder, quality, found[quality, coder]) for coder in usable)
+        first, *others = (_cost(coder, quality, files[quality, coder]) for coder in usable)
         perplexities = [usage.perplexity for usage in counts[quality].usages()]
-        bits = float(np.log2(perplexities).mean())  # groups have equally many codes
-        _, _, codes, pixels = np.sum(found[quality, usable[0]], axis=0).tolist()
+        bits = float(np.log2(perplexities).mean())  # all codebooks have as many codes
+        _, _, codes, pixels = np.sum(files[quality, usable[0]], axis=0).tolist()
         costs += [first, CodeCost(ORDER_0, quality / 10, first.pictures, bits, None, bits * codes / pixels), *others]
     return costs
 
@@ -230,23 +230,23 @@ def _cost(coder: str, quality: int, files: list[_File]) -> CodeCost:
 
 @torch.inference_mode()
 def pixelcnn_cost(
-    model: LoadedModel, info: PriorInfo, pictures: Dataset, report: Callable[[float], None] = progress.silent
+    model: LoadedModel, info: PriorInfo, images: Dataset, report: Callable[[float], None] = progress.silent
 ) -> CodeCost:
-    """Cost under a PixelCNN of the middles of all pictures, brought to the size that it was trained on.
+    """Cost under a PixelCNN of centre crops of all images, of the size that it was trained on.
 
-    Teacher-forced: each code given the true ones before it, and the class where the prior knows it by the name that
-    `pictures` has for it. Raises UsageError if it cannot do without a class and knows none of them.
+    Teacher-forced: each code given the true ones before it, and the class if the prior has one of the name that
+    `images` has. Raises UsageError if it requires a class and has none of them.
     """
     data = data_of(info)
     net = priors.load_pixelcnn(info, model.device)
-    batch = pictures.held_out_batch(data, len(pictures))
-    names = [pictures.classes[label] if label >= 0 else "" for label in batch.labels]
+    batch = images.held_out_batch(data, len(images))
+    names = [images.classes[label] if label >= 0 else "" for label in batch.labels]
     numbers = np.array([info.number_of(name) for name in names])
     if net.unlabelled:
         numbers[numbers < 0] = net.labels  # the row for no label
     kept = np.flatnonzero((numbers >= 0) | (net.labels == 0))
     if not len(kept):
-        raise UsageError("the pixelcnn prior knows none of these classes", f"known: {', '.join(info.classes)}")
+        raise UsageError("the pixelcnn prior has none of these classes", f"known: {', '.join(info.classes)}")
     nats, codes_each = 0.0, 0
     for part in np.array_split(kept, -(-len(kept) // BATCH)):
         codes = codes_of(model, batch.pixels[part])
@@ -262,30 +262,30 @@ def pixelcnn_cost(
 
 @torch.inference_mode()
 def codes_of(model: LoadedModel, pixels: np.ndarray) -> torch.Tensor:
-    """Codes int64 [N, groups, rows, columns] of small pictures uint8 [N, H, W, 3], side by side; no qualities."""
+    """Codes int64 [N, n_codebooks, rows, columns] of small images uint8 [N, H, W, 3] as one batch; no qualities."""
     x = in_channels(from_pixels(pixels, model.device), model.net.channels)
     codes: torch.Tensor = model.image.quantize(model.image.latents(x))
     return codes
 
 
 def to_measure(data: Path) -> Dataset:
-    """The held-out pictures where `train` and `val` part them, else all: who names them here wants them measured."""
-    source = open_pictures(data)
+    """The held-out images of a folder with `train` and `val`, else all images."""
+    source = open_images(data)
     if not {"train", "val"} <= {name.partition("/")[0] for name in source.names}:
         source.held_out = [True] * len(source.names)
     return Dataset(source, held_out=True)
 
 
-def open_pictures(data: Path) -> Source:
-    """The source at a path. Raises UsageError if it holds codes, which some model has made already."""
+def open_images(data: Path) -> Source:
+    """The source at a path. Raises UsageError if it holds codes."""
     source = open_sources([data])
     if source.stride != 1:
-        raise UsageError(f"{data} holds codes", "name the pictures that they were made of")
+        raise UsageError(f"{data} holds codes", "name the images that were encoded")
     return source
 
 
-def loss_of_integers(exact: PriorInfo) -> float | None:
-    """What the exact prior loses by its integers, as a share of the bits of its float net; None if not measured."""
-    measured = exact.description.get("measured", {})
+def loss_of_integers(entropy_model: PriorInfo) -> float | None:
+    """Extra bits of the integer entropy model, as a share of those of its float net; None if not measured."""
+    measured = entropy_model.description.get("measured", {})
     floats, integers = measured.get("float_bits_per_code"), measured.get("bits_per_code")
     return integers / floats - 1 if floats and integers else None

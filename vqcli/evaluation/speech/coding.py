@@ -1,7 +1,7 @@
-"""What a model of speech costs and how near its sound is, beside the usual codecs at their lowest rates.
+"""Rate and quality of a speech model, and of baselines at their lowest rates.
 
-All sound is compared as one channel at 16 kHz. What was not or cannot be measured is None. Judges (evaluators.py) say
-besides how many words are still understood and how good it sounds.
+All audio is compared as one channel at 16 kHz. Values that are not or cannot be measured are None. The evaluators
+(evaluators.py) add word errors and quality.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SOURCE = "source"
 
 Row = TypeVar("Row")
 Complain = Callable[[BadFile], None]
-Look = Callable[[dict[str, np.ndarray]], None]
+OnAudio = Callable[[dict[str, np.ndarray]], None]
 
 
-class Clip(NamedTuple):
-    """A clip at 16 kHz, mono, and the words of the .txt file beside it, if there is one."""
+class Utterance(NamedTuple):
+    """A clip at 16 kHz, mono, and the transcript of the .txt file of the same name, if there is one."""
 
     path: Path
     recording: Recording
@@ -46,23 +46,23 @@ class Clip(NamedTuple):
         return len(self.samples) / metrics.RATE_HZ
 
 
-def read(path: Path) -> Clip:
-    """Raises BadFile for what is no sound, or a .txt file that is no text."""
+def read(path: Path) -> Utterance:
+    """Raises BadFile for a file that is not audio, or a .txt file that is not text."""
     transcript = path.with_suffix(".txt")
     text = evaluators.read_transcript(transcript) if transcript.is_file() else None
-    return Clip(path, audio.read(path, metrics.RATE_HZ, mono=True), text)
+    return Utterance(path, audio.read(path, metrics.RATE_HZ, mono=True), text)
 
 
 @dataclass(frozen=True)
 class Point:
     """A clip through a codec, or the mean of several.
 
-    codec              name of a model or of a usual codec; SOURCE for the clip itself
+    codec              name of a model or of a baseline; SOURCE for the clip itself
     levels             of the model; 0 for the others
     kbit_per_s         of whole files, header included; of several, all bits over all seconds
-    log_mel_*, stoi    see hearing.py
+    log_mel_*, stoi    see metrics.py
     pitch_correlation  of log Hz where both are voiced; `voicing_error`: share of positions where only one is
-    word_error         of the recogniser against the transcript: errors over words, of several all over all
+    word_error         of the recogniser against the transcript: errors over words, summed over clips
     quality            DNSMOS, 1 .. 5
     """
 
@@ -91,12 +91,12 @@ def evaluate(
     with_evaluators: bool = False,
     report: Report = silent,
     complain: Complain = lambda error: None,
-    look: Look = lambda sounds: None,
+    on_audio: OnAudio = lambda waveforms: None,
 ) -> Iterator[Point]:
     """Points of each clip itself, of the model with one level, two and so on, and of each codec of `codecs`.
 
-    A clip that cannot be read is reported to `complain` and left out; `look` gets the sounds of each, by title.
-    Raises UsageError for a codec that is not there, and without the extra `evaluators` if `with_evaluators` are asked.
+    A clip that cannot be read is reported to `complain` and left out; `on_audio` gets the waveforms of each, by title.
+    Raises UsageError for a codec that is not installed, and if `with_evaluators` without the extra `evaluators`.
     """
     codecs = list(codecs)
     name, (_, levels) = model.info.name, books(model)
@@ -106,27 +106,29 @@ def evaluate(
         except BadFile as error:
             complain(error)
             continue
-        heard = judged(clip.samples, clip.text) if with_evaluators else {}
+        scores = evaluator_scores(clip.samples, clip.text) if with_evaluators else {}
         size = path.stat().st_size
-        yield Point(SOURCE, 0, path.name, clip.seconds, size, _kbit_per_s(clip, size), **heard)
-        sounds = {SOURCE: clip.samples}
+        yield Point(SOURCE, 0, path.name, clip.seconds, size, _kbit_per_s(clip, size), **scores)
+        waveforms = {SOURCE: clip.samples}
         codes = windows.encode_audio(model, clip.recording)
         for level in range(1, levels + 1):
             kept = keep_levels(model, codes, level)
-            sound = decoded(model, kept, len(clip.samples))
-            sounds[f"{name}, {level} of {levels} levels"] = sound
-            yield measure(name, level, clip, sound, audio_file.file_size(model, kept, coder=coder), with_evaluators)
+            waveform = decode_waveform(model, kept, len(clip.samples))
+            waveforms[f"{name}, {level} of {levels} levels"] = waveform
+            yield measure(name, level, clip, waveform, audio_file.file_size(model, kept, coder=coder), with_evaluators)
         for codec in codecs:
-            other = baselines.through(clip.samples, codec)
-            sounds[codec] = other.samples
-            yield measure(codec, 0, clip, other.samples, other.size_bytes, with_evaluators)
-        look(sounds)
+            baseline = baselines.through(clip.samples, codec)
+            waveforms[codec] = baseline.samples
+            yield measure(codec, 0, clip, baseline.samples, baseline.size_bytes, with_evaluators)
+        on_audio(waveforms)
         report((index + 1) / len(clips))
 
 
-def measure(codec: str, levels: int, clip: Clip, sound: np.ndarray, size_bytes: int, with_evaluators: bool) -> Point:
-    """The point of a decoded sound, mono float32 [N] at 16 kHz, beside its clip, from a file of so many bytes."""
-    melody = metrics.melody(clip.samples, sound)
+def measure(
+    codec: str, levels: int, clip: Utterance, waveform: np.ndarray, size_bytes: int, with_evaluators: bool
+) -> Point:
+    """The point of a clip and its decoded waveform, mono float32 [N] at 16 kHz, from a file of `size_bytes`."""
+    melody = metrics.melody(clip.samples, waveform)
     return Point(
         codec,
         levels,
@@ -134,29 +136,29 @@ def measure(codec: str, levels: int, clip: Clip, sound: np.ndarray, size_bytes: 
         clip.seconds,
         size_bytes,
         _kbit_per_s(clip, size_bytes),
-        known(metrics.log_mel_distance(clip.samples, sound)),
-        known(metrics.log_mel_correlation(clip.samples, sound)),
-        known(melody.correlation),
-        known(melody.voicing_error),
-        known(metrics.stoi(clip.samples, sound)) if metrics.has_stoi() else None,
-        **(judged(sound, clip.text) if with_evaluators else {}),
+        nan_to_none(metrics.log_mel_distance(clip.samples, waveform)),
+        nan_to_none(metrics.log_mel_correlation(clip.samples, waveform)),
+        nan_to_none(melody.correlation),
+        nan_to_none(melody.voicing_error),
+        nan_to_none(metrics.stoi(clip.samples, waveform)) if metrics.has_stoi() else None,
+        **(evaluator_scores(waveform, clip.text) if with_evaluators else {}),
     )
 
 
-def judged(sound: np.ndarray, text: str | None) -> dict[str, Any]:
-    """words, word_error and quality of a sound, mono float32 [N] at 16 kHz; the first two None without a text."""
-    errors = evaluators.word_errors(sound, text) if text else None
+def evaluator_scores(waveform: np.ndarray, text: str | None) -> dict[str, Any]:
+    """words, word_error and quality of mono float32 [N] at 16 kHz; the first two None without a text."""
+    errors = evaluators.word_errors(waveform, text) if text else None
     return {
         "words": errors.words if errors else None,
         "word_error": errors.errors / errors.words if errors else None,
-        "quality": evaluators.dnsmos(sound),
+        "quality": evaluators.dnsmos(waveform),
     }
 
 
-def decoded(model: LoadedModel, codes: AudioCodes, length: int) -> np.ndarray:
-    """The sound of the first coded channel, float32 [length] at the model's rate."""
-    sound = np.concatenate([block[0] for block in windows.decode_audio(model, codes)])
-    return np.pad(sound[:length], (0, max(0, length - len(sound))))
+def decode_waveform(model: LoadedModel, codes: AudioCodes, length: int) -> np.ndarray:
+    """The waveform of the first coded channel, float32 [length] at the model's rate."""
+    waveform = np.concatenate([block[0] for block in windows.decode_audio(model, codes)])
+    return np.pad(waveform[:length], (0, max(0, length - len(waveform))))
 
 
 def means(points: Iterable[Point]) -> list[Point]:
@@ -177,29 +179,29 @@ def _mean(points: list[Point]) -> Point:
         "words": sum(point.words or 0 for point in points) or None,
         "word_error": word_error(points, "word_error"),
     }
-    return averaged(points, whole)
+    return mean_row(points, whole)
 
 
-def averaged(rows: Sequence[Row], whole: dict[str, Any]) -> Row:
-    """One row of many of one dataclass: `whole` as it is, else means of the floats that are known; or the first's."""
+def mean_row(rows: Sequence[Row], whole: dict[str, Any]) -> Row:
+    """The mean of rows of one dataclass: `whole` as given, means of floats that are not None, else the first value."""
     values: dict[str, Any] = {}
     for name in (field.name for field in fields(rows[0])):  # type: ignore[arg-type]
-        found = [value for row in rows if (value := getattr(row, name)) is not None]
-        values[name] = float(np.mean(found)) if found and isinstance(found[0], float) else getattr(rows[0], name)
+        present = [value for row in rows if (value := getattr(row, name)) is not None]
+        values[name] = float(np.mean(present)) if present and isinstance(present[0], float) else getattr(rows[0], name)
     return type(rows[0])(**values | whole)
 
 
 def word_error(rows: Sequence[Any], name: str) -> float | None:
-    """Errors of all rows over their `words`, from the error of each that is called `name`."""
-    told = [(row.words, getattr(row, name)) for row in rows if row.words]
-    words = sum(count for count, _ in told)
-    return sum(count * error for count, error in told) / words if words else None
+    """Errors of all rows over their `words`, from the field `name` of each."""
+    counted = [(row.words, getattr(row, name)) for row in rows if row.words]
+    words = sum(count for count, _ in counted)
+    return sum(count * error for count, error in counted) / words if words else None
 
 
-def known(value: float) -> float | None:
+def nan_to_none(value: float) -> float | None:
     """None for nan, as JSON has it."""
     return None if math.isnan(value) else value
 
 
-def _kbit_per_s(clip: Clip, size_bytes: int) -> float:
+def _kbit_per_s(clip: Utterance, size_bytes: int) -> float:
     return metrics.kbit_per_s(size_bytes, len(clip.samples))

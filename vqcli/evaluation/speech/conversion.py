@@ -1,4 +1,4 @@
-"""How well speech is given other voices: who seems to speak, what is still understood, how it sounds."""
+"""Evaluation of voice conversion: speaker similarity, word errors, pitch and quality."""
 
 from __future__ import annotations
 
@@ -6,35 +6,46 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vqcli.codec import conversion as speaker
 from vqcli.codec import windows
+from vqcli.codec.codes import AudioCodes
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation.speech import coding, evaluators, metrics
-from vqcli.evaluation.speech.coding import SOURCE, Complain, Look, averaged, decoded, judged, known, word_error
+from vqcli.evaluation.speech.coding import (
+    SOURCE,
+    Complain,
+    OnAudio,
+    Utterance,
+    decode_waveform,
+    evaluator_scores,
+    mean_row,
+    nan_to_none,
+    word_error,
+)
 from vqcli.media import audio
 from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
-MOST_REFERENCES = 20  # clips that a speaker is known by
+MOST_REFERENCES = 20  # clips for the embedding of a speaker
 
 
 @dataclass(frozen=True)
 class Conversion:
     """A clip in another voice, or the mean of several; `source_*` is the same measure of the clip itself.
 
-    to, speaker          the voice, and whose clip it is; "" for several
-    speed                seconds of sound for each second that encoding, converting and decoding took
-    pitch_hz, target_hz  geometric means: of the conversion, and of the target's speech as the model knows it
+    to, speaker          the voice, and the speaker of the clip; "" for several
+    speed                seconds of audio per second of encoding, converting and decoding
+    pitch_hz, target_hz  geometric means: of the conversion, and of the target in the model's speaker table
     melody               correlation of the pitch with that of the clip
-    log_mel_correlation  with the clip: what is said when stays, the voice does not
-    word_error           errors over words of the transcript, of several all over all
-    like_target          likeness to the clips of the target, and
-    like_speaker         to those of the speaker: mean cosine of embeddings, 0 .. 1
+    log_mel_correlation  with the clip: content and timing stay, the voice does not
+    word_error           errors over words of the transcript, summed over clips
+    like_target          cosine of the embeddings of the conversion and of the target, 0 .. 1
+    like_speaker         the same with the speaker of the clip
     quality              DNSMOS, 1 .. 5
     """
 
@@ -57,6 +68,25 @@ class Conversion:
     quality: float | None = None
 
 
+class Speakers:
+    """Speaker embeddings by reference clips, computed once for each clip."""
+
+    def __init__(self, references: Mapping[str, Sequence[Path]]) -> None:
+        self._references = references
+        self._embeddings: dict[Path, np.ndarray] = {}
+
+    def embedding(self, name: str, excluded: Path) -> np.ndarray:
+        """Of a speaker, from MOST_REFERENCES clips but the excluded one, which is used if there is no other."""
+        others = [other for other in self._references.get(name, ()) if other.resolve() != excluded.resolve()]
+        return evaluators.mean_embedding(map(self._of_clip, others[:MOST_REFERENCES] or [excluded]))
+
+    def _of_clip(self, path: Path) -> np.ndarray:
+        if path not in self._embeddings:
+            samples = audio.read(path, metrics.RATE_HZ, mono=True).samples[0]
+            self._embeddings[path] = evaluators.embedding(np.asarray(samples))
+        return self._embeddings[path]
+
+
 def evaluate(
     model: LoadedModel,
     clips: Mapping[Path, str],
@@ -68,14 +98,13 @@ def evaluate(
     with_evaluators: bool = False,
     report: Report = silent,
     complain: Complain = lambda error: None,
-    look: Look = lambda sounds: None,
+    on_audio: OnAudio = lambda waveforms: None,
 ) -> Iterator[Conversion]:
     """Conversions of clips, each with its speaker, to each target but the speaker.
 
-    `references` are clips of each speaker, to know them by: the first MOST_REFERENCES but the clip itself, which
-    stands for its speaker alone where there are no others. `pitch` and `levels` as in `speaker.convert`. Clips that
-    cannot be read are reported to `complain`; `look` gets the sounds of each, by title. Raises UnknownLabel, and
-    UsageError if `with_evaluators` have no clips of a target or are not installed.
+    `references` are clips of each speaker, as `Speakers` uses them. `pitch` and `levels` as in `speaker.convert`. Clips
+    that cannot be read are reported to `complain`; `on_audio` gets the waveforms of each, by title. Raises
+    UnknownLabel, and UsageError if `with_evaluators` without clips of a target or without the extra.
     """
     voices = [speaker.find(model.info, name) for name in targets]
     if with_evaluators and (missing := [name for name in targets if not references.get(name)]):
@@ -83,55 +112,70 @@ def evaluate(
             f"there are no clips of {', '.join(missing)} to compare with",
             "--references names a folder with a subfolder of clips for each speaker",
         )
-
-    @cache
-    def embedding(path: Path) -> np.ndarray:
-        return evaluators.voice(np.asarray(audio.read(path, metrics.RATE_HZ, mono=True).samples[0]))
-
-    def voice_of(name: str, path: Path) -> np.ndarray:
-        others = [other for other in references.get(name, ()) if other.resolve() != path.resolve()]
-        return evaluators.mean_voice(map(embedding, others[:MOST_REFERENCES] or [path]))
-
-    for index, (path, who) in enumerate(clips.items()):
+    speakers = Speakers(references) if with_evaluators else None
+    for index, (path, name) in enumerate(clips.items()):
         try:
             clip = coding.read(path)
         except BadFile as error:
             complain(error)
             continue
-        began = time.perf_counter()
-        codes = windows.encode_audio(model, clip.recording)
-        encoding_s = time.perf_counter() - began
-        source_hz = known(metrics.pitch_hz(clip.samples))
-        before = judged(clip.samples, clip.text) if with_evaluators else {}
-        sounds = {SOURCE: clip.samples}
+        source = _encode(model, clip, name, with_evaluators)
+        waveforms = {SOURCE: clip.samples}
         for voice in voices:
-            if voice.name == who:
-                continue
-            began = time.perf_counter()
-            other = speaker.convert(codes, voice.name, model, pitch=pitch, levels=levels)
-            sound = sounds[f"as {voice.name}"] = decoded(model, other, len(clip.samples))
-            taken_s = encoding_s + time.perf_counter() - began
-            after = judged(sound, clip.text) if with_evaluators else {}
-            if with_evaluators:
-                spoken = evaluators.voice(sound)
-                after["source_word_error"], after["source_quality"] = before["word_error"], before["quality"]
-                after["like_target"] = float(spoken @ voice_of(voice.name, path))
-                after["like_speaker"] = float(spoken @ voice_of(who, path))
-            yield Conversion(
-                voice.name,
-                who,
-                path.name,
-                clip.seconds,
-                clip.seconds / taken_s,
-                voice.pitch_hz,
-                source_hz,
-                known(metrics.pitch_hz(sound)),
-                known(metrics.melody(clip.samples, sound).correlation),
-                known(metrics.log_mel_correlation(clip.samples, sound)),
-                **after,
-            )
-        look(sounds)
+            if voice.name != name:
+                began = time.perf_counter()
+                converted = speaker.convert(source.codes, voice.name, model, pitch=pitch, levels=levels)
+                waveform = waveforms[f"as {voice.name}"] = decode_waveform(model, converted, len(clip.samples))
+                yield _measure(source, voice, waveform, time.perf_counter() - began, speakers)
+        on_audio(waveforms)
         report((index + 1) / len(clips))
+
+
+class _Source(NamedTuple):
+    """A clip before conversion: its speaker, codes, mean pitch and evaluator scores ({} without evaluators)."""
+
+    clip: Utterance
+    speaker: str
+    codes: AudioCodes
+    encoding_s: float
+    pitch_hz: float | None
+    scores: dict[str, Any]
+
+
+def _encode(model: LoadedModel, clip: Utterance, name: str, with_evaluators: bool) -> _Source:
+    began = time.perf_counter()
+    codes = windows.encode_audio(model, clip.recording)
+    encoding_s = time.perf_counter() - began
+    pitch_hz = nan_to_none(metrics.pitch_hz(clip.samples))
+    scores = evaluator_scores(clip.samples, clip.text) if with_evaluators else {}
+    return _Source(clip, name, codes, encoding_s, pitch_hz, scores)
+
+
+def _measure(
+    source: _Source, voice: speaker.Speaker, waveform: np.ndarray, conversion_s: float, speakers: Speakers | None
+) -> Conversion:
+    """The row of a converted waveform; without `speakers`, without evaluators."""
+    clip = source.clip
+    scores: dict[str, Any] = {}
+    if speakers is not None:
+        scores = evaluator_scores(waveform, clip.text)
+        embedding = evaluators.embedding(waveform)
+        scores["source_word_error"], scores["source_quality"] = source.scores["word_error"], source.scores["quality"]
+        scores["like_target"] = float(embedding @ speakers.embedding(voice.name, clip.path))
+        scores["like_speaker"] = float(embedding @ speakers.embedding(source.speaker, clip.path))
+    return Conversion(
+        voice.name,
+        source.speaker,
+        clip.path.name,
+        clip.seconds,
+        clip.seconds / (source.encoding_s + conversion_s),
+        voice.pitch_hz,
+        source.pitch_hz,
+        nan_to_none(metrics.pitch_hz(waveform)),
+        nan_to_none(metrics.melody(clip.samples, waveform).correlation),
+        nan_to_none(metrics.log_mel_correlation(clip.samples, waveform)),
+        **scores,
+    )
 
 
 def means(conversions: Iterable[Conversion]) -> list[Conversion]:
@@ -156,10 +200,10 @@ def _mean(to: str, group: list[Conversion]) -> Conversion:
         "source_word_error": word_error(group, "source_word_error"),
         "word_error": word_error(group, "word_error"),
     }
-    return averaged(group, whole)
+    return mean_row(group, whole)
 
 
 def speaker_of(name: str) -> str:
-    """Whose clip a relative name says it is: its first folder, else what stands before the first _ or - of the file."""
+    """The speaker by a clip's relative name: its first folder, else the file name up to the first _ or -."""
     first, slash, _ = name.partition("/")
     return first if slash else re.split(r"[_-]", Path(name).stem)[0]

@@ -1,9 +1,9 @@
-"""Judges of speech that other projects have trained: words, voice and quality. Needs the extra `evaluators`.
+"""Pretrained evaluators of speech: word errors, speaker similarity, quality. Needs the extra `evaluators`.
 
-All work offline and take mono speech at 16 kHz as float32 [N], -1 .. 1. Levels count little: each is brought to
-what its judge was trained on where that matters.
+All work offline and take mono speech at 16 kHz as float32 [N], -1 .. 1. Loudness matters little: it is normalised to
+that of an evaluator's training data where needed.
 
-    words    pocketsphinx, its US English model: errors of words against a transcript
+    words    pocketsphinx, its US English model: word errors against a transcript
     voice    Resemblyzer (Wan et al. 2018, Generalized end-to-end loss): cosine of speaker embeddings
     quality  DNSMOS P.835 (Reddy et al. 2022): overall mean opinion score, 1 .. 5, without a reference
 """
@@ -24,25 +24,25 @@ import numpy as np
 from vqcli.errors import BadFile, UsageError
 
 RATE_HZ = 16_000
-SHORTEST = RATE_HZ // 10  # samples; shorter clips say nothing to any judge
+SHORTEST = RATE_HZ // 10  # samples; no evaluator can use shorter clips
 EXTRA = ("pocketsphinx", "resemblyzer", "speechmos")
 
 
 def available() -> bool:
-    """Whether the extra is installed, looked up without loading it."""
+    """Whether the extra is installed, without importing it."""
     return all(find_spec(name) is not None for name in EXTRA)
 
 
 def require() -> None:
-    """Raise UsageError if the extra is not installed or does not load: better before the work than after it."""
+    """Raise UsageError if the extra is not installed or cannot be imported: call it before the work."""
     _recogniser()
     _voice_encoder()
-    _quality_judge()
+    _dnsmos_model()
 
 
 @contextmanager
 def _quiet(what: str) -> Iterator[None]:
-    """Around what belongs to the judges: their warnings are none of the user's business, a missing one is."""
+    """Hide the warnings of an evaluator; UsageError with a hint if it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -63,42 +63,42 @@ class WordErrors(NamedTuple):
 
 
 def read_transcript(path: Path) -> str:
-    """The words of a .txt file beside a clip, as `normalised` gives them. Raises BadFile if it is not text.
+    """The words of the .txt file of a clip, as `normalised` gives them. Raises BadFile if it is not text.
 
-    TIMIT's begin with the first and last sample, which are no words.
+    TIMIT's begin with the numbers of the first and last sample, which are removed.
     """
     try:
         if path.stat().st_size > 100_000:
             raise BadFile(f"{path} is too long for a transcript")
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise BadFile(f"{path} is no text") from None
+        raise BadFile(f"{path} is not text") from None
     return normalised(re.sub(r"^\s*\d+ \d+ ", "", text))
 
 
 def normalised(text: str) -> str:
-    """Upper case, words parted by one space, no punctuation but apostrophes within words."""
+    """Upper case, words separated by one space, no punctuation but apostrophes within words."""
     words = re.findall(r"[A-Z0-9]+(?:'[A-Z0-9]+)*", text.upper().replace("’", "'"))
     return " ".join(words)
 
 
 def recognise(samples: np.ndarray) -> str:
-    """What pocketsphinx hears, normalised. The outcome does not hang on what it heard before."""
+    """The words that pocketsphinx recognises, normalised. The result does not depend on earlier calls."""
     if len(samples) < SHORTEST:
         return ""
     decoder = _recogniser()
     peak = float(np.abs(samples).max()) or 1.0
-    # its features are logarithms of 16-bit samples with a floor: quiet speech would drown in the floor
+    # its features are logarithms of 16-bit samples with a floor: quiet speech would be below it
     pcm = np.round(samples * (0.7 / peak) * 32767).astype("<i2")
     decoder.start_utt()
-    decoder.process_raw(pcm.tobytes(), no_search=False, full_utt=True)  # the mean of the whole clip is taken off
+    decoder.process_raw(pcm.tobytes(), no_search=False, full_utt=True)  # cepstral mean of the whole clip
     decoder.end_utt()
-    heard = decoder.hyp()
-    return normalised(heard.hypstr) if heard else ""
+    hypothesis = decoder.hyp()
+    return normalised(hypothesis.hypstr) if hypothesis else ""
 
 
 def word_errors(samples: np.ndarray, text: str) -> WordErrors:
-    """Word errors of what the recogniser hears against a transcript. Raises UsageError without the extra."""
+    """Word errors of the recogniser against a transcript. Raises UsageError without the extra."""
     spoken = normalised(text).split()
     return WordErrors(edit_distance(spoken, recognise(samples).split()), len(spoken))
 
@@ -124,34 +124,34 @@ def _recogniser() -> Any:
 # ---------------------------------------------------------------- voice
 
 
-def voice(samples: np.ndarray) -> np.ndarray:
-    """The speaker embedding of a clip, float32 [256] of length 1; volume raised and long pauses cut as it learned."""
+def embedding(samples: np.ndarray) -> np.ndarray:
+    """The speaker embedding of a clip, float32 [256] of length 1; loudness and pauses normalised."""
     encoder = _voice_encoder()
-    with _quiet("likeness of voices"):
+    with _quiet("speaker similarity"):
         from resemblyzer import preprocess_wav
 
-        heard = np.asarray(samples, np.float32)
-        spoken = preprocess_wav(heard) if heard.any() else heard  # it cannot raise the volume of silence
-        embedding: np.ndarray = encoder.embed_utterance(spoken if len(spoken) >= SHORTEST else heard)
-    return embedding
+        waveform = np.asarray(samples, np.float32)
+        speech = preprocess_wav(waveform) if waveform.any() else waveform  # it cannot normalise silence
+        vector: np.ndarray = encoder.embed_utterance(speech if len(speech) >= SHORTEST else waveform)
+    return vector
 
 
-def mean_voice(voices: Iterable[np.ndarray]) -> np.ndarray:
+def mean_embedding(embeddings: Iterable[np.ndarray]) -> np.ndarray:
     """The embedding of a speaker from those of clips: their mean, of length 1. Raises UsageError if there are none."""
-    total = np.sum(list(voices) or [np.zeros(1)], axis=0)
+    total = np.sum(list(embeddings) or [np.zeros(1)], axis=0)
     if not (length := float(np.linalg.norm(total))):
-        raise UsageError("there are no clips to know the speaker by")
+        raise UsageError("there are no clips of the speaker")
     return np.asarray(total / length, np.float32)
 
 
 def similarity(samples: np.ndarray, reference: np.ndarray) -> float:
-    """Cosine of the embedding of a clip and one of `mean_voice`: 0 .. 1, other speakers mostly at 0.5 to 0.7."""
-    return float(voice(samples) @ reference)
+    """Cosine of the embedding of a clip and one of `mean_embedding`: 0 .. 1, other speakers mostly at 0.5 to 0.7."""
+    return float(embedding(samples) @ reference)
 
 
 @cache
 def _voice_encoder() -> Any:
-    with _quiet("likeness of voices"):
+    with _quiet("speaker similarity"):
         from resemblyzer import VoiceEncoder
 
         return VoiceEncoder("cpu", verbose=False)
@@ -161,16 +161,16 @@ def _voice_encoder() -> Any:
 
 
 def dnsmos(samples: np.ndarray) -> float:
-    """Overall quality by DNSMOS P.835, 1 .. 5, mean over windows of 9 s; shorter clips are repeated as it does."""
-    judge = _quality_judge()
+    """Overall quality by DNSMOS P.835, 1 .. 5, mean over windows of 9 s; shorter clips are repeated."""
+    model = _dnsmos_model()
     if not len(samples):
-        raise UsageError("an empty clip has no quality")
+        raise UsageError("the quality of an empty clip is undefined")
     with _quiet("quality of speech"):
-        return float(judge.run(np.clip(samples, -1, 1).astype(np.float32), sr=RATE_HZ)["ovrl_mos"])
+        return float(model.run(np.clip(samples, -1, 1).astype(np.float32), sr=RATE_HZ)["ovrl_mos"])
 
 
 @cache
-def _quality_judge() -> Any:
+def _dnsmos_model() -> Any:
     with _quiet("quality of speech"):
         from speechmos import dnsmos
 

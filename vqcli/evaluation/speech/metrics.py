@@ -1,7 +1,7 @@
-"""How near two recordings of speech are: spectra, pitch, intelligibility.
+"""Similarity of two recordings of speech: spectra, pitch, intelligibility.
 
-All take mono float [N] at 16 kHz, the source first, and bring both to one loudness: that is another matter. Lengths
-may differ by less than a frame of 10 ms; the longer one is cut.
+All take mono float [N] at 16 kHz, the source first, and normalise both to one loudness. Lengths may differ by less than
+a frame of 10 ms; the longer one is cut.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from vqcli.media import audio, mel, pitch, voice
 
 RATE_HZ = mel.RATE_HZ
 DB = 20 / math.log(10)  # for each unit of a natural logarithm of magnitudes
-FEWEST = 10  # positions voiced in both, 0.2 s, without which a correlation of pitch means nothing
+FEWEST = 10  # positions voiced in both, 0.2 s; with fewer a correlation of pitch is meaningless
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
-    """Log-mel spectrum float32 [80, N // 160] in dB, of samples brought to -26 dB RMS of their active part.
+    """Log-mel spectrum float32 [80, N // 160] in dB, of samples normalised to -26 dB RMS of their active part.
 
-    Magnitudes of windows of 32 ms every 10 ms; what lies below mel.FLOOR (some 75 dB below speech) is put there.
+    Magnitudes of windows of 32 ms every 10 ms; clipped at mel.FLOOR (some 75 dB below speech).
     """
-    return DB * mel.log_mel(_levelled(samples))
+    return DB * mel.log_mel(_normalised(samples))
 
 
 def log_mel_distance(source: np.ndarray, other: np.ndarray) -> float:
@@ -41,8 +41,8 @@ def log_mel_distance(source: np.ndarray, other: np.ndarray) -> float:
 def log_mel_correlation(source: np.ndarray, other: np.ndarray) -> float:
     """Pearson's correlation of `log_mel` over all points of time and frequency together, -1 .. 1.
 
-    One mean is taken off the whole, none from each band, so what all speech has in common counts: unrelated clips of
-    speech reach some 0.3. nan if one of them is silent throughout.
+    The mean is of the whole, not of each band, so the average spectrum of speech counts: unrelated clips reach
+    some 0.3. nan if one of them is silent throughout.
     """
     a, b = map(log_mel, _pair(source, other))
     return correlation(a.ravel(), b.ravel())
@@ -54,8 +54,8 @@ class Melody(NamedTuple):
 
 
 def melody(source: np.ndarray, other: np.ndarray) -> Melody:
-    """How well the pitch goes along, at 50 positions a second. A shift by semitones leaves the correlation as it is."""
-    a, b = (pitch.track(_levelled(part)) for part in _pair(source, other))
+    """Agreement of the pitch, at 50 positions per second. A shift by semitones leaves the correlation as it is."""
+    a, b = (pitch.track(_normalised(part)) for part in _pair(source, other))
     both = (a > 0) & (b > 0)
     error = float(((a > 0) != (b > 0)).mean()) if len(a) else math.nan
     if both.sum() < FEWEST:
@@ -64,20 +64,20 @@ def melody(source: np.ndarray, other: np.ndarray) -> Melody:
 
 
 def pitch_hz(samples: np.ndarray) -> float:
-    """Geometric mean of the pitch in Hz over what is voiced; nan if nothing is."""
-    hz = pitch.track(_levelled(samples))
+    """Geometric mean of the pitch in Hz over voiced positions; nan if there are none."""
+    hz = pitch.track(_normalised(samples))
     return float(np.exp(np.log(hz[hz > 0]).mean())) if (hz > 0).any() else math.nan
 
 
 def has_stoi() -> bool:
-    """Whether pystoi is installed, of the extra `evaluators`; looked up without loading it."""
+    """Whether pystoi is installed, of the extra `evaluators`; without importing it."""
     return find_spec("pystoi") is not None
 
 
 def stoi(source: np.ndarray, other: np.ndarray) -> float:
     """Short-time objective intelligibility (Taal et al. 2011), about 0 .. 1. Raises UsageError without pystoi.
 
-    nan for what has less than 0.4 s of sound: the measure compares stretches of that length.
+    nan for less than 0.4 s of audio: the measure compares segments of that length.
     """
     try:
         from pystoi import stoi as measured
@@ -87,7 +87,7 @@ def stoi(source: np.ndarray, other: np.ndarray) -> float:
     if len(a) < 0.4 * RATE_HZ or not a.any() or not b.any():
         return math.nan
     with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)  # so it says that too little is left without pauses
+        warnings.simplefilter("error", RuntimeWarning)  # raised if too little is left without pauses
         try:
             return float(measured(a.astype(np.float64), b.astype(np.float64), RATE_HZ))
         except RuntimeWarning:
@@ -95,7 +95,7 @@ def stoi(source: np.ndarray, other: np.ndarray) -> float:
 
 
 def kbit_per_s(size_bytes: int, samples: int, rate_hz: int = RATE_HZ) -> float:
-    """Kilobits (1000) of the whole file for each second of sound."""
+    """Kilobits (1000) of the whole file per second of audio."""
     return 8 * size_bytes * rate_hz / samples / 1000
 
 
@@ -106,12 +106,12 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.dot(a, b)) / scale if scale > 0 else math.nan
 
 
-def _levelled(samples: np.ndarray) -> np.ndarray:
+def _normalised(samples: np.ndarray) -> np.ndarray:
     return np.asarray(samples * voice.gain(audio.active_rms_db(samples)), np.float32)
 
 
 def _pair(source: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if source.ndim != 1 or other.ndim != 1 or abs(len(source) - len(other)) >= mel.HOP:
-        raise UsageError(f"cannot compare sounds of {list(source.shape)} and {list(other.shape)} samples")
+        raise UsageError(f"cannot compare audio of {list(source.shape)} and {list(other.shape)} samples")
     length = min(len(source), len(other))
     return source[:length], other[:length]

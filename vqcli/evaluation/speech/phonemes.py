@@ -1,11 +1,12 @@
-"""How much codes of speech tell of its phonemes (section 4.3 of the paper).
+"""Phoneme accuracy of speech codes (section 4.3 of the paper).
 
-Each code stands for the phoneme that it meets most often. That map is learned from one half of the speakers and scored
-on the other, then the halves change places, and the accuracy is the mean of both. One label for each position: the
-phoneme at its middle. Silence is left out, of the map and of the score.
+Each code is mapped to the phoneme that it occurs with most often. The map is fitted on one half of the speakers and
+scored on the other, then the reverse, and the accuracy is the mean of both. The label of a position is the phoneme at
+its middle. Silence is left out, of the map and of the score.
 
-Labels lie beside the sounds: `.phn` (TIMIT: samples at 16 kHz) or `.lab` (VCTK: steps of 100 ns). The 61 symbols of
-TIMIT are folded to the usual 39 classes (Lee and Hon 1989), of which silence is one; the glottal stop has none.
+Labels are files of the same name as the audio: `.phn` (TIMIT: samples at 16 kHz) or `.lab` (VCTK: steps of 100 ns).
+The 61 symbols of TIMIT are mapped to the usual 39 classes (Lee and Hon 1989), of which silence is one; the glottal stop
+has none.
 """
 
 from __future__ import annotations
@@ -44,42 +45,42 @@ FOLDED = {
 # Suffix of a file of labels: its steps in a second, and how many numbers stand before the symbol.
 TICKS_HZ = {".phn": 16_000, ".lab": 10_000_000}
 LARGEST_LABELS = 2**20  # bytes
-SHORTEST_S = 0.02  # an aligner that lost its way gives phonemes the least time it can, VCTK's 15 ms
-NOWHERE = -1  # class of a position in silence
+SHORTEST_S = 0.02  # where alignment failed, phonemes have the aligner's shortest length, in VCTK 15 ms
+NO_PHONEME = -1  # class of a position in silence
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
-    """What is said until when: `ends_s` float64 [N], rising, and `classes` int64 [N], NOWHERE for silence."""
+class PhonemeLabels:
+    """Phonemes by their ends: `ends_s` float64 [N], rising, and `classes` int64 [N], NO_PHONEME for silence."""
 
     ends_s: np.ndarray
     classes: np.ndarray
 
     def at(self, times_s: np.ndarray) -> np.ndarray:
-        """Class at each time, int64; NOWHERE after the end."""
+        """Class at each time, int64; NO_PHONEME after the end."""
         found = np.searchsorted(self.ends_s, times_s, side="right")
-        return np.append(self.classes, NOWHERE)[found]
+        return np.append(self.classes, NO_PHONEME)[found]
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
-    """A sound, its labels, and who speaks: the folder that it lies in."""
+class LabelledUtterance:
+    """An audio file, its labels, and the speaker, which is the name of its folder."""
 
     path: Path
-    labels: Labels
+    labels: PhonemeLabels
     speaker: str
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What codes tell of phonemes.
+    """Phoneme accuracy of codes.
 
-    accuracies   share of the positions whose code stands for their phoneme: the map learned from the first half of the
-                 speakers and scored on the second, and the other way round
-    most_common  what the most common phoneme alone would reach, mean of both
-    positions    that were scored, silence left out
-    speakers     in both halves
-    table        int64 [K, classes]: how often each code met each phoneme, over all speakers
+    accuracies   share of the positions whose code maps to their phoneme: the map fitted on the first half of the
+                 speakers and scored on the second, and the reverse
+    most_common  accuracy of the most common phoneme, mean of both
+    positions    number of scored positions, without silence
+    speakers     number in both halves
+    table        int64 [K, classes]: counts of codes and phonemes, over all speakers
     classes      names of the classes that occur
     """
 
@@ -96,12 +97,12 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A model's first group of codes beside k-means of cepstra, with as many codes at the same rate.
+class PhonemeResult:
+    """The codes of a model's first codebook, and k-means of cepstra with as many codes at the same rate.
 
-    kmeans      its accuracy
-    clips       that were scored
-    K, rate_hz  of the group: codes in the codebook, positions a second
+    kmeans      accuracy of k-means
+    clips       number of scored clips
+    K, rate_hz  of the codebook: codes, positions per second
     """
 
     codes: Score
@@ -112,22 +113,22 @@ class Measured:
 
     @property
     def bits_per_second(self) -> float:
-        """Of the group, every code alike: what the paper counts."""
+        """Of the codebook, for equally likely codes, as in the paper."""
         return self.rate_hz * math.log2(self.K)
 
 
-def read_labels(path: Path) -> Labels:
-    """Labels of a .phn or .lab file. Raises BadFile for another, or one of lines that are no labels."""
+def read_labels(path: Path) -> PhonemeLabels:
+    """Labels of a .phn or .lab file. Raises BadFile for other files, and for lines that are not labels."""
     ticks_hz = TICKS_HZ.get(path.suffix.lower())
     if ticks_hz is None:
-        raise BadFile(f"{path} holds no labels that vq reads", "TIMIT's .phn or VCTK's .lab")
+        raise BadFile(f"{path} has no labels that vq reads", "TIMIT's .phn or VCTK's .lab")
     try:
         with path.open("rb") as stream:
             data = stream.read(LARGEST_LABELS + 1)
     except OSError as error:
         raise BadFile(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > LARGEST_LABELS:
-        raise BadFile(f"{path} is too large for labels of a clip")
+        raise BadFile(f"{path} is too large for a label file")
     ends: list[int] = []
     classes: list[int] = []
     for number, line in enumerate(data.decode("ascii", "replace").splitlines(), 1):
@@ -136,54 +137,56 @@ def read_labels(path: Path) -> Labels:
         found = re.fullmatch(r"\s*(\d{1,15})\s+(\d{1,15})\s+([A-Za-z#-]+)[0-2]?\s*", line)
         start, end = (int(found[1]), int(found[2])) if found else (0, -1)
         if found is None or end < start or (ends and end < ends[-1]):
-            raise BadFile(f"{path}: line {number} is no label", "a line holds start, end and symbol, in order of time")
+            raise BadFile(
+                f"{path}: line {number} is not a label", "a line holds start, end and symbol, in order of time"
+            )
         symbol = FOLDED.get(found[3].lower(), found[3].lower())
         if symbol not in CLASSES and symbol != SILENCE:
             raise BadFile(f"{path}: line {number} names an unknown phoneme {symbol}")
         ends.append(end)
-        classes.append(CLASSES.index(symbol) if symbol in CLASSES else NOWHERE)
+        classes.append(CLASSES.index(symbol) if symbol in CLASSES else NO_PHONEME)
     if not ends:
         raise BadFile(f"{path} holds no labels")
-    return Labels(np.array(ends) / ticks_hz, np.array(classes, np.int64))
+    return PhonemeLabels(np.array(ends) / ticks_hz, np.array(classes, np.int64))
 
 
-def is_lost(labels: Labels) -> bool:
-    """Whether most phonemes have the shortest length that an aligner gives: it lost its way in the clip."""
-    lengths = np.diff(labels.ends_s, prepend=0.0)[labels.classes != NOWHERE]
+def is_misaligned(labels: PhonemeLabels) -> bool:
+    """Whether most phonemes have the shortest length of an aligner: the alignment of the clip failed."""
+    lengths = np.diff(labels.ends_s, prepend=0.0)[labels.classes != NO_PHONEME]
     return bool(lengths.size and np.median(lengths) < SHORTEST_S)
 
 
-def find_clips(folder: Path, complain: Callable[[BadFile], None] = lambda error: None) -> list[Clip]:
-    """The sounds in a folder that have labels beside them, by name; those with bad labels are told and left out.
+def find_clips(folder: Path, complain: Callable[[BadFile], None] = lambda error: None) -> list[LabelledUtterance]:
+    """The labelled audio files in a folder, by name; those with bad labels are reported to `complain` and left out.
 
     Raises UsageError if there are none, or of one speaker only.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder", "name a folder with one folder for each speaker")
+        raise UsageError(f"{folder} is not a folder", "name a folder with one folder for each speaker")
     clips = []
     for path in sorted(folder.rglob("*")):
-        beside = [path.with_suffix(suffix) for suffix in TICKS_HZ if path.with_suffix(suffix).is_file()]
-        if path.suffix.lower() not in audio.SUFFIXES or not beside:
+        label_files = [path.with_suffix(suffix) for suffix in TICKS_HZ if path.with_suffix(suffix).is_file()]
+        if path.suffix.lower() not in audio.SUFFIXES or not label_files:
             continue
         try:
-            labels = read_labels(beside[0])
-            if is_lost(labels):
-                raise BadFile(f"{beside[0]} is badly aligned: most of its phonemes have the shortest length")
+            labels = read_labels(label_files[0])
+            if is_misaligned(labels):
+                raise BadFile(f"{label_files[0]} is badly aligned: most of its phonemes have the shortest length")
         except BadFile as error:
             complain(error)
             continue
-        clips.append(Clip(path, labels, path.parent.name))
+        clips.append(LabelledUtterance(path, labels, path.parent.name))
     if len({clip.speaker for clip in clips}) < 2:
         kinds = " or ".join(TICKS_HZ)
         raise UsageError(
-            f"{folder} holds labelled sounds of {len({clip.speaker for clip in clips})} speakers; two are the least",
+            f"{folder} has labelled audio of {len({clip.speaker for clip in clips})} speakers; two are needed",
             f"SPEAKER/clip.flac with SPEAKER/clip{kinds} beside it",
         )
     return clips
 
 
 def middles_s(positions: int, rate_hz: float) -> np.ndarray:
-    """The middle of each of so many positions, in seconds."""
+    """The middle of each position, in seconds."""
     return (np.arange(positions) + 0.5) / rate_hz
 
 
@@ -193,17 +196,17 @@ def middles_s(positions: int, rate_hz: float) -> np.ndarray:
 def score(codes: Sequence[np.ndarray], classes: Sequence[np.ndarray], speakers: Sequence[str], K: int) -> Score:
     """The score of codes [P] of clips, given the class at each position [P] and the speaker of each clip.
 
-    A code that the map never met stands for the most common phoneme.
+    Codes without counts are mapped to the most common phoneme.
     """
     tables = np.zeros((2, K, len(CLASSES)), np.int64)
-    for own, wanted, half in zip(codes, classes, halves(speakers), strict=True):
-        heard = wanted != NOWHERE
-        np.add.at(tables[half], (own[heard], wanted[heard]), 1)
+    for own, labels, half in zip(codes, classes, halves(speakers), strict=True):
+        voiced = labels != NO_PHONEME
+        np.add.at(tables[half], (own[voiced], labels[voiced]), 1)
     if not tables.sum((1, 2)).all():
         raise UsageError("these clips are silent, or of one speaker only")
-    ways = ((tables[0], tables[1]), (tables[1], tables[0]))
-    right = [float(scored[np.arange(K), likeliest(learned)].sum() / scored.sum()) for learned, scored in ways]
-    common = [scored[:, learned.sum(0).argmax()].sum() / scored.sum() for learned, scored in ways]
+    splits = ((tables[0], tables[1]), (tables[1], tables[0]))
+    right = [float(scored[np.arange(K), likeliest(fitted)].sum() / scored.sum()) for fitted, scored in splits]
+    common = [scored[:, fitted.sum(0).argmax()].sum() / scored.sum() for fitted, scored in splits]
     table = tables.sum(0)
     occurring = np.flatnonzero(table.sum(0))
     return Score(
@@ -217,18 +220,18 @@ def score(codes: Sequence[np.ndarray], classes: Sequence[np.ndarray], speakers: 
 
 
 def halves(speakers: Sequence[str]) -> np.ndarray:
-    """The half, 0 or 1, of the speaker of each clip: by name, as teams choose: 0 1 1 0 0 1 1 0 ...
+    """The half, 0 or 1, of the speaker of each clip: by name, 0 1 1 0 0 1 1 0 ...
 
-    Plain turns would part the sexes where women and men follow each other, as they do in TIMIT by region.
+    Alternating halves would separate women and men where they alternate, as they do in TIMIT by region.
     """
     names = sorted(set(speakers))
     return np.array([(names.index(speaker) + 1) // 2 % 2 for speaker in speakers])
 
 
 def likeliest(table: np.ndarray) -> np.ndarray:
-    """The phoneme [K] that each code stands for, from counts [K, classes]."""
+    """The phoneme [K] that each code maps to, from counts [K, classes]."""
     common = table.sum(0)
-    return (table + common / (common.sum() + 1)).argmax(1)  # below one count: decides where there is a tie or nothing
+    return (table + common / (common.sum() + 1)).argmax(1)  # less than one count: breaks ties
 
 
 # ---------------------------------------------------------------- k-means of cepstra
@@ -241,13 +244,13 @@ CEPSTRA = 13
 def features(samples: np.ndarray, positions: int, rate_hz: float) -> np.ndarray:
     """Normalised cepstra float32 [positions, 39] around the middle of each position of samples [N] at 16 kHz.
 
-    CEPSTRA coefficients, their mean and deviation over the clip made 0 and 1, at OFFSETS from the middle.
+    CEPSTRA coefficients, normalised to mean 0 and deviation 1 over the clip, at OFFSETS from the middle.
     """
     coefficients = mel.cepstra(mel.log_mel(samples), CEPSTRA).T  # (T, 13)
     if not len(coefficients):
         return np.zeros((positions, CEPSTRA * len(OFFSETS)), np.float32)
     coefficients = (coefficients - coefficients.mean(0)) / (coefficients.std(0) + 1e-5)
-    # frame j is centred on (j + 1/2) HOP; a middle between two frames takes the mean of both
+    # frame j is centred on (j + 1/2) HOP; a middle between two frames has the mean of both
     middle = middles_s(positions, rate_hz) * mel.RATE_HZ / mel.HOP - 0.5
     near = [np.floor(middle), np.ceil(middle)]
     parts = [
@@ -258,7 +261,7 @@ def features(samples: np.ndarray, positions: int, rate_hz: float) -> np.ndarray:
 
 
 def kmeans(points: np.ndarray, K: int, *, rounds: int = 30, most: int = 60_000, seed: int = 0) -> np.ndarray:
-    """Centres float32 [K, D] of points [N, D] (Lloyd), begun far apart (k-means++), from `most` of them at most."""
+    """Centres float32 [K, D] of points [N, D] (Lloyd), initialised by k-means++, from at most `most` of them."""
     if len(points) < K:
         raise UsageError(f"{len(points)} positions are too few for {K} codes")
     generator = np.random.default_rng(seed)
@@ -271,13 +274,13 @@ def kmeans(points: np.ndarray, K: int, *, rounds: int = 30, most: int = 60_000, 
         chosen = generator.choice(len(first), p=nearest / total) if total > 0 else generator.integers(len(first))
         centres.append(first[chosen])
         nearest = np.minimum(nearest, ((first - first[chosen]) ** 2).sum(1))
-    found = np.stack(centres)
+    means = np.stack(centres)
     for _ in range(rounds):
-        codes = assign(points, found)
+        codes = assign(points, means)
         counts = np.bincount(codes, minlength=K)
         sums = np.stack([np.bincount(codes, points[:, d], K) for d in range(points.shape[1])], 1)
-        found = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], found).astype(np.float32)
-    return found
+        means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], means).astype(np.float32)
+    return means
 
 
 def assign(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -292,20 +295,20 @@ def assign(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def measure(
     model: LoadedModel,
-    clips: Sequence[Clip],
+    clips: Sequence[LabelledUtterance],
     train: Path | None = None,
     *,
     report: Callable[[float], None] = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
-) -> Measured:
-    """The score of a model's first group of codes on labelled clips, and that of k-means of cepstra.
+) -> PhonemeResult:
+    """The score of a model's first codebook on labelled clips, and that of k-means of cepstra.
 
-    k-means learns from the sounds in the folder `train`, or without one from the speakers that its map is made of.
-    Sounds that cannot be read are reported to `complain` and left out.
+    k-means is fitted to the audio in the folder `train`, or without one to the speakers that its map is fitted to.
+    Files that cannot be read are reported to `complain` and left out.
     """
     net = cast(SpeechVQVAE | WaveVQVAE, model.audio)
     K, rate_hz = int(net.codebook_sizes[0]), net.rate_hz / net.stride
-    told, heard, classes, speakers = [], [], [], []
+    codes_of_clips, cepstra, classes, speakers = [], [], [], []
     for number, clip in enumerate(clips):
         try:
             recording = audio.read(clip.path, net.rate_hz, mono=True)
@@ -313,29 +316,29 @@ def measure(
             complain(error)
             continue
         codes = windows.encode_audio(model, recording).codes[0, 0].astype(np.int64)
-        told.append(codes)
-        heard.append(features(recording.samples[0], len(codes), rate_hz))
+        codes_of_clips.append(codes)
+        cepstra.append(features(recording.samples[0], len(codes), rate_hz))
         classes.append(clip.labels.at(middles_s(len(codes), rate_hz)))
         speakers.append(clip.speaker)
         report((number + 1) / len(clips))
-    own = score(told, classes, speakers, K)
+    own = score(codes_of_clips, classes, speakers, K)
 
     def of_centres(centres: np.ndarray) -> Score:
-        return score([assign(points, centres) for points in heard], classes, speakers, K)
+        return score([assign(points, centres) for points in cepstra], classes, speakers, K)
 
     if train is not None:
         kmeans_accuracy = of_centres(kmeans(_features_of_folder(train, net.rate_hz, rate_hz, complain), K)).accuracy
     else:
         half_of = halves(speakers)
-        ways = []
+        accuracies = []
         for half in (0, 1):
-            points = np.concatenate([points for points, at in zip(heard, half_of, strict=True) if at == half])
-            ways.append(of_centres(kmeans(points, K)).accuracies[half])
-        kmeans_accuracy = sum(ways) / 2
-    return Measured(own, kmeans_accuracy, len(told), K, rate_hz)
+            points = np.concatenate([points for points, at in zip(cepstra, half_of, strict=True) if at == half])
+            accuracies.append(of_centres(kmeans(points, K)).accuracies[half])
+        kmeans_accuracy = sum(accuracies) / 2
+    return PhonemeResult(own, kmeans_accuracy, len(codes_of_clips), K, rate_hz)
 
 
-MOST_TO_LEARN = 2000  # sounds that k-means learns from
+MOST_FILES = 2000  # that k-means is fitted to
 
 
 def _features_of_folder(
@@ -343,7 +346,7 @@ def _features_of_folder(
 ) -> np.ndarray:
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in audio.SUFFIXES]
     parts = []
-    for path in paths[:: -(-len(paths) // MOST_TO_LEARN) or 1]:
+    for path in paths[:: -(-len(paths) // MOST_FILES) or 1]:
         try:
             samples = audio.read(path, net_rate_hz, mono=True).samples[0]
         except BadFile as error:
@@ -351,22 +354,22 @@ def _features_of_folder(
             continue
         parts.append(features(samples, int(len(samples) / net_rate_hz * rate_hz), rate_hz))
     if not parts:
-        raise UsageError(f"no sounds in {folder}")
+        raise UsageError(f"no audio in {folder}")
     return np.concatenate(parts)
 
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- images
 
 
 def sorted_codes(table: np.ndarray) -> np.ndarray:
-    """Codes that came at all, those of one phoneme together, the surest of each first."""
+    """Codes that occur, grouped by phoneme, those of the highest share first."""
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
     order = np.lexsort((-shares.max(1), likeliest(table)))
     return order[table.sum(1)[order] > 0]
 
 
 def heat_map(score: Score, scale: int = 8) -> np.ndarray:
-    """RGB picture uint8 of P(phoneme | code): a row for each phoneme with its name, a column for each code."""
+    """RGB image uint8 of P(phoneme | code): a row for each phoneme with its name, a column for each code."""
     table = score.table[sorted_codes(score.table)]
     shares = table / table.sum(1, keepdims=True)  # (codes, classes)
     dark = np.sqrt(shares.T)[..., None]  # small shares stay visible
@@ -375,23 +378,23 @@ def heat_map(score: Score, scale: int = 8) -> np.ndarray:
     return drawing.grid(rows, score.classes, gap=1)
 
 
-# ---------------------------------------------------------------- words
+# ---------------------------------------------------------------- text
 
 
 def most_frequent(score: Score, top: int) -> list[tuple[int, int, list[tuple[str, float]]]]:
-    """The `top` codes that came most often: code, how often, and the three phonemes it met most with their shares."""
-    times = score.table.sum(1)
+    """The `top` most frequent codes: code, count, and its three most frequent phonemes with their shares."""
+    counts = score.table.sum(1)
     listed = []
-    for code in np.argsort(-times, kind="stable")[:top].tolist():
-        if times[code]:
-            nearest = np.argsort(-score.table[code], kind="stable")[:3].tolist()
-            met = [(score.classes[each], float(score.table[code, each] / times[code])) for each in nearest]
-            listed.append((code, int(times[code]), [(name, share) for name, share in met if share]))
+    for code in np.argsort(-counts, kind="stable")[:top].tolist():
+        if counts[code]:
+            phonemes = np.argsort(-score.table[code], kind="stable")[:3].tolist()
+            shares = [(score.classes[each], float(score.table[code, each] / counts[code])) for each in phonemes]
+            listed.append((code, int(counts[code]), [(name, share) for name, share in shares if share]))
     return listed
 
 
-def definition(found: Measured) -> str:
-    """What the numbers mean, in a sentence or two: the figures of others have other definitions."""
+def definition(found: PhonemeResult) -> str:
+    """The definition of the figures as text, since it differs between publications."""
     codes = found.codes
     return (
         f"share of {codes.positions:,} positions of {1000 / found.rate_hz:g} ms whose code stands for the phoneme at "

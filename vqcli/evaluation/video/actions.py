@@ -1,13 +1,13 @@
-"""Video that a prior draws by actions: whether it shows what was asked for, and what clips cost beside H.264.
+"""Evaluation of video sampled by actions: do samples show the actions, and what do clips cost compared with H.264?
 
-namer = learn(model, Path("doom/"))            minutes on one core
-drawn = draw(model, Path("doom/"), 20)         10 frames after 6, each action in turn, told or not
-namer.rate(drawn.told, drawn.asked)            how often the net names the action of a drawn transition
-futures(drawn)                                 how far actions part what follows one start
-clip_points(model, clips)                      bytes and PSNR of codes, of H.264 and of single pictures
+classifier = train(model, Path("doom/"))                  minutes on one core
+sampled = sample(model, Path("doom/"), 20)                10 frames after 6, each action in turn
+classifier.accuracy(*sampled.throughout())                of a classifier of actions on sampled transitions
+futures(sampled)                                          how far actions separate samples of one start
+clip_points(model, clips)                                 bytes and PSNR of codes, of H.264 and of single images
 
-The net that names actions looks at two frames and says what was done between them. It learns from clips that were
-really recorded, after they went through the same codec, as the judge of pictures does (judge.py).
+The classifier predicts the action between two frames. It is trained on recorded clips decoded by the same codec, as the
+classifier of images is (image/classifier.py).
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from vqcli.errors import UsageError, near_matches
 from vqcli.evaluation import metrics
 from vqcli.evaluation.fitting import BATCH, fit
 from vqcli.evaluation.image import baselines
-from vqcli.evaluation.image.classifier import recoded
+from vqcli.evaluation.image.classifier import reconstruct
 from vqcli.evaluation.video import frames, h264
-from vqcli.evaluation.video.frames import Windows
+from vqcli.evaluation.video.frames import FrameWindows
 from vqcli.media import drawing
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
 from vqcli.nets.priors.frames import UNKNOWN
 from vqcli.progress import Report, silent
 from vqcli.sampling import video
-from vqcli.sampling.video import FRAMES, sample_frames
+from vqcli.sampling.video import FRAMES
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
 
-RUN = 17  # frames in a row to learn from
-RUNS = 300  # such runs at most
-HELD_OUT = 60  # runs to be judged by
+LENGTH = 17  # frames in a window for training
+TRAINED = 300  # such windows at most
+HELD_OUT = 60  # windows to evaluate on
 WIDTHS = (32, 64, 96, 128)
-HALVED = 48  # pixels: frames from this side on are looked at in half their size, where motion shows as well
+HALVED = 48  # pixels: frames of this side or more are halved, which keeps motion visible
 LEARNING_RATE, PASSES = 3e-3, 30
-CODEC_SHARE = 0.4  # of the time that `learn` reports on
+CODEC_SHARE = 0.4  # of the progress of `train`
 
-STORED = 64  # frames of a clip that is stored
-STARTS = 3  # in a picture
-REAL, ASKED, TRUE, UNTOLD = (
+CODED = 64  # frames of a clip that is coded to a file
+STARTS = 3  # in an image
+REAL, CONDITIONED, TRUE_ACTIONS, UNCONDITIONED = (  # keys of the JSON output
     "real, held out",
     "drawn, told one action throughout",
     "drawn, told what was really done",
@@ -65,16 +65,16 @@ USUAL = (h264.NAME, "WebP")
 
 
 @dataclass(frozen=True)
-class Rate:
-    """How often a transition was given the action that it should show; `by_action`: (share, number) of each."""
+class ActionAccuracy:
+    """Accuracy on some transitions; `by_action`: (share, number) of each."""
 
     share: float
     transitions: int
     by_action: dict[str, tuple[float, int]]
 
 
-class Namer(nn.Module):
-    """Two frames uint8 [B, 2, H, W, 3] -> logits [B, actions] of what was done between them."""
+class ActionNet(nn.Module):
+    """Two frames uint8 [B, 2, H, W, 3] -> logits [B, actions] of the action between them."""
 
     def __init__(self, actions: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Namer(nn.Module):
         layers = [
             (nn.Conv2d(a, b, 5 if a == 6 else 3, 2, 2 if a == 6 else 1), nn.BatchNorm2d(b), nn.ReLU()) for a, b in pairs
         ]
-        self.body = nn.Sequential(*(layer for three in layers for layer in three))
+        self.body = nn.Sequential(*(layer for block in layers for layer in block))
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(WIDTHS[-1], actions))
 
     def forward(self, pairs: Tensor) -> Tensor:
@@ -94,10 +94,10 @@ class Namer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A net that has learned to name actions. `transitions`: how many it learned from; `passes`: how often each."""
+class ActionClassifier:
+    """A trained classifier of actions. `transitions`: number of its training items; `passes`: over these."""
 
-    net: Namer
+    net: ActionNet
     actions: tuple[str, ...]
     transitions: int
     passes: float
@@ -107,32 +107,32 @@ class Judge:
         return sum(weight.numel() for weight in self.net.parameters())
 
     @torch.inference_mode()
-    def rate(self, clips: np.ndarray, done: np.ndarray) -> Rate:
-        """How often the transitions of clips uint8 [N, T, H, W, 3] are named as `done`, int64 [N, T - 1].
+    def accuracy(self, clips: np.ndarray, done: np.ndarray) -> ActionAccuracy:
+        """Accuracy on the transitions of clips uint8 [N, T, H, W, 3] with actions `done`, int64 [N, T - 1].
 
-        Those whose action is unknown do not count. Raises UsageError if no other is left.
+        Those with unknown actions do not count. Raises UsageError if no other is left.
         """
-        pairs, wanted = _pairs(clips, done)
+        pairs, labels = _pairs(clips, done)
         if not len(pairs):
             raise UsageError("no action of these clips is known", "a recording with actions")
         device = next(self.net.parameters()).device
         parts = [self.net(torch.from_numpy(part).to(device)).argmax(1) for _, part in frames.batches(pairs)]
-        right = torch.cat(parts).cpu().numpy() == wanted
-        chosen = {name: right[wanted == number] for number, name in enumerate(self.actions) if number in wanted}
-        return Rate(
+        right = torch.cat(parts).cpu().numpy() == labels
+        chosen = {name: right[labels == number] for number, name in enumerate(self.actions) if number in labels}
+        return ActionAccuracy(
             float(right.mean()), len(right), {name: (float(part.mean()), len(part)) for name, part in chosen.items()}
         )
 
 
 def prior_of(model: LoadedModel) -> PriorInfo:
-    """The prior over video of a model. Raises ModelError if it has none, UsageError if that knows no actions."""
+    """The prior over video of a model. Raises ModelError if it has none, UsageError if that has no actions."""
     info = video.prior_of(model)
     if len(info.classes) < 2:
-        raise UsageError(f"the prior over video of {model.info.name} knows no actions that could be told apart")
+        raise UsageError(f"the prior over video of {model.info.name} has fewer than two actions")
     return info
 
 
-def learn(
+def train(
     model: LoadedModel,
     recording: Path,
     *,
@@ -140,34 +140,36 @@ def learn(
     passes: int = PASSES,
     seed: int = 0,
     report: Report = silent,
-) -> Judge:
-    """A judge of the actions that the prior knows, from the training episodes of a recording.
+) -> ActionClassifier:
+    """Train a classifier of the prior's actions on the training episodes of a recording.
 
-    Learning ends after `passes` over the transitions or after `minutes`, whichever is sooner; equal seeds give the same
-    judge only in the former case. Raises UsageError and ModelError as `prior_of` and frames.windows do.
+    Training ends after `passes` over the transitions or after `minutes`, whichever is sooner; equal seeds give the same
+    classifier only in the former case. Raises UsageError and ModelError as `prior_of` and frames.load_windows do.
     """
     info = prior_of(model)
-    real = frames.windows(recording, RUNS, RUN, held_out=False)
-    clips = through(model, real, lambda share: report(CODEC_SHARE * share))
-    pairs, wanted = _pairs(clips, real.numbers(info.number_of)[:, :-1])
+    real = frames.load_windows(recording, TRAINED, LENGTH, held_out=False)
+    clips = reconstructions(model, real, lambda share: report(CODEC_SHARE * share))
+    pairs, labels = _pairs(clips, real.numbers(info.number_of)[:, :-1])
     if not len(pairs):
-        raise UsageError(f"{recording} tells none of the actions {', '.join(info.classes)}", "a recording with actions")
+        raise UsageError(f"{recording} has none of the actions {', '.join(info.classes)}", "a recording with actions")
 
-    def told(share: float) -> None:
+    def fit_progress(share: float) -> None:
         report(CODEC_SHARE + (1 - CODEC_SHARE) * share)
 
-    # noise of its own: the caller's random state does not notice
+    # its own random state: the caller's is unchanged
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        net = Namer(len(info.classes)).to(model.device)
+        net = ActionNet(len(info.classes)).to(model.device)
         steps = math.ceil(passes * len(pairs) / BATCH)
-        shown = torch.from_numpy(pairs).to(model.device)
+        items = torch.from_numpy(pairs).to(model.device)
 
-        def look(chosen: Tensor) -> Tensor:
-            return net(shown[chosen])
+        def logits_of(chosen: Tensor) -> Tensor:
+            return net(items[chosen])
 
-        done = fit(net, look, wanted, learning_rate=LEARNING_RATE, steps=steps, seconds=60 * minutes, report=told)
-    return Judge(net.eval(), info.classes, len(pairs), done * min(BATCH, len(pairs)) / len(pairs))
+        done = fit(
+            net, logits_of, labels, learning_rate=LEARNING_RATE, steps=steps, seconds=60 * minutes, report=fit_progress
+        )
+    return ActionClassifier(net.eval(), info.classes, len(pairs), done * min(BATCH, len(pairs)) / len(pairs))
 
 
 def _pairs(clips: np.ndarray, done: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,51 +179,51 @@ def _pairs(clips: np.ndarray, done: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return pairs[known], done.ravel()[known]
 
 
-def through(model: LoadedModel, seen: Windows, report: Report = silent) -> np.ndarray:
-    """The clips encoded and decoded again: uint8 [N, length, H, W, 3]."""
-    flat = seen.images.reshape(-1, *seen.images.shape[2:])
-    made = []
+def reconstructions(model: LoadedModel, windows: FrameWindows, report: Report = silent) -> np.ndarray:
+    """The clips encoded and decoded: uint8 [N, length, H, W, 3]."""
+    flat = windows.images.reshape(-1, *windows.images.shape[2:])
+    parts = []
     for done, part in frames.batches(flat):
-        made.append(recoded(model, part))
+        parts.append(reconstruct(model, part))
         report(done)
-    return np.concatenate(made).reshape(seen.images.shape)
+    return np.concatenate(parts).reshape(windows.images.shape)
 
 
-# ---------------------------------------------------------------- drawn clips
+# ---------------------------------------------------------------- sampled clips
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """Clips that go on from N starts, decoded; frames are uint8 [H, W, 3]. T are drawn after the last that is given.
+class SampledClips:
+    """Decoded samples of T frames after the context of N windows; frames are uint8 [H, W, 3].
 
-    actions  A names
-    given    [N, context, ...], as the codec gives them back
-    told     [A, N, T, ...], told one action throughout; and `again` with other seeds
-    true     [N, T, ...], told what was really done, `really` int64 [N, T] by its number, UNKNOWN where not known
-    untold   [N, T, ...], told nothing
+    actions            A names
+    context            [N, context, ...], decoded
+    conditioned        [A, N, T, ...], on one action throughout; `other_seed` the same with another seed
+    with_true_actions  [N, T, ...], on `true_actions`, int64 [N, T] of the recording, UNKNOWN where it has none
+    unconditioned      [N, T, ...], without actions
     """
 
     actions: tuple[str, ...]
-    given: np.ndarray
-    told: np.ndarray
-    again: np.ndarray
-    true: np.ndarray
-    untold: np.ndarray
-    really: np.ndarray
+    context: np.ndarray
+    conditioned: np.ndarray
+    other_seed: np.ndarray
+    with_true_actions: np.ndarray
+    unconditioned: np.ndarray
+    true_actions: np.ndarray
 
     def throughout(self) -> tuple[np.ndarray, np.ndarray]:
-        """Clips that were told one action, from the last given frame on, and the actions: what `Judge.rate` takes."""
-        A, N, T = self.told.shape[:3]
-        asked = np.repeat(np.arange(A), N * T).reshape(A * N, T)
-        return np.concatenate([self.since_given(part) for part in self.told]), asked
+        """Clips conditioned on one action, from the last frame of the context on, and actions, for `accuracy`."""
+        A, N, T = self.conditioned.shape[:3]
+        actions = np.repeat(np.arange(A), N * T).reshape(A * N, T)
+        return np.concatenate([self.since_context(part) for part in self.conditioned]), actions
 
-    def since_given(self, clips: np.ndarray) -> np.ndarray:
-        """Clips [N, T, ...] with the last given frame before them."""
-        return np.concatenate([self.given[:, -1:], clips], 1)
+    def since_context(self, clips: np.ndarray) -> np.ndarray:
+        """Clips [N, T, ...] with the last frame of the context before them."""
+        return np.concatenate([self.context[:, -1:], clips], 1)
 
 
 @torch.inference_mode()
-def draw(
+def sample(
     model: LoadedModel,
     recording: Path,
     count: int,
@@ -230,78 +232,85 @@ def draw(
     sampling: Sampling = AS_LEARNED,
     seed: int = 0,
     report: Report = silent,
-) -> Drawn:
-    """`length` frames from each of `count` starts, held-out clips of as many frames as the prior looks at.
+) -> SampledClips:
+    """`length` frames after each of `count` held-out contexts.
 
-    What was done between the given frames is not told: a clip does not know. Clip n has the same random numbers
-    whatever it is told. Raises UsageError and ModelError as `prior_of` and frames.windows do.
+    Actions within the context are unknown, as for clips. Clip n has the same random numbers for all actions.
+    Raises UsageError and ModelError as `prior_of` and frames.load_windows do.
     """
     info = prior_of(model)
     net, A = priors.load_frames(info, model.device), len(info.classes)
-    seen = frames.windows(recording, count, net.context + length)
-    N, size = len(seen), (seen.images.shape[2], seen.images.shape[3])
-    codes = frames.codes_of(model, seen.images[:, : net.context].reshape(-1, *seen.images.shape[2:]))
-    before = codes.view(N, net.context, *codes.shape[1:]).movedim(1, 2).numpy()  # (N, G, context, rows, columns)
-    really = seen.numbers(info.number_of)[:, net.context - 1 : -1]
+    windows = frames.load_windows(recording, count, net.context + length)
+    N, size = len(windows), (windows.images.shape[2], windows.images.shape[3])
+    codes = frames.codes_of(model, windows.images[:, : net.context].reshape(-1, *windows.images.shape[2:]))
+    before = (
+        codes.view(N, net.context, *codes.shape[1:]).movedim(1, 2).numpy()
+    )  # (N, n_codebooks, context, rows, columns)
+    true_actions = windows.numbers(info.number_of)[:, net.context - 1 : -1]
     done = np.full((2 * A + 2, N, net.context - 1 + length), UNKNOWN, np.int64)
     done[: 2 * A, :, net.context - 1 :] = np.tile(np.arange(A), 2)[:, None, None]
-    done[2 * A, :, net.context - 1 :] = really
+    done[2 * A, :, net.context - 1 :] = true_actions
     shape = (length, *before.shape[1:2], *before.shape[3:])
     same, other = (
         np.stack([np.random.default_rng([number, n]).random(shape) for n in range(N)]) for number in (seed, seed + 1)
     )
     uniforms = np.concatenate([same] * A + [other] * A + [same] * 2)
-    drawn = sample_frames(
+    codes_sampled = sample_frames(
         net, np.tile(before, (2 * A + 2, 1, 1, 1, 1)), done.reshape(-1, done.shape[2]), uniforms, sampling,
         lambda share: report(0.8 * share),
     )  # fmt: skip
-    flat = torch.from_numpy(drawn).movedim(1, 2).flatten(0, 1)  # (clips x T, G, rows, columns)
+    flat = torch.from_numpy(codes_sampled).movedim(1, 2).flatten(0, 1)  # (clips x T, n_codebooks, rows, columns)
     pixels = frames.pixels_of(model, flat, size, lambda share: report(0.8 + 0.2 * share))
     clips = pixels.reshape(2 * A + 2, N, length, *pixels.shape[1:])
-    given = frames.pixels_of(model, codes, size).reshape(N, net.context, *pixels.shape[1:])
-    return Drawn(info.classes, given, clips[:A], clips[A : 2 * A], clips[-2], clips[-1], really)
+    context = frames.pixels_of(model, codes, size).reshape(N, net.context, *pixels.shape[1:])
+    return SampledClips(info.classes, context, clips[:A], clips[A : 2 * A], clips[-2], clips[-1], true_actions)
 
 
-def rates(judge: Judge, model: LoadedModel, recording: Path, drawn: Drawn, report: Report = silent) -> dict[str, Rate]:
-    """How often transitions are named right: held-out real ones, and drawn ones by what the prior was told."""
-    real = frames.windows(recording, HELD_OUT, RUN)
-    number_of = {name: number for number, name in enumerate(judge.actions)}
+def accuracies(
+    classifier: ActionClassifier, model: LoadedModel, recording: Path, sampled: SampledClips, report: Report = silent
+) -> dict[str, ActionAccuracy]:
+    """Accuracy on held-out real transitions, and on samples by what they are conditioned on."""
+    real = frames.load_windows(recording, HELD_OUT, LENGTH)
+    number_of = {name: number for number, name in enumerate(classifier.actions)}
     done = real.numbers(lambda name: number_of.get(name, UNKNOWN))[:, :-1]
-    found = {REAL: judge.rate(through(model, real, report), done), ASKED: judge.rate(*drawn.throughout())}
-    for name, clips in ((TRUE, drawn.true), (UNTOLD, drawn.untold)):
-        found[name] = judge.rate(drawn.since_given(clips), drawn.really)
+    found = {
+        REAL: classifier.accuracy(reconstructions(model, real, report), done),
+        CONDITIONED: classifier.accuracy(*sampled.throughout()),
+    }
+    for name, clips in ((TRUE_ACTIONS, sampled.with_true_actions), (UNCONDITIONED, sampled.unconditioned)):
+        found[name] = classifier.accuracy(sampled.since_context(clips), sampled.true_actions)
     return found
 
 
 @dataclass(frozen=True)
 class Futures:
-    """Mean squared differences of pixels, 0 .. 65025, between what was drawn from one start.
+    """Mean squared differences of pixels, 0 .. 65025, between samples after one context.
 
-    by_actions  told different actions, with the same random numbers
-    by_seeds    told the same action, with other random numbers
+    by_actions  with different actions and the same random numbers
+    by_seeds    with the same action and other random numbers
     """
 
     by_actions: float
     by_seeds: float
 
 
-def futures(drawn: Drawn) -> Futures:
-    """How far actions part the futures, against what chance alone does."""
-    A = len(drawn.actions)
+def futures(sampled: SampledClips) -> Futures:
+    """Differences of samples by action, and by chance alone."""
+    A = len(sampled.actions)
     pairs = [(a, b) for a in range(A) for b in range(a)]
     return Futures(
-        float(np.mean([metrics.mse(drawn.told[a], drawn.told[b]) for a, b in pairs])),
-        float(np.mean([metrics.mse(drawn.told[a], drawn.again[a]) for a in range(A)])),
+        float(np.mean([metrics.mse(sampled.conditioned[a], sampled.conditioned[b]) for a, b in pairs])),
+        float(np.mean([metrics.mse(sampled.conditioned[a], sampled.other_seed[a]) for a in range(A)])),
     )
 
 
-def picture(drawn: Drawn, starts: int, actions: Sequence[str]) -> np.ndarray:
-    """A row for each of these actions below each of the first `starts`: what was given, a gap, what was drawn. RGB."""
-    H, W = drawn.given.shape[2:4]
+def sample_grid(sampled: SampledClips, starts: int, actions: Sequence[str]) -> np.ndarray:
+    """RGB image of the first `starts`: for each a row per action, with the context, a gap and the sample."""
+    H, W = sampled.context.shape[2:4]
     gap = np.full((H, max(1, W // 16), 3), 255, np.uint8)
     rows = [
-        [*drawn.given[n], gap, *drawn.told[drawn.actions.index(name), n]]
-        for n in range(min(starts, len(drawn.given)))
+        [*sampled.context[n], gap, *sampled.conditioned[sampled.actions.index(name), n]]
+        for n in range(min(starts, len(sampled.context)))
         for name in actions
     ]
     return drawing.grid(rows, [*actions] * (len(rows) // len(actions)), gap=2)
@@ -322,7 +331,7 @@ class ClipPoint:
 
 
 def check_codecs(names: Sequence[str]) -> None:
-    """Raise UsageError for an unknown codec, and for H.264 without the extra: better before the work than after it."""
+    """Raise UsageError for an unknown codec, and for H.264 without the extra: call it before the work."""
     known = (h264.NAME, *baselines.CODECS)
     for name in names:
         if name not in known:
@@ -332,17 +341,17 @@ def check_codecs(names: Sequence[str]) -> None:
 
 
 def clip_points(
-    model: LoadedModel, seen: Windows, codecs: Sequence[str] = USUAL, report: Report = silent
+    model: LoadedModel, windows: FrameWindows, codecs: Sequence[str] = USUAL, report: Report = silent
 ) -> list[ClipPoint]:
-    """Clips as codes of the model, packed and by its smallest coder; others of `codecs` at no more bytes than each.
+    """Clips as codes of the model, bitpacked and by its smallest coder; others of `codecs` at no more bytes than each.
 
-    H.264 has a whole clip for its stream, other codecs (image/baselines.py) each picture by itself. Raises UsageError
+    H.264 codes a clip as one stream, other codecs (image/baselines.py) code each frame by itself. Raises UsageError
     as `check_codecs` does.
     """
     check_codecs(codecs)
-    found: dict[str, list[tuple[int, float]]] = {}
-    count, length, H, W = seen.images.shape[:4]
-    for number, clip in enumerate(seen.images, 1):
+    coded: dict[str, list[tuple[int, float]]] = {}
+    count, length, H, W = windows.images.shape[:4]
+    for number, clip in enumerate(windows.images, 1):
         codes = frames.codes_of(model, clip)
         own = VideoCodes(codes.movedim(1, 0).numpy().astype(np.uint16), (W, H), round(1000 * RECORDED_PER_S))
         db = frames.mean_psnr(clip, frames.pixels_of(model, codes, (H, W)))
@@ -351,19 +360,19 @@ def clip_points(
             for name, coder in ((PACKED, "packed"), (AUTO, "auto"))
         }
         for name, size in sizes.items():
-            found.setdefault(name, []).append((size, db))
+            coded.setdefault(name, []).append((size, db))
         for codec in codecs:
             for name, size in sizes.items():
-                found.setdefault(f"{codec} at the bytes of {name}", []).append(_at_bytes(clip, codec, size))
+                coded.setdefault(f"{codec} at the bytes of {name}", []).append(_at_bytes(clip, codec, size))
         report(number / count)
     return [
         ClipPoint(name, count, count * length, sum(size for size, _ in each) / (count * length), _mean_db(each))
-        for name, each in found.items()
+        for name, each in coded.items()
     ]
 
 
 def _at_bytes(clip: np.ndarray, codec: str, size: int) -> tuple[int, float]:
-    """Bytes and PSNR of a clip uint8 [T, H, W, 3] in at most `size` bytes, or in as few as the codec can."""
+    """Bytes and PSNR of a clip uint8 [T, H, W, 3] in at most `size` bytes, or the fewest that the codec can."""
     if codec == h264.NAME:
         stream = h264.at_bytes(clip, size)
         return stream.size_bytes, frames.mean_psnr(clip, stream.frames)

@@ -1,6 +1,6 @@
-"""Where the boxers stand in a frame of Atari Boxing (data/games.py): whether a drawn frame keeps what mattered.
+"""Positions of the boxers in frames of Atari Boxing (data/games.py), to compare decoded frames with originals.
 
-Seen from above, one boxer is white and the other black, and nothing else within the ropes is either.
+One boxer is white and the other black, and nothing else in the ring is either.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from vqcli.errors import UsageError
 GAME = "boxing"
 RING = slice(15, 70), slice(17, 67)  # rows and columns within the ropes: score, clock and the name below are left out
 WHITE, BLACK = 170, 60  # the darkest value of white in any channel, the lightest of black
-LEAST = 20  # pixels of a boxer, who has 43 at least when all is seen
+LEAST = 20  # pixels of a boxer, who has at least 43 in the original frames
 NEAR = 8.0  # pixels, about half of a boxer's height
 
 
 @dataclass(frozen=True)
 class Places:
-    """How near the boxers of drawn frames stand to those of the true ones.
+    """Distances of the boxers in decoded frames to those in the originals.
 
     found_true, found_drawn  shares of the frames that show both boxers
-    distance                 pixels, mean over the boxers that are found in both; `other`: to those of another frame
-    kept                     share of the frames where both are found within NEAR pixels of where they were
-    kept_other               of where they were in another frame
+    distance                 pixels, mean over the boxers found in both; `distance_other`: to those of another frame
+    kept                     share of the frames where both are found within NEAR pixels of their positions
+    kept_other               of their positions in another frame
     """
 
     found_true: float
@@ -43,7 +43,9 @@ def find(frames: np.ndarray) -> np.ndarray:
     The centroid of the pixels of that colour, NaN if there are too few. Raises UsageError for frames of another size.
     """
     if frames.shape[1:] != (SIDE, SIDE, 3):
-        raise UsageError(f"frames {list(frames.shape[1:])} are none of boxing", f"they are {SIDE} x {SIDE}, in colour")
+        raise UsageError(
+            f"frames {list(frames.shape[1:])} are not frames of boxing", f"they are {SIDE} x {SIDE}, in colour"
+        )
     ring = frames[:, *RING]
     colours = np.stack([ring.min(3) >= WHITE, ring.max(3) <= BLACK], 1)  # (N, 2, rows, columns)
     count = colours.sum((2, 3))  # (N, 2)
@@ -52,13 +54,13 @@ def find(frames: np.ndarray) -> np.ndarray:
     return np.where(count[..., None] >= LEAST, sums / np.maximum(count, 1)[..., None], np.nan)
 
 
-def compare(true: np.ndarray, drawn: np.ndarray, others: np.ndarray) -> Places:
-    """Places in frames uint8 [N, SIDE, SIDE, 3] and in those drawn of them; frame others[i] is another than i."""
-    places, made = find(true), find(drawn)
-    own, other = (np.linalg.norm(made - where, axis=2) for where in (places, places[others]))  # (N, 2)
+def compare(true: np.ndarray, decoded: np.ndarray, others: np.ndarray) -> Places:
+    """Places in frames uint8 [N, SIDE, SIDE, 3] and in their decoded frames; others[i] is a frame other than i."""
+    places, found = find(true), find(decoded)
+    own, other = (np.linalg.norm(found - where, axis=2) for where in (places, places[others]))  # (N, 2)
     return Places(
         found_true=_both(~np.isnan(places[..., 0])),
-        found_drawn=_both(~np.isnan(made[..., 0])),
+        found_drawn=_both(~np.isnan(found[..., 0])),
         distance=_mean(own),
         distance_other=_mean(other),
         kept=_both(own <= NEAR),

@@ -1,4 +1,4 @@
-"""H.264, to compare with at equal bytes. Needs the extra `video` (PyAV)."""
+"""H.264 as a baseline at equal bytes. Needs the extra `video` (PyAV)."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from vqcli.media import video
 NAME = "H.264"
 CRFS = [step / 4 for step in range(4 * 51, -1, -1)]  # from the smallest streams to the largest
 PRESET = "slower"
-LAYOUTS = ("yuv420p", "yuv444p")  # colour at half the resolution, which needs even sides, and at all of it
+LAYOUTS = ("yuv420p", "yuv444p")  # chroma at half the resolution, which needs even sides, and at full resolution
 START = re.compile(rb"\x00*\x00\x00\x01")  # of a unit in a stream (H.264, annex B)
-NOTES = 6  # type of the units in which x264 tells its version and settings: some 700 bytes, which show nothing
+NOTES = 6  # type of the units with version and settings of x264: some 700 bytes without image data
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class CodedVideo:
     crf: float
     size_bytes: int
-    frames: np.ndarray  # decoded, uint8, of the shape that went in
-    fits: bool = True  # false if the smallest stream that the codec makes is above the wanted size
+    frames: np.ndarray  # decoded, uint8, of the original shape
+    fits: bool = True  # false if the smallest stream of the codec is above the size limit
 
 
 def require() -> None:
-    """Raise UsageError if the extra is not installed: better before the work than after it."""
+    """Raise UsageError if the extra is not installed: call it before the work."""
     if not video.available():
         raise UsageError(f"{NAME} is made by PyAV, which is not installed", video.EXTRA)
 
 
-def at_bytes(frames: np.ndarray, size_bytes: int, frames_per_s: int = 10) -> Result:
-    """The best stream of frames uint8 [T, H, W, 3] that is not above `size_bytes`, found by bisection over crf.
+def at_bytes(frames: np.ndarray, size_bytes: int, frames_per_s: int = 10) -> CodedVideo:
+    """The best stream of frames uint8 [T, H, W, 3] that is not above `size_bytes`, by bisection over crf.
 
-    Without a container, and without the notes of the encoder. Colour at half the resolution, as usual, or at all of it,
-    whichever comes nearer: the former costs much at hard edges. Raises UsageError without the extra.
+    Without a container and without the encoder's metadata. Chroma at half or at full resolution, whichever has the
+    lower error: the former is bad at hard edges. Raises UsageError without the extra.
     """
     require()
     layouts = LAYOUTS[1:] if frames.shape[1] % 2 or frames.shape[2] % 2 else LAYOUTS
-    found = [_at_bytes(frames, size_bytes, frames_per_s, layout) for layout in layouts]
-    return min(found, key=lambda one: (not one.fits, mse(one.frames, frames)))
+    streams = [_at_bytes(frames, size_bytes, frames_per_s, layout) for layout in layouts]
+    return min(streams, key=lambda one: (not one.fits, mse(one.frames, frames)))
 
 
-def _at_bytes(frames: np.ndarray, size_bytes: int, frames_per_s: int, layout: str) -> Result:
+def _at_bytes(frames: np.ndarray, size_bytes: int, frames_per_s: int, layout: str) -> CodedVideo:
     streams: dict[float, bytes] = {}
 
     def size_at(crf: float) -> int:
@@ -56,7 +56,7 @@ def _at_bytes(frames: np.ndarray, size_bytes: int, frames_per_s: int, layout: st
 
     fitting = bisect_right(CRFS, size_bytes, key=size_at)
     crf = CRFS[max(fitting - 1, 0)]
-    return Result(crf, len(streams[crf]), _decode(streams[crf]), fits=fitting > 0)
+    return CodedVideo(crf, len(streams[crf]), _decode(streams[crf]), fits=fitting > 0)
 
 
 def _encode(frames: np.ndarray, crf: float, frames_per_s: int, layout: str) -> bytes:
@@ -85,5 +85,5 @@ def _decode(stream: bytes) -> np.ndarray:
     frames = []
     for packet in [*codec.parse(stream), *codec.parse(b""), None]:
         frames += codec.decode(packet)
-    pictures = (frame.reformat(format="rgb24", src_colorspace="ITU709", src_color_range="MPEG") for frame in frames)
-    return np.stack([picture.to_ndarray() for picture in pictures])
+    images = (frame.reformat(format="rgb24", src_colorspace="ITU709", src_color_range="MPEG") for frame in frames)
+    return np.stack([image.to_ndarray() for image in images])

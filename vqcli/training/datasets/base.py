@@ -1,4 +1,4 @@
-"""What the data set of a run has, whichever kind of run it is; and those of pictures and of clips."""
+"""The interface of the data set of a run; opening data sets of images and of utterances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vqcli.recipe import Data, Recipe
 
 
 class Items(Protocol):
-    """A batch, in the arrays that its data set makes."""
+    """A batch: arrays of one length."""
 
     def __len__(self) -> int: ...
 
@@ -24,9 +24,9 @@ class Items(Protocol):
 
 
 class DataSet(Protocol):
-    """One half of the data, held out or not, as batches: data/prefetch.py has `batches` for whoever has `batch`.
+    """One part of the data, held out or not, as batches. A subclass of data/prefetch.py's Batches needs `batch` alone.
 
-    classes             names of the classes, speakers or actions, the same for both halves; () if there are none
+    classes             names of the classes, speakers or actions, the same for both parts; () if there are none
     skipped, too_small  why items were left out, by name
     """
 
@@ -37,31 +37,31 @@ class DataSet(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, data: Data, seed: int, first: int, count: int) -> Any:
-        """Draws first .. first + count, which depend on nothing but their numbers and the seed."""
+        """The random items first .. first + count, which depend on their numbers and the seed alone."""
         ...
 
     def batches(
         self, data: Data, seed: int, first_step: int, *, rank: int = 0, world: int = 1, workers: int | None = None
     ) -> Generator[Any, None, None]:
-        """The batches of one rank from `first_step` on, without end."""
+        """The batches of one rank from `first_step` on, endlessly."""
         ...
 
     def held_out_batch(self, data: Data, count: int) -> Any:
-        """`count` items at most, without chance. Raises UsageError if none can be used."""
+        """`count` items at most, not random. Raises UsageError if none can be used."""
         ...
 
 
-def pictures(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Dataset:
-    """The pictures of a source. Raises UsageError if there are none, or if the recipe is one of sound."""
+def images(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Dataset:
+    """The images of a source. Raises UsageError if there are none, or if the recipe is for audio."""
     if recipe.modality != "image":
-        raise UsageError(f"{recipe.model.family} does not learn from clips", "name a folder of pictures")
+        raise UsageError(f"{recipe.model.family} is not trained on audio", "name a folder of images")
     return Dataset(source, held_out=held_out)
 
 
-def clips(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Utterances:
-    """The clips below some folders. Raises UsageError if they are no folders, or if the recipe is one of pictures."""
+def utterances(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Utterances:
+    """The utterances below some folders. Raises UsageError for paths that are no folders, or a recipe for images."""
     if recipe.modality != "audio":
-        raise UsageError(f"{recipe.model.family} does not learn from pictures", 'modality = "audio" in the recipe')
+        raise UsageError(f"{recipe.model.family} is not trained on images", 'modality = "audio" in the recipe')
     if not isinstance(source, list) or not all(path.is_dir() for path in source):
-        raise UsageError("speech is learned from folders of clips", "name folders with a folder for each speaker")
+        raise UsageError("speech models are trained on folders of clips", "name folders with a folder for each speaker")
     return Utterances(source, held_out=held_out)

@@ -1,4 +1,4 @@
-"""Codes of clips as batches, for priors over codes in time: what a codec makes of each clip, once."""
+"""Codes of utterances as batches, for priors over sequences of codes. Each utterance is encoded once."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vqcli.recipe import Data
 from vqcli.zoo import loading
 
 
-class CodeClips(Batches[Batch]):
-    """Clips (data/clips.py) as codes. The clips of a speaker follow one another, and a crop may lie over a joint: many
-    are shorter than what a prior should see.
+class CodeSequences(Batches[Batch]):
+    """Utterances (data/speech.py) as codes. Those of a speaker are concatenated, and a crop may span several, as many
+    are shorter than a crop.
 
-    sequences  uint16 [groups, T] of each clip that could be used, by its index
+    sequences  uint16 [n_codebooks, T] of each usable utterance, by its index
     """
 
     def __init__(self, clips: Utterances, codec: loading.LoadedModel) -> None:
         self.classes, self.names, self.labels = clips.classes, clips.names, clips.labels
         self.skipped, self.too_small = clips.skipped, clips.too_small
-        self.rate_hz = codec.net.rate_hz / codec.net.stride  # positions in a second
+        self.rate_hz = codec.net.rate_hz / codec.net.stride  # positions per second
         known = ((index, clips.utterance(index)) for index in range(len(clips)))
         self.sequences = {index: codes_of(codec, clip) for index, clip in known if clip is not None}
         self._joined = {
@@ -38,13 +38,13 @@ class CodeClips(Batches[Batch]):
         return len(self.names)
 
     def batch(self, data: Data, seed: int, first: int, count: int) -> Batch:
-        """Draws first .. first + count. A speaker is drawn by the `balance`-th power of the time there is."""
+        """The random crops first .. first + count. Speakers are weighted by speaking time to the power of `balance`."""
         ends = list(itertools.accumulate(codes.shape[1] ** data.balance for codes in self._joined.values()))
         items = []
         for n in range(first, first + count):
-            draw = random.Random(f"{seed} {n}")
-            label = list(self._joined)[bisect(ends, draw.random() * ends[-1])]
-            items.append((self._crop(label, data, draw.random()), label))
+            generator = random.Random(f"{seed} {n}")
+            label = list(self._joined)[bisect(ends, generator.random() * ends[-1])]
+            items.append((self._crop(label, data, generator.random()), label))
         return _stack(items)
 
     def held_out_batch(self, data: Data, count: int) -> Batch:
@@ -53,16 +53,16 @@ class CodeClips(Batches[Batch]):
         return _stack([(self._crop(labels[i % len(labels)], data, (i * 0.618) % 1), labels[i % len(labels)])
                        for i in range(count)])  # fmt: skip
 
-    def _crop(self, label: int, data: Data, place: float) -> np.ndarray:
-        """Codes [T, groups] at a place 0 .. 1; a speaker who says less comes around again."""
+    def _crop(self, label: int, data: Data, position: float) -> np.ndarray:
+        """Codes [T, n_codebooks] at a position 0 .. 1; sequences shorter than a crop are repeated."""
         codes, T = self._joined[label], max(1, round(data.seconds * self.rate_hz))
-        start = int(place * max(1, codes.shape[1] - T + 1))
+        start = int(position * max(1, codes.shape[1] - T + 1))
         return codes[:, np.arange(start, start + T) % codes.shape[1]].T
 
 
 @torch.inference_mode()
 def codes_of(codec: loading.LoadedModel, clip: Utterance) -> np.ndarray:
-    """Codes uint16 [groups, T] of a clip, which has been listened to already: those of windows.encode_audio."""
+    """Codes uint16 [n_codebooks, T] of an analysed clip, the same as those of windows.encode_audio."""
     net = codec.audio
     P = -(-len(clip.samples) // net.stride)
     samples = np.pad(clip.samples, (0, P * net.stride - len(clip.samples))).astype(np.float32) / FULL_SCALE

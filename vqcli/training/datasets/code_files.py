@@ -1,4 +1,4 @@
-"""Codes that lie in .vqz files, as a source of data for priors: what was encoded once needs no codec any more."""
+"""Codes in .vqz files as a data source for priors: nothing is encoded during training."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vqcli.zoo import loading, store
 SUFFIX = ".vqz"
 
 
-def found(paths: Sequence[Path]) -> list[Path]:
+def vqz_files(paths: Sequence[Path]) -> list[Path]:
     """The .vqz files among and below `paths`, sorted; [] for data of another kind."""
     files = [path for path in paths if path.suffix == SUFFIX]
     return files + [file for path in paths if path.is_dir() for file in sorted(path.rglob(f"*{SUFFIX}"))]
 
 
 class CodeFiles:
-    """A source (data/sources.py) whose pictures are grids of codes: uint16 [rows, columns, groups].
+    """A source (data/sources.py) whose images are grids of codes: uint16 [rows, columns, n_codebooks].
 
-    Names, classes and the split are those of the folders, as with pictures.
+    Names, classes and the split are those of the folders, as with images.
     """
 
     decoded = False
@@ -33,11 +33,11 @@ class CodeFiles:
     def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel) -> None:
         if codec.net.qualities:
             raise UsageError(
-                f"files of {codec.info.name} have many qualities, and a prior must see them all",
-                "train it on pictures, which are then encoded at every quality",
+                f"files of {codec.info.name} are encoded at one quality each, and a prior needs all of them",
+                "train it on images, which are then encoded at every quality",
             )
         self._codec, self.stride = codec, codec.net.stride
-        self._files = found(paths)
+        self._files = vqz_files(paths)
         folders = [path for path in paths if path.is_dir()]
         below = {file: folder for folder in folders for file in self._files if file.is_relative_to(folder)}
         names = [file.relative_to(below[file]).as_posix() if file in below else file.name for file in self._files]
@@ -46,7 +46,7 @@ class CodeFiles:
         self.held_out: Sequence[bool] = split.held_out(self.names)
 
     def read(self, index: int) -> np.ndarray:
-        """uint16 [rows, columns, groups]. Raises BadFile, also for files that another model made."""
+        """uint16 [rows, columns, n_codebooks]. Raises BadFile, also for files of another model."""
         file = vqz.read(self._files[index])
         try:
             store.check_digest(self._codec.info, file.header.model, file.header.digest, file.header.joint)
@@ -54,5 +54,5 @@ class CodeFiles:
         except ModelError as error:
             raise BadFile(str(error)) from None
         if len(codes.codes) != len(self._codec.net.codebook_sizes):
-            raise BadFile("its last levels were left out")
+            raise BadFile("its last residual levels were left out")
         return np.ascontiguousarray(codes.codes.transpose(1, 2, 0))

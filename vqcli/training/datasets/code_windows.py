@@ -1,7 +1,7 @@
 """Windows of recordings as codes, for priors over video.
 
-A window is a frame, the frames before it and the actions between them. In a share of the windows the first of the
-frames before are missing, or no action is known, so that the prior learns to do without.
+A window is a frame, the frames before it and the actions between them. In a share of the windows the first frames are
+missing, or actions are unknown, so that the prior can also sample with less context.
 """
 
 from __future__ import annotations
@@ -22,26 +22,24 @@ from vqcli.nets.priors.frames import MISSING, UNKNOWN
 from vqcli.recipe import Data
 from vqcli.zoo import loading
 
-SHORTENED = 0.1  # of the windows miss some of their frames before
+SHORTENED = 0.1  # of the windows miss some of their first frames
 WITHOUT_ACTIONS = 0.1  # of the windows
+LATE_ACTIONS = 0.4  # of the windows have the last actions only, as when sampling continues a clip without actions
 
 
-SINCE_ACTIONS = 0.4  # of the windows tell the last actions only, as when a clip is given and what follows is drawn
-
-
-class Windows(Batches[Batch]):
+class CodeWindows(Batches[Batch]):
     """Windows of the episodes of recordings (data/recordings.py) that are held out, or of those that are not.
 
-    classes     names of the actions, the same for both halves
-    codes       of each episode, uint16 [T, rows, columns, groups]
+    classes     names of the actions, the same for both parts
+    codes       of each episode, uint16 [T, rows, columns, n_codebooks]
     actions     of each episode, int64 [T]
     frame_size  height and width in pixels
     """
 
     def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel, context: int, *, held_out: bool) -> None:
-        found = [episode_files(path) for path in paths]
-        files = [file for names in found for file in names.values()]
-        held = [held for names in found for held in split.held_out(list(names))]
+        recordings = [episode_files(path) for path in paths]
+        files = [file for names in recordings for file in names.values()]
+        held = [held for names in recordings for held in split.held_out(list(names))]
         kept = [file for file, out in zip(files, held, strict=True) if out == held_out]
         if not kept:
             which = "are held out" if held_out else "are left to train on"
@@ -49,7 +47,7 @@ class Windows(Batches[Batch]):
         known = [read_actions(file) for file in files]
         self.classes = tuple(sorted({name for names in known for name in names}))
         if self.classes and not all(known):
-            raise UsageError("some of the episodes do not tell actions", "record all, or none, with actions")
+            raise UsageError("some of the episodes have no actions", "record all, or none, with actions")
         numbers = {name: number for number, name in enumerate(self.classes)}
         self.context, self.names = context, [file.stem for file in kept]
         self.skipped: dict[str, str] = {}
@@ -60,7 +58,7 @@ class Windows(Batches[Batch]):
         for file in kept:
             episode = read_episode(file)
             sizes.add(episode.images.shape[1:3])
-            codes = codes_of(codec, episode.images)  # (T, groups, rows, columns)
+            codes = codes_of(codec, episode.images)  # (T, n_codebooks, rows, columns)
             self.codes.append(codes.movedim(1, -1).numpy().astype(np.uint16))
             names = [numbers[name] for name in episode.actions] or [UNKNOWN] * len(episode.images)
             self.actions.append(np.array(names, np.int64))
@@ -73,7 +71,7 @@ class Windows(Batches[Batch]):
         return int(self._ends[-1])
 
     def window(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Codes uint16 [context + 1, rows, columns, groups], the frame itself last, and actions int64 [context]."""
+        """Codes uint16 [context + 1, rows, columns, n_codebooks], the frame last, and actions int64 [context]."""
         episode = int(np.searchsorted(self._ends, index, side="right"))
         codes, actions = self.codes[episode], self.actions[episode]
         t = index - int(self._ends[episode]) + len(codes)
@@ -89,15 +87,15 @@ class Windows(Batches[Batch]):
         for n in range(first, first + count):
             epoch, position = divmod(n, len(self))
             window, done = self.window(int(permutation(len(self), seed, epoch)[position]))
-            draw = random.Random(f"{seed} {n}")
-            if draw.random() < SHORTENED:
-                missing = draw.randint(1, self.context)
+            generator = random.Random(f"{seed} {n}")
+            if generator.random() < SHORTENED:
+                missing = generator.randint(1, self.context)
                 window[:missing], done[:missing] = MISSING, UNKNOWN
-            kind = draw.random()
+            kind = generator.random()
             if kind < WITHOUT_ACTIONS:
                 done[:] = UNKNOWN
-            elif kind < WITHOUT_ACTIONS + SINCE_ACTIONS:
-                done[: draw.randint(1, self.context - 1)] = UNKNOWN
+            elif kind < WITHOUT_ACTIONS + LATE_ACTIONS:
+                done[: generator.randint(1, self.context - 1)] = UNKNOWN
             items.append((window, done))
         return _stack(items)
 

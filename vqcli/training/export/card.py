@@ -1,4 +1,4 @@
-"""The card of a model, filled in by measurement, so that a finished run says itself how good it is."""
+"""The card of a model, README.md of its folder: how it was trained, and measurements on held-out items."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from vqcli.training.log import compare
 from vqcli.zoo import loading
 
 CARD = "README.md"
-PICTURE = "pictures.webp"
-JUDGED = 1000  # held-out pictures, whose likelihood is measured
-MEASURED = 12  # held-out pictures, measured whole
-CODES_SHARE = 0.4  # of the time for measuring, beside a likelihood
-BESIDE = ("JPEG", "WebP")
+IMAGE = "pictures.webp"
+BOUND_IMAGES = 1000  # held-out images whose likelihood is measured
+MEASURED = 12  # held-out images, measured in full size
+CODES_SHARE = 0.4  # of the time for measuring, if there is a likelihood too
+BASELINES = ("JPEG", "WebP")
 
 
 def measure(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
-    """What a model reaches on held-out pictures: bits/dim by its likelihood, rate and distortion by its codes.
+    """Measurements on held-out images: bits/dim by the likelihood, rate and distortion by the codes.
 
-    On as many pictures as there is time for.
+    On as many images as there is time for.
     """
     measured: dict[str, Any] = {}
     if model.net.codebook_sizes:
-        measured = _coded(model, held_out, budget.part(CODES_SHARE if model.net.likelihood is not None else 1.0))
+        measured = _rate_distortion(
+            model, held_out, budget.part(CODES_SHARE if model.net.likelihood is not None else 1.0)
+        )
     if model.net.likelihood is not None:
-        bounds = likelihood.measure(model, held_out, count=JUDGED, limit=budget.limit)
+        bounds = likelihood.measure(model, held_out, count=BOUND_IMAGES, limit=budget.limit)
         measured["bounds"] = [
             {"under": bound.under, "bits_per_dim": round(bound.bits_per_dim, 4), "pictures": bound.pictures}
             for bound in bounds
@@ -43,8 +45,8 @@ def measure(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> di
     return measured
 
 
-def _coded(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
-    """Rate and distortion on whole held-out pictures, usual codecs at equal bytes beside, and the use of the codes."""
+def _rate_distortion(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> dict[str, Any]:
+    """Rate and distortion on held-out images, baselines at equal bytes, and codebook usage."""
     names = held_out.names[:MEASURED]
     counts = metrics.CodeCounts(model.net.codebook_sizes)
     qualities = rate_distortion.spread(model, 3)
@@ -52,7 +54,9 @@ def _coded(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> dic
     read = 0
     for index in budget.limit(range(len(names))):
         read_one = partial(lambda _, index: held_out.pixels(index), index=index)
-        one = rate_distortion.evaluate(model, [names[index]], read_one, qualities, codecs=BESIDE, look=counts.add)
+        one = rate_distortion.evaluate(
+            model, [names[index]], read_one, qualities, codecs=BASELINES, on_codes=counts.add
+        )
         points += one
         read += 1
     used, perplexity = np.mean(counts.usages(), axis=0)
@@ -65,12 +69,12 @@ def _coded(model: loading.LoadedModel, held_out: Dataset, budget: Budget) -> dic
 
 
 def write(folder: Path, description: dict[str, Any], shown: tuple[np.ndarray, np.ndarray] | None) -> None:
-    """Write README.md of a model folder from its description, and pictures beside what the model makes of them."""
+    """Write README.md of a model folder from its description, and an image of originals and reconstructions."""
     lines = [f"# {folder.name}", "", description["recipe"]["description"] + ".", ""]
     if shown is not None:
-        with replacing(folder / PICTURE, force=True) as stream:
+        with replacing(folder / IMAGE, force=True) as stream:
             stream.write(image.encode_bytes(compare(*shown), "webp", quality=95))
-        lines += [f"![Held-out pictures above, what the model makes of them below]({PICTURE})", ""]
+        lines += [f"![Held-out images above, their reconstructions below]({IMAGE})", ""]
     lines += ["## Trained", "", _trained(description), ""]
     if measured := description.get("measured"):
         lines += ["## Measured", "", *_measured(measured), ""]
@@ -82,16 +86,16 @@ def _trained(facts: dict[str, Any]) -> str:
     recipe = facts["recipe"]
     items = recipe["data"]["batch"] * facts["processes"]
     minutes = facts["trained_seconds"] / 60
-    chosen = "Held-out pictures chose these weights. " if facts.get("measured") else ""
+    chosen = "These weights are the best on held-out images. " if facts.get("measured") else ""
     return (
         f"{facts['steps']:,} steps of {items} crops of {recipe['data']['crop']} pixels, from {facts['pictures']:,} "
-        f"pictures, in {minutes:.1f} minutes on {facts['machine']}, {computed(facts)}. {chosen}"
-        f"The recipe is in [recipe.toml](recipe.toml), the whole course in log.jsonl (`vq report {facts['name']}`)."
+        f"images, in {minutes:.1f} minutes on {facts['machine']}, {precision_and_start(facts)}. {chosen}"
+        f"The recipe is in [recipe.toml](recipe.toml), the log in log.jsonl (`vq report {facts['name']}`)."
     )
 
 
-def computed(facts: dict[str, Any]) -> str:
-    """In which precision a run computed, and which weights it began with."""
+def precision_and_start(facts: dict[str, Any]) -> str:
+    """The precision of a run, and the weights it started from."""
     start = facts.get("start")
     digest = f", {start['digest']}" * bool(start["digest"]) if start else ""
     begun = f", from the weights of {start['model']} ({start['steps']:,} steps{digest})" if start else ""
@@ -102,20 +106,20 @@ def _measured(measured: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     if bounds := measured.get("bounds"):
         rows = [f"| {bound['under']} | {bound['bits_per_dim']:.3f} |" for bound in bounds]
-        about = f"Bits/dim of {bounds[0]['pictures']:,} held-out pictures, a bound (`vq eval likelihood`)."
+        about = f"Bits/dim of {bounds[0]['pictures']:,} held-out images, a bound (`vq eval likelihood`)."
         lines = [about, "", "| latents under | bits/dim |", "|---|---|", *rows, ""]
-    return lines + (_of_codes(measured) if "points" in measured or "bits_per_code" in measured else [])
+    return lines + (_code_lines(measured) if "points" in measured or "bits_per_code" in measured else [])
 
 
-def _of_codes(measured: dict[str, Any]) -> list[str]:
+def _code_lines(measured: dict[str, Any]) -> list[str]:
     if "bits_per_code" in measured:
         rows = [("this prior", measured["bits_per_code"])]
         if "float_bits_per_code" in measured:
-            rows.append(("the float net that it was rounded from", measured["float_bits_per_code"]))
+            rows.append(("the float net it was rounded from", measured["float_bits_per_code"]))
         # of a prior over video
-        beside = {"without_actions": "it without actions", "other_actions": "it with the actions of other frames"}
-        beside |= {"without_frames": "it without frames before"}
-        rows += [(text, measured[name]) for name, text in beside.items() if name in measured]
+        ablations = {"without_actions": "it without actions", "other_actions": "it with the actions of other frames"}
+        ablations |= {"without_frames": "it without frames before"}
+        rows += [(text, measured[name]) for name, text in ablations.items() if name in measured]
         rows += [("code frequencies alone (order 0)", measured["order_0"]), ("uniform prior", measured["uniform"])]
         text = f"Bits for each code, {measured['on']}; under this prior that is {measured['bits_per_dim']} bits/dim."
         return [text, "", "| under | bits/code |", "|---|---|", *(f"| {name} | {bits:.3f} |" for name, bits in rows)]
@@ -124,7 +128,7 @@ def _of_codes(measured: dict[str, Any]) -> list[str]:
         for p in measured["points"]
     ]
     return [
-        f"Means over {measured['on']}, rates of whole files; usual codecs at no more bytes.",
+        f"Means over {measured['on']}, rates of whole files; baselines at no more bytes.",
         "",
         "| quality | codec | bits/pixel | PSNR dB | MS-SSIM |",
         "|---|---|---|---|---|",
@@ -135,13 +139,15 @@ def _of_codes(measured: dict[str, Any]) -> list[str]:
 
 
 def _comparable(points: list[Point]) -> list[Point]:
-    """Without the usual codecs where their headers alone take more than the whole file of the model."""
+    """Without baselines whose files are larger than the model's, as headers alone can be."""
     own = {point.quality: point.size_bytes for point in points if point.codec == points[0].codec}
     return [point for point in points if point.size_bytes <= own[point.quality]]
 
 
 def _as_dict(point: Point) -> dict[str, Any]:
-    ms_ssim = round(point.ms_ssim, 4) if np.isfinite(point.ms_ssim) else None  # no window fits into tiny pictures
+    ms_ssim = (
+        round(point.ms_ssim, 4) if np.isfinite(point.ms_ssim) else None
+    )  # undefined for images smaller than its window
     return {
         "codec": point.codec,
         "quality": point.quality,

@@ -1,4 +1,4 @@
-"""The card of a speech model, filled in by measurement."""
+"""The card of a speech model, README.md of its folder."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 from vqcli.data.speech import WELL_KNOWN_S
 from vqcli.files import replacing
-from vqcli.training.export.card import CARD, computed
+from vqcli.training.export.card import CARD, precision_and_start
 
-PICTURE = "spectrograms.webp"
+IMAGE = "spectrograms.webp"
 
 
 def write(folder: Path, facts: dict[str, Any]) -> None:
     """Write README.md of a model folder from its description."""
     recipe, minutes = facts["recipe"], facts["trained_seconds"] / 60
     lines = [f"# {folder.name}", "", recipe["description"] + ".", ""]
-    if (folder / PICTURE).exists():
-        lines += [f"![Spectrograms of a held-out clip and of what the codes give back]({PICTURE})", ""]
+    if (folder / IMAGE).exists():
+        lines += [f"![Spectrograms of a held-out clip and of its reconstructions]({IMAGE})", ""]
     lines += [
         "## Trained",
         "",
         f"{facts['steps']:,} steps of {recipe['data']['batch'] * facts['processes']} crops of "
         f"{recipe['data']['seconds']:g} s, from {facts['clips']:,} clips of {len(facts['speakers'])} speakers, in "
-        f"{minutes:.1f} minutes on {facts['machine']}, {computed(facts)}.",
-        f"The recipe is in [recipe.toml](recipe.toml), the whole course in log.jsonl (`vq report {facts['name']}`).",
+        f"{minutes:.1f} minutes on {facts['machine']}, {precision_and_start(facts)}.",
+        f"The recipe is in [recipe.toml](recipe.toml), the log in log.jsonl (`vq report {facts['name']}`).",
         "",
     ]
     if measured := facts.get("measured"):
@@ -42,15 +42,15 @@ def write(folder: Path, facts: dict[str, Any]) -> None:
             *rows,
             "",
         ]
-    offered = [each for each in facts["speakers"] if each["seconds"] >= WELL_KNOWN_S]
-    if offered:
+    well_known = [each for each in facts["speakers"] if each["seconds"] >= WELL_KNOWN_S]
+    if well_known:
         lines += [
             "## Speakers with a minute of speech or more",
             "",
             "| speaker | minutes | mean pitch Hz |",
             "|---|---|---|",
         ]
-        order = sorted(offered, key=lambda each: -each["seconds"])
+        order = sorted(well_known, key=lambda each: -each["seconds"])
         lines += [f"| {each['name']} | {each['seconds'] / 60:.1f} | {each['pitch_hz']:.0f} |" for each in order]
         lines += [""]
     with replacing(folder / CARD, force=True) as stream:

@@ -1,4 +1,4 @@
-"""A run that is over, as exports see it."""
+"""A finished run, for the exports."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 
 from vqcli.training.budget import Budget
 from vqcli.training.datasets.base import DataSet
-from vqcli.training.validation import Judged, Validation
+from vqcli.training.validation import TaskLike, Validation
 
 Data = TypeVar("Data", bound=DataSet)
 
 
 @dataclass(frozen=True)
-class Finished(Generic[Data]):
-    """What becomes a model, beside the weights.
+class FinishedRun(Generic[Data]):
+    """Everything but the weights that an export needs.
 
-    held_out, validation  None if the data are too few for any to be held out
-    folder                where model or prior, and card, go
+    held_out, validation  None if there are too few data to hold any out
+    folder                of model or prior, and card
     description           for the header: family, arguments, modality, recipe, name, steps, time, machine; an export
-                          makes its own of it
-    budget                as much is counted and measured as there is time for, and at least something of each
+                          extends it
+    budget                limits how many items are counted and measured, at least one of each
     """
 
     dataset: Data
@@ -33,6 +33,6 @@ class Finished(Generic[Data]):
     description: dict[str, Any]
     budget: Budget
 
-    def shown(self, task: Judged) -> tuple[np.ndarray, np.ndarray] | None:
-        """Held-out items and what the task makes of them, as `Validation.show`."""
+    def examples(self, task: TaskLike) -> tuple[np.ndarray, np.ndarray] | None:
+        """Images of held-out items and their reconstructions, as `Validation.show`."""
         return None if self.validation is None else self.validation.show(task)

@@ -1,4 +1,4 @@
-"""The end of a run of a prior: its file beside a copy of its codec."""
+"""Export of a prior: its file next to a copy of its codec."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from vqcli.training.export.finished import Finished
+from vqcli.training.export.finished import FinishedRun
 from vqcli.zoo import priors, store
 
 
 def write(
-    finished: Finished[Any],
+    finished: FinishedRun[Any],
     codec: store.ModelInfo,
     arguments: dict[str, Any],
     facts: dict[str, Any],
     arrays: Mapping[str, np.ndarray],
 ) -> tuple[store.ModelInfo, dict[str, Any]]:
-    """Write the prior beside a copy of its codec, so that the folder is a model of its own: that model, and the
-    description of the prior with its figures as the file has them."""
+    """Write the prior next to a copy of its codec, which makes the folder a complete model: that model, and the
+    description of the prior with its measurements as stored in the file."""
     folder = finished.folder
     if folder.resolve() != codec.folder.resolve():
         shutil.copyfile(codec.path, folder / store.FILE)
     description = finished.description | {
         "arguments": arguments,
         "codec": codec.digest.hex(),
-        "recipe": finished.description["recipe"] | {"codec": codec.name},  # by name: its folder is nobody's business
+        "recipe": finished.description["recipe"] | {"codec": codec.name},  # the name, not the path
         **facts,
     }
     priors.save(folder, arrays, description)

@@ -1,4 +1,4 @@
-"""The end of a run of a prior over codes in time: bits a second by each coder, and the card."""
+"""Export of a prior over sequences of codes: bits per second by each coder, and the card."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from vqcli.codec.codes import books
 from vqcli.entropy import coders
 from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.files import replacing
-from vqcli.training.export.card import CARD, computed
+from vqcli.training.export.card import CARD, precision_and_start
 from vqcli.zoo.loading import LoadedModel
 
 
 def bits_per_second(
-    codec: LoadedModel, told: list[np.ndarray], rate_hz: float, net: SequenceNet
+    codec: LoadedModel, clips: list[np.ndarray], rate_hz: float, net: SequenceNet
 ) -> list[dict[str, float]]:
-    """What each level of clips, codes [groups, T], takes by each coder."""
+    """Bits per second of each residual level of clips, codes [n_codebooks, T], by each coder."""
     sizes, levels = books(codec)
-    n = len(sizes) // levels
-    seconds = sum(codes.shape[1] for codes in told) / rate_hz
-    found = []
+    product_groups = len(sizes) // levels
+    seconds = sum(codes.shape[1] for codes in clips) / rate_hz
+    levels_bits = []
     for level in range(levels):
-        groups = slice(level * n, (level + 1) * n)
+        groups = slice(level * product_groups, (level + 1) * product_groups)
         tables = codec.statistics and codec.statistics.of_groups(groups.start, groups.stop)
         given = coders.Given(sizes[groups], tables, net)
-        taken = dict.fromkeys(coders.candidates(coders.AUTO, given), 0)
-        for codes in told:
-            here = replace(given, below=codes[: groups.start] if level else None)
-            for name in taken:
-                taken[name] += len(coders.encode(name, codes[groups], here))
-        found.append({name: round(8 * size / seconds, 1) for name, size in taken.items()})
-    return found
+        sizes_bytes = dict.fromkeys(coders.candidates(coders.AUTO, given), 0)
+        for codes in clips:
+            context = replace(given, below=codes[: groups.start] if level else None)
+            for name in sizes_bytes:
+                sizes_bytes[name] += len(coders.encode(name, codes[groups], context))
+        levels_bits.append({name: round(8 * size / seconds, 1) for name, size in sizes_bytes.items()})
+    return levels_bits
 
 
 def write_card(folder: Path, description: dict[str, Any]) -> None:
@@ -44,7 +44,7 @@ def write_card(folder: Path, description: dict[str, Any]) -> None:
     lines += [
         f"{description['steps']:,} steps of {recipe['data']['batch']} crops of {recipe['data']['seconds']:g} s, from "
         f"{description['clips']:,} clips, in {description['trained_seconds'] / 60:.1f} minutes on "
-        f"{description['machine']}, {computed(description)}.",
+        f"{description['machine']}, {precision_and_start(description)}.",
         "",
     ]
     if measured:

@@ -1,7 +1,7 @@
-"""One self-contained HTML page of a training run, from what lies in its folder. Needs no torch.
+"""The HTML report of a training run: one self-contained page of the files in its folder. Needs no torch.
 
-The page asks nothing of the network and is complete without its few lines of script. All that comes from files is
-checked here for its kind and escaped by the template.
+The page loads nothing from the network and is complete without its script. All values from files are type-checked here
+and escaped by the template.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from vqcli.training.log import Event
 from vqcli.zoo import store
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
-PICTURE_BYTES = 2_000_000  # of all embedded pictures; base64 makes a third more of them
-EARLIER_PICTURES = 11
-LARGEST_PICTURE = 2**24  # pixels
+IMAGE_BYTES = 2_000_000  # of all embedded images, before base64, which adds a third
+EARLIER_IMAGES = 11
+LARGEST_IMAGE = 2**24  # pixels
 MOST_TERMS = 24  # charts of single terms
 MOST_ROWS = 100  # of a table
-MOST_LINES = 4  # groups with a line each; more become a band
+MOST_LINES = 4  # codebooks with a line each; more become a band
 
-# What train and validation events hold beside the terms of the loss.
+# Keys of train and validation events that are not terms of the loss.
 NO_TERMS = ("event", "step", "seconds", "learning_rate", "items_per_second", "best", "loss")
 TERMS = {"mse": ("mean square error", "of values 0 to 255"), "psnr_db": ("PSNR", "dB")}  # title and unit
-LABELS = {"memory_gb": "memory (GB)", "gpu": "GPU", "psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
+LABELS = {"pictures": "items", "memory_gb": "memory (GB)", "gpu": "GPU", "psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
 
 
 def write_page(run: Path, output: Path, *, force: bool = False) -> None:
     """Write the page of the run in folder `run` to the file `output`.
 
     Raises UsageError if there is no run, the extra is missing, or `output` exists without `force`; BadFile for a
-    log that is none; OutputError if the page cannot be written.
+    file that is not a log; OutputError if the page cannot be written.
     """
     text = page(run)
     with replacing(output, force=force) as stream:
@@ -52,7 +52,7 @@ def write_page(run: Path, output: Path, *, force: bool = False) -> None:
 
 
 def page(run: Path) -> str:
-    """The page as text."""
+    """The HTML of the page."""
     try:
         import jinja2
     except ImportError:
@@ -65,13 +65,13 @@ def page(run: Path) -> str:
 
 
 def contents(run: Path) -> dict[str, Any]:
-    """What the template shows."""
+    """The variables of the template."""
     events = log.read(run)
     starts = of_kind(events, "start")
     model = model_of(run)
     start = starts[-1] if starts else {}
     recipe = mapping(start.get("recipe")) or (mapping(model.description.get("recipe")) if model else {})
-    last, earlier = embedded(log.pictures_of(run))
+    last, earlier = embedded(log.images_of(run))
     return {
         "name": run.resolve().name,
         "description": str(recipe.get("description", "")),
@@ -82,12 +82,12 @@ def contents(run: Path) -> dict[str, Any]:
         "rate_charts": rate_charts(events),
         "code_charts": code_charts(events),
         "validations": validation_table(events),
-        "last_picture": last,
-        "earlier_pictures": earlier,
+        "last_image": last,
+        "earlier_images": earlier,
         "recipe": toml(recipe),
         "machine": [(LABELS.get(key, key), value) for key, value in mapping(start.get("machine")).items()],
-        "sittings": [
-            (moment(event.get("time")), charts.short(event.get("step", 0)), sitting(event))
+        "sessions": [
+            (moment(event.get("time")), charts.short(event.get("step", 0)), session(event))
             for event in starts[-MOST_ROWS:]
         ],
         **data_facts(events, start),
@@ -100,9 +100,9 @@ def contents(run: Path) -> dict[str, Any]:
 
 
 def number(value: Any) -> float | None:
-    """A finite number of sensible size, or None; what is tiny is zero."""
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= charts.LARGEST
-    return None if not sound else float(value) if abs(value) >= charts.SMALLEST else 0.0
+    """A finite number within the range of charts, or None; tiny ones become zero."""
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= charts.LARGEST
+    return None if not valid else float(value) if abs(value) >= charts.SMALLEST else 0.0
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -114,13 +114,13 @@ def of_kind(events: Iterable[Event], kind: str) -> list[Event]:
 
 
 def series(events: Iterable[Event], kind: str, key: str) -> list[tuple[float, float]]:
-    """The values of `key` in events of this kind, as (step, value) by rising step; the last one of a step counts."""
-    found = {event.get("step", 0): number(event.get(key)) for event in of_kind(events, kind)}
-    return [(float(step), value) for step, value in sorted(found.items()) if value is not None]
+    """The values of `key` in events of this kind, as (step, value) sorted by step; the last one of a step counts."""
+    values = {event.get("step", 0): number(event.get(key)) for event in of_kind(events, kind)}
+    return [(float(step), value) for step, value in sorted(values.items()) if value is not None]
 
 
 def state(events: list[Event], recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """How far the run is, in figures and in a line of words."""
+    """The progress of the run, in figures and as text."""
     step = max((event.get("step", 0) for event in events), default=0)
     steps = number(mapping(recipe.get("optimization")).get("steps"))
     seconds = max((value for kind in ("train", "end") for _, value in series(events, kind, "seconds")), default=None)
@@ -134,7 +134,7 @@ def state(events: list[Event], recipe: Mapping[str, Any]) -> dict[str, Any]:
         facts.append(f"best validation loss {best:.5g} at step {at:,.0f}")
     elif events:
         facts.append("no validation yet")
-    words = {"end": "finished", "start": "not finished: still going, or stopped"}
+    words = {"end": "finished", "start": "not finished: still running, or stopped"}
     return {
         "share": min(step / steps, 1.0) if steps and steps > 0 else None,
         "finished": turns[-1:] == ["end"],
@@ -148,9 +148,9 @@ def loss_chart(events: list[Event]) -> str:
 
 
 def term_charts(events: list[Event]) -> list[str]:
-    """A chart for each term that train or validation events name, in the order of their first appearance."""
-    told = [event for event in events if event["event"] in ("train", "validation")]
-    names = [name for name in dict.fromkeys(name for event in told for name in event) if name not in NO_TERMS]
+    """A chart for each term of train or validation events, in the order of their first appearance."""
+    logged = [event for event in events if event["event"] in ("train", "validation")]
+    names = [name for name in dict.fromkeys(name for event in logged for name in event) if name not in NO_TERMS]
     drawn = (_pair(events, name, *TERMS.get(name, (name.replace("_", " "),) * 2)) for name in names)
     return [chart for chart in drawn if chart][:MOST_TERMS]
 
@@ -164,7 +164,7 @@ def _pair(events: list[Event], key: str, title: str, unit: str) -> str:
 
 
 def rate_charts(events: list[Event]) -> list[str]:
-    """The learning rate, and the speed: where a log has no items per second, its clock tells the steps per second."""
+    """The learning rate, and the speed: where a log has no items per second, steps per second by its clock."""
     rate = Line("learning rate", series(events, "train", "learning_rate"), colour=2)
     items, unit = series(events, "train", "items_per_second"), "items per second"
     if not items:
@@ -181,7 +181,7 @@ def rate_charts(events: list[Event]) -> list[str]:
 
 
 def code_charts(events: list[Event]) -> list[str]:
-    """Usage and perplexity of the codebooks over epochs: a line for each group, or median and range of many."""
+    """Usage and perplexity of the codebooks over epochs: a line for each codebook, or median and range of many."""
     epochs = of_kind(events, "epoch")
     usage = _over_epochs(epochs, "usage")
     perplexity = _over_epochs(epochs, "perplexity")
@@ -198,7 +198,7 @@ def code_charts(events: list[Event]) -> list[str]:
 
 
 def _over_epochs(epochs: list[Event], key: str) -> tuple[list[Line], Band | None] | None:
-    """Curves of a figure that each epoch gives for each group; epochs of other than the last number of groups drop."""
+    """Curves of a value per codebook over epochs; epochs with another number of codebooks than the last are dropped."""
     rows: dict[float, list[float]] = {}
     for event in epochs:
         epoch, values = number(event.get("epoch")), event.get(key)
@@ -207,24 +207,24 @@ def _over_epochs(epochs: list[Event], key: str) -> tuple[list[Line], Band | None
             rows[epoch] = [figure for figure in figures if figure is not None]
     if not rows:
         return None
-    groups = len(rows[max(rows)])
-    x = sorted(epoch for epoch, row in rows.items() if len(row) == groups)
-    table = np.array([rows[epoch] for epoch in x])  # [epochs, groups]
-    if groups <= MOST_LINES:
-        names = [f"group {index + 1}" if groups > 1 else "the codebook" for index in range(groups)]
+    n_codebooks = len(rows[max(rows)])
+    x = sorted(epoch for epoch, row in rows.items() if len(row) == n_codebooks)
+    table = np.array([rows[epoch] for epoch in x])  # [epochs, n_codebooks]
+    if n_codebooks <= MOST_LINES:
+        names = [f"codebook {index + 1}" if n_codebooks > 1 else "the codebook" for index in range(n_codebooks)]
         columns = zip(names, table.T.tolist(), strict=True)
         return [Line(name, list(zip(x, y, strict=True)), colour) for colour, (name, y) in enumerate(columns)], None
-    median = Line(f"median of {groups} groups", list(zip(x, np.median(table, 1).tolist(), strict=True)))
-    return [median], Band("least to most", x, table.min(1).tolist(), table.max(1).tolist())
+    median = Line(f"median of {n_codebooks} codebooks", list(zip(x, np.median(table, 1).tolist(), strict=True)))
+    return [median], Band("minimum to maximum", x, table.min(1).tolist(), table.max(1).tolist())
 
 
 def validation_table(events: list[Event]) -> dict[str, Any]:
-    """Steps, loss and terms of the validations, the newest first, and which of them were the best so far."""
-    told = of_kind(events, "validation")[-MOST_ROWS:][::-1]
-    terms = [name for name in dict.fromkeys(name for event in told for name in event) if name not in NO_TERMS]
+    """Steps, loss and terms of the validations, newest first, and which were the best so far."""
+    logged = of_kind(events, "validation")[-MOST_ROWS:][::-1]
+    terms = [name for name in dict.fromkeys(name for event in logged for name in event) if name not in NO_TERMS]
     columns = ["loss", *terms[:MOST_TERMS]]
     rows = []
-    for event in told:
+    for event in logged:
         figures = [number(event.get(name)) for name in columns]
         cells = ["–" if figure is None else f"{figure:.5g}" for figure in figures]
         rows.append((f"{event.get('step', 0):,}", cells, event.get("best") is True))
@@ -234,28 +234,28 @@ def validation_table(events: list[Event]) -> dict[str, Any]:
 # ---------------------------------------------------------------- the other parts of the page
 
 
-def embedded(pictures: Mapping[int, Path]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The last picture and some of the earlier ones as data URIs, spread evenly over the run.
+def embedded(images: Mapping[int, Path]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """The last image and some of the earlier ones as data URIs, spread evenly over the run.
 
-    As many as PICTURE_BYTES allow; what is no WebP picture of sensible size is left out.
+    As many as IMAGE_BYTES allow; files that are not WebP images of at most LARGEST_IMAGE pixels are left out.
     """
-    sizes = {step: path.stat().st_size for step, path in pictures.items()}
-    steps = [step for step, size in sizes.items() if size <= PICTURE_BYTES]
+    sizes = {step: path.stat().st_size for step, path in images.items()}
+    steps = [step for step, size in sizes.items() if size <= IMAGE_BYTES]
     if not steps:
         return None, []
     chosen: list[int] = []
-    for count in range(min(len(steps), EARLIER_PICTURES + 1), 0, -1):
-        # one picture is the last one, two are the first and the last
+    for count in range(min(len(steps), EARLIER_IMAGES + 1), 0, -1):
+        # one image is the last, two are the first and the last
         chosen = [steps[round(place)] for place in np.linspace(len(steps) - 1, 0, count)]
-        if sum(sizes[step] for step in chosen) <= PICTURE_BYTES:
+        if sum(sizes[step] for step in chosen) <= IMAGE_BYTES:
             break
-    shown = [shown for step in chosen if (shown := _embed(step, pictures[step]))]
+    shown = [shown for step in chosen if (shown := _embed(step, images[step]))]
     return (shown[0], shown[:0:-1]) if shown else (None, [])
 
 
 def _embed(step: int, path: Path) -> dict[str, Any] | None:
     try:
-        height, width, _ = image.read(path, max_pixels=LARGEST_PICTURE).pixels.shape
+        height, width, _ = image.read(path, max_pixels=LARGEST_IMAGE).pixels.shape
         data = path.read_bytes()
     except (BadFile, OSError):
         return None
@@ -289,28 +289,28 @@ def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def sitting(start: Event) -> str:
-    """On what a sitting ran, in a line."""
+def session(start: Event) -> str:
+    """The hardware of a session, in a line."""
     machine = mapping(start.get("machine"))
     device, world, threads = (start.get(key) for key in ("device", "world", "threads"))
-    told = [machine.get("gpu") if device == "cuda" else machine.get("processor"), device]
-    told += [f"{world} processes"] if number(world) and world != 1 else []
-    told += [f"{threads} thread{'s' * (threads != 1)}"] if number(threads) else []
-    return ", ".join(str(part) for part in told if part)
+    parts = [machine.get("gpu") if device == "cuda" else machine.get("processor"), device]
+    parts += [f"{world} processes"] if number(world) and world != 1 else []
+    parts += [f"{threads} thread{'s' * (threads != 1)}"] if number(threads) else []
+    return ", ".join(str(part) for part in parts if part)
 
 
 def data_facts(events: list[Event], start: Event) -> dict[str, Any]:
     skipped = {str(event.get("name")): str(event.get("reason", "")) for event in of_kind(events, "skipped")}
     counts = {key: number(start.get(key)) for key in ("pictures", "classes", "parameters")}
     return {
-        "counts": [(key, f"{count:,.0f}") for key, count in counts.items() if count],
+        "counts": [(LABELS.get(key, key), f"{count:,.0f}") for key, count in counts.items() if count],
         "skipped": list(skipped.items())[:MOST_ROWS],
         "skipped_count": len(skipped),
     }
 
 
 def model_of(run: Path) -> store.ModelInfo | None:
-    """The model that a finished run left in its folder, if it is a sound one."""
+    """The model in the folder of a finished run; None if there is none, or it is damaged."""
     try:
         return store.describe(run)
     except ModelError:
@@ -318,11 +318,11 @@ def model_of(run: Path) -> store.ModelInfo | None:
 
 
 def card(model: store.ModelInfo | None) -> dict[str, Any] | None:
-    """What a model says about itself, and its measured figures as a table."""
+    """The description of a model, and its measurements as a table."""
     if model is None:
         return None
-    apart = ("format", "recipe", "arguments", "measured")  # the recipe and the table tell of them
-    described = {key: value for key, value in model.description.items() if key not in apart}
+    hidden = ("format", "recipe", "arguments", "measured")  # shown elsewhere on the page
+    described = {key: value for key, value in model.description.items() if key not in hidden}
     measured = mapping(model.description.get("measured"))
     points = measured.get("points")
     points = [mapping(point) for point in points[:MOST_ROWS]] if isinstance(points, list) else []
@@ -341,7 +341,7 @@ def card(model: store.ModelInfo | None) -> dict[str, Any] | None:
 
 
 def moment(time: Any) -> str:
-    """An ISO time to the minute, or whatever it is as text."""
+    """An ISO time to the minute; any other value as text."""
     try:
         return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except (TypeError, ValueError, OverflowError):

@@ -1,9 +1,9 @@
-"""A second net that tells speech from what a decoder makes of codes, and the losses by which both learn from it.
+"""Discriminators that tell real speech from decoded speech, and the losses of discriminators and decoder.
 
-Distances between spectra have one answer for what codes leave open: the mean, which sounds muffled. A discriminator
-asks for any answer that could be real (Goodfellow et al. 2014; least squares as in Mao et al. 2017; comparing its
-inner values as in Larsen et al. 2016). It also hears whose voice it should be (a projection, Miyato and Koyama 2018),
-so converted speech, which has no original to be compared with, learns to sound like its speaker.
+The codes do not determine the waveform, and a spectral distance is least for the mean of all that fit, which sounds
+muffled. A discriminator accepts any realistic one (Goodfellow et al. 2014; least squares as in Mao et al. 2017;
+feature matching as in Larsen et al. 2016). It is conditioned on the speaker (a projection, Miyato and Koyama 2018), so
+that converted speech, which has no original, is trained to sound like its speaker.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from torch.func import functional_call
 from vqcli.media import mel
 from vqcli.nets.layers.spectra import short_time_spectra
 
-Judged = tuple[Tensor, list[Tensor]]
+Scores = tuple[Tensor, list[Tensor]]  # scores and features
 
 
 class Discriminator(nn.Module):
-    """Judges log-mel spectra of sounds [B, N], stretch by stretch: scores [B, stretches] and inner values.
+    """Scores log-mel spectra of audio [B, N] by segment: scores [B, segments] and features of the layers.
 
-    Bands are channels of convolutions along time: speech lies where it lies in frequency.
+    Bands are channels of convolutions along time: their position in frequency matters for speech.
 
     n_fft, hop, bands  of the spectrum
     width              channels
-    speakers           whose voices it may be told
+    speakers           number of speakers
     """
 
     window: Tensor
@@ -45,22 +45,22 @@ class Discriminator(nn.Module):
         self.speaker = nn.Embedding(speakers, width)
         nn.init.normal_(self.speaker.weight, std=0.1)
 
-    def forward(self, x: Tensor, speaker: Tensor) -> Judged:
+    def forward(self, x: Tensor, speaker: Tensor) -> Scores:
         """x [B, N], speaker int64 [B]."""
         with torch.autocast(x.device.type, enabled=False):
             spectrum = short_time_spectra(x, self.window, self.hop)
             magnitude = (torch.view_as_real(spectrum).square().sum(-1) + 1e-10).sqrt() / self.n_fft**0.5
             h = torch.log((self.filters @ magnitude).clamp(min=1e-3)) / 2 + 1.5  # about -2 .. 2
-        inner = []
+        features = []
         for conv in self.convs:
             h = F.leaky_relu(conv(h), 0.2)
-            inner.append(h)
-        fits = (h * self.speaker(speaker)[:, :, None]).sum(1) / h.shape[1] ** 0.5  # (B, T')
-        return self.score(h)[:, 0] + fits, inner
+            features.append(h)
+        projection = (h * self.speaker(speaker)[:, :, None]).sum(1) / h.shape[1] ** 0.5  # (B, T')
+        return self.score(h)[:, 0] + projection, features
 
 
 class Adversary(nn.Module):
-    """Two discriminators: fine in frequency, and fine in time."""
+    """Two discriminators: of high resolution in frequency, and in time."""
 
     def __init__(self, speakers: int, width: int = 192) -> None:
         super().__init__()
@@ -68,34 +68,35 @@ class Adversary(nn.Module):
             [Discriminator(1024, 160, mel.BANDS, width, speakers), Discriminator(256, 64, 40, width, speakers)]
         )
 
-    def forward(self, x: Tensor, speaker: Tensor) -> list[Judged]:
-        return [judge(x, speaker) for judge in self.judges]
+    def forward(self, x: Tensor, speaker: Tensor) -> list[Scores]:
+        return [discriminator(x, speaker) for discriminator in self.judges]
 
-    def without_learning(self, x: Tensor, speaker: Tensor) -> list[Judged]:
-        """What it says, with a gradient for x alone: so one step can teach both nets, each its own lesson."""
-        still: Mapping[str, Tensor] = {name: weight.detach() for name, weight in self.named_parameters()}
-        judged: list[Judged] = functional_call(self, dict(still), (x, speaker))
-        return judged
+    def with_fixed_weights(self, x: Tensor, speaker: Tensor) -> list[Scores]:
+        """Scores with a gradient for x alone, so that one step trains decoder and discriminators by their losses."""
+        fixed: Mapping[str, Tensor] = {name: weight.detach() for name, weight in self.named_parameters()}
+        scores: list[Scores] = functional_call(self, dict(fixed), (x, speaker))
+        return scores
 
 
-def own_loss(real: list[Judged], made: list[Judged]) -> Tensor:
-    """What the adversary minimises: real stretches should score 1, made ones 0."""
+def discriminator_loss(real: list[Scores], generated: list[Scores]) -> Tensor:
+    """Loss of the discriminators: 1 is the target for real segments, 0 for generated ones."""
     terms = [
-        (1 - a).float().square().mean() + b.float().square().mean() for (a, _), (b, _) in zip(real, made, strict=True)
+        (1 - a).float().square().mean() + b.float().square().mean()
+        for (a, _), (b, _) in zip(real, generated, strict=True)
     ]
     return torch.stack(terms).mean()
 
 
-def fooling_loss(made: list[Judged]) -> Tensor:
-    """What the decoder minimises: its stretches should score 1."""
-    return torch.stack([(1 - score).float().square().mean() for score, _ in made]).mean()
+def adversarial_loss(generated: list[Scores]) -> Tensor:
+    """Loss of the decoder: 1 is the target for its segments."""
+    return torch.stack([(1 - score).float().square().mean() for score, _ in generated]).mean()
 
 
-def matching_loss(real: list[Judged], made: list[Judged]) -> Tensor:
-    """Mean difference of the inner values, beside their size."""
+def feature_matching_loss(real: list[Scores], generated: list[Scores]) -> Tensor:
+    """Mean absolute difference of the features, relative to their mean absolute value."""
     terms = [
         (a.detach() - b).float().abs().mean() / a.detach().float().abs().mean().clamp(min=1e-3)
-        for (_, inner_a), (_, inner_b) in zip(real, made, strict=True)
-        for a, b in zip(inner_a, inner_b, strict=True)
+        for (_, features_a), (_, features_b) in zip(real, generated, strict=True)
+        for a, b in zip(features_a, features_b, strict=True)
     ]
     return torch.stack(terms).mean()

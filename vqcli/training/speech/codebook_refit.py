@@ -1,9 +1,9 @@
-"""The last word on the codes of a speech net: a codebook made of the latents as they came to be.
+"""Refit the codebook of a speech net to its final latents.
 
-A moving average follows latents while they move; where few directions of them spread far, it spends its codes there.
-Here all directions are brought nearer to the same spread, which the last layer of the encoder takes over, and the
-codebook is k-means of what clean clips become. The decoder hears the same as before but for the codes' new places:
-let it learn on (finish.py).
+During training the codebook is a moving average of latents that still change, and few directions of large variance get
+most of the codes. Here the directions are rescaled towards equal variance, in the last layer of the encoder and the
+first of the decoder, and the codebook is k-means of the latents of clean clips. The decoder has the same input as
+before but for the new codebook: finetune it afterwards (tasks/finetune.py).
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from vqcli.recipe import Data
 from vqcli.training.speech.clusters import kmeans
 
 CROPS, BATCH, SECONDS = 768, 16, 3.04
-POWER = 0.25  # of the variance that each direction is divided by; 1 / 2 would bring all to the same spread
+POWER = 0.25  # of the variance that each direction is divided by; 1 / 2 would make all variances equal
 
 
 @torch.no_grad()
-def settle(model: SpeechVQVAE, clips: Utterances, seed: int = 0) -> None:
-    """Give a net of one level its last codebook, made of crops of these clips. Raises UsageError for other nets."""
+def refit_codebook(model: SpeechVQVAE, clips: Utterances, seed: int = 0) -> None:
+    """Refit the codebook of a net of one level to crops of these clips. Raises UsageError for other nets."""
     if model.levels != 1:
-        raise UsageError("residual levels would not fit a new first codebook", "settle models of one level")
+        raise UsageError(
+            "residual levels would not fit a new first codebook", "speech.settle is for models of one level"
+        )
     data, device = Data(batch=BATCH, seconds=SECONDS), model.registers.device
-    found = []
+    parts = []
     for first in range(0, CROPS, BATCH):
         batch = clips.batch(data, seed, first, BATCH)
         samples, profile = (torch.from_numpy(part).to(device) for part in (batch.samples, batch.profile))
-        found.append(model.latents(samples, profile).float().transpose(1, 2).flatten(0, 1))
-    rows = torch.cat(found)  # (N, dim)
+        parts.append(model.latents(samples, profile).float().transpose(1, 2).flatten(0, 1))
+    rows = torch.cat(parts)  # (N, dim)
     mean = rows.mean(0)
     variances, directions = torch.linalg.eigh(torch.cov(rows.T))
     scales = variances.clamp(min=1e-6 * float(variances.max())) ** POWER

@@ -1,7 +1,7 @@
-"""How far apart two sounds are to the ear, as a loss: spectra at several resolutions.
+"""Multi-resolution spectral distance as a loss.
 
-Sounds with noise in them are judged by the energy distance (Gritsenko et al. 2020): two renderings y, y' with noise
-of their own, 2 d(x, y) - d(y, y'). Its minimum is the distribution of x, where d alone would make noise too weak.
+Output with noise in it is trained by the energy distance (Gritsenko et al. 2020) of two renderings y, y' with
+independent noise: 2 d(x, y) - d(y, y'). Its minimum is the distribution of x; d alone would make the noise too weak.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FLOOR = 1e-3
 
 @dataclass(frozen=True)
 class Spectra:
-    """Of one batch of sounds, for each resolution: magnitudes [B, bins, T] and log-mel spectra [B, bands, T]."""
+    """Of one batch of audio, for each resolution: magnitudes [B, bins, T] and log-mel spectra [B, bands, T]."""
 
     magnitudes: list[Tensor]
     log_mels: list[Tensor]
@@ -39,13 +39,13 @@ class SpectralDistance(nn.Module):
             self.register_buffer(f"filters{n}", torch.from_numpy(mel.filters(bands, n)), persistent=False)
 
     def spectra(self, x: Tensor) -> Spectra:
-        """Of sounds x [B, N]."""
+        """Of audio x [B, N]."""
         magnitudes, log_mels = [], []
         for n in self.sizes:
             window, filters = getattr(self, f"window{n}"), getattr(self, f"filters{n}")
             spectrum = short_time_spectra(x, window, n // 4)
             power = torch.view_as_real(spectrum).square().sum(-1)
-            magnitude = (power + 1e-10).sqrt() / n**0.5  # so that noise has the same at all sizes
+            magnitude = (power + 1e-10).sqrt() / n**0.5  # noise has the same magnitude at all sizes
             magnitudes.append(magnitude)
             log_mels.append(torch.log((filters @ magnitude).clamp(min=FLOOR)))
         return Spectra(magnitudes, log_mels)

@@ -1,7 +1,7 @@
-"""The contract of a kind of training run: its data set, its loss, its measure, its export.
+"""The interface of a training task: its data set, its loss, its measurements, its export.
 
-A kind is one file in this folder, whose `TASK` is a class of these; registry.py finds it by being there. A recipe names
-it by `task`, or its family does: `TASK` of the net's class.
+A task is one file in this folder, whose `TASK` is a subclass of `Task`; registry.py finds it by its file name. A recipe
+names it by `task`, or its family does: `TASK` of the net's class.
 """
 
 from __future__ import annotations
@@ -26,52 +26,52 @@ from vqcli.recipe import Recipe
 from vqcli.training.datasets import base as datasets
 from vqcli.training.datasets.base import DataSet
 from vqcli.training.export import card, prior
-from vqcli.training.export.finished import Finished
+from vqcli.training.export.finished import FinishedRun
 from vqcli.training.losses import Loss
 from vqcli.zoo import registry, store, weights
 from vqcli.zoo.loading import LoadedModel
 
 
 class Task(nn.Module):
-    """Everything of a run with weights: the net that becomes a model, `model` or `prior`, and what helps it to learn.
+    """All modules of a run: the net that becomes a model, `model` or `prior`, and nets that are needed to train it.
 
-    Here are pictures as data and a recipe alone as the beginning; a kind overrides what is different about it, and has
-    `forward` and `export` in any case.
+    The defaults are for images and a recipe without a codec; a subclass overrides what differs, and always defines
+    `forward` and `export`.
 
-    codebook_sizes  of the codes whose use is watched, () if none is
-    THINGS, KINDS   what the lines about a run call items of the data and their classes
+    codebook_sizes  of the codes whose usage is logged, () for none
+    ITEMS, CLASSES  words for items of the data and their classes, in messages and headers
     """
 
-    THINGS, KINDS = "pictures", "classes"
+    ITEMS, CLASSES = "pictures", "classes"
     usage: Tensor
 
     def __init__(self, recipe: Recipe, codebook_sizes: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.recipe, self.codebook_sizes = recipe, codebook_sizes
         counts = torch.zeros(len(codebook_sizes), max(codebook_sizes, default=0), dtype=torch.int64)
-        self.register_buffer("usage", counts, persistent=False)  # of each code of each group, in this epoch
+        self.register_buffer("usage", counts, persistent=False)  # of each code of each codebook, in this epoch
 
     # ---------------------------------------------------------------- before the loop
 
     @classmethod
     def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> DataSet:
-        """The data that are held out, or those that are not. Raises UsageError if there are none that it learns from.
+        """The held-out data, or the training data. Raises UsageError if there are none of the kind it trains on.
 
-        `codec` is the model that the recipe names as such.
+        `codec` is the model that the recipe names as its codec.
         """
-        return datasets.pictures(recipe, source, held_out)
+        return datasets.images(recipe, source, held_out)
 
     @classmethod
-    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Any) -> Task:
-        """The task, with fresh weights, for what `open` returned. Raises UsageError for a codec or data without use,
-        ModelError for arguments that do not fit the family."""
+    def build(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Any) -> Task:
+        """The task, with random weights, for the data of `open`. Raises UsageError for a codec or data that it cannot
+        use, ModelError for arguments that do not fit the family."""
         task = cls(recipe)
         if codec is not None:
-            raise UsageError(f"{recipe.model.family} does not learn from the codes of a model", "leave out --codec")
+            raise UsageError(f"{recipe.model.family} is not trained on the codes of a model", "leave out --codec")
         return task
 
-    def fill_in(self, given: Container[str], statistics: Statistics | None, dataset: Any) -> dict[str, str]:
-        """After a warm start, fit what files of models lack to what they hold: parts that are fitted, and to what.
+    def fit_missing(self, given: Container[str], statistics: Statistics | None, dataset: Any) -> dict[str, str]:
+        """After a warm start, fit the parts that model files lack: the fitted parts, and what each was fitted to.
 
         `given` has the names of the weights that came from the model, `statistics` are those of its codes.
         """
@@ -81,10 +81,10 @@ class Task(nn.Module):
 
     @staticmethod
     def as_input(batch: Any, device: torch.device) -> tuple[Tensor, ...]:
-        """What `forward` takes, on the device. Here, of pictures, codes or windows of codes: themselves and labels.
+        """The arguments of `forward`, on the device: by default images, codes or windows of codes, and their labels.
 
-        uint8 [B, H, W, 3] becomes float [B, 3, H, W] in -0.5 .. 0.5; codes uint16 [B, *grid, groups] become int64
-        [B, groups, *grid]; labels are int64 [B], of windows of video [B, context].
+        uint8 [B, H, W, 3] becomes float [B, 3, H, W] in -0.5 .. 0.5; codes uint16 [B, *grid, n_codebooks] become
+        int64 [B, n_codebooks, *grid]; labels are int64 [B], of windows of video [B, context].
         """
         labels = torch.from_numpy(batch.labels).to(device)
         if batch.pixels.dtype == np.uint16:
@@ -96,31 +96,31 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def show(self, *batch: Any, **_: Any) -> tuple[np.ndarray, np.ndarray] | None:
-        """Pictures of items and of what the model makes of them, uint8 [B, H, W, 3] each; None if it shows none."""
+        """Images of items and of their reconstructions, uint8 [B, H, W, 3] each; None if the task has none."""
         return None
 
     @torch.no_grad()
     def count(self, codes: Tensor) -> None:
-        """Add codes [B, groups, *grid] to the usage of the epoch."""
-        groups, K = self.usage.shape
-        shifted = codes + K * torch.arange(groups, device=codes.device).view(1, -1, *(1,) * (codes.dim() - 2))
-        self.usage += torch.bincount(shifted.flatten(), minlength=groups * K).view(groups, K)
+        """Add codes [B, n_codebooks, *grid] to the usage of the epoch."""
+        n_codebooks, K = self.usage.shape
+        shifted = codes + K * torch.arange(n_codebooks, device=codes.device).view(1, -1, *(1,) * (codes.dim() - 2))
+        self.usage += torch.bincount(shifted.flatten(), minlength=n_codebooks * K).view(n_codebooks, K)
 
     # ---------------------------------------------------------------- after the loop
 
-    def export(self, finished: Finished[Any]) -> store.ModelInfo:
-        """Write model or prior, statistics of codes, measured figures and card to the folder of the finished run."""
+    def export(self, finished: FinishedRun[Any]) -> store.ModelInfo:
+        """Write model or prior, code statistics, measurements and card to the folder of the finished run."""
         raise NotImplementedError
 
 
-class ClipTask(Task):
-    """A task that learns from clips of speech. A kind has `begin`, `forward` and `export`."""
+class UtteranceTask(Task):
+    """A task on utterances. A subclass defines `build`, `forward` and `export`."""
 
-    THINGS, KINDS = "clips", "speakers"
+    ITEMS, CLASSES = "clips", "speakers"
 
     @classmethod
     def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Utterances:
-        return datasets.clips(recipe, source, held_out)
+        return datasets.utterances(recipe, source, held_out)
 
     @staticmethod
     def as_input(batch: UtteranceBatch, device: torch.device) -> tuple[Tensor, ...]:
@@ -131,35 +131,35 @@ class ClipTask(Task):
 
 
 class PriorTask(Task):
-    """A prior over the codes of a finished codec, which learns nothing itself. A kind has `begin` and `measure`."""
+    """A prior over the codes of a trained codec, which stays fixed. A subclass defines `build` and `measure`."""
 
     def __init__(self, recipe: Recipe, codec: LoadedModel, classes: tuple[str, ...], arguments: dict[str, Any]) -> None:
         super().__init__(recipe)
         sizes, _ = books(codec)
         self.arguments, self.classes = {"codebook_sizes": sizes, **arguments}, classes
         self.prior = registry.build(recipe.model.family, self.arguments)
-        self._codec = (codec,)  # in a tuple, so that its weights are not those of the task
+        self._codec = (codec,)  # in a tuple, so that its weights are not registered with the task
 
     @property
     def codec(self) -> LoadedModel:
         return self._codec[0]
 
-    def rounded(self) -> Net | SequenceNet | None:
-        """The integers that become the file of a prior for entropy coding; None for floats."""
+    def integer_net(self) -> Net | SequenceNet | None:
+        """The integer net that an entropy model is stored as; None for a float prior."""
         return None
 
-    def measure(self, finished: Finished[Any], net: Any) -> dict[str, Any]:
-        """What held-out codes cost, by name; `net` is what `rounded` returned."""
+    def measure(self, finished: FinishedRun[Any], net: Any) -> dict[str, Any]:
+        """Bits of held-out codes, by name; `net` is the result of `integer_net`."""
         raise NotImplementedError
 
-    def write_card(self, finished: Finished[Any], info: store.ModelInfo, description: dict[str, Any]) -> None:
-        # what the model of the codec began with is not what its prior did
+    def write_card(self, finished: FinishedRun[Any], info: store.ModelInfo, description: dict[str, Any]) -> None:
+        # the codec's `start` is not the start of its prior
         facts = info.description | {"start": None} | description
-        card.write(finished.folder, facts, finished.shown(self))
+        card.write(finished.folder, facts, finished.examples(self))
 
-    def export(self, finished: Finished[Any], **facts: Any) -> store.ModelInfo:
-        """Write the prior, measured, beside a copy of its codec; `facts` join its description."""
-        net = self.rounded()
+    def export(self, finished: FinishedRun[Any], **facts: Any) -> store.ModelInfo:
+        """Measure the prior and write it next to a copy of its codec; `facts` join its description."""
+        net = self.integer_net()
         measured = {} if finished.validation is None else self.measure(finished, net)
         arrays = weights.packed(self.prior.state_dict(), self.recipe.model.eight_bits) if net is None else net.arrays()
         facts = {"classes": list(self.classes), **facts, "measured": measured}
@@ -168,8 +168,8 @@ class PriorTask(Task):
         return info
 
 
-def needed(codec: LoadedModel | None, what: str) -> LoadedModel:
-    """The codec, which such a run cannot do without. Raises UsageError."""
+def require_codec(codec: LoadedModel | None, what: str) -> LoadedModel:
+    """The codec. Raises UsageError if the recipe names none; `what` is trained on its codes."""
     if codec is None:
-        raise UsageError(f"{what} learns the codes of a model", "--codec NAME")
+        raise UsageError(f"{what} is trained on the codes of a model", "--codec NAME")
     return codec

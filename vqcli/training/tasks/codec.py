@@ -1,4 +1,4 @@
-"""Codecs of images learn: rate and distortion, reconstruction, or a likelihood."""
+"""Train image codecs by rate and distortion, by reconstruction, or by a likelihood."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.nets.layers.rate import ScalarRate
 from vqcli.recipe import Recipe
 from vqcli.training.export import codec
-from vqcli.training.export.finished import Finished
+from vqcli.training.export.finished import FinishedRun
 from vqcli.training.losses import Loss, likelihood_loss, rate_distortion_loss, reconstruction_loss
 from vqcli.training.tasks.base import Task
 from vqcli.zoo import registry, store
@@ -26,18 +26,18 @@ RATE_BATCHES, RATE_STEPS, RATE_LEARNING_RATE = 8, 300, 0.15
 
 
 class CodecTask(Task):
-    """A model of pictures, and for scalar codes the rate model that is not shipped."""
+    """An image model, and for scalar codes the rate model, which is not shipped."""
 
     def __init__(self, recipe: Recipe) -> None:
         model = registry.build(recipe.model.family, recipe.model.arguments)
         quantizer = model.quantizer
-        # scalar codes have room at the borders of their codebooks on purpose
+        # the outer codes of scalar codebooks are a margin and rarely used
         super().__init__(recipe, quantizer.codebook_sizes if isinstance(quantizer, VectorQuantizer) else ())
         self.model = model
         self.rate = ScalarRate(quantizer.dim, quantizer.qualities) if recipe.rate else None
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
-        """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5; labels [B] do not matter."""
+        """The loss of images [B, 3, H, W] in -0.5 .. 0.5; labels [B] are not used."""
         x = in_channels(pixels, self.model.channels)
         if self.rate is not None and self.recipe.rate is not None:
             return rate_distortion_loss(self.model, self.rate, self.recipe.rate, x)
@@ -47,8 +47,8 @@ class CodecTask(Task):
         x = in_channels(pixels, self.model.channels)
         return to_pixels(pixels), to_pixels(in_channels(self.model.to_image(self.model(x)[0]), 3))
 
-    def fill_in(self, given: Container[str], statistics: Statistics | None, dataset: Dataset) -> dict[str, str]:
-        """Fit the rate model, which files of models lack, to the codes."""
+    def fit_missing(self, given: Container[str], statistics: Statistics | None, dataset: Dataset) -> dict[str, str]:
+        """Fit the rate model, which model files lack, to the codes."""
         if self.rate is None or "rate.mean" in given:
             return {}
         self._fit_rate(self.rate, statistics, dataset)
@@ -56,7 +56,7 @@ class CodecTask(Task):
 
     @torch.no_grad()
     def _fit_rate(self, rate: ScalarRate, statistics: Statistics | None, dataset: Dataset) -> None:
-        """Fit the rate model alone, from the weights that the coder has of it, to codes of some batches."""
+        """Fit the rate model alone to codes of some batches, from its weights in the statistics of the model."""
         quantizer, data = self.model.quantizer, self.recipe.data
         if statistics is not None and statistics.mean.shape == tuple(rate.mean.shape):
             rate.restore({name: torch.from_numpy(getattr(statistics, name)) for name in ("mean", "own", "earlier")})
@@ -75,10 +75,10 @@ class CodecTask(Task):
                 optimizer.zero_grad()
                 rate(scaled, quality).mean().backward()
             optimizer.step()
-        for parameter in rate.parameters():  # of several processes each had noise of its own
+        for parameter in rate.parameters():  # each process had its own noise
             parameter.copy_(distributed.summed(parameter.clone()) / distributed.world())
 
-    def export(self, finished: Finished[Dataset]) -> store.ModelInfo:
+    def export(self, finished: FinishedRun[Dataset]) -> store.ModelInfo:
         info, description = codec.write_coded(finished, self.model, self.rate)
         return codec.measure_and_describe(finished, self, self.model, info, description)
 

@@ -1,6 +1,6 @@
-"""Priors learn the codes that a finished codec makes of pictures.
+"""Train priors over the grids of codes that a trained codec makes of images.
 
-With all the crops and flips of the recipe a small set of images gives many sets of codes.
+Augmentation (crops, flips) is applied to the images before they are encoded.
 """
 
 from __future__ import annotations
@@ -23,54 +23,56 @@ from vqcli.recipe import Recipe
 from vqcli.training.datasets import base as datasets
 from vqcli.training.datasets import code_files
 from vqcli.training.export.codec import COUNTING_SHARE, SAMPLES
-from vqcli.training.export.finished import Finished
+from vqcli.training.export.finished import FinishedRun
 from vqcli.training.losses import Loss
-from vqcli.training.tasks.base import PriorTask, needed
+from vqcli.training.tasks.base import PriorTask, require_codec
 from vqcli.zoo import registry
 from vqcli.zoo.loading import LoadedModel
 
 
 class GridPriorTask(PriorTask):
-    """A prior over grids of codes: the codec makes them of pictures, or has written them into files."""
+    """A prior over grids of codes: encoded from images on the fly, or read from .vqz files."""
 
     @classmethod
     def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Dataset:
-        codec = needed(codec, "a prior")
-        if isinstance(source, list) and code_files.found(source):
+        codec = require_codec(codec, "a prior")
+        if isinstance(source, list) and code_files.vqz_files(source):
             source = code_files.CodeFiles(source, codec)
-        return datasets.pictures(recipe, source, held_out)
+        return datasets.images(recipe, source, held_out)
 
     @classmethod
-    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Dataset) -> GridPriorTask:
-        """Raises UsageError if a prior by class misses the class of some picture."""
-        codec, family = needed(codec, "a prior"), registry.family_of(recipe.model.family)
+    def build(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Dataset) -> GridPriorTask:
+        """Raises UsageError if the prior is conditioned on the class and some image has none."""
+        codec, family = require_codec(codec, "a prior"), registry.family_of(recipe.model.family)
         arguments = dict(recipe.model.arguments)
         if getattr(family, "BY_CLASS", False):
             without = int((dataset.labels < 0).sum()) if dataset.classes else 0
             if without:
                 raise UsageError(
-                    f"{without} of {len(dataset)} pictures lie in no class folder",
+                    f"{without} of {len(dataset)} images lie in no class folder",
                     "put all into class folders, or none",
                 )
             arguments["labels"] = len(dataset.classes)
         if getattr(family, "BY_QUALITY", False):
             if codec.net.levels > 1:
-                raise ModelError(f"model {codec.info.name} has residual levels, which an exact prior cannot tell apart")
+                raise ModelError(
+                    f"model {codec.info.name} has residual levels, which an entropy model does not support"
+                )
             arguments["qualities"] = codec.net.qualities
         return cls(recipe, codec, dataset.classes, arguments)
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
-        """The loss of pictures [B, 3, H, W] in -0.5 .. 0.5, or of codes int64 [B, groups, H, W]; labels [B]."""
+        """The loss of images [B, 3, H, W] in -0.5 .. 0.5, or of codes int64 [B, n_codebooks, H, W]; labels [B]."""
         codes, quality = self.codes(pixels)
-        labels = labels.repeat(len(codes) // len(pixels))  # a codec with qualities gives codes of each picture twice
+        labels = labels.repeat(len(codes) // len(pixels))  # a codec with qualities encodes each image twice
         bits = self.prior.bits_per_code(codes, labels, quality)
         return Loss(bits, {"bits_per_code": bits})
 
     @torch.no_grad()
     def codes(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Codes of pictures: [B, groups, *grid] and None, or [2 B, groups, *grid] and qualities [2 B].
+        """Codes of images: [B, n_codebooks, *grid] and None, or [2 B, n_codebooks, *grid] and qualities [2 B].
 
-        If the codec has qualities, each picture comes at two random ones: the encoder costs as much as the prior.
+        If the codec has qualities, each image is used at two random ones, as the encoder costs as much as the prior.
         """
         if not pixels.is_floating_point():
             return pixels, None  # codes already
@@ -83,15 +85,15 @@ class GridPriorTask(PriorTask):
             z_e = z_e.repeat(2, 1, 1, 1)
         return codec.quantize(z_e, quality), quality
 
-    def rounded(self) -> Net | None:
+    def integer_net(self) -> Net | None:
         return rounding.rounded(self.prior) if self.prior.EXACT else None
 
     @torch.no_grad()
-    def measure(self, finished: Finished[Dataset], net: Net | None) -> dict[str, Any]:
-        """Bits for a held-out code under the prior, under the frequencies of codes alone, and under none.
+    def measure(self, finished: FinishedRun[Dataset], net: Net | None) -> dict[str, Any]:
+        """Bits for a held-out code under the prior, under the code frequencies, and under a uniform prior.
 
-        Of a prior in integers they are those of the bytes it writes, with those of the floats it was made from beside
-        them.
+        For an entropy model, which is an integer net, they are the bits of the bytes that it codes to; also the bits of
+        the float net it was rounded from.
         """
         validation, budget, data = finished.validation, finished.budget, self.recipe.data
         assert validation is not None
@@ -100,32 +102,30 @@ class GridPriorTask(PriorTask):
         for step in budget.part(COUNTING_SHARE).limit(range(-(-SAMPLES // data.batch))):
             batch = finished.dataset.batch(data, 0, step * data.batch, data.batch)
             codes, _ = self.codes(self.as_input(batch, validation.device)[0])
-            for group, count in enumerate(counts):
-                count += np.bincount(codes[:, group].flatten().cpu().numpy(), minlength=len(count))
+            for n, count in enumerate(counts):
+                count += np.bincount(codes[:, n].flatten().cpu().numpy(), minlength=len(count))
         held_out, quality = self.codes(self.as_input(validation.batch, validation.device)[0])
-        order_0 = [
-            -np.log2(count / count.sum())[held_out[:, group].cpu().numpy()].mean() for group, count in enumerate(counts)
-        ]
-        pictures = len(validation.batch)
+        order_0 = [-np.log2(count / count.sum())[held_out[:, n].cpu().numpy()].mean() for n, count in enumerate(counts)]
+        images = len(validation.batch)
         if net is None:
-            under = {"bits_per_code": validation.measure(self)["bits_per_code"]}
+            bits = {"bits_per_code": validation.measure(self)["bits_per_code"]}
         else:
-            under, written = self._written(held_out, quality, net, finished)
-            pictures = -(-written * pictures // len(held_out))  # a codec with qualities codes each picture at two
-        # of the codes alone, spread over the pixels and channels that they stand for
+            bits, coded = self._coded(held_out, quality, net, finished)
+            images = -(-coded * images // len(held_out))  # a codec with qualities encodes each image at two
+        # bits of the codes alone, over the values of the pixels they encode
         share = len(sizes) / (self.codec.net.channels * self.codec.net.stride**2)
         return {
-            "on": f"{pictures} held-out pictures",
-            **{name: round(bits, 4) for name, bits in under.items()},
-            "bits_per_dim": round(under["bits_per_code"] * share, 4),
+            "on": f"{images} held-out pictures",
+            **{name: round(value, 4) for name, value in bits.items()},
+            "bits_per_dim": round(bits["bits_per_code"] * share, 4),
             "order_0": round(float(np.mean(order_0)), 4),
             "uniform": round(float(np.mean(np.log2(sizes))), 4),
         }
 
-    def _written(
-        self, codes: Tensor, quality: Tensor | None, net: Net, finished: Finished[Dataset]
+    def _coded(
+        self, codes: Tensor, quality: Tensor | None, net: Net, finished: FinishedRun[Dataset]
     ) -> tuple[dict[str, float], int]:
-        """Bits for a code in bytes and in floats, and for how many of the codes [B, groups, H, W] there was time."""
+        """Bits for a code by the integer and the float net, and how many of codes [B, n_codebooks, H, W] were coded."""
         tenths = [0] * len(codes) if quality is None else quality.mul(10).round().int().tolist()
         floats, written = [], []
         for i in finished.budget.limit(range(len(codes))):

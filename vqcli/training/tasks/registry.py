@@ -1,4 +1,4 @@
-"""Kinds of training runs by the names of their files in this folder (base.py has the contract)."""
+"""Training tasks by the names of their files in this folder (base.py has the interface)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from vqcli.training import tasks
 from vqcli.training.tasks.base import Task
 from vqcli.zoo import registry
 
-HELPERS = ("base", "registry")  # files here that are no tasks
-USUAL = "codec"  # of families that name none
+HELPERS = ("base", "registry")  # files here that are not tasks
+DEFAULT = "codec"  # of families that name none
 
 
 def names() -> list[str]:
-    """All there are, wherever the package lies."""
+    """Names of all tasks."""
     return sorted({found.name for found in pkgutil.iter_modules(tasks.__path__)} - {*HELPERS})
 
 
 def find(name: str) -> type[Task]:
-    """The kind of run in the file of that name. Raises UsageError if there is none."""
+    """The task in the file of that name. Raises UsageError if there is none."""
     known = names()
     if name not in known:
         raise UsageError(f"no task {name}", near_matches(name, known))
@@ -30,9 +30,9 @@ def find(name: str) -> type[Task]:
 
 
 def task_of(recipe: Recipe) -> type[Task]:
-    """The kind of run that trains a recipe: the one that it names, else that of its family."""
+    """The task of a recipe: the one that it names, else that of its family."""
     if recipe.task is not None:
         return find(recipe.task)
-    name: str = getattr(registry.family_of(recipe.model.family), "TASK", USUAL)
-    # before recipes could name their task, those that finish a speech model said so by their adversary
+    name: str = getattr(registry.family_of(recipe.model.family), "TASK", DEFAULT)
+    # older recipes have no task: those that finetune a speech model have an adversary instead
     return find("finetune" if name == "speech" and recipe.adversary is not None else name)

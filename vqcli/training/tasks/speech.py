@@ -1,4 +1,4 @@
-"""What a run of a speech net trains: its loss on crops of clips, and what to look at."""
+"""Train a speech net on crops of utterances."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from vqcli.nets.layers import distributed
 from vqcli.nets.layers.convnext import Blocks
 from vqcli.recipe import Recipe
 from vqcli.training.export import speech as exports
-from vqcli.training.export.finished import Finished
+from vqcli.training.export.finished import FinishedRun
 from vqcli.training.losses import Loss
 from vqcli.training.speech.clusters import Clusters, masked
 from vqcli.training.speech.spectral_loss import SpectralDistance
-from vqcli.training.tasks.base import ClipTask
+from vqcli.training.tasks.base import UtteranceTask
 from vqcli.zoo import registry, store
 from vqcli.zoo.loading import LoadedModel
 
 
-class SpeechTask(ClipTask):
-    """Codes, voices and the harmonic decoder, trained together."""
+class SpeechTask(UtteranceTask):
+    """Encoder, codebooks, voices and the harmonic decoder, trained together."""
 
     model: SpeechVQVAE
 
     @classmethod
-    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Utterances) -> SpeechTask:
+    def build(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Utterances) -> SpeechTask:
         return cls(recipe, dataset)
 
     def __init__(self, recipe: Recipe, clips: Utterances) -> None:
@@ -38,17 +38,17 @@ class SpeechTask(ClipTask):
         super().__init__(recipe, model.quantizer.codebook_sizes[:1])
         self.model, self.speakers = model, clips.speakers()
         model.registers.copy_(torch.log(torch.tensor([speaker.pitch_hz for speaker in self.speakers])))
-        # says what the codes should tell, before the decoder has learned to listen
+        # predicts spectra from the codes: a gradient for the encoder before the decoder has learned to use them
         width, bands = recipe.model.arguments.get("width", 192), model.frames * mel.BANDS
         self.spectra = nn.Sequential(
             nn.Conv1d(model.quantizer.dim, width, 3, padding=1), Blocks(1, width), nn.Conv1d(width, bands, 1)
         )
         self.distance = SpectralDistance()
-        told = recipe.speech.clusters
+        options = recipe.speech.clusters
         self.clusters = None
-        if told is not None:
+        if options is not None:
             dim = model.quantizer.dim
-            self.clusters = Clusters(model.encoder, dim, model.frames, told.sizes, told.begin)
+            self.clusters = Clusters(model.encoder, dim, model.frames, options.sizes, options.begin)
 
     def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
         """The loss of crops [B, N] with pitch codes [B, N / 320], profiles [B, SIZE] and speakers [B]."""
@@ -66,7 +66,7 @@ class SpeechTask(ClipTask):
         named = torch.zeros_like(labels, dtype=torch.bool)
         for levels in sorted({1, self.model.levels}):
             loss = self._loss(samples, pitch, profile, labels, levels, None, named)
-            # not by the commitment, which grows as latents become distinct
+            # without the commitment loss, which grows as latents become distinct
             total = total + options.sound * loss.terms["sound"] + options.features * loss.terms["features"]
             terms |= {f"{name}_{levels}": term for name, term in loss.terms.items()}
         return Loss(total, terms)
@@ -83,14 +83,14 @@ class SpeechTask(ClipTask):
     ) -> Loss:
         model, options = self.model, self.recipe.speech
         f0, phases = excitation(pitch)
-        speaking = voices(model, profile, labels, named)
+        speaker = voices(model, profile, labels, named)
         clean = model.spectra_of(samples, profile)
-        heard = clean if warps is None else model.spectra_of(samples, profile, warps)
+        warped = clean if warps is None else model.spectra_of(samples, profile, warps)
         share = options.clusters.masked if options.clusters is not None and self.training else 0.0
-        z_e = model.encoder(masked(heard, share))
-        # what is not rendered costs a third: the encoder learns from clusters and spectra too
-        silent = self.training and float(torch.rand(())) >= options.sound_share
-        envelopes, z_q, quantized = model(z_e, None if silent else f0, levels, speaking)
+        z_e = model.encoder(masked(warped, share))
+        # a step without rendering costs a third, and the encoder still learns from clusters and spectra
+        skip_decoder = self.training and float(torch.rand(())) >= options.sound_share
+        envelopes, z_q, quantized = model(z_e, None if skip_decoder else f0, levels, speaker)
         features = F.mse_loss(self._spectra(z_q), clean)
         value = options.features * features + sum(quantized.losses.values())
         terms = {"features": features, **quantized.losses}
@@ -99,9 +99,9 @@ class SpeechTask(ClipTask):
                 terms["sound"], _ = energy_distance(model, self.distance, samples, envelopes, f0, phases)
             value = value + options.sound * terms["sound"]
         if self.clusters is not None and options.clusters is not None and self.training:
-            named_clusters = self.clusters.listen(clean, model.encoder)
-            if named_clusters is not None:
-                terms["clusters"] = self.clusters.loss(z_e, quantized.z_q, named_clusters)
+            targets = self.clusters.step(clean, model.encoder)
+            if targets is not None:
+                terms["clusters"] = self.clusters.loss(z_e, quantized.z_q, targets)
                 value = value + options.clusters.weight * terms["clusters"]
         return Loss(value, terms, quantized.codes[:, :1] if self.training else None)
 
@@ -111,21 +111,21 @@ class SpeechTask(ClipTask):
         return self.spectra(z_q).float().view(B, -1, mel.BANDS, P).permute(0, 2, 3, 1).flatten(2)
 
     def show(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Spectrograms of crops and of what the codes of all levels make of them."""
+        """Spectrograms of crops and of their reconstructions with all levels."""
         f0, phases = excitation(pitch)
-        guessed = self.model.voice_of_profile(profile)
-        (harmonic, noisy), *_ = self.model(self.model.latents(samples, profile), f0, self.model.levels, guessed)
-        made = self.model.decoder.render(harmonic, noisy, f0, phases, torch.randn_like(samples))
-        return pictures(samples), pictures(made)
+        voice = self.model.voice_of_profile(profile)
+        (harmonic, noisy), *_ = self.model(self.model.latents(samples, profile), f0, self.model.levels, voice)
+        decoded = self.model.decoder.render(harmonic, noisy, f0, phases, torch.randn_like(samples))
+        return spectrogram_images(samples), spectrogram_images(decoded)
 
-    def export(self, finished: Finished[Utterances]) -> store.ModelInfo:
+    def export(self, finished: FinishedRun[Utterances]) -> store.ModelInfo:
         return exports.export(finished, self.model, self.arguments, self.model.group_names, self.speakers)
 
 
 def voices(model: SpeechVQVAE, profile: Tensor, labels: Tensor, named: Tensor) -> tuple[Tensor, Tensor]:
-    """Voices and registers of items: rows of the table for those that are `named`, else what their profiles suggest."""
-    (row, own), (guess, heard) = model.voice_of_speaker(labels), model.voice_of_profile(profile)
-    return torch.where(named[:, None], row, guess), torch.where(named, own, heard)
+    """Voices and registers of items: rows of the speaker table where `named`, else predicted from the profiles."""
+    (row, table_register), (predicted, register) = model.voice_of_speaker(labels), model.voice_of_profile(profile)
+    return torch.where(named[:, None], row, predicted), torch.where(named, table_register, register)
 
 
 def energy_distance(
@@ -136,18 +136,18 @@ def energy_distance(
     f0: Tensor,
     phases: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """How far renderings of envelopes lie from samples [B, N], and one of the two whose noise differs (spectral.py)."""
+    """Energy distance of renderings of envelopes to samples [B, N] (spectral_loss.py), and one of the renderings."""
     one, two = (model.decoder.render(*envelopes, f0, phases, torch.randn_like(samples)) for _ in range(2))
-    wanted, first, second = distance.spectra(samples), distance.spectra(one), distance.spectra(two)
-    return distance(wanted, first) + distance(wanted, second) - distance(first, second), one
+    target, first, second = distance.spectra(samples), distance.spectra(one), distance.spectra(two)
+    return distance(target, first) + distance(target, second) - distance(first, second), one
 
 
-def pictures(samples: Tensor) -> np.ndarray:
-    """Spectrograms uint8 [B, bands * 2, T, 3] of sounds [B, N]: dark is quiet, low notes are at the bottom."""
-    spectra = np.stack([mel.log_mel(sound) for sound in samples.cpu().numpy()])
+def spectrogram_images(samples: Tensor) -> np.ndarray:
+    """Spectrograms uint8 [B, bands * 2, T, 3] of audio [B, N]: dark is quiet, low frequencies are at the bottom."""
+    spectra = np.stack([mel.log_mel(item) for item in samples.cpu().numpy()])
     grey = np.clip((spectra + 7) / 8 * 255, 0, 255).astype(np.uint8)[:, ::-1]
     return np.repeat(grey, 2, axis=1)[..., None].repeat(3, axis=3)
 
 
-as_input = SpeechTask.as_input  # for who has clips but no task
+as_input = SpeechTask.as_input  # for clips without a task
 TASK = SpeechTask

@@ -1,4 +1,4 @@
-"""The paper's VQ-VAE of a waveform learns (section 4.3): eq. 3 with a WaveNet decoder."""
+"""Train the paper's VQ-VAE of waveforms (section 4.3): eq. 3 with a WaveNet decoder."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from vqcli.data.speech import Utterances
 from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.recipe import Recipe
 from vqcli.training.export import speech as exports
-from vqcli.training.export.finished import Finished
+from vqcli.training.export.finished import FinishedRun
 from vqcli.training.losses import Loss
-from vqcli.training.tasks.base import ClipTask
+from vqcli.training.tasks.base import UtteranceTask
 from vqcli.zoo import registry, store
 from vqcli.zoo.loading import LoadedModel
 
 
-class WaveTask(ClipTask):
-    """The paper's speech net: codes by strided convolutions, sound by a WaveNet."""
+class WaveTask(UtteranceTask):
+    """The paper's speech net: strided convolutions as encoder, a WaveNet as decoder."""
 
     model: WaveVQVAE
 
     @classmethod
-    def begin(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Utterances) -> WaveTask:
+    def build(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Utterances) -> WaveTask:
         return cls(recipe, dataset)
 
     def __init__(self, recipe: Recipe, clips: Utterances) -> None:
@@ -37,7 +37,7 @@ class WaveTask(ClipTask):
         value = nats + sum(quantized.losses.values())
         return Loss(value, {"nats": nats, **quantized.losses}, quantized.codes if self.training else None)
 
-    def export(self, finished: Finished[Utterances]) -> store.ModelInfo:
+    def export(self, finished: FinishedRun[Utterances]) -> store.ModelInfo:
         return exports.export(finished, self.model, self.arguments, ["sound"], self.speakers)
 
 
