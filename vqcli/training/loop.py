@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,15 @@ class State:
     usage: float | None = None
 
 
+class Sitting(TypedDict, total=False):
+    """What `train` may be given: go on from the checkpoint, the time there is, threads that read data, a callback."""
+
+    resume: bool
+    budget: Budget | None
+    workers: int | None
+    report: Callable[[Progress], None]
+
+
 def train(
     task: Task,
     dataset: DataSet,
@@ -76,10 +85,7 @@ def train(
     log: RunLog | None,
     *,
     device: torch.device,
-    resume: bool = False,
-    budget: Budget | None = None,
-    workers: int | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    **sitting: Unpack[Sitting],
 ) -> None:
     """Train `task` by its recipe; its best weights are in place when this returns.
 
@@ -89,8 +95,9 @@ def train(
     step, so that the run never ends with worse ones. Interrupting saves the state, then raises on. Raises VqError if
     the loss stops being finite or memory runs out; the last checkpoint is then good.
     """
+    report = sitting.get("report", lambda progress: None)
     session = Session(task, dataset, validation, folder, state, log, device, report)
-    session.open(resume, budget, workers)
+    session.open(sitting.get("resume", False), sitting.get("budget"), sitting.get("workers"))
     options = task.recipe.optimization
     task.train()
     if state.start and not state.step and validation is not None:

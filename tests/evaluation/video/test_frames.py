@@ -109,7 +109,7 @@ def test_two_stages(recorded, tmp_path):
 def test_what_two_stages_cannot(recorded, tmp_path, model_with):
     with pytest.raises(UsageError, match="has one stage"):
         frames.latents(model_with(), frames.load_windows(recorded, 4, 1))
-    with pytest.raises(UsageError, match="for pictures of 32 x 32"):
+    with pytest.raises(UsageError, match="for images of 32 x 32"):
         frames.latents(two_stages(tmp_path, side=32), frames.load_windows(recorded, 4, 1))
     boxed = record(tmp_path / "boxed", game="boxing")
     with pytest.raises(UsageError, match="not frames of boxing"):  # it says boxing, and is not

@@ -1,5 +1,7 @@
 """Long sound in segments: equal to the whole where it can be, and joined without clicks where it cannot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from vqcli.nets.wavenet import segments
 from vqcli.nets.wavenet.decoder import WaveNetDecoder
 
 D = 3
-LENGTHS = {"rate_hz": 800, "segment_s": 0.5, "warmup_s": 0.4, "overlap_s": 0.1, "batch": 3}  # 50 latents of 8 a segment
+SEGMENTS = segments.Segments(length_s=0.5, warmup_s=0.4, overlap_s=0.1, batch=3)
+LENGTHS = {"rate_hz": 800, "segments": SEGMENTS}  # 50 latents of 8 a segment
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,11 @@ def test_segments_are_the_whole_once_they_have_forgotten_how_they_began(net, z_q
     pieces = list(segments.sample_long(compiled_net, z_q, 1, 7, **LENGTHS))
     assert len(pieces) == 9 and {piece.dtype for piece in pieces} == {np.dtype(np.float32)}
     assert np.array_equal(np.concatenate(pieces), whole)
-    hasty = list(segments.sample_long(compiled_net, z_q, 1, 7, **LENGTHS | {"warmup_s": 0, "overlap_s": 0}))
+    hasty = list(
+        segments.sample_long(
+            compiled_net, z_q, 1, 7, **LENGTHS | {"segments": replace(SEGMENTS, warmup_s=0, overlap_s=0)}
+        )
+    )
     assert not np.array_equal(np.concatenate(hasty), whole)
 
 

@@ -64,7 +64,7 @@ def test_a_prior_saves_bytes(tmp_path, codec):
     encoded.save(path)
     assert np.array_equal(vqcli.decode(path, model).image.codes, encoded.codes)
     facts = file_facts(path, encoded.header, (len(encoded.payloads[0]),))
-    assert facts["coder"] == "prior" and facts["digest_of"] == "model and exact prior together"
+    assert facts["coder"] == "prior" and facts["digest_of"] == "model and entropy model together"
     with pytest.raises(ModelError, match=r"there is no exact\.safetensors"):
         vqcli.decode(path, codec)  # the same codec, without the prior
 

@@ -164,7 +164,7 @@ def test_a_frame_in_two_codes(two_stages, recording, tmp_path):
     codes = torch.from_numpy(encoded.codes.astype(np.int64))[None]
     wild = [two_stages.net.sample_first_codes(codes, seed, Sampling(temperature=3.0)) for seed in (1, 2, 2)]
     assert not torch.equal(wild[0], wild[1]) and torch.equal(wild[1], wild[2])
-    with pytest.raises(UsageError, match="draws what it decodes"):
+    with pytest.raises(UsageError, match="samples what it decodes"):
         api.encode(image, two_stages, lossless=True)
     description = two_stages.info.description
     assert description["first"] == description["recipe"]["codec"] == "walk"  # by name, not by its folder

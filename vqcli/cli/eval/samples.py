@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,9 +66,8 @@ def samples(
     made = {}
     for name in dict.fromkeys((prior, "uniform")):
         with console.progress(f"sampling from {loaded.info.name}, {name}") as report:
-            made[name] = classifier.sample(
-                loaded, name, real.classes, count, sampling=sampling, seed=seed, report=report
-            )
+            options: Any = {"sampling": sampling, "seed": seed, "report": report}
+            made[name] = classifier.sample(loaded, name, real.classes, count, **options)
     if output:
         _write(made[prior][0], count, output, running.force)
     with console.progress(f"learning {len(real.classes)} classes from {console.plural(len(real), 'image')}") as report:
@@ -88,13 +88,19 @@ def samples(
             }
         )
         return
-    shares = [(name, f"{rate.pictures:,}", f"{rate.top_1:.1%}", f"{rate.top_3:.1%}") for name, rate in rates.items()]
-    shares.append(("chance", "–", f"{chance['top_1']:.1%}", f"{chance['top_3']:.1%}"))
-    console.emit_table(("images", "number", "named first", f"among the first {classifier.TOP}"), shares)
+    _table(rates, chance)
     console.say(
         f"classifier: {judge.weights / 1e6:.2f} M weights, {len(judge.classes)} classes, {judge.passes:.1f} passes "
         f"over {judge.pictures:,} real images of {piece.crop} x {piece.crop} as {loaded.info.name} gives them back"
     )
+
+
+def _table(rates: Mapping[str, Any], chance: Mapping[str, float]) -> None:
+    from vqcli.evaluation.image import classifier
+
+    rows = [(name, f"{rate.pictures:,}", f"{rate.top_1:.1%}", f"{rate.top_3:.1%}") for name, rate in rates.items()]
+    rows.append(("chance", "–", f"{chance['top_1']:.1%}", f"{chance['top_3']:.1%}"))
+    console.emit_table(("images", "number", "named first", f"among the first {classifier.TOP}"), rows)
 
 
 def _write(made: Samples, count: int, output: Path, force: bool) -> None:

@@ -16,15 +16,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from vqcli.codec import windows
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import audio, drawing, mel
-from vqcli.nets.codecs.speech import SpeechVQVAE
-from vqcli.nets.codecs.vqvae1d import WaveVQVAE
 from vqcli.progress import silent
 from vqcli.zoo.loading import LoadedModel
 
@@ -306,7 +303,7 @@ def measure(
     k-means is fitted to the audio in the folder `train`, or without one to the speakers that its map is fitted to.
     Files that cannot be read are reported to `complain` and left out.
     """
-    net = cast(SpeechVQVAE | WaveVQVAE, model.audio)
+    net = model.audio
     K, rate_hz = int(net.codebook_sizes[0]), net.rate_hz / net.stride
     codes_of_clips, cepstra, classes, speakers = [], [], [], []
     for number, clip in enumerate(clips):

@@ -38,7 +38,7 @@ from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
 from vqcli.nets.priors.frames import UNKNOWN
 from vqcli.progress import Report, silent
 from vqcli.sampling import video
-from vqcli.sampling.video import FRAMES
+from vqcli.sampling.video import FRAMES, sample_frames
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo

@@ -9,6 +9,7 @@ vanishes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
@@ -34,6 +35,24 @@ class Latents(Protocol):
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class Segments:
+    """How a long waveform is cut.
+
+    length_s   largest length; at most `batch` segments are sampled at once, which bounds the memory
+    warmup_s   sampled before each segment and discarded
+    overlap_s  sampled after each segment, to find the best place for the seam
+    """
+
+    length_s: float = 4.0
+    warmup_s: float = 0.3
+    overlap_s: float = 0.05
+    batch: int = 8
+
+
+SEGMENTS = Segments()
+
+
 def sample_long(
     net: CompiledNet | WaveNetDecoder,
     z_q: Latents,
@@ -42,23 +61,17 @@ def sample_long(
     *,
     part: tuple[int, int] | None = None,
     rate_hz: int = 16_000,
-    segment_s: float = 4.0,
-    warmup_s: float = 0.3,
-    overlap_s: float = 0.05,
-    batch: int = 8,
+    segments: Segments = SEGMENTS,
     temperature: float = 1.0,
     report: Callable[[float], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Samples float32 -1 .. 1 of latents z_q [D, count], segment after segment, stride for each latent.
 
-    net        compiled for a CPU, or the net itself, whose device then does the work
-    speaker    row of the speaker table
-    seed       equal ones give equal samples, as long as the other arguments are equal too
-    part       sample only latents begin .. end - 1; None for all
-    segment_s  largest length; at most `batch` segments are sampled at once, which bounds the memory
-    warmup_s   sampled before each segment and discarded
-    overlap_s  sampled after each segment, to find the best place for the seam
-    report     progress callback: the share that is done, 0 .. 1
+    net      compiled for a CPU, or the net itself, whose device then does the work
+    speaker  row of the speaker table
+    seed     equal ones give equal samples, as long as the other arguments are equal too
+    part     sample only latents begin .. end - 1; None for all
+    report   progress callback: the share that is done, 0 .. 1
     """
     decoder, sample = (net.net, compiled.sample) if isinstance(net, CompiledNet) else (net, decoder_torch.sample)
     stride, count = decoder.stride, z_q.shape[1]
@@ -69,13 +82,13 @@ def sample_long(
     def steps(length_s: float) -> int:
         return max(1, round(length_s * rate_hz / stride))
 
-    spans = _spans(first_latent, end_latent, steps(segment_s))
-    warmup, overlap = steps(warmup_s), steps(overlap_s)
+    spans = _spans(first_latent, end_latent, steps(segments.length_s))
+    warmup, overlap = steps(segments.warmup_s), steps(segments.overlap_s)
     # Windows of one length, as a batch needs them: those at the ends of the recording are moved inwards.
     length = min(count, max((end - begin for begin, end in spans), default=0) + warmup + overlap)
     before = np.zeros(0, np.float32)  # the previous segment's samples beyond its end
-    for first in range(0, len(spans), batch):
-        chosen = spans[first : first + batch]
+    for first in range(0, len(spans), segments.batch):
+        chosen = spans[first : first + segments.batch]
         begins = [min(max(0, begin - warmup), count - length) for begin, _ in chosen]
         local = torch.cat([_local(decoder, z_q, begin, begin + length) for begin in begins])
         numbers = np.stack([uniforms(seed, begin * stride, (begin + length) * stride) for begin in begins])
