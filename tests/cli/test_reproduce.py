@@ -234,7 +234,7 @@ def test_what_ships_is_measured(vq, tiny, photo):
         (["mnist", "--data", "nowhere"], "no file or folder nowhere", "idx files"),
         (["cifar10", "--data", "digits"], "images of 28 x 28 pixels, CIFAR-10 has 32 x 32", "binary version"),
         (["mnist-samples", "--data", "unnamed"], "unnamed has no classes", ""),
-        (["mnist", "--data", "empty"], "no pictures in empty", ""),
+        (["mnist", "--data", "empty"], "no images in empty", ""),
         (["mnist", "--data", "digits", "--budget", "long"], "long is not a duration", ""),
         (["mnist", "--data", "digits", "--device", "abacus"], "device abacus is not available", ""),
         (["--budget", "10m"], "which experiment", "vq reproduce lists them"),
