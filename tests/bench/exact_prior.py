@@ -101,7 +101,7 @@ def net_of(info, model):
     """The integers beside a model; its codebooks are told by its quantizer, so the model is loaded for them."""
     from vqcli.zoo import loading, priors
 
-    return priors.load_exact(info, loading.load(model, "cpu").net.quantizer.codebook_sizes)
+    return priors.load_entropy_model(info, loading.load(model, "cpu").net.quantizer.codebook_sizes)
 
 
 def compare(options: argparse.Namespace) -> None:

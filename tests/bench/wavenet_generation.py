@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from vqcli.nets.priors.autoregressive import AS_LEARNED, draw
+from vqcli.nets.priors.autoregressive import AS_LEARNED, sample_codes
 from vqcli.nets.wavenet import decoder_numba as compiled
 from vqcli.nets.wavenet import decoder_torch as queues
 from vqcli.nets.wavenet.decoder import WaveNetDecoder
@@ -28,7 +28,7 @@ LATENTS = {"full": 1, "queues": 2, "float32": 20, "float16": 20}  # that each wa
 def full(net: WaveNetDecoder, z_q: torch.Tensor, speaker: torch.Tensor, uniforms: np.ndarray) -> None:
     """The usual way, for one sample of each item."""
     samples = torch.full((len(z_q), z_q.shape[2] * net.stride), 128)
-    draw(net(z_q, speaker, samples)[:, :, -1], torch.from_numpy(uniforms[:, 0]), AS_LEARNED)
+    sample_codes(net(z_q, speaker, samples)[:, :, -1], torch.from_numpy(uniforms[:, 0]), AS_LEARNED)
 
 
 def seconds(function) -> float:

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def test_a_run_learns_and_becomes_a_model(trained):
     assert isinstance(model.net, SpeechVQVAE) and model.statistics is not None
     assert [each["name"] for each in trained.description["speakers"]] == ["high", "low", "middle"]
     card = (trained.folder / "README.md").read_text()
+    assert re.search(r"^\| 1 \| \d+\.\d{3} \| -?\d\.\d{3} \| ", card, re.MULTILINE)
     assert "speakers" in card and (trained.folder / "recipe.toml").exists()
 
 

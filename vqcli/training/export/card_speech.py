@@ -29,8 +29,9 @@ def write(folder: Path, facts: dict[str, Any]) -> None:
     ]
     if measured := facts.get("measured"):
         rows = [
-            f"| {level} | {rate:.3f} | {correlation:.3f} | {distance:.2f} |"
-            for level, rate, correlation, distance in (point.values() for point in measured["points"])
+            f"| {point['levels']} | {point['kbit_per_s']:.3f} | {point['log_mel_correlation']:.3f} "
+            f"| {point['log_mel_distance_db']:.2f} |"
+            for point in measured["points"]
         ]
         lines += [
             "## Measured",
