@@ -14,7 +14,7 @@ from zlib import crc32
 
 from vqcli.container import vqz
 from vqcli.container.fields import u32, varint
-from vqcli.container.header import Remainder
+from vqcli.container.header import LosslessResidual
 from vqcli.errors import BadFile, DamagedChunks
 
 
@@ -54,7 +54,7 @@ def samples() -> list[tuple[vqz.Header, list[bytes]]]:
         **common,
     )
     lossless = replace(photo, chunk=(2, 2), levels=2, codebook_sizes=(8, 9), codes_crcs=(1, 2))
-    lossless = replace(lossless, remainder=Remainder(0, 0xDEADBEEF))
+    lossless = replace(lossless, residual=LosslessResidual(0, 0xDEADBEEF))
     source = random.Random(1)
     sizes = [[4], [60, 61, 0, 20, 130, 9], [200, 200, 100], [4, 5, 6, 0, 70, 80]]
     return [

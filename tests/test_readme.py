@@ -126,8 +126,8 @@ def test_the_format_is_that_of_the_code():
     assert "versions 1 and 2" in text and vqz.VERSION == 2
     assert ", ".join(f"{number} {name}" for number, name in enumerate(header.MODALITIES, 1)) in layout
     assert ids(section("Coders", text)) == coders.names()
-    assert ids(section("Lossless residual", text)) == header.REMAINDERS
-    assert set(header.REMAINDERS) == set(lossless.CODERS)
+    assert ids(section("Lossless residual", text)) == header.RESIDUAL_CODERS
+    assert set(header.RESIDUAL_CODERS) == set(lossless.CODERS)
 
 
 def test_the_worked_example_of_the_format():

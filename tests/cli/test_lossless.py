@@ -109,4 +109,4 @@ def test_info(vq, encoded):
     assert facts["format_version"] == 2 and facts["lossless"] is True
     assert (facts["codes_bytes"], facts["remainder_bytes"]) == lengths
     assert facts["remainder_coder"] == "predicted"
-    assert facts["pixels_crc32"] == f"{header.remainder.pixels_crc:08x}"
+    assert facts["pixels_crc32"] == f"{header.residual.pixels_crc:08x}"

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 import vqcli
-from vqcli.codec import guarded, image_file, tiling
+from vqcli.codec import guarded, image_file, lossless, tiling
 from vqcli.codec import image as codec_image
-from vqcli.codec import lossless as remainder
 from vqcli.container import vqz
-from vqcli.container.header import Remainder
+from vqcli.container.header import LosslessResidual
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.training.losses import likelihood_loss
 from vqcli.zoo import loading, registry
@@ -26,7 +25,7 @@ def model(request):
 def small_chunks(monkeypatch):
     """Chunks of 32 pixels, and tiles of 16 for what is decoded in float64."""
     monkeypatch.setattr(image_file, "CHUNK", 32)
-    monkeypatch.setattr(remainder, "TILE", 16)
+    monkeypatch.setattr(lossless, "TILE", 16)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -35,7 +34,7 @@ def test_every_pixel_returns(model, picture, small_chunks, size, channels):
     pixels = picture(*size, channels)
     encoded = vqcli.encode(pixels, model, lossless=True)
     assert encoded.lossless and encoded.header.version == 2
-    assert encoded.header.remainder == Remainder(0, zlib.crc32(pixels.tobytes()))
+    assert encoded.header.residual == LosslessResidual(0, zlib.crc32(pixels.tobytes()))
     decoded = vqcli.decode(encoded.data, model)
     assert np.array_equal(decoded.pixels, pixels) and decoded.pixels.dtype == np.uint8
     assert decoded.lossless and decoded.exact.all() and not decoded.lost.any()
@@ -73,24 +72,24 @@ def test_fewer_levels_are_lossy(vector_model, picture):
 
 def test_rounding_is_listed_near_halves():
     levels = np.array([[2.5 - 2e-6, 2.5 - 1e-7, 2.5, 2.5 + 1e-7, 7.0, -0.5, 300.2, -3.0, 1.49]])
-    taken, listed = remainder.rounded(levels)
+    taken, listed = lossless.rounded(levels)
     assert taken.tolist() == [[2, 2, 3, 3, 7, 0, 255, 0, 1]]
     assert listed == {1: False, 2: True, 3: True, 5: True}
     moved = levels + np.where(np.arange(9) % 2, 5e-7, -5e-7)  # as another machine may have it
-    assert remainder.rounded(moved)[0].tolist() != taken.tolist()
-    assert np.array_equal(remainder.rounded(moved, listed)[0], taken)
+    assert lossless.rounded(moved)[0].tolist() != taken.tolist()
+    assert np.array_equal(lossless.rounded(moved, listed)[0], taken)
 
 
 @pytest.mark.parametrize("listed", [{}, {0: True}, {3: False, 4: True, 999: True}, dict.fromkeys(range(1000), True)])
 def test_lists_of_rounding(listed):
-    written = remainder._list_to_bytes(listed)
-    assert remainder._list_of_bytes(written + b"rest", 1000) == (listed, b"rest")
+    written = lossless._list_to_bytes(listed)
+    assert lossless._list_of_bytes(written + b"rest", 1000) == (listed, b"rest")
     for wrong in (b"", written[:-1] if listed else b"\xff" * 9, b"\xff\xff\xff\xff\x0f" + written):
-        with pytest.raises(BadFile, match="remainder"):
-            remainder._list_of_bytes(wrong, 1000)
+        with pytest.raises(BadFile, match="residual"):
+            lossless._list_of_bytes(wrong, 1000)
     if listed:
         with pytest.raises(BadFile, match=r"of 0|ends within"):
-            remainder._list_of_bytes(written, 0)
+            lossless._list_of_bytes(written, 0)
 
 
 def test_a_machine_that_sums_otherwise(model, picture, monkeypatch, small_chunks):
@@ -98,13 +97,13 @@ def test_a_machine_that_sums_otherwise(model, picture, monkeypatch, small_chunks
     monkeypatch.setattr(guarded, "GUARD", 0.05)  # so that the list is long
     pixels = picture(40, 50)
     encoded = vqcli.encode(pixels, model, lossless=True)
-    plain, size = remainder.values, [0.04]
+    plain, size = lossless.values, [0.04]
 
     def other_values(part):
         levels = plain(part)
         return levels + np.random.default_rng(0).uniform(-1, 1, levels.shape) * size[0]
 
-    monkeypatch.setattr(remainder, "values", other_values)
+    monkeypatch.setattr(lossless, "values", other_values)
     assert np.array_equal(vqcli.decode(encoded, model).pixels, pixels)
     size[0] = 0.4
     with pytest.raises(BadFile, match="cannot be had without loss") as caught:
@@ -122,7 +121,7 @@ def test_files_do_not_depend_on_threads_and_tiles(scalar_model, picture, monkeyp
     threads = torch.get_num_threads()
     try:
         for tile, number in ((16, 1), (1024, 2)):
-            monkeypatch.setattr(remainder, "TILE", tile)
+            monkeypatch.setattr(lossless, "TILE", tile)
             torch.set_num_threads(number)
             assert vqcli.encode(pixels, scalar_model, lossless=True).data == encoded.data
             assert np.array_equal(vqcli.decode(encoded, scalar_model).pixels, pixels)
@@ -131,12 +130,12 @@ def test_files_do_not_depend_on_threads_and_tiles(scalar_model, picture, monkeyp
 
 
 def test_values_are_those_of_the_plain_net(scalar_model, picture, monkeypatch):
-    monkeypatch.setattr(remainder, "TILE", 16)
+    monkeypatch.setattr(lossless, "TILE", 16)
     image = tiling.encode_image(scalar_model, picture(60, 52))
-    net = remainder.exact_net(scalar_model)
+    net = lossless.exact_net(scalar_model)
     codes = torch.from_numpy(image.codes.astype(np.int64))[None]
     whole = net.decode(codes, torch.tensor([image.quality / 10], dtype=torch.float64))[0].movedim(0, -1) * 255 + 127.5
-    levels = remainder.values((net, image, (slice(3, 15), slice(0, 13))))
+    levels = lossless.values((net, image, (slice(3, 15), slice(0, 13))))
     assert levels.dtype == np.float64 and levels.shape == (48, 52, 3)
     np.testing.assert_allclose(levels, whole[12:60].numpy(), atol=1e-10, rtol=0)
     assert scalar_model.net.decoder[0].weight.dtype == torch.float32  # the model itself stays what it is
@@ -157,7 +156,7 @@ def test_salvage_shows_what_the_codes_decode_to(scalar_model, picture, small_chu
     pixels = picture(96, 93)
     encoded = vqcli.encode(pixels, scalar_model, lossless=True)
     assert len(encoded.payloads) == 18
-    data = damaged(encoded, 13)  # the remainder of the chunk in the middle
+    data = damaged(encoded, 13)  # the lossless residual of the chunk in the middle
     with pytest.raises(DamagedChunks, match="chunk 14 of 18"):
         vqcli.decode(data, scalar_model)
     decoded = vqcli.decode(data, scalar_model, salvage=True)
@@ -192,12 +191,13 @@ def test_remainders_that_are_none(scalar_model, picture):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"), [(Remainder(0, 1), "checksum"), (Remainder(77, 0), "remainder coder 77 is not known")]
+    ("change", "says"),
+    [(LosslessResidual(0, 1), "checksum"), (LosslessResidual(77, 0), "residual coder 77 is not known")],
 )
 def test_headers_that_do_not_fit(scalar_model, picture, change, says):
     encoded = vqcli.encode(picture(20, 20), scalar_model, lossless=True)
     with pytest.raises(BadFile, match=says):
-        vqcli.decode(vqz.pack(replace(encoded.header, remainder=change), encoded.payloads), scalar_model)
+        vqcli.decode(vqz.pack(replace(encoded.header, residual=change), encoded.payloads), scalar_model)
 
 
 def test_chunks_without_bound(scalar_model, picture, monkeypatch):
@@ -242,12 +242,12 @@ def likely_model(request, tmp_path, picture):
 def test_the_decoders_distribution_can_code_the_pixels(likely_model, picture, monkeypatch, small_chunks):
     """Either coder returns every pixel; the second takes as many bytes as the model's likelihood says."""
     pixels = picture(40, 44)
-    monkeypatch.setattr(remainder, "_has_likelihood", lambda net, image: False)
-    assert vqcli.encode(pixels, likely_model, lossless=True).header.remainder.coder == remainder.PREDICTED
+    monkeypatch.setattr(lossless, "_has_likelihood", lambda net, image: False)
+    assert vqcli.encode(pixels, likely_model, lossless=True).header.residual.coder == lossless.PREDICTED
     monkeypatch.undo()
-    monkeypatch.setitem(remainder.CODERS, remainder.PREDICTED, (lambda part, pixels: lambda: b"." * 10**6, None))
+    monkeypatch.setitem(lossless.CODERS, lossless.PREDICTED, (lambda part, pixels: lambda: b"." * 10**6, None))
     encoded = vqcli.encode(pixels, likely_model, lossless=True)
-    assert encoded.header.remainder.coder == remainder.LIKELIHOOD
+    assert encoded.header.residual.coder == lossless.LIKELIHOOD
     assert np.array_equal(vqcli.decode(encoded, likely_model).pixels, pixels)
     net = likely_model.net
     with torch.no_grad():
@@ -260,12 +260,12 @@ def test_the_decoders_distribution_can_code_the_pixels(likely_model, picture, mo
 def test_grey_pictures_of_a_model_for_colour_are_predicted(likely_model, picture):
     pixels = picture(20, 24, 1)
     encoded = vqcli.encode(pixels, likely_model, lossless=True)
-    assert encoded.header.remainder.coder == remainder.PREDICTED
+    assert encoded.header.residual.coder == lossless.PREDICTED
     assert np.array_equal(vqcli.decode(encoded, likely_model).pixels, pixels)
 
 
 def test_a_file_that_asks_for_a_likelihood_that_is_not_there(vector_model, picture):
     encoded = vqcli.encode(picture(20, 24), vector_model, lossless=True)
-    header = replace(encoded.header, remainder=replace(encoded.header.remainder, coder=remainder.LIKELIHOOD))
+    header = replace(encoded.header, residual=replace(encoded.header.residual, coder=lossless.LIKELIHOOD))
     with pytest.raises(BadFile, match="likelihood"):
         vqcli.decode(vqz.pack(header, encoded.payloads), vector_model)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqcli.container import vqz
-from vqcli.container.header import Remainder
+from vqcli.container.header import LosslessResidual
 from vqcli.errors import BadFile
 
 FUZZ = runpy.run_path(str(Path(__file__).parents[1] / "fuzz_vqz.py"))
@@ -17,7 +17,7 @@ SIZES = {
     "audio": st.tuples(st.integers(1, 2**36), st.integers(1, 2**20), st.integers(1, 64)),
     "video": st.tuples(st.integers(1, 4096), st.integers(1, 2**20), st.integers(1, 2**24), st.integers(1, 2**20)),
 }
-REMAINDERS = st.builds(Remainder, st.integers(0, 127), st.integers(0, 2**32 - 1))
+RESIDUAL_CODERS = st.builds(LosslessResidual, st.integers(0, 127), st.integers(0, 2**32 - 1))
 DIMS = {"image": 2, "audio": 1, "video": 3}
 
 
@@ -41,7 +41,7 @@ def files(draw: st.DrawFn) -> tuple[vqz.Header, tuple[bytes, ...]]:
         prior=draw(st.just(b"") | st.binary(min_size=8, max_size=8)),
         codes_crcs=tuple(draw(st.lists(st.integers(0, 2**32 - 1), min_size=levels, max_size=levels))),
         metadata=draw(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=4)),
-        remainder=draw(st.none() | REMAINDERS) if modality == "image" else None,
+        residual=draw(st.none() | RESIDUAL_CODERS) if modality == "image" else None,
     )
     seeds = draw(st.binary(max_size=200))
     return header, tuple(seeds[: number % 201] for number in range(header.records))

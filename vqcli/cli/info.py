@@ -60,7 +60,7 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
         "format_version": header.version,
         "modality": header.modality,
         "size_bytes": size,
-        **(_remainder_facts(header, lengths) if header.remainder else {}),
+        **(_residual_facts(header, lengths) if header.residual else {}),
         **media.of(header.modality).header_facts(header, size, lengths),
         "overhead_bytes": size - sum(lengths),
         "packed_bytes": packed.size_bytes((header.groups, *header.grid), header.codebook_sizes),
@@ -80,17 +80,17 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
     return facts | ({"metadata": header.metadata} if header.metadata else {})
 
 
-def _remainder_facts(header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
-    from vqcli.container.header import REMAINDERS
+def _residual_facts(header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
+    from vqcli.container.header import RESIDUAL_CODERS
 
-    assert header.remainder
+    assert header.residual
     codes = header.records - header.chunk_count
     return {
         "lossless": True,
         "codes_bytes": sum(lengths[:codes]),
         "remainder_bytes": sum(lengths[codes:]),
-        "remainder_coder": REMAINDERS.get(header.remainder.coder, f"unknown ({header.remainder.coder})"),
-        "pixels_crc32": f"{header.remainder.pixels_crc:08x}",
+        "remainder_coder": RESIDUAL_CODERS.get(header.residual.coder, f"unknown ({header.residual.coder})"),
+        "pixels_crc32": f"{header.residual.pixels_crc:08x}",
     }
 
 

@@ -20,7 +20,7 @@ from vqcli.media import image
 from vqcli.progress import Report, silent
 from vqcli.zoo.loading import LoadedModel
 
-LOSSLESS = 0.3  # the quality for images without loss, as a share of the model's: codes and remainder are least there
+LOSSLESS = 0.3  # the quality for images without loss, as a share of the model's: codes and residual are least there
 WHAT, PLURAL, MODEL = "an image", "images", "image"
 GREY = 128  # what salvaged images show where chunks are lost
 
@@ -51,7 +51,7 @@ class EncodedImage(File):
     @property
     def lossless(self) -> bool:
         """Whether the file returns `pixels` as they are."""
-        return self.header.remainder is not None
+        return self.header.residual is not None
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class DecodedImage:
 
     pixels  uint8 [H, W, 1 or 3]
     lost    bool [rows, columns] of the code grid: true where a chunk was damaged; grey in `pixels`
-    exact   bool [rows, columns]: true where the pixels are those of the original, by the file's remainder
+    exact   bool [rows, columns]: true where the pixels are those of the original, by the file's lossless residual
     """
 
     pixels: np.ndarray
@@ -161,7 +161,7 @@ def decode(
 ) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
     codes, lost = image_file.unpack_image(model, file, levels=levels)
-    if file.header.remainder and levels in (None, file.header.levels):
+    if file.header.residual and levels in (None, file.header.levels):
         pixels, exact = lossless.unpack(model, file, codes, lost, salvage=salvage, report=report)
     else:
         pixels, exact = tiling.decode_image(model, codes, report, seed), np.zeros_like(lost)

@@ -15,7 +15,7 @@ from vqcli.media.image import MAX_PIXELS
 from vqcli.zoo.loading import LoadedModel
 
 CHUNK = 1024  # pixels: large enough for the counts to settle, small enough that damage stays local
-MAX_CHUNK = 2**22  # pixels of a chunk with a remainder, which takes some tens of bytes for each to decode
+MAX_CHUNK = 2**22  # pixels of a chunk with a lossless residual, which takes some tens of bytes for each to decode
 
 
 def file_size(model: LoadedModel, image: ImageCodes, *, coder: str = "auto") -> int:
@@ -70,6 +70,6 @@ def _check_image(model: LoadedModel, header: Header) -> None:
         raise BadFile(
             f"a grid of {' x '.join(map(str, header.grid))} codes does not belong to {width} x {height} pixels"
         )
-    if header.remainder and math.prod(header.chunk or header.grid) * model.net.stride**2 > MAX_CHUNK:
+    if header.residual and math.prod(header.chunk or header.grid) * model.net.stride**2 > MAX_CHUNK:
         raise BadFile(f"a chunk is of more than the {MAX_CHUNK:,} pixels that vq decodes without loss")
     check_books(model, header, channels=1)

@@ -1,6 +1,6 @@
-"""What a decoded image lacks: codes and remainder together return every pixel, on every machine.
+"""What a decoded image lacks: codes and lossless residual together return every pixel, on every machine.
 
-A remainder only helps where the decoded image is the very one that the encoder saw. So the net is evaluated once more
+A residual only helps where the decoded image is the very one that the encoder saw. So the net is evaluated once more
 in float64 on the CPU, and what it makes is rounded with a guard (nets/guarded.py); should a machine err by more than
 that, the CRC-32 of the pixels proves. There are two coders, and the one that takes fewer bytes is used:
 
@@ -32,7 +32,7 @@ from vqcli.codec.guarded import Listed
 from vqcli.codec.lossless_likelihood import parameters
 from vqcli.codec.tiling import Window, decoded_tiles
 from vqcli.container.fields import Reader, varint
-from vqcli.container.header import Remainder
+from vqcli.container.header import LosslessResidual
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import pixel_likelihood, pixel_prediction
 from vqcli.errors import BadFile, VqError
@@ -49,7 +49,7 @@ Decode = Callable[[Part, bytes], Callable[[], np.ndarray]]
 def pack(
     model: LoadedModel, header: Header, image: ImageCodes, pixels: np.ndarray, report: Report = silent
 ) -> tuple[Header, tuple[bytes, ...]]:
-    """The header with a remainder, and its payloads: what is to follow those of the codes.
+    """The header with a residual, and its payloads: what is to follow those of the codes.
 
     Each is decoded again and compared with the pixels, uint8 [H, W, channels]. Raises VqError if they differ.
     """
@@ -68,8 +68,8 @@ def pack(
         payloads = _pipelined(prepared, _windows(header), said)
         attempts.append((sum(map(len, payloads)), number, payloads))
     _, number, payloads = min(attempts)
-    remainder = Remainder(number, crc32(np.ascontiguousarray(pixels).data))
-    return replace(header, remainder=remainder), tuple(payloads)
+    residual = LosslessResidual(number, crc32(np.ascontiguousarray(pixels).data))
+    return replace(header, residual=residual), tuple(payloads)
 
 
 def unpack(
@@ -81,17 +81,17 @@ def unpack(
     salvage: bool = False,
     report: Report = silent,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 [H, W, channels] of a file with a remainder, and which positions are exact: bool [rows, columns].
+    """Pixels uint8 [H, W, channels] of a file with a residual, and which positions are exact: bool [rows, columns].
 
-    `image` holds the codes of all levels; where they are `lost`, and in chunks without their remainder, which both
-    can only be in salvaged files, the pixels are what the codes decode to. Raises BadFile if the remainder does not
+    `image` holds the codes of all levels; where they are `lost`, and in chunks without their residual, which both
+    can only be in salvaged files, the pixels are what the codes decode to. Raises BadFile if the residual does not
     fit what this machine decodes, which `salvage` takes for lost too.
     """
-    assert file.header.remainder is not None
-    _, decode = _coder(file.header.remainder.coder)
+    assert file.header.residual is not None
+    _, decode = _coder(file.header.residual.coder)
     net, (W, H) = exact_net(model), image.size
     pixels, exact = np.empty((H, W, image.channels), np.uint8), np.zeros(lost.shape, bool)
-    payloads = iter(map(file.remainder, range(file.header.chunk_count)))
+    payloads = iter(map(file.residual, range(file.header.chunk_count)))
 
     def prepared(window: Window) -> Callable[[], None]:
         part, payload = (net, image, window), next(payloads)
@@ -110,7 +110,7 @@ def unpack(
 
     try:
         _pipelined(prepared, _windows(file.header), report)
-        if exact.all() and crc32(pixels.data) != file.header.remainder.pixels_crc:
+        if exact.all() and crc32(pixels.data) != file.header.residual.pixels_crc:
             raise BadFile("the pixels fail their checksum")
     except BadFile as error:
         if not salvage:
@@ -148,7 +148,7 @@ def rounded(levels: np.ndarray, listed: Mapping[int, bool] | None = None) -> tup
     return whole.clip(0, 255).astype(np.uint8), listed
 
 
-# ---------------------------------------------------------------- coders of the remainder
+# ---------------------------------------------------------------- coders of the residual
 # Each is a pair. encode(part, pixels) and decode(part, payload) evaluate the net, and return the work that is left,
 # which other threads do.
 
@@ -159,7 +159,7 @@ def _encode_predicted(part: Part, pixels: np.ndarray) -> Callable[[], bytes]:
     def work() -> bytes:
         coded = pixel_prediction.encode(pixels, decoded)
         if not np.array_equal(pixel_prediction.decode(coded, decoded), pixels):
-            raise VqError("the remainder does not return the pixels", "this is a defect of vq: please report it")
+            raise VqError("the residual does not return the pixels", "this is a defect of vq: please report it")
         return _list_to_bytes(listed) + coded
 
     return work
@@ -179,7 +179,7 @@ def _encode_likelihood(part: Part, pixels: np.ndarray) -> Callable[[], bytes]:
         planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         coded = pixel_likelihood.encode(planes, said)
         if not np.array_equal(pixel_likelihood.decode(coded, planes.shape, said), planes):
-            raise VqError("the remainder does not return the pixels", "this is a defect of vq: please report it")
+            raise VqError("the residual does not return the pixels", "this is a defect of vq: please report it")
         return _list_to_bytes(listed) + coded
 
     return work
@@ -188,7 +188,7 @@ def _encode_likelihood(part: Part, pixels: np.ndarray) -> Callable[[], bytes]:
 def _decode_likelihood(part: Part, payload: bytes) -> Callable[[], np.ndarray]:
     net, image, _ = part
     if not _has_likelihood(net, image):
-        raise BadFile("its remainder needs a likelihood, which the model does not have")
+        raise BadFile("its residual needs a likelihood, which the model does not have")
     made = _numbers(part)
     listed, coded = _list_of_bytes(payload, 256 * made.numel())
     said, _ = parameters(net.likelihood, made, listed)
@@ -220,7 +220,7 @@ CODERS: dict[int, tuple[Encode, Decode]] = {
 
 def _coder(number: int) -> Any:
     if number not in CODERS:
-        raise BadFile(f"remainder coder {number} is not known to this vq", "a newer vq may read it")
+        raise BadFile(f"residual coder {number} is not known to this vq", "a newer vq may read it")
     return CODERS[number]
 
 
@@ -234,17 +234,17 @@ def _list_to_bytes(listed: Listed) -> bytes:
 
 def _list_of_bytes(payload: bytes, size: int) -> tuple[Listed, bytes]:
     """The list at the beginning of a payload, of places below `size`, and the bytes after it. Raises BadFile."""
-    reader = Reader(payload, "a remainder")
+    reader = Reader(payload, "a residual")
     count = reader.varint()
     if count > min(size, len(reader)):
-        raise BadFile("a remainder ends within its list of rounded values")
+        raise BadFile("a residual ends within its list of rounded values")
     listed, last = {}, -1
     for _ in range(count):
         distance, up = divmod(reader.varint(), 2)
         last += distance + 1
         listed[last] = bool(up)
     if last >= size:
-        raise BadFile(f"a remainder lists value {last + 1} of {size}")
+        raise BadFile(f"a residual lists value {last + 1} of {size}")
     return listed, reader.take(len(reader))
 
 

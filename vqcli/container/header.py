@@ -20,7 +20,7 @@ _SIZE_BOUNDS = {
     "audio": {"samples": 2**36, "rate_hz": 2**20, "channels": 64},
     "video": {"width": 2**20, "height": 2**20, "frames": 2**24, "frames_per_1000s": 2**20},
 }
-REMAINDERS = {0: "predicted", 1: "likelihood"}  # coders of the lossless residual; numbers are never reused
+RESIDUAL_CODERS = {0: "predicted", 1: "likelihood"}  # coders of the residual; numbers are never reused
 _GRID_DIMS = {"image": 2, "audio": 1, "video": 3}
 
 
@@ -28,8 +28,8 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
-class Remainder:
-    """The lossless residual of a file: its coder, and the CRC-32 of the pixels."""
+class LosslessResidual:
+    """The residual of a file: its coder, and the CRC-32 of the pixels."""
 
     coder: int
     pixels_crc: int
@@ -42,7 +42,7 @@ class Header:
     `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, frames_per_1000s). Each
     group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`. `digest` and `prior` are 8 bytes, no
     prior is b""; with `joint` the digest is that of model and prior together. `chunk` is cut to the grid, () if it
-    covers the grid. With a `remainder` the file holds every pixel of an image. A value out of its range is BadFile.
+    covers the grid. With a `residual` the file holds every pixel of an image. A value out of its range is BadFile.
     """
 
     modality: str
@@ -59,7 +59,7 @@ class Header:
     joint: bool = False
     codes_crcs: tuple[int, ...]
     metadata: dict[str, str] = field(default_factory=dict)
-    remainder: Remainder | None = None
+    residual: LosslessResidual | None = None
 
     def __post_init__(self) -> None:
         require(self.modality in _SIZE_BOUNDS, f"unknown modality {self.modality!r}")
@@ -91,15 +91,15 @@ class Header:
             object.__setattr__(self, "chunk", () if chunk == self.grid else chunk)
         within("number of chunks", self.records, 1, 2**20)
         within("metadata bytes", len(_metadata_bytes(self.metadata)), 0, 4096)
-        if self.remainder:
-            require(self.modality == "image", f"the remainder is that of {self.modality}, not of an image")
-            within("remainder coder id", self.remainder.coder, 0, 127)
-            within("CRC-32 of the pixels", self.remainder.pixels_crc, 0, 2**32 - 1)
+        if self.residual:
+            require(self.modality == "image", f"the residual is that of {self.modality}, not of an image")
+            within("residual coder id", self.residual.coder, 0, 127)
+            within("CRC-32 of the pixels", self.residual.pixels_crc, 0, 2**32 - 1)
 
     @property
     def version(self) -> int:
         """The format version of a file with this header: the lowest that can express it."""
-        return 2 if self.remainder else 1
+        return 2 if self.residual else 1
 
     @property
     def groups(self) -> int:
@@ -116,8 +116,8 @@ class Header:
 
     @property
     def records(self) -> int:
-        """The number of payloads: of each chunk one for each level, and one for its remainder if there is one."""
-        return (self.levels + bool(self.remainder)) * self.chunk_count
+        """The number of payloads: of each chunk one for each level, and one for its residual if there is one."""
+        return (self.levels + bool(self.residual)) * self.chunk_count
 
     def chunk_windows(self) -> list[tuple[slice, ...]]:
         """Where each chunk of a level lies in the grid, in C order; those at the edge are smaller."""
@@ -137,8 +137,8 @@ def write_fields(header: Header, index: Sequence[tuple[int, int]]) -> bytes:
     fields += b"".join(map(u32, header.codes_crcs))
     metadata = _metadata_bytes(header.metadata)
     fields += varint(len(metadata)) + metadata
-    if header.remainder:
-        fields += bytes([header.remainder.coder]) + u32(header.remainder.pixels_crc)
+    if header.residual:
+        fields += bytes([header.residual.coder]) + u32(header.residual.pixels_crc)
     fields += b"".join(varint(length) + u32(crc) for length, crc in index)
     return bytes(fields)
 
@@ -162,11 +162,11 @@ def read_fields(fields: Reader, version: int) -> tuple[Header, list[tuple[int, i
     metadata: Any = None  # which Header refuses
     with suppress(ValueError, RecursionError):  # the second for thousands of brackets
         metadata = json.loads(text.decode() or "{}")
-    remainder = Remainder(fields.u8(), fields.u32()) if version == 2 else None
+    residual = LosslessResidual(fields.u8(), fields.u32()) if version == 2 else None
     header = Header(
         modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels, model=model,
         digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, joint=kind == 2, codes_crcs=codes_crcs,
-        metadata=metadata, remainder=remainder,
+        metadata=metadata, residual=residual,
     )  # fmt: skip
     require(header.records * 5 <= len(fields), "the header is too short for its index")  # before a list of that length
     return header, [(fields.varint(), fields.u32()) for _ in range(header.records)]

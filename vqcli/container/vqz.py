@@ -36,7 +36,7 @@ _FOREIGN = {
 @dataclass(frozen=True)
 class Vqz:
     """A file in memory. Record `level * header.chunk_count + chunk` of `payloads` is None if it is damaged,
-    which only `salvage` lets through; `lengths` are the sizes in bytes that the index gives. The remainder's records
+    which only `salvage` lets through; `lengths` are the sizes in bytes that the index gives. The residual's records
     follow those of the last level."""
 
     header: Header
@@ -59,15 +59,15 @@ class Vqz:
             raise UsageError(f"no chunk {chunk} in level {level}")
         return self.payloads[level * self.header.chunk_count + chunk]
 
-    def remainder(self, chunk: int) -> bytes | None:
-        """The coded remainder of one chunk, None if damaged. Raises UsageError if the file has no such."""
-        if not (self.header.remainder and 0 <= chunk < self.header.chunk_count):
-            raise UsageError(f"no remainder of chunk {chunk}")
+    def residual(self, chunk: int) -> bytes | None:
+        """The coded residual of one chunk, None if damaged. Raises UsageError if the file has no such."""
+        if not (self.header.residual and 0 <= chunk < self.header.chunk_count):
+            raise UsageError(f"no residual of chunk {chunk}")
         return self.payloads[self.header.levels * self.header.chunk_count + chunk]
 
 
 def pack(header: Header, payloads: Sequence[bytes | None]) -> bytes:
-    """The file's bytes. `payloads` go level by level, chunk by chunk, then those of the remainder.
+    """The file's bytes. `payloads` go level by level, chunk by chunk, then those of the residual.
 
     Raises BadFile if their number is not header.records, one is None, or the file would pass 2^32 bytes.
     """
@@ -113,7 +113,7 @@ def write(path: Path, header: Header, payloads: Sequence[bytes | None], *, force
 
 
 def drop_levels(vqz: Vqz, keep: int) -> Vqz:
-    """The same file with only its first `keep` levels and no remainder, payloads untouched.
+    """The same file with only its first `keep` levels and no residual, payloads untouched.
 
     Raises UsageError unless 1 <= keep <= levels.
     """
@@ -121,7 +121,7 @@ def drop_levels(vqz: Vqz, keep: int) -> Vqz:
     if not 1 <= keep <= header.levels:
         raise UsageError(f"cannot keep {keep} levels", f"the file has {header.levels}")
     sizes, crcs = header.codebook_sizes[: keep * header.groups_per_level], header.codes_crcs[:keep]
-    fewer = replace(header, levels=keep, codebook_sizes=sizes, codes_crcs=crcs, remainder=None)
+    fewer = replace(header, levels=keep, codebook_sizes=sizes, codes_crcs=crcs, residual=None)
     return Vqz(fewer, vqz.payloads[: fewer.records], vqz.lengths[: fewer.records])
 
 

@@ -40,7 +40,7 @@ def lossless(
     """
     from dataclasses import asdict
 
-    from vqcli.container.header import REMAINDERS
+    from vqcli.container.header import RESIDUAL_CODERS
     from vqcli.data.dataset import permutation
     from vqcli.errors import UsageError
     from vqcli.evaluation.image import lossless, rate_distortion
@@ -79,5 +79,5 @@ def lossless(
         for one in lossless.means(files)
     ]
     console.emit_table(("codec", "images", "bytes", "of them codes", "bits/pixel", "bits/dim"), rows)
-    used = {REMAINDERS[file.coder] for file in stored if file.coder is not None}
+    used = {RESIDUAL_CODERS[file.coder] for file in stored if file.coder is not None}
     console.say(f"every file returned every pixel; lossless residuals by {' and '.join(sorted(used))}")

@@ -84,7 +84,7 @@ def decoded_line(result: DecodedImage, took_s: float) -> tuple[str, dict[str, An
 def remarks(result: DecodedImage, format: str, salvage: bool) -> list[str]:
     """Of a file that holds every pixel: where the result has not, written in that format."""
     kind = format.lower().lstrip(".")
-    if result.header.remainder is None or (result.lossless and kind not in LOSSY):
+    if result.header.residual is None or (result.lossless and kind not in LOSSY):
         return []
     if result.lossless:
         return [f"the file returns every pixel, and {kind} does not keep them (png does)"]

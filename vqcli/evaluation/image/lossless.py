@@ -116,9 +116,9 @@ def encode_lossless(model: LoadedModel, pixels: np.ndarray, quality: float | Non
     encoded = image.encode(pixels, model, quality=quality, lossless=True)
     decoded = image.decode(vqz.unpack(encoded.data), model)
     _check(model.info.name, "an image", decoded.pixels, pixels)
-    assert encoded.header.remainder is not None
+    assert encoded.header.residual is not None
     residual = sum(map(len, encoded.payloads[-encoded.header.chunk_count :]))
-    return LosslessFile(len(encoded.data), len(encoded.data) - residual, encoded.header.remainder.coder)
+    return LosslessFile(len(encoded.data), len(encoded.data) - residual, encoded.header.residual.coder)
 
 
 def _check(codec: str, name: str, decoded: np.ndarray, pixels: np.ndarray) -> None:
