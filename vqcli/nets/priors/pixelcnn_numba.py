@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vqcli.nets.kernels.gate import gate
 from vqcli.nets.kernels.jit import compiled
 from vqcli.nets.kernels.matmul import add_product, aligned, padded, panels
+from vqcli.nets.kernels.rows import add_row, rectify, set_rows
+from vqcli.nets.kernels.weights import array_of, biases_of
 from vqcli.nets.priors import batches_numba
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
 from vqcli.nets.priors.batches_numba import Request, Steps, needs_logits, sample_position
@@ -79,10 +81,10 @@ def compile_net(net: PixelCNN) -> CompiledNet:
     first, rest = net.layers[0], net.layers[1:]
     inner: list[Any] = [head[0] for head in net.heads]
     outer: list[Any] = [head[2] for head in net.heads]
-    table = np.zeros((1, L * 4 * C)) if net.label_embedding is None else _array(net.label_embedding.weight)
+    table = np.zeros((1, L * 4 * C)) if net.label_embedding is None else array_of(net.label_embedding.weight)
     weights = Weights(
-        embedding=_array(net.embedding.weight),
-        within=_array(net.within.weight),
+        embedding=array_of(net.embedding.weight),
+        within=array_of(net.within.weight),
         offsets=np.array(net.offsets[:-1], np.int64),
         sizes=np.array(net.codebook_sizes, np.int64),
         label=aligned(table.reshape(-1, L, 4 * C)),
@@ -92,38 +94,26 @@ def compile_net(net: PixelCNN) -> CompiledNet:
         horizontal=_stack([_kernel_rows(layer.horizontal)[0] for layer in rest], 4),
         across=_stack([_kernel_rows(layer.across)[0] for layer in net.layers], 4),
         mix=_stack([_kernel_rows(layer.mix)[0] for layer in net.layers], 4),
-        vertical_bias=_biases([layer.vertical for layer in net.layers], 2 * C),
-        across_bias=_biases([layer.across for layer in net.layers], 2 * C),
-        mix_bias=_biases([layer.mix for layer in net.layers], C),
+        vertical_bias=biases_of([layer.vertical for layer in net.layers], 2 * C),
+        across_bias=biases_of([layer.across for layer in net.layers], 2 * C),
+        mix_bias=biases_of([layer.mix for layer in net.layers], C),
         head=_stack([_kernel_rows(conv)[0] for conv in inner], 4),
-        head_bias=_biases(inner, net.hidden),
+        head_bias=biases_of(inner, net.hidden),
         out=_stack([_kernel_rows(conv, K)[0] for conv in outer], 4),
-        out_bias=_biases(outer, K),
+        out_bias=biases_of(outer, K),
     )
     return CompiledNet(net, weights)
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return np.array(tensor.detach().cpu().float().numpy(), order="C")
-
-
 def _kernel_rows(conv: nn.Conv2d, out: int = 0) -> np.ndarray:
     """(rows, *): for each row of the kernel the panels of its matrix (columns C, out channels or more)."""
-    kernel = _array(conv.weight).transpose(2, 3, 1, 0)  # (rows, columns, C, out)
+    kernel = array_of(conv.weight).transpose(2, 3, 1, 0)  # (rows, columns, C, out)
     kernel = np.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, max(0, out - kernel.shape[3]))))
     return aligned(np.stack([panels(row.reshape(-1, row.shape[2])) for row in kernel]))
 
 
 def _stack(arrays: list[np.ndarray], dimensions: int) -> np.ndarray:
     return aligned(np.stack(arrays)) if arrays else np.zeros((0,) * dimensions, np.float32)
-
-
-def _biases(convs: list[Any], width: int) -> np.ndarray:
-    """(convs, width padded)"""
-    biases = np.zeros((len(convs), padded(width)), np.float32)
-    for row, conv in zip(biases, convs, strict=True):
-        row[: conv.out_channels] = _array(conv.bias)
-    return biases
 
 
 def _state(weights: Weights, B: int, W: int) -> State:
@@ -148,24 +138,6 @@ def _state(weights: Weights, B: int, W: int) -> State:
     )
 
 
-# Rows are copied and added in loops of their own: numba vectorises these, but not arithmetic on slices.
-
-
-@compiled
-def _set(rows: np.ndarray, row: np.ndarray) -> None:
-    """rows[m, c] = row[c]"""
-    for m in range(len(rows)):
-        for c in range(len(row)):
-            rows[m, c] = row[c]
-
-
-@compiled
-def _add(target: np.ndarray, row: np.ndarray) -> None:
-    """target[c] += row[c]"""
-    for c in range(len(row)):
-        target[c] += row[c]
-
-
 @compiled
 def _vertical(net: Weights, state: State, label: np.ndarray, parts: np.ndarray, i: int) -> None:
     """The vertical stack, for all positions of row i. Rows above the image are zero and left out."""
@@ -176,7 +148,7 @@ def _vertical(net: Weights, state: State, label: np.ndarray, parts: np.ndarray, 
     state.above[:, :, 0] = state.above[:, :, 1]
     for n in range(L):
         for b in range(B):
-            _set(v, net.vertical_bias[n])
+            set_rows(v, net.vertical_bias[n])
             if n == 0:
                 for r in range(max(0, REACH - i), REACH):
                     add_product(v, state.embedded[b, r], net.first_vertical[r])
@@ -184,15 +156,15 @@ def _vertical(net: Weights, state: State, label: np.ndarray, parts: np.ndarray, 
                 for r in range(0 if i > 0 else 1, 2):
                     add_product(v, state.above[n, b, r], net.vertical[n - 1, r])
             h, part = state.across[n, b], net.label[label[b], n]
-            _set(h, net.across_bias[n])
+            set_rows(h, net.across_bias[n])
             add_product(h, v, net.across[n])
             for j in range(W):
-                _add(h[j], part[2 * C :])
-                _add(v[j], part[: 2 * C])
+                add_row(h[j], part[2 * C :])
+                add_row(v[j], part[: 2 * C])
                 if parts.size > 0:
                     here = parts[b, n, i * W + j]
-                    _add(h[j], here[2 * C :])
-                    _add(v[j], here[: 2 * C])
+                    add_row(h[j], here[2 * C :])
+                    add_row(v[j], here[: 2 * C])
                 if n + 1 < L:
                     gate(state.above[n + 1, b, 1, j + 1], v[j])
 
@@ -207,11 +179,11 @@ def _horizontal(net: Weights, state: State, j: int) -> None:
             h[b] = state.across[n, b, j]
         if n == 0:
             add_product(h, state.embedded[:, REACH, j], net.first_horizontal)
-            _set(x, net.mix_bias[0])
+            set_rows(x, net.mix_bias[0])
         else:
             add_product(h, state.left[n, :, j], net.horizontal[n - 1])
             for b in range(B):  # the features so far are the residual
-                _add(x[b], net.mix_bias[n])
+                add_row(x[b], net.mix_bias[n])
         for b in range(B):
             gate(state.gated[b], h[b])
         add_product(x, state.gated, net.mix[n])
@@ -226,12 +198,10 @@ def _horizontal(net: Weights, state: State, j: int) -> None:
 def _head(net: Weights, state: State, g: int) -> None:
     """The head of group g, from state.features into state.logits."""
     hidden, logits = state.hidden, state.logits
-    _set(hidden, net.head_bias[g])
+    set_rows(hidden, net.head_bias[g])
     add_product(hidden, state.features, net.head[g])
-    for b in range(len(hidden)):
-        for c in range(hidden.shape[1]):
-            hidden[b, c] = max(hidden[b, c], np.float32(0))
-    _set(logits, net.out_bias[g])
+    rectify(hidden)
+    set_rows(logits, net.out_bias[g])
     add_product(logits, hidden, net.out[g])
 
 
@@ -253,9 +223,9 @@ def _rows(net: Weights, state: State, request: Request, begin: int, end: int) ->
                     embedded = state.embedded[b, REACH, j + REACH]
                     if g == 0:
                         embedded[:] = np.float32(0)
-                    _add(embedded, net.embedding[row])
+                    add_row(embedded, net.embedding[row])
                     if g + 1 < G:
-                        _add(state.features[b], net.within[row])
+                        add_row(state.features[b], net.within[row])
 
 
 def sample(

@@ -13,6 +13,8 @@ from torch import Tensor
 from vqcli.nets.kernels.gate import gate
 from vqcli.nets.kernels.jit import compiled
 from vqcli.nets.kernels.matmul import add_product, aligned, padded, panels
+from vqcli.nets.kernels.rows import add_row, rectify, set_rows
+from vqcli.nets.kernels.weights import array_of, biases_of
 from vqcli.nets.priors import batches_numba
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
 from vqcli.nets.priors.batches_numba import Request, Steps, needs_logits, sample_position
@@ -74,42 +76,30 @@ def compile_net(net: WaveNetPrior) -> CompiledNet:
     stack, K = net.stack, max(net.codebook_sizes)
     mixes = [layer.mix for layer in stack.layers if layer.mix is not None]
     weights = Weights(
-        embedding=_array(net.embedding.weight),
-        within=_array(net.within.weight),
+        embedding=array_of(net.embedding.weight),
+        within=array_of(net.within.weight),
         offsets=np.array(net.offsets[:-1], np.int64),
         sizes=np.array(net.codebook_sizes, np.int64),
         begins=np.cumsum([0, *stack.dilations]),
         taps=_stack([layer.taps.weight for layer in stack.layers]),
         mix=_stack([mix.weight for mix in mixes]),
-        mix_bias=_biases([mix.bias for mix in mixes], stack.residual),
-        skip=panels(_array(stack.to_skip.weight).T),
-        skip_bias=_biases([stack.to_skip.bias], stack.skip)[0],
-        inner=panels(_array(net.inner.weight).T),
-        inner_bias=_biases([net.inner.bias], net.inner.out_features)[0],
+        mix_bias=biases_of(mixes, stack.residual),
+        skip=panels(array_of(stack.to_skip.weight).T),
+        skip_bias=biases_of([stack.to_skip], stack.skip)[0],
+        inner=panels(array_of(net.inner.weight).T),
+        inner_bias=biases_of([net.inner], net.inner.out_features)[0],
         outer=_stack([head.weight for head in net.outer], K),
-        outer_bias=_biases([head.bias for head in net.outer], K),
+        outer_bias=biases_of(list(net.outer), K),
     )
     return CompiledNet(net, weights)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return np.array(tensor.detach().cpu().float().numpy(), order="C")
 
 
 def _stack(matrices: list[Tensor], out: int = 0) -> np.ndarray:
     """Panels of matrices [out or fewer, in] one after another."""
     if not matrices:
         return np.zeros((0, 0, 0, 0), np.float32)
-    arrays = [_array(matrix).T for matrix in matrices]
+    arrays = [array_of(matrix).T for matrix in matrices]
     return aligned(np.stack([panels(np.pad(a, ((0, 0), (0, max(0, out - a.shape[1]))))) for a in arrays]))
-
-
-def _biases(vectors: list[Tensor], width: int) -> np.ndarray:
-    """(vectors, width padded)"""
-    biases = np.zeros((len(vectors), padded(width)), np.float32)
-    for row, vector in zip(biases, vectors, strict=True):
-        row[: len(vector)] = _array(vector)
-    return biases
 
 
 @torch.no_grad()
@@ -120,7 +110,7 @@ def _state(compiled_net: CompiledNet, labels: np.ndarray) -> State:
     parts = net.stack.conditions(None, condition)
     bias = np.zeros((L, B, padded(2 * R)), np.float32)
     for n, layer in enumerate(net.stack.layers):
-        bias[n, :, : 2 * R] = _array(layer.taps.bias if parts is None else layer.taps.bias + parts[:, 0, n])
+        bias[n, :, : 2 * R] = array_of(layer.taps.bias if parts is None else layer.taps.bias + parts[:, 0, n])
 
     def zeros(*shape: int) -> np.ndarray:
         return aligned(np.zeros(shape))
@@ -142,21 +132,11 @@ def _state(compiled_net: CompiledNet, labels: np.ndarray) -> State:
     )
 
 
-# Rows are copied and added in loops of their own: numba vectorises these, but not arithmetic on slices. They are
-# passed whole, since a slice of a row is another type, for which all would be compiled once more.
-
-
 @compiled
 def _set(target: np.ndarray, begin: int, row: np.ndarray, count: int) -> None:
+    """Set a part of target. Both are passed whole: a slice is another type, for which all would be compiled again."""
     for c in range(count):
         target[begin + c] = row[c]
-
-
-@compiled
-def _add(target: np.ndarray, row: np.ndarray) -> None:
-    """Add row to the first of target."""
-    for c in range(len(row)):
-        target[c] += row[c]
 
 
 @compiled
@@ -177,16 +157,12 @@ def _stack_step(net: Weights, state: State, t: int) -> None:
             _set(state.gates[b], n * R, state.gated[b], R)
         if n + 1 < L:
             for b in range(B):
-                _add(state.h[b], net.mix_bias[n])
+                add_row(state.h[b], net.mix_bias[n])
             add_product(state.h, state.gated, net.mix[n])
-    for b in range(B):
-        _set(state.skips[b], 0, net.skip_bias, len(net.skip_bias))
-        _set(state.inner[b], 0, net.inner_bias, len(net.inner_bias))
+    set_rows(state.skips, net.skip_bias)
+    set_rows(state.inner, net.inner_bias)
     add_product(state.skips, state.gates, net.skip)
-    for b in range(B):
-        skips = state.skips[b]
-        for c in range(len(skips)):
-            skips[c] = max(skips[c], np.float32(0))
+    rectify(state.skips)
     add_product(state.inner, state.skips, net.inner)
 
 
@@ -198,7 +174,7 @@ def _head(net: Weights, state: State, g: int) -> None:
         hidden, inner, earlier_groups = state.hidden[b], state.inner[b], state.earlier_groups[b]
         for c in range(M):
             hidden[c] = max(inner[g * M + c] + earlier_groups[c], np.float32(0))
-        _set(state.logits[b], 0, net.outer_bias[g], state.logits.shape[1])
+    set_rows(state.logits, net.outer_bias[g])
     add_product(state.logits, state.hidden, net.outer[g])
 
 
@@ -216,9 +192,9 @@ def _positions(net: Weights, state: State, request: Request, begin: int, end: in
                 sample_position(request, g, t, state.logits, net.sizes[g], state.p)
             for b in range(len(state.h)):
                 row = net.offsets[g] + request.codes[b % B, g, t]
-                _add(state.h[b], net.embedding[row])
+                add_row(state.h[b], net.embedding[row])
                 if g + 1 < G:
-                    _add(state.earlier_groups[b], net.within[row])
+                    add_row(state.earlier_groups[b], net.within[row])
 
 
 def sample(

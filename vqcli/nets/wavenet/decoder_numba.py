@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from vqcli.nets.kernels.gate import gate
 from vqcli.nets.kernels.jit import compiled
 from vqcli.nets.kernels.matmul import add_product, aligned, padded, panels
+from vqcli.nets.kernels.rows import rectify, set_rows
+from vqcli.nets.kernels.weights import array_of, biases_of
 from vqcli.nets.priors.autoregressive import Sampling
 from vqcli.nets.priors.batches_numba import parts_of, threads
 from vqcli.nets.priors.categorical_numba import sample_code
@@ -82,35 +84,26 @@ def compile_net(net: WaveNetDecoder, half: bool = False) -> CompiledNet:
     mixes = [layer.mix for layer in stack.layers if layer.mix is not None]
 
     def matrix(linear: nn.Linear, inputs: slice = slice(None)) -> np.ndarray:
-        return panels(_array(linear.weight[:, inputs].T), half)
+        return panels(array_of(linear.weight[:, inputs].T), half)
 
     def matrices(all_panels: list[np.ndarray]) -> np.ndarray:
         return aligned(np.stack(all_panels), all_panels[0].dtype.type) if all_panels else matrix(net.out)[None, :0]
 
     weights = Weights(
-        embedding=_array(net.embedding.weight),
+        embedding=array_of(net.embedding.weight),
         dilations=np.array(stack.dilations, np.int64),
         past=matrices([matrix(layer.taps, slice(R)) for layer in stack.layers]),
         present=matrices([matrix(layer.taps, slice(R, None)) for layer in stack.layers]),
         mix=matrices([matrix(mix) for mix in mixes]),
-        mix_bias=np.array([_bias(mix) for mix in mixes], np.float32).reshape(-1, padded(R)),
+        mix_bias=biases_of(mixes, R),
         skip=matrix(stack.to_skip),
-        skip_bias=_bias(stack.to_skip),
+        skip_bias=biases_of([stack.to_skip], stack.skip)[0],
         hidden=matrix(net.hidden),
-        hidden_bias=_bias(net.hidden),
+        hidden_bias=biases_of([net.hidden], stack.skip)[0],
         out=matrix(net.out),
-        out_bias=_bias(net.out),
+        out_bias=biases_of([net.out], net.quantization)[0],
     )
     return CompiledNet(net, weights)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return np.array(tensor.detach().cpu().float().numpy(), order="C")
-
-
-def _bias(linear: nn.Linear) -> np.ndarray:
-    """(out channels padded)"""
-    return np.pad(_array(linear.bias), (0, padded(linear.out_features) - linear.out_features))
 
 
 def _state(net: WaveNetDecoder, B: int) -> State:
@@ -132,25 +125,6 @@ def _state(net: WaveNetDecoder, B: int) -> State:
         logits=zeros(B, Q),
         p=np.zeros(net.quantization),
     )
-
-
-# Rows are copied and added in loops of their own: numba vectorises these, but not arithmetic on slices.
-
-
-@compiled
-def _set(rows: np.ndarray, row: np.ndarray) -> None:
-    """rows[m, c] = row[c]"""
-    for m in range(len(rows)):
-        for c in range(len(row)):
-            rows[m, c] = row[c]
-
-
-@compiled
-def _rectify(rows: np.ndarray) -> None:
-    """Set what is negative to 0."""
-    for m in range(len(rows)):
-        for c in range(rows.shape[1]):
-            rows[m, c] = max(rows[m, c], np.float32(0))
 
 
 @compiled
@@ -197,13 +171,13 @@ def _layers(net: Weights, state: State, position: int) -> None:
 @compiled
 def _head(net: Weights, state: State) -> None:
     """From state.gates into state.logits."""
-    _set(state.skips, net.skip_bias)
+    set_rows(state.skips, net.skip_bias)
     add_product(state.skips, state.gates, net.skip)
-    _rectify(state.skips)
-    _set(state.hidden, net.hidden_bias)
+    rectify(state.skips)
+    set_rows(state.hidden, net.hidden_bias)
     add_product(state.hidden, state.skips, net.hidden)
-    _rectify(state.hidden)
-    _set(state.logits, net.out_bias)
+    rectify(state.hidden)
+    set_rows(state.logits, net.out_bias)
     add_product(state.logits, state.hidden, net.out)
 
 
@@ -319,4 +293,4 @@ def _table(net: WaveNetDecoder, local: Tensor, speaker: Tensor) -> np.ndarray:
     device = net.embedding.weight.device
     offsets = gate_offsets(net.stack, local.to(device), net.speaker(speaker.to(device)))
     width = offsets.shape[3]
-    return _array(F.pad(offsets, (0, padded(width) - width)).permute(1, 2, 0, 3))
+    return array_of(F.pad(offsets, (0, padded(width) - width)).permute(1, 2, 0, 3))

@@ -1,0 +1,30 @@
+"""Rows set, added and rectified, in loops of their own: numba vectorises these, but not arithmetic on slices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vqcli.nets.kernels.jit import compiled
+
+
+@compiled
+def set_rows(rows: np.ndarray, row: np.ndarray) -> None:
+    """rows[m, c] = row[c] for every c of row"""
+    for m in range(len(rows)):
+        for c in range(len(row)):
+            rows[m, c] = row[c]
+
+
+@compiled
+def add_row(target: np.ndarray, row: np.ndarray) -> None:
+    """target[c] += row[c] for every c of row"""
+    for c in range(len(row)):
+        target[c] += row[c]
+
+
+@compiled
+def rectify(rows: np.ndarray) -> None:
+    """rows[m, c] = max(rows[m, c], 0)"""
+    for m in range(len(rows)):
+        for c in range(rows.shape[1]):
+            rows[m, c] = max(rows[m, c], np.float32(0))
