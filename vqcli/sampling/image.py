@@ -90,12 +90,9 @@ class Samples:
         return paths
 
 
-def find_model(family: str = "pixelcnn") -> store.ModelInfo:
+def find_model() -> store.ModelInfo:
     """The model to sample from when none is named: the preferred one, else the first that has such a prior."""
-    known = priors.models_with(family)
-    if not known:
-        raise ModelError(f"no model has a prior {family}", "vq train pixelcnn images/ -o NAME trains one")
-    return next((info for info in known if info.name == PREFERRED), known[0])
+    return priors.model_with("pixelcnn", "vq train pixelcnn images/ -o NAME trains one", PREFERRED)
 
 
 def size_of(prior: PriorInfo | None) -> tuple[int, int]:

@@ -73,12 +73,9 @@ class SpeechSamples:
         return paths
 
 
-def find_model(family: str = "wavenet") -> store.ModelInfo:
+def find_model() -> store.ModelInfo:
     """The model to sample from when none is named: the preferred one, else the first that has such a prior."""
-    known = priors.models_with(family)
-    if not known:
-        raise ModelError(f"no model has a prior {family}", "vq train wavenet --codec MODEL trains one")
-    return next((info for info in known if info.name == PREFERRED), known[0])
+    return priors.model_with("wavenet", "vq train wavenet --codec MODEL trains one", PREFERRED)
 
 
 def sample_speech(

@@ -101,10 +101,7 @@ class VideoSamples:
 
 def find_model() -> store.ModelInfo:
     """The model to sample video with when none is named: the first that has a prior over frames."""
-    known = priors.models_with(FAMILY)
-    if not known:
-        raise ModelError("no model has a prior over video", "vq train doom-video --codec trains one")
-    return known[0]
+    return priors.model_with(FAMILY, "vq train doom-video --codec MODEL trains one")
 
 
 def context_of(model: LoadedModel) -> int:

@@ -106,9 +106,15 @@ def beside(model: ModelInfo) -> list[PriorInfo]:
     return [info for info in found if info is not None]
 
 
-def models_with(family: str) -> list[ModelInfo]:
-    """The models on the search path that have a prior of that family."""
-    return [info for info in store.list_models() if path_of(info.folder, family).is_file()]
+def model_with(family: str, remedy: str, preferred: str | None = None) -> ModelInfo:
+    """The model to sample from when none is named: the preferred one, else the first with a prior of that family.
+
+    Raises ModelError with the remedy if none on the search path has such a prior.
+    """
+    known = [info for info in store.list_models() if path_of(info.folder, family).is_file()]
+    if not known:
+        raise ModelError(f"no model has a prior of the family {family}", remedy)
+    return next((info for info in known if info.name == preferred), known[0])
 
 
 def describe(path: Path) -> PriorInfo:
