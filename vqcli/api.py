@@ -22,9 +22,10 @@ from vqcli.codec.image import DecodedImage, EncodedImage
 from vqcli.codec.video import DecodedVideo, EncodedVideo
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
+from vqcli.deprecation import renamed_keyword
 from vqcli.errors import UsageError
 from vqcli.media import audio
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
 
@@ -58,12 +59,13 @@ class DecodeOptions(TypedDict, total=False):
     seed: int | None
 
 
+@renamed_keyword("report", "progress")
 def encode(
     source: Source,
     model: str | LoadedModel | None = None,
     *,
     device: str = "auto",
-    report: Report = silent,
+    progress: ProgressCallback = silent,
     **options: Unpack[EncodeOptions],
 ) -> Encoded:
     """Encode an image, a recording or a clip: a path, an open file, or an array.
@@ -106,16 +108,17 @@ def encode(
             )
         chosen = medium.only_its_own(modality, "encode", dict(options))
         loaded = model if isinstance(model, LoadedModel) else loading.load(known or store.DEFAULTS[modality], device)
-        result: Encoded = kind.encode(source, loaded, report=report, **chosen)
+        result: Encoded = kind.encode(source, loaded, progress=progress, **chosen)
         return result
 
 
+@renamed_keyword("report", "progress")
 def decode(
     source: str | Path | bytes | Vqz | Encoded,
     model: str | LoadedModel | None = None,
     *,
     device: str = "auto",
-    report: Report = silent,
+    progress: ProgressCallback = silent,
     **options: Unpack[DecodeOptions],
 ) -> Decoded:
     """Decode a .vqz file: a path, its bytes, or what `vqz` read of it.
@@ -138,7 +141,7 @@ def decode(
     file = source if isinstance(source, Vqz) else vqz.read(Path(source), lenient)
     chosen = medium.only_its_own(file.header.modality, "decode", dict(options))
     loaded = load_for(file.header, model, device)
-    result: Decoded = medium.of(file.header.modality).decode(file, loaded, report=report, **chosen)
+    result: Decoded = medium.of(file.header.modality).decode(file, loaded, progress=progress, **chosen)
     return result
 
 

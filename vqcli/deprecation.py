@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def warn(old: str, new: str) -> None:
@@ -19,3 +24,19 @@ def renamed(old: str, new: str) -> Any:
         return getattr(self, new)
 
     return property(get, doc=f"Deprecated: see `{new}`.")
+
+
+def renamed_keyword(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take a keyword under its old name as well, with a warning."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if old in kwargs:
+                warn(f"{old}= of {function.__name__}()", f"{new}=")
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate

@@ -73,7 +73,7 @@ def test_grey_is_the_codes_of_equal_channels(model, picture):
 def test_report_rises_to_one(scalar_model, picture, monkeypatch, tile):
     monkeypatch.setattr(tiling, "TILE", tile)
     shares: list[float] = []
-    image = tiling.encode_image(scalar_model, picture(40, 50), report=shares.append)
+    image = tiling.encode_image(scalar_model, picture(40, 50), progress=shares.append)
     assert shares == sorted(shares) and shares[-1] == 1
     shares.clear()
     tiling.decode_image(scalar_model, image, shares.append)

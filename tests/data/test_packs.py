@@ -58,7 +58,7 @@ def test_damaged_pictures_are_left_out(tmp_path, picture):
         (tmp_path / name).write_bytes(png(picture(8, 8)))
     (tmp_path / "b.png").write_bytes(b"nothing")
     shares = []
-    packed = packs.write(open_source(tmp_path), tmp_path / "a.safetensors", report=shares.append)
+    packed = packs.write(open_source(tmp_path), tmp_path / "a.safetensors", progress=shares.append)
     assert packed.pictures == 2 and list(packed.skipped) == ["b.png"] and shares == [1 / 3, 2 / 3, 1.0]
     assert packed.size_bytes == (tmp_path / "a.safetensors").stat().st_size
     assert list(open_source(tmp_path / "a.safetensors").names) == ["a.png", "c.png"]

@@ -74,13 +74,13 @@ def train(chosen: Recipe, folder: Path, **options: Any) -> tuple[Task, loop.Stat
 
 @pytest.fixture
 def stop_at() -> Callable[[int], Callable[[loop.Progress], None]]:
-    """stop_at(step): a report that interrupts the run at that step."""
+    """stop_at(step): a callback that interrupts the run at that step."""
 
     def make(step: int) -> Callable[[loop.Progress], None]:
-        def report(progress: loop.Progress) -> None:
+        def at_step(progress: loop.Progress) -> None:
             if progress.step >= step:
                 raise KeyboardInterrupt
 
-        return report
+        return at_step
 
     return make

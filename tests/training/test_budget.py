@@ -109,7 +109,7 @@ def test_a_run_that_goes_on_keeps_its_budget(tmp_path, monkeypatch, clock, stop_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.run(endless, Shapes(count=200), tmp_path / "run", budget=Budget(60), report=stop, **options)
+        run.run(endless, Shapes(count=200), tmp_path / "run", budget=Budget(60), progress=stop, **options)
     clock.now += 1000  # nobody trains
     run.run(endless, Shapes(count=200), tmp_path / "run", resume=True, **options)
     (end,) = (event for event in read(tmp_path / "run") if event["event"] == "end")

@@ -27,7 +27,7 @@ def test_resuming_equals_going_on(tmp_path, stop_at, text, precision):
     twelve = of(text, "optimization.steps=12", "optimization.validate_every=5", f"optimization.precision={precision}")
     straight, _ = train(twelve, tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
-        train(twelve, tmp_path / "halved", report=stop_at(6))
+        train(twelve, tmp_path / "halved", progress=stop_at(6))
     resumed, state = train(twelve, tmp_path / "halved", resume=True)
     assert same(straight, resumed) == []
     assert state.step == 12

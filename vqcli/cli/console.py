@@ -47,7 +47,7 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
 def progress(label: str, unit: str = "") -> Iterator[Callable[..., None]]:
     """A bar on stderr for work of more than a second; where there is no terminal, a line every minute.
 
-    Yields `report(share, note="")` with the share done, 0 to 1.
+    Yields `advance(share, note="")` with the share done, 0 to 1.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -62,7 +62,7 @@ def progress(label: str, unit: str = "") -> Iterator[Callable[..., None]]:
     last_line = begun
     running = False
 
-    def report(share: float, note: str = "") -> None:
+    def advance(share: float, note: str = "") -> None:
         nonlocal running, last_line
         if not console.is_terminal and time.monotonic() - last_line > 60:
             say(f"{label}: {share:.1%} {note}".rstrip())
@@ -73,7 +73,7 @@ def progress(label: str, unit: str = "") -> Iterator[Callable[..., None]]:
         bar.update(task, completed=share, note=note)
 
     try:
-        yield report
+        yield advance
     finally:
         if running:
             bar.stop()

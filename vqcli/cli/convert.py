@@ -86,11 +86,11 @@ def convert_speaker(
         codes, loaded = _codes(source, bool(from_codes), loaded, info, device)
         for name, target in named:
             begun = time.perf_counter()
-            with console.progress(f"{source.name} as {name}") as report:
+            with console.progress(f"{source.name} as {name}") as progress:
                 converted = conversion.convert_speaker(
                     codes, name, loaded, pitch=voice.pitch, semitones=voice.semitones, levels=voice.levels
                 )
-                converted.save(sys.stdout.buffer if target == STREAM else target, force=force, report=report)
+                converted.save(sys.stdout.buffer if target == STREAM else target, force=force, progress=progress)
             took = console.speed(converted.audio.length_s, time.perf_counter() - begun)
             console.say(f"{source} -> {target} as {name}, {took}")
 
@@ -114,8 +114,8 @@ def _codes(
     recording = audio.read(sys.stdin.buffer if source == STREAM else source, loaded.audio.rate_hz, mono=True)
     for note in recording.notes:
         console.say(f"{source}: {note}")
-    with console.progress(f"encoding {source.name}") as report:
-        return windows.encode_audio(loaded, recording, report), loaded
+    with console.progress(f"encoding {source.name}") as progress:
+        return windows.encode_audio(loaded, recording, progress), loaded
 
 
 def _sources(inputs: list[Path]) -> list[Path]:

@@ -153,8 +153,8 @@ class _Decoder:
             self._models[header.digest] = api.load_for(header, self._model, self._device)
         how: dict[str, Any] = {"levels": part.levels, "salvage": part.salvage, "seed": part.seed, **self._times}
         begun = time.perf_counter()
-        with console.progress(f"decoding {label}") as report:
-            result = api.decode(file, self._models[header.digest], report=report, **how)
+        with console.progress(f"decoding {label}") as progress:
+            result = api.decode(file, self._models[header.digest], progress=progress, **how)
             notes = result.save(target, **options)
         medium = media.of(header.modality)
         written = options.get("format") or Path(str(target)).suffix

@@ -69,7 +69,7 @@ def photograph(output: Path, device: str) -> list[Point]:
     points: list[Point] = []
     pictures, labels = [original], ["original"]
     models = {name: loading.load(name, device) for name, _ in SETTINGS}
-    with console.progress("encoding and decoding") as report:
+    with console.progress("encoding and decoding") as progress:
         for done, (name, quality) in enumerate(SETTINGS):
             stem = f"{name}-q{quality:g}" if quality else name
             encoded = codec_image.encode(original, models[name], quality=quality)
@@ -86,7 +86,7 @@ def photograph(output: Path, device: str) -> list[Point]:
                 image.write(output / "tokens-codes.png", colours, force=True)
             own = points[-2]
             labels.append(f"{stem}: {console.size(own.size_bytes)}, {own.bits_per_pixel:.2f} bpp, {own.psnr_db:.1f} dB")
-            report((done + 1) / len(SETTINGS))
+            progress((done + 1) / len(SETTINGS))
     crop = (slice(40, 360), slice(180, 500))  # at full scale: five whole images in a row show nothing
     row = drawing.side_by_side([picture[crop] for picture in pictures], labels)
     image.write(output / "side-by-side.png", row, force=True)
@@ -122,7 +122,7 @@ def speak(output: Path, device: str) -> list[Spoken]:
     audio.write(output / "talk.wav", recording.samples, recording.rate_hz, force=True)
     encoded = codec_audio.encode(clip, model)
     rows, sounds = [], [("talk.wav", source)]
-    with console.progress("speaking") as report:
+    with console.progress("speaking") as progress:
         for level in sorted({1, model.net.levels}):
             kept = codes.keep_levels(model, encoded.audio, level)
             stem = f"talk-level-{level}" if level == 1 else f"talk-levels-{level}"
@@ -138,7 +138,7 @@ def speak(output: Path, device: str) -> list[Spoken]:
             rate = metrics.kbit_per_s(size, len(source), model.net.rate_hz)
             rows.append(Spoken(f"{stem}.wav", size, rate, near, decoded.length_s / took))
             sounds.append((f"{stem}.wav", mono))
-            report(level / (model.net.levels + 1))
+            progress(level / (model.net.levels + 1))
         begun = time.perf_counter()
         moved = conversion.convert(encoded.audio, TARGET, model)
         voice = np.concatenate(list(windows.decode_audio(model, moved)), 1)
@@ -167,7 +167,7 @@ def walk(output: Path, device: str) -> list[str]:
     prior = prior_of(model)
     start = video.codes_of(HERE / "maze.webp", model)
     rows, written = [], []
-    with console.progress("walking") as report:
+    with console.progress("walking") as progress:
         for done, action in enumerate(prior.classes):
             drawn = sample_video(
                 model,
@@ -182,7 +182,7 @@ def walk(output: Path, device: str) -> list[str]:
             written.append(f"maze-{action}.gif")
             large = (np.kron(frame, np.ones((MAZE_SCALE, MAZE_SCALE, 1), np.uint8)) for frame in frames)
             video_writing.write(output / written[-1], large, start.frames_per_1000s, force=True)
-            report((done + 1) / len(prior.classes))
+            progress((done + 1) / len(prior.classes))
     image.write(output / "maze.png", drawing.grid(rows, list(prior.classes)), force=True)
     return [*written, "maze.png"]
 

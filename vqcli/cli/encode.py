@@ -134,9 +134,9 @@ class _Encoder:
 
         loaded = self.models.of(source)
         begun = time.perf_counter()
-        with console.progress(f"encoding {source.name}") as report:
+        with console.progress(f"encoding {source.name}") as progress:
             opened: Any = sys.stdin.buffer if source == STREAM else source
-            result = api.encode(opened, loaded, report=report, device=self.models.device, **self.options)
+            result = api.encode(opened, loaded, progress=progress, device=self.models.device, **self.options)
             return result, time.perf_counter() - begun
 
 

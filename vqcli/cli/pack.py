@@ -38,8 +38,8 @@ def pack(
     if output.suffix != ".safetensors":
         raise UsageError(f"{output} does not end in .safetensors", "by that it is known for a pack")
     refuse_existing(output, force)  # before the work, not after it
-    with console.progress("packing") as report:
-        packed = packs.write(open_sources(data), output, size=size, force=force, report=report)
+    with console.progress("packing") as progress:
+        packed = packs.write(open_sources(data), output, size=size, force=force, progress=progress)
     classes = f" in {len(packed.classes)} classes" if packed.classes else ""
     console.say(f"{output}: {console.plural(packed.pictures, 'picture')}{classes}, {console.size(packed.size_bytes)}")
     if packed.skipped:

@@ -46,7 +46,7 @@ def record(
     there = recordings.facts_of(output)
     length = length or (there.length if there else recordings.episode_length(frames, found.length))
     facts = recordings.Facts(game, seed, length)
-    with found.start() as play, console.progress(f"playing {game}") as report:
-        made = recordings.record(play, output, facts, frames, report)
+    with found.start() as play, console.progress(f"playing {game}") as progress:
+        made = recordings.record(play, output, facts, frames, progress)
     episodes = f"{console.plural(made.episodes, 'episode')}, {made.held_out} of them held out"
     console.say(f"{output}: {found.title}; {made.frames} frames in {episodes}; {console.size(made.size_bytes)}")

@@ -138,7 +138,7 @@ def train(
         return
     with console.progress(f"training {output.name}") as shown:
 
-        def report(progress: run.Progress) -> None:
+        def show(progress: run.Progress) -> None:
             shown(progress.share, str(progress))
 
         info = run.run(
@@ -152,7 +152,7 @@ def train(
             partial=beginning.partial,
             threads=machine.threads,
             workers=machine.workers,
-            report=report,
+            progress=show,
             say=console.say,
         )
     if info is not None:
@@ -202,7 +202,7 @@ def _fit_speaker(name: str, folders: list[Path], model: str | None, device: str)
     if len(folders) != 1 or not folders[0].is_dir():
         raise UsageError("which clips are those of the new speaker?", "name one folder: --new-speaker NAME CLIPS/")
     loaded = loading.load(model or store.DEFAULTS["audio"], device)
-    with console.progress(f"fitting {name}") as report:
-        fitted = new_speaker.fit(loaded, name, folders[0], report=report)
+    with console.progress(f"fitting {name}") as progress:
+        fitted = new_speaker.fit(loaded, name, folders[0], progress=progress)
     console.say(f"{name}: {fitted.seconds / 60:.1f} minutes of speech, at {fitted.pitch_hz:.0f} Hz on average")
     console.say(f"vq convert-speaker in.wav --to {name}" + f" --model {model}" * (model is not None))

@@ -16,7 +16,7 @@ from vqcli.codec.codes import AudioCodes, File, keep_levels, part_in
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 WHAT, PLURAL, MODEL = "audio", "audio", "audio"
@@ -62,7 +62,7 @@ class DecodedAudio:
     lost: np.ndarray = field(repr=False)
     _model: LoadedModel = field(repr=False)
     _first: int  # sample of the original where the part begins
-    _report: Report = field(default=silent, repr=False)
+    _progress: ProgressCallback = field(default=silent, repr=False)
 
     @property
     def codes(self) -> np.ndarray:
@@ -82,7 +82,7 @@ class DecodedAudio:
         """The sound in blocks float32 [channels, n] of some seconds, so that hours take no more memory than minutes."""
         net: Any = self._model.net
         start, stop = _positions(self._model, len(self.lost), self.rate_hz, self._first, self.samples_count)
-        made = windows.decode_audio(self._model, self.audio, start=start, stop=stop, report=self._report)
+        made = windows.decode_audio(self._model, self.audio, start=start, stop=stop, progress=self._progress)
         begin = start * net.stride * self.rate_hz // net.rate_hz
         return audio.restore(
             _silenced(made, self.lost[start:stop], net.stride),
@@ -123,7 +123,7 @@ def encode(
     levels: int | None = None,
     coder: str = "auto",
     metadata: dict[str, str] | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> EncodedAudio:
     """Encode a recording: a path, an open file, or float samples [N] or [channels, N] at `rate_hz`.
 
@@ -136,7 +136,7 @@ def encode(
         recording = audio.from_samples(source, rate_hz, net.rate_hz, mono is not False)
     else:
         recording = audio.read(source, net.rate_hz, mono is not False)
-    codes = windows.encode_audio(model, recording, report)
+    codes = windows.encode_audio(model, recording, progress)
     if levels is not None:
         codes = keep_levels(model, codes, levels)
     header, payloads = audio_file.pack_audio(model, codes, coder=coder, metadata=metadata)
@@ -151,7 +151,7 @@ def decode(
     start_s: float | None = None,
     end_s: float | None = None,
     salvage: bool = False,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> DecodedAudio:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
     audio_file.check_audio(model, file.header)
@@ -165,7 +165,7 @@ def decode(
     codes, lost = audio_file.unpack_audio(model, file, levels=levels, wanted=wanted)
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
-    return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, model, first, report)
+    return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, model, first, progress)
 
 
 def _positions(model: LoadedModel, T: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:

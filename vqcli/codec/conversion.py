@@ -20,11 +20,12 @@ import numpy as np
 
 from vqcli.codec import windows
 from vqcli.codec.codes import AudioCodes, keep_levels
+from vqcli.deprecation import renamed_keyword
 from vqcli.errors import ModelError, UnknownLabel, UsageError, near_matches
 from vqcli.files import replacing
 from vqcli.media import audio
 from vqcli.media.audio import Recording
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.store import ModelInfo
@@ -101,17 +102,23 @@ class Converted:
         """All of it, float32 [channels, N], with the rate, length and loudness of the original."""
         return np.concatenate(list(self.blocks()), axis=1)
 
-    def blocks(self, report: Report = silent) -> Iterator[np.ndarray]:
+    def blocks(self, progress: ProgressCallback = silent) -> Iterator[np.ndarray]:
         """The sound in blocks float32 [channels, n] of some seconds."""
-        made = windows.decode_audio(self._model, self.audio, report=report)
+        made = windows.decode_audio(self._model, self.audio, progress=progress)
         return audio.restore(made, self._model.audio.rate_hz, self.rate_hz, self.audio.samples, self.audio.channels)
 
+    @renamed_keyword("report", "progress")
     def save(
-        self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False, report: Report = silent
+        self,
+        target: str | Path | BinaryIO,
+        *,
+        format: str | None = None,
+        force: bool = False,
+        progress: ProgressCallback = silent,
     ) -> None:
         """Write the sound as it is made; the suffix chooses the format."""
         place = Path(target) if isinstance(target, str) else target
-        audio.write(place, self.blocks(report), self.rate_hz, format=format, force=force)
+        audio.write(place, self.blocks(progress), self.rate_hz, format=format, force=force)
 
 
 def convert_speaker(
@@ -124,6 +131,7 @@ def convert_speaker(
     semitones: float = 0.0,
     levels: int = 1,
     device: str = "auto",
+    progress: ProgressCallback = silent,
 ) -> Converted:
     """Speech in another voice: a file, samples float [N] or [channels, N] at `rate_hz`, or what `convert` takes."""
     loaded = loading.load(model, device) if isinstance(model, str) else model
@@ -133,7 +141,7 @@ def convert_speaker(
         if rate_hz is None:
             raise UsageError("samples have no rate of their own", "say it: convert_speaker(samples, to, rate_hz=16000)")
         source = audio.from_samples(source, rate_hz, loaded.net.rate_hz, mono=True)
-    codes = convert(source, to, loaded, pitch=pitch, semitones=semitones, levels=levels)
+    codes = convert(source, to, loaded, pitch=pitch, semitones=semitones, levels=levels, progress=progress)
     return Converted(codes, find(loaded.info, to), loaded)
 
 
@@ -146,7 +154,7 @@ def convert(
     semitones: float = 0.0,
     levels: int = 1,
     device: str = "auto",
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> AudioCodes:
     """The codes of a recording, or codes of one, in another voice.
 
@@ -162,7 +170,7 @@ def convert(
         raise UsageError(f"{semitones:g} semitones are not within -24 to 24")
     loaded = loading.load(model, device) if isinstance(model, str) else model
     speaker = find(loaded.info, to)
-    codes = source if isinstance(source, AudioCodes) else windows.encode_audio(loaded, source, report)
+    codes = source if isinstance(source, AudioCodes) else windows.encode_audio(loaded, source, progress)
     codes = keep_levels(loaded, codes, levels)
     target = voice_of(loaded, speaker)
     moved = [

@@ -17,7 +17,7 @@ from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import coders
 from vqcli.errors import UsageError
 from vqcli.media import image
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 LOSSLESS = 0.3  # the quality for images without loss, as a share of the model's: codes and residual are least there
@@ -106,7 +106,7 @@ def encode(
     coder: str = "auto",
     background: str | None = None,
     metadata: dict[str, str] | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> EncodedImage:
     """Encode an image: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]. See `api.encode`."""
     if quality is not None and bits_per_pixel is not None:
@@ -115,11 +115,11 @@ def encode(
         raise UsageError("without loss a file takes what it takes, and all levels", "leave --bpp and --levels out")
     picture = _read(source, background or "white")
     if bits_per_pixel is not None:
-        codes = search_quality(model, picture.pixels, bits_per_pixel, coder=coder, report=report)
+        codes = search_quality(model, picture.pixels, bits_per_pixel, coder=coder, progress=progress)
     elif lossless:
-        return _encode_lossless(picture, model, quality, coder, metadata, report)
+        return _encode_lossless(picture, model, quality, coder, metadata, progress)
     else:
-        codes = tiling.encode_image(model, picture.pixels, quality=quality, report=report)
+        codes = tiling.encode_image(model, picture.pixels, quality=quality, progress=progress)
     if levels is not None:
         codes = keep_levels(model, codes, levels)
     header, payloads = image_file.pack_image(model, codes, coder=coder, metadata=metadata)
@@ -136,16 +136,16 @@ def _encode_lossless(
     quality: float | None,
     coder: str,
     metadata: dict[str, str] | None,
-    report: Report,
+    progress: ProgressCallback,
 ) -> EncodedImage:
     if tiling.is_stochastic(model):
         raise UsageError(f"model {model.info.name} samples what it decodes, so it is never exact", "--model photo")
     if quality is None and tiling.qualities(model):
         quality = max(1.0, LOSSLESS * tiling.qualities(model))
-    codes = tiling.encode_image(model, picture.pixels, quality=quality, report=lambda share: report(share / 4))
+    codes = tiling.encode_image(model, picture.pixels, quality=quality, progress=lambda share: progress(share / 4))
     header, payloads = image_file.pack_image(model, codes, coder=coder, metadata=metadata)
     header, rest = lossless.pack(
-        model, header, codes, picture.pixels, report=lambda share: report(0.25 + 0.75 * share)
+        model, header, codes, picture.pixels, progress=lambda share: progress(0.25 + 0.75 * share)
     )  # fmt: skip
     return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, picture.notes)
 
@@ -157,14 +157,14 @@ def decode(
     levels: int | None = None,
     salvage: bool = False,
     seed: int | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
     codes, lost = image_file.unpack_image(model, file, levels=levels)
     if file.header.residual and levels in (None, file.header.levels):
-        pixels, exact = lossless.unpack(model, file, codes, lost, salvage=salvage, report=report)
+        pixels, exact = lossless.unpack(model, file, codes, lost, salvage=salvage, progress=progress)
     else:
-        pixels, exact = tiling.decode_image(model, codes, report, seed), np.zeros_like(lost)
+        pixels, exact = tiling.decode_image(model, codes, progress, seed), np.zeros_like(lost)
     if lost.any():
         H, W = pixels.shape[:2]
         stride = model.net.stride
@@ -182,12 +182,17 @@ def _read(source: Path | BinaryIO | np.ndarray, background: str) -> image.Loaded
 
 
 def search_quality(
-    model: LoadedModel, pixels: np.ndarray, bits_per_pixel: float, *, coder: str = "auto", report: Report = silent
+    model: LoadedModel,
+    pixels: np.ndarray,
+    bits_per_pixel: float,
+    *,
+    coder: str = "auto",
+    progress: ProgressCallback = silent,
 ) -> ImageCodes:
     """Codes at the highest quality whose whole file stays within `bits_per_pixel`, or at the lowest if none does."""
     if qualities(model) == 0:
         raise UsageError(f"model {model.info.name} has one rate only", "leave --bpp out, or use --model photo")
-    latents = encode_latents(model, pixels, report)
+    latents = encode_latents(model, pixels, progress)
     target = bits_per_pixel * pixels.shape[0] * pixels.shape[1] / 8
     low, high = 10, 10 * qualities(model)
     # the prior takes its time, and a little less than the quick coder: look with that, then go up while there is room

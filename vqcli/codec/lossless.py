@@ -36,7 +36,7 @@ from vqcli.container.header import LosslessResidual
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import pixel_likelihood, pixel_prediction
 from vqcli.errors import BadFile, VqError
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 TILE = 256  # pixels: float64 convolutions copy their input many times over
@@ -47,7 +47,7 @@ Decode = Callable[[Part, bytes], Callable[[], np.ndarray]]
 
 
 def pack(
-    model: LoadedModel, header: Header, image: ImageCodes, pixels: np.ndarray, report: Report = silent
+    model: LoadedModel, header: Header, image: ImageCodes, pixels: np.ndarray, progress: ProgressCallback = silent
 ) -> tuple[Header, tuple[bytes, ...]]:
     """The header with a residual, and its payloads: what is to follow those of the codes.
 
@@ -63,7 +63,7 @@ def pack(
             return encode((net, image, window), pixels[_in_pixels(net, image, window)])
 
         def said(share: float, done: int = len(attempts)) -> None:
-            report((done + share) / len(known))
+            progress((done + share) / len(known))
 
         payloads = _pipelined(prepared, _windows(header), said)
         attempts.append((sum(map(len, payloads)), number, payloads))
@@ -79,7 +79,7 @@ def unpack(
     lost: np.ndarray,
     *,
     salvage: bool = False,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 [H, W, channels] of a file with a residual, and which positions are exact: bool [rows, columns].
 
@@ -109,7 +109,7 @@ def unpack(
         return finish
 
     try:
-        _pipelined(prepared, _windows(file.header), report)
+        _pipelined(prepared, _windows(file.header), progress)
         if exact.all() and crc32(pixels.data) != file.header.residual.pixels_crc:
             raise BadFile("the pixels fail their checksum")
     except BadFile as error:
@@ -267,11 +267,13 @@ def _in_pixels(net: Any, image: ImageCodes, window: Window) -> Window:
     return y, x
 
 
-def _pipelined(prepared: Callable[[Window], Callable[[], Any]], windows: list[Window], report: Report) -> list[Any]:
+def _pipelined(
+    prepared: Callable[[Window], Callable[[], Any]], windows: list[Window], progress: ProgressCallback
+) -> list[Any]:
     """Results in order. `prepared` runs chunk after chunk, for the net takes all cores itself; its work in threads."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         tasks = []
         for number, window in enumerate(windows, 1):
             tasks.append(pool.submit(prepared(window)))
-            report(number / len(windows))
+            progress(number / len(windows))
         return [task.result() for task in tasks]

@@ -16,7 +16,7 @@ from vqcli.codec.codes import ImageCodes
 from vqcli.errors import BadFile, UsageError
 from vqcli.nets.codecs.base import VALUE_RANGE, ImageCodec
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 TILE = 1024  # pixels: the net's working set stays at some hundred MiB
@@ -60,23 +60,23 @@ def check_size(model: LoadedModel, height: int, width: int) -> None:
 
 @torch.inference_mode()
 def encode_image(
-    model: LoadedModel, pixels: np.ndarray, *, quality: float | None = None, report: Report = silent
+    model: LoadedModel, pixels: np.ndarray, *, quality: float | None = None, progress: ProgressCallback = silent
 ) -> ImageCodes:
     """Codes of pixels uint8 [H, W, 1 or 3]. Raises UsageError for a quality or a size that the model has not."""
     check_size(model, *pixels.shape[:2])
     tenths = resolve_quality(model, quality)
     image = _empty(model, pixels, tenths)
-    for inner, z_e in _latent_tiles(model, pixels, report):
+    for inner, z_e in _latent_tiles(model, pixels, progress):
         image.codes[(slice(None), *inner)] = _codes(model, z_e, tenths)
     return image
 
 
 @torch.inference_mode()
-def encode_latents(model: LoadedModel, pixels: np.ndarray, report: Report = silent) -> torch.Tensor:
+def encode_latents(model: LoadedModel, pixels: np.ndarray, progress: ProgressCallback = silent) -> torch.Tensor:
     """Latents z_e [D, rows, columns] (float32, on the CPU) of pixels, for those who try several qualities on them."""
     check_size(model, *pixels.shape[:2])
     latents = torch.empty(model.image.latent_dim, *model.image.grid(*pixels.shape[:2]))
-    for inner, z_e in _latent_tiles(model, pixels, report):
+    for inner, z_e in _latent_tiles(model, pixels, progress):
         latents[(slice(None), *inner)] = z_e.cpu()
     return latents
 
@@ -98,7 +98,9 @@ def is_stochastic(model: LoadedModel) -> bool:
 
 
 @torch.inference_mode()
-def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent, seed: int | None = None) -> np.ndarray:
+def decode_image(
+    model: LoadedModel, image: ImageCodes, progress: ProgressCallback = silent, seed: int | None = None
+) -> np.ndarray:
     """Pixels uint8 [H, W, channels] of codes; fewer groups than the model has stand for its first levels.
 
     `seed` is for models whose decoding samples (nets/codecs/twostage2d.py); UsageError for others.
@@ -111,7 +113,7 @@ def decode_image(model: LoadedModel, image: ImageCodes, report: Report = silent,
     pixels = np.empty((H, W, image.channels), np.uint8)
     for part, x, done in decoded_tiles(model.net, image, (slice(0, rows), slice(0, columns)), TILE, seed=seed):
         pixels[part] = to_pixels(x[None])[0]
-        report(done)
+        progress(done)
     return pixels
 
 
@@ -145,7 +147,9 @@ def _quality(model: LoadedModel, tenths: int) -> torch.Tensor | None:
     return torch.tensor([tenths / 10], device=model.device) if tenths else None
 
 
-def _latent_tiles(model: LoadedModel, pixels: np.ndarray, report: Report) -> Iterator[tuple[Window, torch.Tensor]]:
+def _latent_tiles(
+    model: LoadedModel, pixels: np.ndarray, progress: ProgressCallback
+) -> Iterator[tuple[Window, torch.Tensor]]:
     """Windows that part the grid, each with its latents [D, rows, columns] on the model's device."""
     net = model.image
     rows, columns = net.grid(*pixels.shape[:2])
@@ -155,7 +159,7 @@ def _latent_tiles(model: LoadedModel, pixels: np.ndarray, report: Report) -> Ite
         x = from_pixels(region[None], model.device)
         z_e = net.latents(_taken(in_channels(x, net.channels), net.value_range))[0]
         yield inner, z_e[(slice(None), *_within(inner, outer))]
-        report(done)
+        progress(done)
 
 
 def _codes(model: LoadedModel, z_e: torch.Tensor, quality: int) -> np.ndarray:

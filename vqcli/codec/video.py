@@ -27,7 +27,7 @@ from vqcli.deprecation import renamed
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio, video, video_writing
 from vqcli.media.frames import VideoClip, from_frames
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
 
@@ -97,7 +97,7 @@ class DecodedVideo:
     _first: int  # frame of the original where the part begins
     _levels: int | None = None
     _seed: int | None = None
-    _report: Report = field(default=silent, repr=False)
+    _progress: ProgressCallback = field(default=silent, repr=False)
 
     count = renamed("count", "n_frames")
     rate_mhz = renamed("rate_mhz", "frames_per_1000s")
@@ -125,7 +125,7 @@ class DecodedVideo:
                 yield np.full((self.height, self.width, 3), GREY, np.uint8)
             else:
                 yield tiling.decode_image(self._model, frame, seed=self._seed)
-            self._report(number / self.n_frames)
+            self._progress(number / self.n_frames)
 
     def save(self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False) -> tuple[str, ...]:
         """Write the clip as it is made; the suffix chooses the format, none is a folder of frames. Returns notes."""
@@ -160,11 +160,11 @@ def encode(
     frames_per_s: float | None = None,
     background: str | None = None,
     metadata: dict[str, str] | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> EncodedVideo:
     """Encode a clip: what `opened` takes. See `api.encode`."""
     with opened(source, frames_per_s=frames_per_s, background=background or "white") as clip:
-        frames = _coded(model, clip.frames, quality, levels, report, clip.count)
+        frames = _coded(model, clip.frames, quality, levels, progress, clip.count)
         header, payloads = video_file.pack_frames(model, frames, clip.frames_per_1000s, coder=coder, metadata=metadata)
         # the rate of uneven frames is known now
         header = video_file.with_rate(header, clip.frames_per_1000s)
@@ -180,7 +180,7 @@ def decode(
     end_s: float | None = None,
     salvage: bool = False,
     seed: int | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> DecodedVideo:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
     video_file.check_video(model, file.header)
@@ -191,7 +191,7 @@ def decode(
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
     return DecodedVideo(
-        width, height, count, frames_per_1000s, file.header, lost, model, file, first, levels, seed, report
+        width, height, count, frames_per_1000s, file.header, lost, model, file, first, levels, seed, progress
     )
 
 
@@ -259,11 +259,11 @@ def _coded(
     frames: Iterable[np.ndarray],
     quality: float | None,
     levels: int | None,
-    report: Report,
+    progress: ProgressCallback,
     count: int | None,
 ) -> Iterator[ImageCodes]:
     for number, pixels in enumerate(frames, 1):
         codes = tiling.encode_image(model, pixels, quality=quality)
         yield codes if levels is None else keep_levels(model, codes, levels)
         if count:  # which a file may be wrong about
-            report(min(number / count, 1.0))
+            progress(min(number / count, 1.0))

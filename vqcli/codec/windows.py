@@ -16,7 +16,7 @@ from vqcli.codec.codes import AudioCodes
 from vqcli.media import audio, voice
 from vqcli.media.audio import Recording
 from vqcli.nets.codecs.base import windows_of
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 CONTEXT = 100  # positions before a part that suffice to decode it as within the whole
@@ -28,7 +28,7 @@ def positions(model: LoadedModel, samples: int) -> int:
 
 
 @torch.inference_mode()
-def encode_audio(model: LoadedModel, recording: Recording, report: Report = silent) -> AudioCodes:
+def encode_audio(model: LoadedModel, recording: Recording, progress: ProgressCallback = silent) -> AudioCodes:
     """Codes of each channel of a recording at the model's rate."""
     channels = [_Channel(model, samples) for samples in recording.samples]
     P = positions(model, recording.samples.shape[1])
@@ -36,7 +36,7 @@ def encode_audio(model: LoadedModel, recording: Recording, report: Report = sile
     for number, channel in enumerate(channels):
         for start, stop in channel.windows:
             codes[number, :, start:stop] = channel.codes(start, stop)
-            report((number + stop / P) / len(channels))
+            progress((number + stop / P) / len(channels))
     return AudioCodes(
         codes,
         rate_hz=recording.source_rate_hz,
@@ -54,7 +54,7 @@ def decode_audio(
     *,
     start: int = 0,
     stop: int | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
     seed: int = 0,
 ) -> Iterator[np.ndarray]:
     """Waveforms float32 [channels, n] at the model's rate, block by block, of the positions start .. stop.
@@ -67,7 +67,7 @@ def decode_audio(
     gains = np.ones((len(codes.codes), 1), np.float32)
     if net.level_db is not None:
         gains[:, 0] = [10 ** ((db - net.level_db) / 20) for db in codes.loudness_db]
-    for block in net.decode_windows(codes.codes, codes.voice, part, seed=seed, report=report):
+    for block in net.decode_windows(codes.codes, codes.voice, part, seed=seed, progress=progress):
         yield block * gains
 
 

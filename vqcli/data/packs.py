@@ -79,12 +79,12 @@ def write(
     *,
     size: int | None = None,
     force: bool = False,
-    report: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Packed:
     """Write the images of a source, their shorter side reduced to `size` if it is longer, to a pack.
 
-    A few images are in memory at a time. `report` is a progress callback (share 0 to 1). Raises BadFile if no image can
-    be read, UsageError if there are too many for one header, OutputError.
+    A few images are in memory at a time. `progress` is called with the share that is done, 0 to 1. Raises BadFile if
+    no image can be read, UsageError if there are too many for one header, OutputError.
     """
     classes = sorted({label for label in source.labels if label is not None})
     numbers: dict[str | None, int] = {None: -1} | {name: number for number, name in enumerate(classes)}
@@ -105,7 +105,7 @@ def write(
                 kept.append(index)
                 shapes.append(pixels.shape)
                 stream.write(np.ascontiguousarray(pixels).data)
-            report((index + 1) / len(source.names))
+            progress((index + 1) / len(source.names))
         if not kept:
             raise BadFile("no image can be read", next(iter(skipped.values()), ""))
         offsets = np.cumsum([0, *map(math.prod, shapes)])

@@ -161,13 +161,13 @@ def record(
     folder: Path,
     facts: Facts,
     frames: int,
-    report: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Recorded:
     """Play until the folder holds `frames` frames, the last episode cut short.
 
     Facts and its number alone determine an episode, so an interrupted recording continues with the next one. At any
-    time the folder holds whole files only. `report` is a progress callback (share 0 to 1). Raises UsageError if the
-    folder holds anything else, BadFile if an episode in it is damaged, OutputError.
+    time the folder holds whole files only. `progress` is called with the share that is done, 0 to 1. Raises UsageError
+    if the folder holds anything else, BadFile if an episode in it is damaged, OutputError.
     """
     _begin(folder, facts)
     done = number = 0
@@ -182,7 +182,7 @@ def record(
                 images.append(image)
                 actions.append(action)
                 done += 1
-                report(done / frames)
+                progress(done / frames)
             with replacing(path) as stream:
                 np.savez_compressed(stream, images=np.stack(images), actions=np.array(actions))
         number += 1

@@ -24,7 +24,7 @@ def fit(
     learning_rate: float,
     steps: int,
     seconds: float,
-    report: Callable[[float], None],
+    progress: Callable[[float], None],
 ) -> int:
     """Train a classifier for `steps` or `seconds`, whichever ends first; the number of steps.
 
@@ -54,7 +54,7 @@ def fit(
         optimizer.step()
         step += 1
         share = min(1.0, max(step / steps, (time.monotonic() - begun) / seconds))
-        report(share)
+        progress(share)
     return step
 
 

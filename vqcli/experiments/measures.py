@@ -21,7 +21,7 @@ from vqcli.evaluation.image import classifier, likelihood, rate_distortion
 from vqcli.evaluation.speech import coding, conversion, evaluators, phonemes
 from vqcli.evaluation.video import actions, frames
 from vqcli.media import audio
-from vqcli.progress import Report
+from vqcli.progress import ProgressCallback
 from vqcli.sampling import image
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
@@ -91,14 +91,14 @@ def _chosen(source: Source, held_out: bool, most: int) -> list[int]:
     return [candidates[i] for i in permutation(len(candidates), 0, 0)[:most].tolist()]
 
 
-def by_likelihood(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+def by_likelihood(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """Bits/dim of held-out images, under the prior that a model is trained with."""
-    bound = likelihood.measure(model, data.images, count=data.count, stored=0, report=report)[0]
+    bound = likelihood.measure(model, data.images, count=data.count, stored=0, progress=progress)[0]
     text = f"bits/dim {bound.bits_per_dim:.3f} ({_many(bound.pictures, 'picture')})"
     return [Measurement(f"bits/dim, {bound.under}", bound.bits_per_dim, text)]
 
 
-def by_reconstruction(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+def by_reconstruction(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """PSNR of reconstructions, mean over images, and codebook usage."""
     images, counts = data.images, metrics.CodeCounts(model.net.codebook_sizes)
     order = permutation(len(images), 0, 0)[: data.count].tolist()
@@ -109,7 +109,7 @@ def by_reconstruction(model: LoadedModel, data: EvaluationData, report: Report) 
         [None],
         codecs=(),
         coder="packed",
-        report=report,
+        progress=progress,
         on_codes=counts.add,
     )
     (mean,) = rate_distortion.means(points)
@@ -120,17 +120,17 @@ def by_reconstruction(model: LoadedModel, data: EvaluationData, report: Report) 
     ]
 
 
-def by_samples(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+def by_samples(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """Accuracy of a classifier on samples of the learned prior, of the uniform one, and on real images."""
     piece = image.data_of(priors.find(model.info, "pixelcnn"))
     subset = Subset(data.source, MOST_TRAINED, data.count)
     real, held_out = Dataset(subset, held_out=False), Dataset(subset, held_out=True)
     each = max(1, min(SAMPLES_PER_CLASS, data.count // max(1, len(real.classes))))
     drawn = {
-        name: classifier.sample(model, prior, real.classes, each, report=_within(report, 0.1 * number, 0.1))
+        name: classifier.sample(model, prior, real.classes, each, progress=_within(progress, 0.1 * number, 0.1))
         for number, (name, prior) in enumerate({"drawn": "pixelcnn", "uniform prior": "uniform"}.items())
     }
-    trained = classifier.train(model, real, piece, minutes=data.minutes, report=_within(report, 0.2, 0.8))
+    trained = classifier.train(model, real, piece, minutes=data.minutes, progress=_within(progress, 0.2, 0.8))
     rates = {name: trained.accuracy(samples.pixels, labels) for name, (samples, labels) in drawn.items()}
     rates["real, held out"] = trained.accuracy(*classifier.reconstructions(model, held_out, piece))
     return [
@@ -139,9 +139,9 @@ def by_samples(model: LoadedModel, data: EvaluationData, report: Report) -> list
     ]
 
 
-def by_phonemes(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+def by_phonemes(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """Phoneme accuracy of codes, of k-means of cepstra and of the most common phoneme."""
-    found = phonemes.measure(model, phonemes.find_clips(data.path)[: data.count], report=report)
+    found = phonemes.measure(model, phonemes.find_clips(data.path)[: data.count], progress=progress)
     classes = f"of {len(found.codes.classes)} classes"
     shares = {"codes": found.codes.accuracy, "k-means": found.kmeans, "most common": found.codes.most_common}
     return [
@@ -149,20 +149,22 @@ def by_phonemes(model: LoadedModel, data: EvaluationData, report: Report) -> lis
     ]
 
 
-def by_speech(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+def by_speech(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """Quality of decoded speech with all levels; word errors need the extra evaluators."""
     installed = evaluators.available()
-    points = coding.evaluate(model, list(data.clips), codecs=(), with_evaluators=installed, report=report)
+    points = coding.evaluate(model, list(data.clips), codecs=(), with_evaluators=installed, progress=progress)
     return _of_speech(coding.means(points)[-1])
 
 
-def by_conversion(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+def by_conversion(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """Word errors and speaker similarity of converted clips; both need the extra evaluators."""
     known: dict[str, list[Path]] = {}
     for path, speaker in data.clips.items():
         known.setdefault(speaker, []).append(path)
     installed = evaluators.available() and TARGET in known
-    converted = list(conversion.evaluate(model, data.clips, [TARGET], known, with_evaluators=installed, report=report))
+    converted = list(
+        conversion.evaluate(model, data.clips, [TARGET], known, with_evaluators=installed, progress=progress)
+    )
     if not converted:
         raise UsageError(f"none of the clips in {data.path} can be converted", f"they are of {TARGET}, or damaged")
     (mean,) = conversion.means(converted)
@@ -172,11 +174,11 @@ def by_conversion(model: LoadedModel, data: EvaluationData, report: Report) -> l
     )
 
 
-def by_frames(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+def by_frames(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """PSNR of held-out frames, and bits for their codes under the priors of the model."""
     windows = frames.load_windows(data.path, min(data.count, FRAMES), frames.length_of(model))
-    mean = frames.points(model, windows, codecs=(), report=_within(report, 0, 0.5))[0]
-    costs = {cost.under: cost.bits_per_code for cost in frames.costs(model, windows, _within(report, 0.5, 0.5))}
+    mean = frames.points(model, windows, codecs=(), progress=_within(progress, 0, 0.5))[0]
+    costs = {cost.under: cost.bits_per_code for cost in frames.costs(model, windows, _within(progress, 0.5, 0.5))}
     shown = {name: costs[name] for name in (frames.PIXELCNN, frames.BEFORE, frames.NOTHING) if name in costs}
     return [
         Measurement("PSNR, dB", mean.psnr_db, f"PSNR {mean.psnr_db:.2f} dB ({_many(len(windows), 'frame')})"),
@@ -184,9 +186,9 @@ def by_frames(model: LoadedModel, data: EvaluationData, report: Report) -> list[
     ]
 
 
-def by_latents(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+def by_latents(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """Whether the latents of two stages are used, and in Boxing how often the boxers keep their positions."""
-    found = frames.latents(model, frames.load_windows(data.path, min(data.count, FRAMES), 1), report)
+    found = frames.latents(model, frames.load_windows(data.path, min(data.count, FRAMES), 1), progress)
     figures = [
         Measurement("bits a code, right latents", found.right, f"bits a code {found.right:.3f}"),
         Measurement("bits a code, shuffled latents", found.shuffled, f"shuffled latents {found.shuffled:.3f}"),
@@ -197,12 +199,12 @@ def by_latents(model: LoadedModel, data: EvaluationData, report: Report) -> list
     return [*figures, Measurement("both boxers kept", kept, f"both boxers kept {kept:.0%} (by chance {other:.0%})")]
 
 
-def by_actions(model: LoadedModel, data: EvaluationData, report: Report) -> list[Measurement]:
+def by_actions(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """Accuracy of a classifier of actions on sampled transitions and on real ones."""
     starts = max(1, min(STARTS, data.count // 30))
-    drawn = actions.sample(model, data.path, starts, report=_within(report, 0, 0.4))
-    trained = actions.train(model, data.path, minutes=data.minutes, report=_within(report, 0.4, 0.5))
-    rates = actions.accuracies(trained, model, data.path, drawn, _within(report, 0.9, 0.1))
+    drawn = actions.sample(model, data.path, starts, progress=_within(progress, 0, 0.4))
+    trained = actions.train(model, data.path, minutes=data.minutes, progress=_within(progress, 0.4, 0.5))
+    rates = actions.accuracies(trained, model, data.path, drawn, _within(progress, 0.9, 0.1))
     chance = f"(chance {1 / len(trained.actions):.0%})"
     named = {"drawn": rates[actions.CONDITIONED], "real, held out": rates[actions.REAL]}
     return [
@@ -213,9 +215,9 @@ def by_actions(model: LoadedModel, data: EvaluationData, report: Report) -> list
     ]
 
 
-def _within(report: Report, start: float, width: float) -> Report:
+def _within(progress: ProgressCallback, start: float, width: float) -> ProgressCallback:
     """Reports the progress of a part of the work as progress of the whole."""
-    return lambda share: report(start + width * share)
+    return lambda share: progress(start + width * share)
 
 
 def _many(count: int, word: str) -> str:
@@ -230,7 +232,7 @@ def _of_speech(mean: coding.Point | conversion.Conversion) -> list[Measurement]:
     )
 
 
-MEASURES: dict[str, Callable[[LoadedModel, EvaluationData, Report], list[Measurement]]] = {
+MEASURES: dict[str, Callable[[LoadedModel, EvaluationData, ProgressCallback], list[Measurement]]] = {
     "likelihood": by_likelihood,
     "reconstruction": by_reconstruction,
     "samples": by_samples,

@@ -50,7 +50,7 @@ class ExperimentResult:
 
 
 def quietly(label: str) -> AbstractContextManager[Callable[..., None]]:
-    """The default for `progress`, which otherwise shows `report(share, note)` under a label while it is open."""
+    """The default for `progress`, which otherwise shows `advance(share, note)` under a label while it is open."""
     return nullcontext(lambda share, note="": None)
 
 
@@ -156,12 +156,12 @@ def _train_variant(
     for label, chosen, share in plans:
         with progress(f"training {label}") as shown:
 
-            def report(state: run.Progress, shown: Callable[..., None] = shown) -> None:
+            def show(state: run.Progress, shown: Callable[..., None] = shown) -> None:
                 shown(state.share, str(state))
 
             limit = Budget(share * budget_s) if budget_s else None
             data = [evaluation_data.path] if chosen.model.family == EPISODE_FAMILY else evaluation_data.source
-            model = run.run(chosen, data, output / label, device=device, budget=limit, report=report, say=say)
+            model = run.run(chosen, data, output / label, device=device, budget=limit, progress=show, say=say)
         if model is None:
             raise UsageError("an experiment runs in one process", "start it without torchrun")
         prior = priors.find(model, chosen.model.family) if chosen.model.family in priors.FAMILIES else None
@@ -175,8 +175,8 @@ def _measure(
 ) -> tuple[Measurement, ...]:
     figures: list[Measurement] = []
     for name in experiment.measures:
-        with progress(f"measuring {model.info.name}: {name}") as report:
-            figures += MEASURES[name](model, evaluation_data, report)
+        with progress(f"measuring {model.info.name}: {name}") as advance:
+            figures += MEASURES[name](model, evaluation_data, advance)
     return tuple(figures)
 
 

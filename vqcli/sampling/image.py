@@ -19,6 +19,7 @@ from vqcli.codec import image_file, tiling
 from vqcli.codec.codes import ImageCodes
 from vqcli.container import vqz
 from vqcli.data.crops import rgb
+from vqcli.deprecation import renamed_keyword
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.files import numbered
 from vqcli.media import drawing, image
@@ -111,6 +112,7 @@ def data_of(info: PriorInfo | None) -> Data:
         raise ModelError(f"{info.path if info else ''} does not say what it was trained on: {error}") from None
 
 
+@renamed_keyword("report", "progress")
 def sample(
     model: str | LoadedModel,
     *,
@@ -137,7 +139,7 @@ def sample(
         raise UsageError(f"no prior {prior}", near_matches(prior, PRIORS))
     if isinstance(model, str):
         model = loading.load(model, running.get("device", "auto"))
-    report = running.get("report", silent)
+    progress = running.get("progress", silent)
     if model.image.qualities:
         raise UsageError(f"model {model.info.name} has no prior to sample from", "--model tokens has one")
     info = priors.find(model.info, prior) if prior != "uniform" else None
@@ -166,7 +168,7 @@ def sample(
         if sampling.guidance != 1 and not net.unlabelled:
             raise UsageError("this prior has not learned to do without a class", "leave --guidance out")
         keep_mask = np.broadcast_to(kept, shape)
-        codes = in_batches(sampler_of(net), codes, keep_mask, uniforms, numbers, sampling, report)
+        codes = in_batches(sampler_of(net), codes, keep_mask, uniforms, numbers, sampling, progress)
     stored = codes.astype(np.uint16)
     pixels = [tiling.decode_image(model, ImageCodes(item, (W, H), 3, 0)) for item in stored]
     return Samples(stored, np.stack(pixels), tuple(names), seed, prior, len(labels) or 1, model)

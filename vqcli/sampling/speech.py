@@ -18,12 +18,13 @@ import numpy as np
 from vqcli.codec import audio_file, conversion, windows
 from vqcli.codec.codes import AudioCodes
 from vqcli.container import vqz
+from vqcli.deprecation import renamed_keyword
 from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.files import numbered
 from vqcli.media import audio, voice
 from vqcli.media.audio import Recording
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
-from vqcli.progress import Report, Running, silent
+from vqcli.progress import ProgressCallback, Running, silent
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
@@ -78,6 +79,7 @@ def find_model() -> store.ModelInfo:
     return priors.model_with("wavenet", "vq train wavenet --codec MODEL trains one", PREFERRED)
 
 
+@renamed_keyword("report", "progress")
 def sample_speech(
     model: str | LoadedModel = PREFERRED,
     *,
@@ -101,7 +103,7 @@ def sample_speech(
     if prior not in PRIORS:
         raise UsageError(f"no prior {prior} of speech", near_matches(prior, PRIORS))
     loaded = loading.load(model, running.get("device", "auto")) if isinstance(model, str) else model
-    net, report = loaded.audio, running.get("report", silent)
+    net, progress = loaded.audio, running.get("progress", silent)
     info = priors.find(loaded.info, prior) if prior != "uniform" else None
     if prior != "uniform" and info is None:
         raise ModelError(f"model {loaded.info.name} has no prior {prior}", "vq train wavenet --codec trains one")
@@ -125,7 +127,7 @@ def sample_speech(
         labels = np.array([info.label_of(name) for name in names if name]) if info.classes else np.zeros(0, int)
         codes = _by_wavenet(
             loaded, info, codes, np.broadcast_to(kept, codes.shape), uniforms, labels if labels.size else None,
-            sampling, lambda share: report(0.9 * share),
+            sampling, lambda share: progress(0.9 * share),
         )  # fmt: skip
     size = {"rate_hz": net.rate_hz, "samples": shape[1] * net.stride, "channels": 1}
     made = tuple(
@@ -134,7 +136,7 @@ def sample_speech(
     sounds = []
     for index, item in enumerate(made):
         sounds.append(np.concatenate(list(windows.decode_audio(loaded, item, seed=seed + index)), axis=1)[0])
-        report(0.9 + 0.1 * (index + 1) / len(made))
+        progress(0.9 + 0.1 * (index + 1) / len(made))
     return SpeechSamples(made, np.stack(sounds), net.rate_hz, tuple(names), seed, prior, loaded)
 
 
@@ -177,7 +179,7 @@ def _by_wavenet(
     uniforms: np.ndarray,
     labels: np.ndarray | None,
     sampling: Sampling,
-    report: Report,
+    progress: ProgressCallback,
 ) -> np.ndarray:
     """Codes [N, groups, positions] by the WaveNet: compiled on a CPU, in torch elsewhere."""
     from vqcli.nets.priors import wavenet_numba as compiled
@@ -192,4 +194,4 @@ def _by_wavenet(
         raise UsageError("guidance needs a speaker, and a prior that has learned to do without", "leave it out")
     on_cpu = model.device.type == "cpu"
     sampler = partial(compiled.sample, compiled.compile_net(net)) if on_cpu else partial(wavenet_torch.sample, net)
-    return in_batches(sampler, codes, kept, uniforms, labels, sampling, report)
+    return in_batches(sampler, codes, kept, uniforms, labels, sampling, progress)

@@ -28,7 +28,7 @@ from vqcli.media.image import MAX_PIXELS
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
 from vqcli.nets.priors.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
 from vqcli.nets.priors.pixelcnn_sampler import sampler_of
-from vqcli.progress import Report, Running, silent
+from vqcli.progress import ProgressCallback, Running, silent
 from vqcli.sampling import image
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
@@ -174,7 +174,7 @@ def sample_video(
         model = loading.load(model, running.get("device", "auto"))
     if isinstance(start, str | Path):
         start = start_of(model, start).codes
-    info, report = prior_of(model), running.get("report", silent)
+    info, progress = prior_of(model), running.get("progress", silent)
     frames, actions = _length(frames, actions)
     numbers = [info.label_of(name) for name in actions]
     net = priors.load_frames(info, model.device)
@@ -194,7 +194,7 @@ def sample_video(
         first = N - 1 if given else N
         done[:, first:] = numbers[first - N + 1 :]
     uniforms = np.stack([np.random.default_rng([seed, n]).random((frames, groups, *grid)) for n in range(count)])
-    sampled = sample_frames(net, before, done, uniforms, sampling, report)
+    sampled = sample_frames(net, before, done, uniforms, sampling, progress)
     codes = np.concatenate([before[:, :, N - given :], sampled], 2).astype(np.uint16)
     return VideoSamples(codes, given, tuple(actions), seed, (width, height), model)
 
@@ -206,7 +206,7 @@ def sample_frames(
     actions: np.ndarray,
     uniforms: np.ndarray,
     sampling: Sampling = AS_LEARNED,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> np.ndarray:
     """Codes int64 [B, groups, T, rows, columns] of frames that follow those before, all clips side by side.
 
@@ -225,7 +225,7 @@ def sample_frames(
             maps.append(net.condition(window, torch.full_like(done, UNKNOWN)))
 
         def so_far(share: float, t: int = t) -> None:
-            report((t + share) / T)
+            progress((t + share) / T)
 
         condition, keep = torch.cat(maps).cpu().numpy(), np.zeros(empty.shape, bool)
         frame = in_batches(sampler, empty, keep, uniforms[:, t], None, sampling, so_far, condition)

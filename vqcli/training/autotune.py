@@ -49,7 +49,7 @@ def choose(
     limit_s: float,
     *,
     threads: int = 0,
-    report: Callable[[float, str], None] = lambda share, note: None,
+    progress: Callable[[float, str], None] = lambda share, note: None,
 ) -> Settings:
     """The fastest precision and number of threads for the steps of `task`, timed within `limit_s` seconds.
 
@@ -65,7 +65,7 @@ def choose(
         return Settings(counts[0], precision)
     _use(counts[0])
     trial = _Trial(task, dataset, device, limit_s)
-    report(0.0, "timing precisions and threads")
+    progress(0.0, "timing precisions and threads")
     best: tuple[float, int] | None = None
     for count in counts:
         seconds = trial.time(first, count)

@@ -27,7 +27,7 @@ def train(
     settings  changes to the recipe: "optimization.steps=1000"
 
     Other options and errors are those of `vqcli.training.run.run`: device, budget, resume, start, threads, workers,
-    report, say. Under torchrun only the first process returns the model.
+    progress, say. Under torchrun only the first process returns the model.
     """
     chosen = recipe if isinstance(recipe, Recipe) else recipes.load(str(recipe))
     places = [data] if isinstance(data, str | Path) else data

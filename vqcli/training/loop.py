@@ -29,7 +29,7 @@ LEAST_USAGE = 0.25  # of a codebook; below it, the run warns
 
 @dataclass
 class Progress:
-    """Progress of a run, passed to its `report` callback every few steps."""
+    """Progress of a run, passed to its `progress` callback every few steps."""
 
     step: int
     steps: int
@@ -73,7 +73,7 @@ class Sitting(TypedDict, total=False):
     resume: bool
     budget: Budget | None
     workers: int | None
-    report: Callable[[Progress], None]
+    progress: Callable[[Progress], None]
 
 
 def train(
@@ -95,8 +95,8 @@ def train(
     step, so that the run never ends with worse ones. Interrupting saves the state, then raises on. Raises VqError if
     the loss stops being finite or memory runs out; the last checkpoint is then good.
     """
-    report = sitting.get("report", lambda progress: None)
-    session = Session(task, dataset, validation, folder, state, log, device, report)
+    progress = sitting.get("progress", lambda state: None)
+    session = Session(task, dataset, validation, folder, state, log, device, progress)
     session.open(sitting.get("resume", False), sitting.get("budget"), sitting.get("workers"))
     options = task.recipe.optimization
     task.train()
@@ -135,7 +135,7 @@ class Session:
     state: State
     log: RunLog | None
     device: torch.device
-    report: Callable[[Progress], None]
+    progress: Callable[[Progress], None]
 
     def open(self, resume: bool, budget: Budget | None, workers: int | None) -> None:
         """Make the optimizer and the batches, from the checkpoint if the run is resumed, and start the clock."""
@@ -212,7 +212,7 @@ class Session:
                 raise not_finite(state.step)
             if self.log is not None:
                 self.log.train(state.step, self.clock.seconds, learning_rate, speed, means)
-            self.report(Progress(state.step, steps, self.clock.seconds, share, speed, means, state.usage))
+            self.progress(Progress(state.step, steps, self.clock.seconds, share, speed, means, state.usage))
 
     def save_if_due(self) -> None:
         if self.clock.since_saved > CHECKPOINT_SECONDS and self.meter.finite:

@@ -32,7 +32,7 @@ def fit(
     *,
     steps: int = STEPS,
     force: bool = False,
-    report: Callable[[float, str], None] = lambda share, note: None,
+    progress: Callable[[float, str], None] = lambda share, note: None,
 ) -> conversion.Speaker:
     """Fit a voice called `name` to all clips below a folder, and store it next to the model.
 
@@ -62,7 +62,7 @@ def fit(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        report((step + 1) / steps, f"spectral distance {float(loss.detach()):.3f}")
+        progress((step + 1) / steps, f"spectral distance {float(loss.detach()):.3f}")
     seconds = sum(each.seconds for each in clips.speakers())
     hz = round(float(torch.exp(register)), 1)
     fitted = conversion.Speaker(name, -1, round(seconds, 1), hz, source=folder.name)

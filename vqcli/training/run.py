@@ -46,7 +46,7 @@ class Options:
     start, partial   the model or run whose weights it starts from; `partial` initialises weights that do not fit
     threads          of torch; None for the fastest
     workers          threads that read data; None for a number by core
-    report, say      callbacks: progress every few steps, and lines for the terminal
+    progress, say    callbacks: how far it is every few steps, and lines for the terminal
     """
 
     device: str = "auto"
@@ -56,7 +56,7 @@ class Options:
     partial: bool = False
     threads: int | None = None
     workers: int | None = None
-    report: Callable[[Progress], None] = lambda progress: None
+    progress: Callable[[Progress], None] = lambda state: None
     say: Callable[[str], None] = lambda line: None
 
 
@@ -70,7 +70,7 @@ class Keywords(TypedDict, total=False):
     partial: bool
     threads: int | None
     workers: int | None
-    report: Callable[[Progress], None]
+    progress: Callable[[Progress], None]
     say: Callable[[str], None]
 
 
@@ -120,7 +120,7 @@ def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: O
             log.start(before.get("step", 0), _start(prepared, settings, before))
         train(
             prepared.task, prepared.dataset, prepared.validation, output, state, log, device=prepared.device,
-            resume=options.resume, budget=budget, workers=options.workers, report=options.report,
+            resume=options.resume, budget=budget, workers=options.workers, progress=options.progress,
         )  # fmt: skip
         if log is None:
             return None
@@ -203,11 +203,11 @@ def _settings(prepared: Prepared, budget: Budget, before: dict[str, Any], option
         return settings
 
     def trial(share: float, note: str) -> None:
-        options.report(Progress(0, prepared.task.recipe.optimization.steps, 0.0, share, note=note))
+        options.progress(Progress(0, prepared.task.recipe.optimization.steps, 0.0, share, note=note))
 
     threads = options.threads or before.get("threads", 0)
     return autotune.choose(
-        prepared.task, prepared.dataset, prepared.device, budget.trial_s, threads=threads, report=trial
+        prepared.task, prepared.dataset, prepared.device, budget.trial_s, threads=threads, progress=trial
     )
 
 

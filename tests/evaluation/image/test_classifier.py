@@ -56,7 +56,7 @@ def test_recoding_is_what_files_do(vector_model, picture):
 def test_made_shapes_are_learned(lossless, monkeypatch):
     monkeypatch.setattr(classifier, "BATCH", 32)  # few pictures, so that there are more steps
     shares = []
-    judged = classifier.train(lossless, shapes(300, 0), PIECE, passes=20, minutes=10, report=shares.append)
+    judged = classifier.train(lossless, shapes(300, 0), PIECE, passes=20, minutes=10, progress=shares.append)
     rate = judged.accuracy(*classifier.reconstructions(lossless, shapes(200, 1, held_out=True), PIECE))
     assert rate.top_1 > 0.9 and rate.top_3 == 1 and rate.pictures == 200
     assert rate.by_class.keys() == {"disc", "square", "triangle"}

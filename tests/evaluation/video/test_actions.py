@@ -35,7 +35,7 @@ def test_a_net_names_what_was_done(model, recorded, short, monkeypatch):
     monkeypatch.setattr(actions, "reconstruct", lambda model, pixels: pixels)  # such a model would show little of it
     shares = []
     before = torch.random.get_rng_state()
-    judge = actions.train(model, recorded, minutes=5, passes=8, report=shares.append)
+    judge = actions.train(model, recorded, minutes=5, passes=8, progress=shares.append)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert judge.actions == ACTIONS and judge.transitions == 7 * 12 * 8 and judge.passes == pytest.approx(8, abs=0.2)
     assert shares == sorted(shares) and shares[-1] == 1

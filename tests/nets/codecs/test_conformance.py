@@ -116,7 +116,7 @@ def test_audio_becomes_codes_and_comes_back(family):
 
 def decoded(net, codes, stored):
     with torch.inference_mode():
-        parts = net.decode_windows(codes[None], [stored], (0, codes.shape[1]), seed=3, report=silent)
+        parts = net.decode_windows(codes[None], [stored], (0, codes.shape[1]), seed=3, progress=silent)
         return np.concatenate(list(parts), 1)
 
 

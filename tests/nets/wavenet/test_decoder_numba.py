@@ -153,7 +153,7 @@ def test_arguments_stay_as_they_are_and_progress_is_told(way):
     before = [array.copy() for array in arguments]
     shares: list[float] = []
     local, speaker = torch.from_numpy(arguments[0]), torch.from_numpy(arguments[1])
-    module.sample(given, local, speaker, uniforms, forced=arguments[3], report=shares.append)
+    module.sample(given, local, speaker, uniforms, forced=arguments[3], progress=shares.append)
     assert all(np.array_equal(one, other) for one, other in zip(arguments, before, strict=True))
     assert shares == [0.25, 0.5, 0.75, 1]
 

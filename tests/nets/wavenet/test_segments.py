@@ -90,7 +90,7 @@ def test_latents_may_be_made_as_they_are_read(net, z_q):
 def test_progress_and_refusals(net, z_q):
     shares: list[float] = []
     compiled_net = compiled.compile_net(net)
-    list(segments.sample_long(compiled_net, z_q, 1, 7, report=shares.append, **LENGTHS))
+    list(segments.sample_long(compiled_net, z_q, 1, 7, progress=shares.append, **LENGTHS))
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1) and shares[0] < 0.4
     for part in [(-1, 3), (3, 411), (5, 4)]:
         with pytest.raises(ValueError, match="are not among 0 to 410"):

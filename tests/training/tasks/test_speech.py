@@ -156,7 +156,7 @@ def test_a_new_speaker_is_fitted_stored_and_found(trained, clips_folder):
     model = loading.load(trained)
     notes = []
     fitted = new_speaker.fit(
-        model, "anna", clips_folder / "middle", steps=4, report=lambda share, note: notes.append(note)
+        model, "anna", clips_folder / "middle", steps=4, progress=lambda share, note: notes.append(note)
     )
     assert fitted.row == -1 and abs(fitted.pitch_hz / 140 - 1) < 0.05 and len(notes) == 4
     assert conversion.find(trained, "anna") == fitted

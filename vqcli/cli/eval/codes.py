@@ -36,19 +36,19 @@ def codes(data: Data, model: Model = None, qualities: Qualities = None, running:
     loaded = loading.load(model or store.DEFAULTS["image"], running.device)
     pictures = rate_distortion.to_measure(data)
     sampling, exact = priors.find(loaded.info, "pixelcnn"), priors.find(loaded.info, "exact")
-    with console.progress(f"coding {console.plural(len(pictures), 'image')}") as report:
+    with console.progress(f"coding {console.plural(len(pictures), 'image')}") as progress:
         costs = rate_distortion.code_costs(
             loaded,
             pictures.names,
             pictures.pixels,
             given or rate_distortion.spread(loaded),
-            report=report,
+            progress=progress,
             complain=console.complain,
         )
     if sampling is not None:
         try:
-            with console.progress("predicting codes") as report:
-                costs.append(rate_distortion.pixelcnn_cost(loaded, sampling, pictures, report))
+            with console.progress("predicting codes") as progress:
+                costs.append(rate_distortion.pixelcnn_cost(loaded, sampling, pictures, progress))
         except UsageError as error:  # these images are not for this prior; the coders' figures stand
             console.complain(error)
     loss = rate_distortion.loss_of_integers(exact) if exact else None

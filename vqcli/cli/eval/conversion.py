@@ -87,7 +87,7 @@ def conversion(
     asking = asked(evaluators)
     clips, known = _clips(inputs, how.references, held_out)
     loaded = loading.load(model or store.DEFAULTS["audio"], running.device)
-    with console.progress(f"converting {console.plural(len(clips), 'clip')}") as report:
+    with console.progress(f"converting {console.plural(len(clips), 'clip')}") as progress:
         conversions = list(
             evaluate(
                 loaded,
@@ -97,7 +97,7 @@ def conversion(
                 pitch=how.pitch,
                 levels=how.levels,
                 with_evaluators=asking,
-                report=report,
+                progress=progress,
                 complain=console.complain,
                 on_audio=look,
             )

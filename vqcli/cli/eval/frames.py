@@ -52,8 +52,8 @@ def frames(
     two = loaded.image.first is not None
     seen = measures.load_windows(recording, count or FRAMES, 1 if two else measures.length_of(loaded))
     if two:
-        with console.progress(f"sampling {console.plural(len(seen), 'frame')}") as report:
-            found = measures.latents(loaded, seen, report)
+        with console.progress(f"sampling {console.plural(len(seen), 'frame')}") as progress:
+            found = measures.latents(loaded, seen, progress)
         _show_latents(found, running.as_json)
     else:
         codecs = measures.USUAL if baselines is None else words(baselines)
@@ -65,10 +65,10 @@ def _show_codec(model: LoadedModel, seen: FrameWindows, codecs: Sequence[str], a
 
     from vqcli.evaluation.video import frames as measures
 
-    with console.progress(f"measuring {console.plural(len(seen), 'frame')}") as report:
-        points = measures.points(model, seen, codecs, report)
-    with console.progress("counting bits") as report:
-        costs = measures.costs(model, seen, report)
+    with console.progress(f"measuring {console.plural(len(seen), 'frame')}") as progress:
+        points = measures.points(model, seen, codecs, progress)
+    with console.progress("counting bits") as progress:
+        costs = measures.costs(model, seen, progress)
     if as_json:
         console.emit_json({"codecs": [asdict(point) for point in points], "costs": [asdict(cost) for cost in costs]})
         return

@@ -49,7 +49,7 @@ def lossless(
     loaded = loading.load(model or store.DEFAULTS["image"], running.device)
     pictures = rate_distortion.to_measure(data)
     order = permutation(len(pictures), 0, 0)[:count].tolist()
-    with console.progress(f"storing {console.plural(len(order), 'image')}") as report:
+    with console.progress(f"storing {console.plural(len(order), 'image')}") as progress:
         stored = list(
             lossless.evaluate(
                 loaded,
@@ -57,7 +57,7 @@ def lossless(
                 lambda index: pictures.pixels(order[index]),
                 quality=quality,
                 codecs=words(USUAL if baselines is None else baselines),
-                report=report,
+                progress=progress,
                 complain=console.complain,
             )
         )

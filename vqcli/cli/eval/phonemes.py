@@ -54,8 +54,8 @@ def phonemes(
     data, model = split_model(data, model)
     loaded = loading.load(model or store.DEFAULTS["audio"], running.device)
     clips = phonemes.find_clips(only_one(data), console.complain)
-    with console.progress(f"listening to {console.plural(len(clips), 'clip')}") as report:
-        found = phonemes.measure(loaded, clips, train, report=report, complain=console.complain)
+    with console.progress(f"listening to {console.plural(len(clips), 'clip')}") as progress:
+        found = phonemes.measure(loaded, clips, train, progress=progress, complain=console.complain)
     if output:
         image.write(output, phonemes.heat_map(found.codes), force=running.force)
         console.say(f"drawn to {output}")

@@ -75,7 +75,7 @@ def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Ru
         refuse_existing(what.plot, running.force)
     loaded = loading.load(model, running.device)
     counts = metrics.CodeCounts(loaded.image.codebook_sizes)
-    with console.progress(f"measuring {console.plural(len(paths), 'image')}") as report:
+    with console.progress(f"measuring {console.plural(len(paths), 'image')}") as progress:
         measured = rate_distortion.evaluate(
             loaded,
             [path.name for path in paths],
@@ -83,7 +83,7 @@ def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Ru
             numbers(what.qualities) or rate_distortion.spread(loaded),
             codecs=baselines.USUAL if what.baselines is None else words(what.baselines),
             coder=what.coder,
-            report=report,
+            progress=progress,
             complain=console.complain,
             on_codes=counts.add,
         )

@@ -65,13 +65,13 @@ def samples(
     # sampled first: what does not fit together shows before the classifier learns
     made = {}
     for name in dict.fromkeys((prior, "uniform")):
-        with console.progress(f"sampling from {loaded.info.name}, {name}") as report:
-            options: Any = {"sampling": sampling, "seed": seed, "report": report}
+        with console.progress(f"sampling from {loaded.info.name}, {name}") as progress:
+            options: Any = {"sampling": sampling, "seed": seed, "progress": progress}
             made[name] = classifier.sample(loaded, name, real.classes, count, **options)
     if output:
         _write(made[prior][0], count, output, running.force)
-    with console.progress(f"learning {len(real.classes)} classes from {console.plural(len(real), 'image')}") as report:
-        judge = classifier.train(loaded, real, piece, minutes=minutes, seed=seed, report=report)
+    with console.progress(f"learning {len(real.classes)} classes from {len(real):,} images") as progress:
+        judge = classifier.train(loaded, real, piece, minutes=minutes, seed=seed, progress=progress)
     rates = {"real, held out": judge.accuracy(*classifier.reconstructions(loaded, held_out, piece))}
     rates |= {f"sampled, {name}": judge.accuracy(images.pixels, labels) for name, (images, labels) in made.items()}
     chance = {"top_1": 1 / len(judge.classes), "top_3": min(1.0, classifier.TOP / len(judge.classes))}

@@ -83,8 +83,8 @@ def video(
         )
     points = []
     if stored is not None:
-        with console.progress(f"storing {console.plural(len(stored), 'clip')}") as report:
-            points = measures.clip_points(loaded, stored, codecs, report)
+        with console.progress(f"storing {console.plural(len(stored), 'clip')}") as progress:
+            points = measures.clip_points(loaded, stored, codecs, progress)
     if running.as_json:
         console.emit_json({"model": loaded.info.name, **sampled, "clips": [asdict(point) for point in points]})
     elif points:
@@ -112,18 +112,18 @@ def _futures(
     from vqcli.media import image
 
     info = measures.prior_of(model)
-    with console.progress(f"sampling {what.count} clips, each in {2 * len(info.classes) + 2} ways") as report:
+    with console.progress(f"sampling {what.count} clips, each in {2 * len(info.classes) + 2} ways") as progress:
         drawn = measures.sample(
-            model, recording, what.count, length=what.length, sampling=sampling, seed=seed, report=report
+            model, recording, what.count, length=what.length, sampling=sampling, seed=seed, progress=progress
         )
     if plot:
         shown = [name for name in ("forward", "left", "right") if name in drawn.actions] or drawn.actions[:3]
         image.write(plot, measures.sample_grid(drawn, measures.STARTS, shown), force=running.force)
         console.say(f"what was given, a gap, what was sampled: {', '.join(shown)} from each start -> {plot}")
-    with console.progress(f"learning {len(info.classes)} actions") as report:
-        judge = measures.train(model, recording, minutes=minutes, seed=seed, report=report)
-    with console.progress("naming actions") as report:
-        rates = measures.accuracies(judge, model, recording, drawn, report)
+    with console.progress(f"learning {len(info.classes)} actions") as progress:
+        judge = measures.train(model, recording, minutes=minutes, seed=seed, progress=progress)
+    with console.progress("naming actions") as progress:
+        rates = measures.accuracies(judge, model, recording, drawn, progress)
     parted, chance = measures.futures(drawn), 1 / len(judge.actions)
     if not running.as_json:
         rows = [(name, f"{rate.transitions:,}", f"{rate.share:.1%}") for name, rate in rates.items()]

@@ -98,7 +98,7 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
     for note in clip.notes if clip else ():
         console.say(f"{request.start}: {note}")
     begun = time.perf_counter()
-    with console.progress(f"speaking with {model.info.name}") as report:
+    with console.progress(f"speaking with {model.info.name}") as progress:
         spoken = sample_speech(
             model,
             prior=request.prior or PRIOR,
@@ -108,7 +108,7 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
             seed=request.seed,
             sampling=request.sampling,
             start=clip,
-            report=report,
+            progress=progress,
         )
     took = console.speed(spoken.sounds.size / spoken.rate_hz, time.perf_counter() - begun)
     voices = ", ".join(dict.fromkeys(name for name in spoken.speakers if name)) or "the clip's own voice"

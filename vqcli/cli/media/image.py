@@ -129,7 +129,7 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
     if options.height or options.width:
         trained = size_of(known)
         size = options.height or trained[0], options.width or trained[1]
-    with console.progress(f"sampling from {model.info.name}") as report:
+    with console.progress(f"sampling from {model.info.name}") as progress:
         made = sample(
             model,
             prior=prior,
@@ -140,7 +140,7 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
             sampling=request.sampling,
             start=image.read(request.start).pixels if request.start else None,
             keep=options.keep or "top",
-            report=report,
+            progress=progress,
         )
     written = made.save(target, force=request.force)
     of = f" of {', '.join(labels)}" if labels else ""

@@ -131,12 +131,12 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
     actions = parse_actions(options.actions) if options.actions else []
     given, rate, count = None, video.RECORDED_PER_S, request.count or 1
     if request.start is not None:
-        with console.progress(f"encoding {request.start.name}") as report:
+        with console.progress(f"encoding {request.start.name}") as progress:
             clip = start_of(model, request.start)
-            report(1.0)
+            progress(1.0)
         given, rate = clip.codes, clip.frames_per_1000s / 1000
     begun = time.perf_counter()
-    with console.progress(f"sampling from {model.info.name}") as report:
+    with console.progress(f"sampling from {model.info.name}") as progress:
         made = sample_video(
             model,
             start=given,
@@ -145,7 +145,7 @@ def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Re
             count=count,
             seed=request.seed,
             sampling=request.sampling,
-            report=report,
+            progress=progress,
         )
     took = time.perf_counter() - begun
     written = made.save(target, frames_per_s=rate, force=request.force)

@@ -12,7 +12,7 @@ is the upper limit, that on samples of the uniform prior is chance.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ from vqcli.evaluation.fitting import BATCH, fit
 from vqcli.evaluation.image.rate_distortion import codes_of
 from vqcli.nets.layers.convnet2d import in_channels, to_pixels
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
-from vqcli.progress import silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.recipe import Data
 from vqcli.sampling import image
 from vqcli.sampling.image import Samples
@@ -40,8 +40,6 @@ LEARNING_RATE = 4e-3
 SHIFT = 0.1  # of the side: images are shifted by up to this each way
 TOP = 3
 CODEC_SHARE = 0.25  # of the time that `train` reports on
-
-Report = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def train(
     minutes: float = 3.0,
     passes: int = PASSES,
     seed: int = 0,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> Classifier:
     """Train a classifier on the classes of `real`, on crops of its images by `data`, decoded by the codec.
 
@@ -151,13 +149,13 @@ def train(
         batch = real.batch(data, seed, first, min(BATCH, total - first))
         known = batch.labels >= 0
         parts.append((reconstruct(model, batch.pixels[known]), batch.labels[known]))
-        report(CODEC_SHARE * (first + len(batch)) / total)
+        progress(CODEC_SHARE * (first + len(batch)) / total)
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if len(pixels) < 2:
         raise UsageError("none of the training images has a class", "a subfolder for each class")
 
     def fit_progress(share: float) -> None:
-        report(CODEC_SHARE + (1 - CODEC_SHARE) * share)
+        progress(CODEC_SHARE + (1 - CODEC_SHARE) * share)
 
     # its own random state: the caller's is unchanged
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
@@ -171,7 +169,13 @@ def train(
             return net.logits(augment(images, chosen))
 
         done = fit(
-            net, logits_of, labels, learning_rate=LEARNING_RATE, steps=steps, seconds=60 * minutes, report=fit_progress
+            net,
+            logits_of,
+            labels,
+            learning_rate=LEARNING_RATE,
+            steps=steps,
+            seconds=60 * minutes,
+            progress=fit_progress,
         )
     return Classifier(net.eval(), real.classes, len(real), done * each)
 
@@ -202,7 +206,7 @@ def sample(
     *,
     sampling: Sampling = AS_LEARNED,
     seed: int = 0,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> tuple[Samples, np.ndarray]:
     """`count` samples of each class of the prior, and their labels int64 [N], indices of `classes`.
 
@@ -211,14 +215,16 @@ def sample(
     """
     if prior == "uniform":
         labels = np.repeat(np.arange(len(classes)), count)
-        return image.sample(model, prior=prior, count=len(labels), seed=seed, report=report), labels
+        return image.sample(model, prior=prior, count=len(labels), seed=seed, progress=progress), labels
     info = priors.find(model.info, prior) if prior in image.PRIORS else None
     known = info.classes if info else ()
     if info and not known:
         raise UsageError(f"the {prior} prior of {model.info.name} has no classes, so none can be recognised")
     if unknown := [name for name in known if name not in classes]:
         raise UsageError(f"there are no real images of {', '.join(unknown)}", f"known: {', '.join(classes)}")
-    samples = image.sample(model, prior=prior, labels=known, count=count, seed=seed, sampling=sampling, report=report)
+    samples = image.sample(
+        model, prior=prior, labels=known, count=count, seed=seed, sampling=sampling, progress=progress
+    )
     return samples, np.repeat([classes.index(name) for name in known], count)
 
 

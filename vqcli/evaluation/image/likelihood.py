@@ -33,7 +33,7 @@ from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels
 from vqcli.nets.layers.likelihood import bits_per_dim
 from vqcli.nets.priors.pixelcnn import PixelCNN
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.recipe import Data
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
@@ -83,7 +83,7 @@ def measure(
     count: int | None = None,
     stored: int = LOSSLESS,
     limit: Limit = iter,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> list[Bound]:
     """Bounds on the first `count` images in a fixed random order, all if None; lossless files of the first `stored`.
 
@@ -110,7 +110,7 @@ def measure(
             bounds = _vqvae(net, x, prior, labels[start : start + BATCH])
         for under, nats in bounds.items():
             bits.setdefault(under, []).append(bits_per_dim(nats, x).cpu().numpy())  # (parts, B)
-        report(min(1.0, (start + BATCH) / len(batch)))
+        progress(min(1.0, (start + BATCH) / len(batch)))
     means = [_mean(under, np.concatenate(parts, 1)) for under, parts in bits.items()]
     return (
         means if not (net.codebook_sizes and stored) else [*means, _lossless_files(model, batch.pixels[:stored], limit)]

@@ -12,7 +12,7 @@ from vqcli.container import vqz
 from vqcli.errors import BadFile, VqError
 from vqcli.evaluation.image import baselines
 from vqcli.evaluation.image.rate_distortion import readable
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 
@@ -49,7 +49,7 @@ def evaluate(
     *,
     quality: float | None = None,
     codecs: Sequence[str] = ("PNG", "WebP"),
-    report: Report = silent,
+    progress: ProgressCallback = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
 ) -> Iterator[Stored]:
     """Files of the model and of each codec of `codecs`, image by image, each verified by decoding.
@@ -67,7 +67,7 @@ def evaluate(
             baseline = baselines.encode_lossless(pixels, codec)
             _check(codec, name, baseline.pixels, pixels)
             yield Stored(codec, **facts, size_bytes=baseline.size_bytes)
-        report((index + 1) / len(names))
+        progress((index + 1) / len(names))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vqcli import progress
 from vqcli.codec import image_file, tiling
 from vqcli.container import vqz
 from vqcli.data.dataset import Dataset
@@ -26,6 +25,7 @@ from vqcli.evaluation import metrics
 from vqcli.evaluation.image import baselines
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels
 from vqcli.nets.priors.autoregressive import BATCH
+from vqcli.progress import ProgressCallback, silent
 from vqcli.sampling.image import data_of
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
@@ -60,7 +60,7 @@ def evaluate(
     *,
     codecs: Iterable[str] = ("JPEG", "WebP", "AVIF"),
     coder: str = "auto",
-    report: Callable[[float], None] = progress.silent,
+    progress: ProgressCallback = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
     on_codes: Callable[[np.ndarray], None] = lambda codes: None,
 ) -> Iterator[Point]:
@@ -81,7 +81,7 @@ def evaluate(
             for codec in codecs:
                 baseline = baselines.at_bytes(pixels, codec, size)
                 yield measure(codec, tenths / 10, name, pixels, baseline.pixels, baseline.size_bytes)
-        report((index + 1) / len(names))
+        progress((index + 1) / len(names))
 
 
 def readable(
@@ -186,7 +186,7 @@ def code_costs(
     read: Callable[[int], np.ndarray],
     qualities: Iterable[float | None],
     *,
-    report: Callable[[float], None] = progress.silent,
+    progress: ProgressCallback = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
 ) -> list[CodeCost]:
     """Costs under each coder that the model has tables for, and under `ORDER_0`, for each quality.
@@ -209,7 +209,7 @@ def code_costs(
                 header, payloads = image_file.pack_image(model, image, coder=coder)
                 file = _File(sum(map(len, payloads)), len(vqz.pack(header, payloads)), image.codes.size, area)
                 files.setdefault((quality, coder), []).append(file)
-        report((index + 1) / len(names))
+        progress((index + 1) / len(names))
     if not files:
         raise UsageError("none of the images could be read")
     costs = []
@@ -230,7 +230,7 @@ def _cost(coder: str, quality: int, files: list[_File]) -> CodeCost:
 
 @torch.inference_mode()
 def pixelcnn_cost(
-    model: LoadedModel, info: PriorInfo, images: Dataset, report: Callable[[float], None] = progress.silent
+    model: LoadedModel, info: PriorInfo, images: Dataset, progress: ProgressCallback = silent
 ) -> CodeCost:
     """Cost under a PixelCNN of centre crops of all images, of the size that it was trained on.
 
@@ -253,7 +253,7 @@ def pixelcnn_cost(
         label = torch.from_numpy(numbers[part]).to(model.device) if net.labels else None
         nats += float(net.loss(codes, label)) * len(part)
         codes_each = codes[0].numel()
-        report(float((part[-1] + 1) / (kept[-1] + 1)))
+        progress(float((part[-1] + 1) / (kept[-1] + 1)))
     bits = nats / math.log(2) / len(kept)
     of_class = ", given the class" if info.classes and numbers[kept].min() < net.labels else ""
     under = f"pixelcnn at {data.crop} x {data.crop}{of_class}"

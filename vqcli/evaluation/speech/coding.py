@@ -20,7 +20,7 @@ from vqcli.errors import BadFile
 from vqcli.evaluation.speech import baselines, evaluators, metrics
 from vqcli.media import audio
 from vqcli.media.audio import Recording
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 SOURCE = "source"
@@ -89,7 +89,7 @@ def evaluate(
     codecs: Iterable[str] = (baselines.OPUS,),
     coder: str = "auto",
     with_evaluators: bool = False,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
     complain: Complain = lambda error: None,
     on_audio: OnAudio = lambda waveforms: None,
 ) -> Iterator[Point]:
@@ -121,7 +121,7 @@ def evaluate(
             waveforms[codec] = baseline.samples
             yield measure(codec, 0, clip, baseline.samples, baseline.size_bytes, with_evaluators)
         on_audio(waveforms)
-        report((index + 1) / len(clips))
+        progress((index + 1) / len(clips))
 
 
 def measure(

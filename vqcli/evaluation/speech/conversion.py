@@ -28,7 +28,7 @@ from vqcli.evaluation.speech.coding import (
     word_error,
 )
 from vqcli.media import audio
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 MOST_REFERENCES = 20  # clips for the embedding of a speaker
@@ -96,7 +96,7 @@ def evaluate(
     pitch: str = "target",
     levels: int = 1,
     with_evaluators: bool = False,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
     complain: Complain = lambda error: None,
     on_audio: OnAudio = lambda waveforms: None,
 ) -> Iterator[Conversion]:
@@ -128,7 +128,7 @@ def evaluate(
                 waveform = waveforms[f"as {voice.name}"] = decode_waveform(model, converted, len(clip.samples))
                 yield _measure(source, voice, waveform, time.perf_counter() - began, speakers)
         on_audio(waveforms)
-        report((index + 1) / len(clips))
+        progress((index + 1) / len(clips))
 
 
 class _Source(NamedTuple):

@@ -295,7 +295,7 @@ def measure(
     clips: Sequence[LabelledUtterance],
     train: Path | None = None,
     *,
-    report: Callable[[float], None] = silent,
+    progress: Callable[[float], None] = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
 ) -> PhonemeResult:
     """The score of a model's first codebook on labelled clips, and that of k-means of cepstra.
@@ -317,7 +317,7 @@ def measure(
         cepstra.append(features(recording.samples[0], len(codes), rate_hz))
         classes.append(clip.labels.at(middles_s(len(codes), rate_hz)))
         speakers.append(clip.speaker)
-        report((number + 1) / len(clips))
+        progress((number + 1) / len(clips))
     own = score(codes_of_clips, classes, speakers, K)
 
     def of_centres(centres: np.ndarray) -> Score:

@@ -36,7 +36,7 @@ from vqcli.evaluation.video.frames import FrameWindows
 from vqcli.media import drawing
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
 from vqcli.nets.priors.frames import UNKNOWN
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.sampling import video
 from vqcli.sampling.video import FRAMES, sample_frames
 from vqcli.zoo import priors
@@ -139,7 +139,7 @@ def train(
     minutes: float = 3.0,
     passes: int = PASSES,
     seed: int = 0,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> ActionClassifier:
     """Train a classifier of the prior's actions on the training episodes of a recording.
 
@@ -148,13 +148,13 @@ def train(
     """
     info = prior_of(model)
     real = frames.load_windows(recording, TRAINED, LENGTH, held_out=False)
-    clips = reconstructions(model, real, lambda share: report(CODEC_SHARE * share))
+    clips = reconstructions(model, real, lambda share: progress(CODEC_SHARE * share))
     pairs, labels = _pairs(clips, real.numbers(info.number_of)[:, :-1])
     if not len(pairs):
         raise UsageError(f"{recording} has none of the actions {', '.join(info.classes)}", "a recording with actions")
 
     def fit_progress(share: float) -> None:
-        report(CODEC_SHARE + (1 - CODEC_SHARE) * share)
+        progress(CODEC_SHARE + (1 - CODEC_SHARE) * share)
 
     # its own random state: the caller's is unchanged
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
@@ -167,7 +167,13 @@ def train(
             return net(items[chosen])
 
         done = fit(
-            net, logits_of, labels, learning_rate=LEARNING_RATE, steps=steps, seconds=60 * minutes, report=fit_progress
+            net,
+            logits_of,
+            labels,
+            learning_rate=LEARNING_RATE,
+            steps=steps,
+            seconds=60 * minutes,
+            progress=fit_progress,
         )
     return ActionClassifier(net.eval(), info.classes, len(pairs), done * min(BATCH, len(pairs)) / len(pairs))
 
@@ -179,13 +185,13 @@ def _pairs(clips: np.ndarray, done: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return pairs[known], done.ravel()[known]
 
 
-def reconstructions(model: LoadedModel, windows: FrameWindows, report: Report = silent) -> np.ndarray:
+def reconstructions(model: LoadedModel, windows: FrameWindows, progress: ProgressCallback = silent) -> np.ndarray:
     """The clips encoded and decoded: uint8 [N, length, H, W, 3]."""
     flat = windows.images.reshape(-1, *windows.images.shape[2:])
     parts = []
     for done, part in frames.batches(flat):
         parts.append(reconstruct(model, part))
-        report(done)
+        progress(done)
     return np.concatenate(parts).reshape(windows.images.shape)
 
 
@@ -231,7 +237,7 @@ def sample(
     length: int = FRAMES,
     sampling: Sampling = AS_LEARNED,
     seed: int = 0,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> SampledClips:
     """`length` frames after each of `count` held-out contexts.
 
@@ -257,24 +263,28 @@ def sample(
     uniforms = np.concatenate([same] * A + [other] * A + [same] * 2)
     codes_sampled = sample_frames(
         net, np.tile(before, (2 * A + 2, 1, 1, 1, 1)), done.reshape(-1, done.shape[2]), uniforms, sampling,
-        lambda share: report(0.8 * share),
+        lambda share: progress(0.8 * share),
     )  # fmt: skip
     flat = torch.from_numpy(codes_sampled).movedim(1, 2).flatten(0, 1)  # (clips x T, n_codebooks, rows, columns)
-    pixels = frames.pixels_of(model, flat, size, lambda share: report(0.8 + 0.2 * share))
+    pixels = frames.pixels_of(model, flat, size, lambda share: progress(0.8 + 0.2 * share))
     clips = pixels.reshape(2 * A + 2, N, length, *pixels.shape[1:])
     context = frames.pixels_of(model, codes, size).reshape(N, net.context, *pixels.shape[1:])
     return SampledClips(info.classes, context, clips[:A], clips[A : 2 * A], clips[-2], clips[-1], true_actions)
 
 
 def accuracies(
-    classifier: ActionClassifier, model: LoadedModel, recording: Path, sampled: SampledClips, report: Report = silent
+    classifier: ActionClassifier,
+    model: LoadedModel,
+    recording: Path,
+    sampled: SampledClips,
+    progress: ProgressCallback = silent,
 ) -> dict[str, ActionAccuracy]:
     """Accuracy on held-out real transitions, and on samples by what they are conditioned on."""
     real = frames.load_windows(recording, HELD_OUT, LENGTH)
     number_of = {name: number for number, name in enumerate(classifier.actions)}
     done = real.numbers(lambda name: number_of.get(name, UNKNOWN))[:, :-1]
     found = {
-        REAL: classifier.accuracy(reconstructions(model, real, report), done),
+        REAL: classifier.accuracy(reconstructions(model, real, progress), done),
         CONDITIONED: classifier.accuracy(*sampled.throughout()),
     }
     for name, clips in ((TRUE_ACTIONS, sampled.with_true_actions), (UNCONDITIONED, sampled.unconditioned)):
@@ -341,7 +351,7 @@ def check_codecs(names: Sequence[str]) -> None:
 
 
 def clip_points(
-    model: LoadedModel, windows: FrameWindows, codecs: Sequence[str] = USUAL, report: Report = silent
+    model: LoadedModel, windows: FrameWindows, codecs: Sequence[str] = USUAL, progress: ProgressCallback = silent
 ) -> list[ClipPoint]:
     """Clips as codes of the model, bitpacked and by its smallest coder; others of `codecs` at no more bytes than each.
 
@@ -364,7 +374,7 @@ def clip_points(
         for codec in codecs:
             for name, size in sizes.items():
                 coded.setdefault(f"{codec} at the bytes of {name}", []).append(_at_bytes(clip, codec, size))
-        report(number / count)
+        progress(number / count)
     return [
         ClipPoint(name, count, count * length, sum(size for size, _ in each) / (count * length), _mean_db(each))
         for name, each in coded.items()

@@ -31,7 +31,7 @@ from vqcli.evaluation.video import boxing
 from vqcli.evaluation.video.boxing import Places
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.nets.priors.frames import CONTEXT, MISSING, UNKNOWN, FramePrior
-from vqcli.progress import Report, silent
+from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.priors import PriorInfo
@@ -150,30 +150,30 @@ def other_windows(count: int) -> np.ndarray:
 
 
 def points(
-    model: LoadedModel, windows: FrameWindows, codecs: Sequence[str] = USUAL, report: Report = silent
+    model: LoadedModel, windows: FrameWindows, codecs: Sequence[str] = USUAL, progress: ProgressCallback = silent
 ) -> list[Point]:
     """Means over the frames: of the model, its codes bitpacked, and of baselines at equal bytes."""
     frames = windows.frames
     names = [f"{index:06d}" for index in range(len(frames))]
     measured = rate_distortion.evaluate(
-        model, names, lambda index: frames[index], [None], codecs=codecs, coder="packed", report=report
+        model, names, lambda index: frames[index], [None], codecs=codecs, coder="packed", progress=progress
     )
     return rate_distortion.means(measured)
 
 
 @torch.inference_mode()
-def costs(model: LoadedModel, windows: FrameWindows, report: Report = silent) -> list[CodeCost]:
+def costs(model: LoadedModel, windows: FrameWindows, progress: ProgressCallback = silent) -> list[CodeCost]:
     """Bits for a code of the frames under each coder, and under the priors of the model."""
     frames, sizes = windows.frames, books(model)[0]
     names = [f"{index:06d}" for index in range(len(frames))]
     coder_costs = rate_distortion.code_costs(
-        model, names, lambda index: frames[index], [None], report=lambda share: report(share / 2)
+        model, names, lambda index: frames[index], [None], progress=lambda share: progress(share / 2)
     )
     bits = {UNIFORM: float(np.mean(np.log2(sizes)))}
     if (info := priors.find(model.info, "pixelcnn")) is not None:
         bits |= _under_pixelcnn(model, info, frames)
     if (info := priors.find(model.info, "frames")) is not None:
-        bits |= _under_frames(model, info, windows, lambda share: report(0.5 + share / 2))
+        bits |= _under_frames(model, info, windows, lambda share: progress(0.5 + share / 2))
     scale = len(sizes) * math.prod(model.net.grid(*frames.shape[1:3])) / math.prod(frames.shape[1:3])
     return coder_costs + [
         CodeCost(under, 0.0, len(frames), value, None, value * scale) for under, value in bits.items()
@@ -189,13 +189,15 @@ def _under_pixelcnn(model: LoadedModel, info: PriorInfo, frames: np.ndarray) -> 
     return {PIXELCNN: _per_code(nats, codes)}
 
 
-def _under_frames(model: LoadedModel, info: PriorInfo, windows: FrameWindows, report: Report) -> dict[str, float]:
+def _under_frames(
+    model: LoadedModel, info: PriorInfo, windows: FrameWindows, progress: ProgressCallback
+) -> dict[str, float]:
     """By the context of the prior; contexts that it was not trained with are left out."""
     net = priors.load_frames(info, model.device)
     count, length = windows.images.shape[:2]
     if length != net.context + 1:
         raise ValueError(f"windows of {length} frames, and the prior has a context of {net.context}")
-    flat = codes_of(model, windows.images.reshape(-1, *windows.images.shape[2:]), lambda share: report(share / 2))
+    flat = codes_of(model, windows.images.reshape(-1, *windows.images.shape[2:]), lambda share: progress(share / 2))
     codes = flat.view(count, length, *flat.shape[1:]).movedim(1, 2)  # (N, n_codebooks, length, rows, columns)
     before, frame = codes[:, :, :-1], codes[:, :, -1]
     actions = torch.from_numpy(windows.numbers(info.number_of)[:, :-1])
@@ -207,7 +209,7 @@ def _under_frames(model: LoadedModel, info: PriorInfo, windows: FrameWindows, re
     bits = {}
     for done, (under, (frames, names)) in enumerate(contexts.items(), 1):
         bits[under] = bits_per_code(net, frame, frames, names)
-        report(0.5 + done / len(contexts) / 2)
+        progress(0.5 + done / len(contexts) / 2)
     return bits
 
 
@@ -224,7 +226,7 @@ def _per_code(nats: Tensor, codes: Tensor) -> float:
 
 
 @torch.inference_mode()
-def latents(model: LoadedModel, windows: FrameWindows, report: Report = silent) -> Latents:
+def latents(model: LoadedModel, windows: FrameWindows, progress: ProgressCallback = silent) -> Latents:
     """Measurements of a two-stage model. Raises UsageError for another, and for frames of another size."""
     net, frames = model.net, windows.frames
     if net.first is None:
@@ -241,7 +243,7 @@ def latents(model: LoadedModel, windows: FrameWindows, report: Report = silent) 
         shuffled.append(net.nats(codes, net.quantizer.lookup(other)).cpu())
         decoded_parts.append(to_pixels(in_channels(net.decode(own), 3)))
         first_parts.append(to_pixels(in_channels(net.first.decode(codes), 3)))
-        report(number / len(parts))
+        progress(number / len(parts))
     decoded, first_decoded = np.concatenate(decoded_parts), np.concatenate(first_parts)
     image = tiling.encode_image(model, frames[0])
     return Latents(
@@ -265,7 +267,10 @@ def mean_psnr(true: np.ndarray, decoded: np.ndarray) -> float:
 
 @torch.inference_mode()
 def codes_of(
-    model: LoadedModel, frames: np.ndarray, report: Report = silent, by: Callable[[Tensor], Tensor] | None = None
+    model: LoadedModel,
+    frames: np.ndarray,
+    progress: ProgressCallback = silent,
+    by: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Codes int64 [N, n_codebooks, rows, columns] of frames uint8 [N, H, W, 3], on the CPU.
 
@@ -275,17 +280,19 @@ def codes_of(
     parts = []
     for done, part in batches(frames):
         parts.append(encode(in_channels(from_pixels(part, model.device), model.net.channels)).cpu())
-        report(done)
+        progress(done)
     return torch.cat(parts)
 
 
 @torch.inference_mode()
-def pixels_of(model: LoadedModel, codes: Tensor, size: tuple[int, int], report: Report = silent) -> np.ndarray:
+def pixels_of(
+    model: LoadedModel, codes: Tensor, size: tuple[int, int], progress: ProgressCallback = silent
+) -> np.ndarray:
     """Frames uint8 [N, H, W, 3] of codes [N, n_codebooks, rows, columns]; `size` is H, W."""
     parts = []
     for done, part in batches(codes):
         parts.append(to_pixels(in_channels(model.net.decode(part.to(model.device)), 3))[:, : size[0], : size[1]])
-        report(done)
+        progress(done)
     return np.concatenate(parts)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vqcli.errors import ModelError
 from vqcli.nets.layers.likelihood import Likelihood
-from vqcli.progress import Report
+from vqcli.progress import ProgressCallback
 
 VALUE_RANGE = (-0.5, 0.5)  # of black and white
 
@@ -157,7 +157,7 @@ class AudioCodec(Codec, Protocol):
         part: tuple[int, int],
         *,
         seed: int,
-        report: Report,
+        progress: ProgressCallback,
     ) -> Iterator[np.ndarray]:
         """Waveforms float32 [channels, n] of codes [channels, codebooks, P], window by window of `part`.
 

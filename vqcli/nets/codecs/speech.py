@@ -20,7 +20,7 @@ from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, win
 from vqcli.nets.layers.convnext import Blocks
 from vqcli.nets.layers.harmonic import HarmonicDecoder, centred_spectra, frame_phases, pitch_frames
 from vqcli.nets.layers.quantizer import Quantized, VectorQuantizer, jitter, straight_through
-from vqcli.progress import Report
+from vqcli.progress import ProgressCallback
 
 VOICE_STEPS = 15  # a dimension of a voice takes 4 bits in a file
 
@@ -206,7 +206,13 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         return self.encode(wave[None], profile, torch.from_numpy(pitches)[None].to(wave.device))[0]
 
     def decode_windows(
-        self, codes: np.ndarray, stored: Sequence[bytes], part: tuple[int, int], *, seed: int, report: Report
+        self,
+        codes: np.ndarray,
+        stored: Sequence[bytes],
+        part: tuple[int, int],
+        *,
+        seed: int,
+        progress: ProgressCallback,
     ) -> Iterator[np.ndarray]:
         """Window by window, each with its margin; phases and noise are those of the whole recording."""
         device, (start, stop), margin = device_of(self), part, self.decoder_margin
@@ -224,7 +230,7 @@ class SpeechVQVAE(nn.Module, AudioCodec):
                 (values, registers),
             )  # fmt: skip
             inner = slice((first - outer.start) * self.stride, (last - outer.start) * self.stride)
-            report((last - start) / (stop - start))
+            progress((last - start) / (stop - start))
             yield wave[:, inner].cpu().numpy()
 
     def voice_of_row(self, row: int) -> bytes:

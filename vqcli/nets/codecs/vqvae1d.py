@@ -22,7 +22,7 @@ from vqcli.nets.layers.quantizer import Quantized, VectorQuantizer, jitter
 from vqcli.nets.wavenet import decoder_numba as compiled
 from vqcli.nets.wavenet.decoder import WaveNetDecoder
 from vqcli.nets.wavenet.segments import sample_long
-from vqcli.progress import Report
+from vqcli.progress import ProgressCallback
 
 LIKELY_S = 1.0  # of a recording, by which the most likely speaker is chosen
 LIKELY = 16  # speakers among which it is chosen
@@ -117,7 +117,13 @@ class WaveVQVAE(nn.Module, AudioCodec):
         return self.encode(wave[None])[0]
 
     def decode_windows(
-        self, codes: np.ndarray, stored: Sequence[bytes], part: tuple[int, int], *, seed: int, report: Report
+        self,
+        codes: np.ndarray,
+        stored: Sequence[bytes],
+        part: tuple[int, int],
+        *,
+        seed: int,
+        progress: ProgressCallback,
     ) -> Iterator[np.ndarray]:
         """Sampled from the WaveNet, in parallel segments."""
         sampler = compiled.compile_net(self.decoder) if device_of(self).type == "cpu" else self.decoder
@@ -125,11 +131,11 @@ class WaveVQVAE(nn.Module, AudioCodec):
         for number, (channel, row) in enumerate(zip(codes, map(self._row, stored), strict=True)):
 
             def done(share: float, number: int = number) -> None:
-                report((number + share) / len(codes))
+                progress((number + share) / len(codes))
 
             latents = _Latents(self, channel)
             channels.append(
-                sample_long(sampler, latents, row, seed + number, part=part, rate_hz=self.rate_hz, report=done)
+                sample_long(sampler, latents, row, seed + number, part=part, rate_hz=self.rate_hz, progress=done)
             )
         for blocks in zip(*channels, strict=True):
             yield np.stack(blocks)

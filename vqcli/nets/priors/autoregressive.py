@@ -110,7 +110,7 @@ def in_batches(
     uniforms: np.ndarray,
     label: np.ndarray | None,
     sampling: Sampling,
-    report: Callable[[float], None],
+    progress: Callable[[float], None],
     condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """As `sample`, in batches of BATCH; `sampler` is `sample` with its net bound."""
@@ -119,7 +119,7 @@ def in_batches(
         part = slice(first, first + BATCH)
 
         def done(share: float, first: int = first) -> None:
-            report((first + share * min(BATCH, count - first)) / count)
+            progress((first + share * min(BATCH, count - first)) / count)
 
         labels = None if label is None else label[part]
         given = {} if condition is None else {"condition": part_of(condition, count, part)}

@@ -68,14 +68,14 @@ def sample(
     uniforms: np.ndarray,
     label: np.ndarray | None,
     sampling: Sampling,
-    report: Callable[[float], None] | None,
+    progress: Callable[[float], None] | None,
     condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """As pixelcnn_torch.sample, by the steps that `start` returns for a part; progress after each `block` of steps."""
     check_request(net, codes, keep, uniforms, label, sampling.guidance, condition)
     nothing, parts = np.zeros((len(codes), 0, 0, 0), np.float32), _parts(net, len(codes), condition)
     request = _request(net, codes, keep, uniforms, label, sampling, nothing, parts)
-    return _run(start, block, request, codes.shape, report)
+    return _run(start, block, request, codes.shape, progress)
 
 
 def logits_of(
@@ -153,7 +153,7 @@ def _run(
     block: int,
     request: Request,
     shape: tuple[int, ...],
-    report: Callable[[float], None] | None,
+    progress: Callable[[float], None] | None,
 ) -> np.ndarray:
     """Codes of that shape, sampled in all parts of the batch in parallel, block by block."""
     if request.codes.size:
@@ -166,8 +166,8 @@ def _run(
             for begin in range(0, shape[2], block):
                 end = min(begin + block, shape[2])
                 each(partial(go, begin, end))
-                if report:
-                    report(end / shape[2])
+                if progress:
+                    progress(end / shape[2])
     return request.codes.reshape(shape)
 
 

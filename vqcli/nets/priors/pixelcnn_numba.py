@@ -235,7 +235,7 @@ def sample(
     uniforms: np.ndarray,
     label: np.ndarray | None = None,
     sampling: Sampling = AS_LEARNED,
-    report: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
     condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """As vqcli.nets.priors.pixelcnn_torch.sample; a batch is spread over as many threads as torch uses.
@@ -243,7 +243,7 @@ def sample(
     What a sample becomes does not depend on the others in its batch.
     """
     start = partial(_start, compiled_net.weights, codes.shape[-1])
-    return batches_numba.sample(compiled_net.net, start, 1, codes, keep, uniforms, label, sampling, report, condition)
+    return batches_numba.sample(compiled_net.net, start, 1, codes, keep, uniforms, label, sampling, progress, condition)
 
 
 def logits_of(

@@ -27,19 +27,19 @@ def sample(
     uniforms: np.ndarray,
     label: np.ndarray | None = None,
     sampling: Sampling = AS_LEARNED,
-    report: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
     condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """Codes [B, G, H, W] int64: those of `codes` where `keep` is true, sampled given all earlier ones elsewhere.
 
     uniforms   float64 [B, G, H, W] in 0 .. 1 (excluded); equal ones give equal codes on the same device
     label      int64 [B] or None
-    report     progress callback: the share that is done, 0 .. 1, after each row
+    progress   callback: the share that is done, 0 .. 1, after each row
     condition  a map [B, S, H, W] for nets that take one; under guidance [2 B, S, H, W], the second half without
                the condition that guides
     """
     state = SamplingState(net, codes, keep, uniforms, label, sampling, condition=condition)
-    _run(net, state, report)
+    _run(net, state, progress)
     return state.codes.cpu().numpy()
 
 
@@ -53,7 +53,7 @@ def logits_of(
     return state.recorded.numpy()
 
 
-def _run(net: PixelCNN, state: SamplingState, report: Callable[[float], None] | None) -> None:
+def _run(net: PixelCNN, state: SamplingState, progress: Callable[[float], None] | None) -> None:
     *_, H, W = state.codes.shape
     if not state.codes.numel():
         return
@@ -71,8 +71,8 @@ def _run(net: PixelCNN, state: SamplingState, report: Callable[[float], None] | 
                 if g + 1 < len(net.heads):
                     x = x + net.within(row)
             steps.push(j, embedded)
-        if report:
-            report((i + 1) / H)
+        if progress:
+            progress((i + 1) / H)
 
 
 def _at_one_place(conv: Any, x: Tensor) -> Tensor:

@@ -204,14 +204,16 @@ def sample(
     uniforms: np.ndarray,
     label: np.ndarray | None = None,
     sampling: Sampling = AS_LEARNED,
-    report: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
     """As vqcli.nets.priors.wavenet_torch.sample; a batch is spread over as many threads as torch uses.
 
     What a sample becomes does not depend on the others in its batch.
     """
     start = partial(_start, compiled_net)
-    return batches_numba.sample(compiled_net.net, start, PROGRESS_EVERY, codes, keep, uniforms, label, sampling, report)
+    return batches_numba.sample(
+        compiled_net.net, start, PROGRESS_EVERY, codes, keep, uniforms, label, sampling, progress
+    )
 
 
 def logits_of(compiled_net: CompiledNet, codes: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:

@@ -64,16 +64,16 @@ def sample(
     uniforms: np.ndarray,
     label: np.ndarray | None = None,
     sampling: Sampling = AS_LEARNED,
-    report: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
     """Codes [B, G, T] int64: those of `codes` where `keep` is true, sampled given all earlier ones elsewhere.
 
     uniforms  float64 [B, G, T] in 0 .. 1 (excluded); equal ones give equal codes on the same device
     label     int64 [B] or None
-    report    progress callback: the share that is done, 0 .. 1
+    progress  callback: the share that is done, 0 .. 1
     """
     state = SamplingState(net, codes, keep, uniforms, label, sampling)
-    _run(net, state, report)
+    _run(net, state, progress)
     return state.codes.cpu().numpy()
 
 
@@ -85,7 +85,7 @@ def logits_of(net: WaveNetPrior, codes: np.ndarray, label: np.ndarray | None = N
     return state.recorded.numpy()
 
 
-def _run(net: WaveNetPrior, state: SamplingState, report: Callable[[float], None] | None) -> None:
+def _run(net: WaveNetPrior, state: SamplingState, progress: Callable[[float], None] | None) -> None:
     _, G, T = state.codes.shape
     if not state.codes.numel():
         return
@@ -99,5 +99,5 @@ def _run(net: WaveNetPrior, state: SamplingState, report: Callable[[float], None
             if g + 1 < G:
                 earlier_groups = earlier_groups + net.within(state.rows(t)[:, g])
         steps.push(state.rows(t))
-        if report and (t % 10 == 9 or t + 1 == T):
-            report((t + 1) / T)
+        if progress and (t % 10 == 9 or t + 1 == T):
+            progress((t + 1) / T)

@@ -229,14 +229,14 @@ def sample(
     *,
     temperature: float = 1.0,
     forced: np.ndarray | None = None,
-    report: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
     """As decoder_torch.sample; a batch is spread over as many threads as torch uses.
 
     What an item becomes does not depend on the others in its batch.
     """
     check_request(compiled_net.net, local, speaker, uniforms, forced)
-    return _run(compiled_net, local, speaker, uniforms, temperature, forced, report, np.zeros((0, 0, 0), np.float32))
+    return _run(compiled_net, local, speaker, uniforms, temperature, forced, progress, np.zeros((0, 0, 0), np.float32))
 
 
 def logits_of(compiled_net: CompiledNet, local: Tensor, speaker: Tensor, codes: np.ndarray) -> np.ndarray:
@@ -255,7 +255,7 @@ def _run(
     uniforms: np.ndarray,
     temperature: float,
     forced: np.ndarray | None,
-    report: Callable[[float], None] | None,
+    progress: Callable[[float], None] | None,
     recorded: np.ndarray,
 ) -> np.ndarray:
     net, weights = compiled_net
@@ -282,8 +282,8 @@ def _run(
             table = _table(net, local[:, :, step : step + steps], speaker)
             first = step * net.stride
             each(partial(sample_block, first, table))
-            if report:
-                report((first + len(table) * net.stride) / T)
+            if progress:
+                progress((first + len(table) * net.stride) / T)
     return codes
 
 

@@ -85,7 +85,7 @@ def sample(
     *,
     temperature: float = 1.0,
     forced: np.ndarray | None = None,
-    report: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
     """Mu-law codes int64 [B, T] sampled one after the other, silence before the first.
 
@@ -93,10 +93,10 @@ def sample(
     speaker   int64 [B]
     uniforms  float64 [B, T] in 0 .. 1 (excluded); equal ones give equal codes on the same device
     forced    int64 [B, some]: the first codes, which are taken as they are
-    report    progress callback: the share that is done, 0 .. 1
+    progress  callback: the share that is done, 0 .. 1
     """
     check_request(net, local, speaker, uniforms, forced)
-    codes, _ = _run(net, local, speaker, uniforms, temperature, forced, report, record=False)
+    codes, _ = _run(net, local, speaker, uniforms, temperature, forced, progress, record=False)
     return codes
 
 
@@ -116,7 +116,7 @@ def _run(
     uniforms: np.ndarray,
     temperature: float,
     forced: np.ndarray | None,
-    report: Callable[[float], None] | None,
+    progress: Callable[[float], None] | None,
     record: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     device = net.embedding.weight.device
@@ -145,6 +145,6 @@ def _run(
             if begin + t >= given:
                 codes[:, begin + t] = sample_codes(logits.to(exact), u[:, t], settings).to(device)
             code = codes[:, begin + t]
-        if report:
-            report((begin + u.shape[1]) / T)
+        if progress:
+            progress((begin + u.shape[1]) / T)
     return codes.cpu().numpy(), recorded.cpu().numpy()

@@ -63,7 +63,7 @@ def sample_long(
     rate_hz: int = 16_000,
     segments: Segments = SEGMENTS,
     temperature: float = 1.0,
-    report: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Samples float32 -1 .. 1 of latents z_q [D, count], segment after segment, stride for each latent.
 
@@ -71,7 +71,7 @@ def sample_long(
     speaker  row of the speaker table
     seed     equal ones give equal samples, as long as the other arguments are equal too
     part     sample only latents begin .. end - 1; None for all
-    report   progress callback: the share that is done, 0 .. 1
+    progress callback: the share that is done, 0 .. 1
     """
     decoder, sample = (net.net, compiled.sample) if isinstance(net, CompiledNet) else (net, decoder_torch.sample)
     stride, count = decoder.stride, z_q.shape[1]
@@ -92,9 +92,9 @@ def sample_long(
         begins = [min(max(0, begin - warmup), count - length) for begin, _ in chosen]
         local = torch.cat([_local(decoder, z_q, begin, begin + length) for begin in begins])
         numbers = np.stack([uniforms(seed, begin * stride, (begin + length) * stride) for begin in begins])
-        done = _within(report, first / len(spans), len(chosen) / len(spans))
+        done = _within(progress, first / len(spans), len(chosen) / len(spans))
         speakers = torch.full((len(chosen),), speaker)
-        codes = sample(net, local, speakers, numbers, temperature=temperature, report=done)  # type: ignore[arg-type]
+        codes = sample(net, local, speakers, numbers, temperature=temperature, progress=done)  # type: ignore[arg-type]
         for row, start, (begin, end) in zip(codes, begins, chosen, strict=True):
             samples = mulaw.expand(row[(begin - start) * stride :])
             size = (end - begin) * stride
@@ -138,5 +138,5 @@ def _local(net: WaveNetDecoder, z_q: Latents, begin: int, end: int) -> Tensor:
     return net.context(latents[None])[:, :, begin - low : end - low]
 
 
-def _within(report: Callable[[float], None] | None, done: float, share: float) -> Callable[[float], None] | None:
-    return report and (lambda part: report(done + share * part))
+def _within(progress: Callable[[float], None] | None, done: float, share: float) -> Callable[[float], None] | None:
+    return progress and (lambda part: progress(done + share * part))
