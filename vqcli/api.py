@@ -106,7 +106,7 @@ def encode(
                 f"model {known.name} is for {medium.of(known.modality).PLURAL}, and this is {kind.WHAT}",
                 f"--model {store.DEFAULTS[modality]}, or leave --model out",
             )
-        chosen = medium.only_its_own(modality, "encode", dict(options))
+        chosen = medium.own_options(modality, options, medium.parameters("encode"), f"this is {kind.WHAT}")
         loaded = model if isinstance(model, LoadedModel) else loading.load(known or store.DEFAULTS[modality], device)
         result: Encoded = kind.encode(source, loaded, progress=progress, **chosen)
         return result
@@ -139,9 +139,10 @@ def decode(
     if isinstance(source, bytes):
         source = vqz.unpack(source, salvage=lenient)
     file = source if isinstance(source, Vqz) else vqz.read(Path(source), lenient)
-    chosen = medium.only_its_own(file.header.modality, "decode", dict(options))
+    kind = medium.of(file.header.modality)
+    chosen = medium.own_options(file.header.modality, options, medium.parameters("decode"), f"this is {kind.WHAT}")
     loaded = load_for(file.header, model, device)
-    result: Decoded = medium.of(file.header.modality).decode(file, loaded, progress=progress, **chosen)
+    result: Decoded = kind.decode(file, loaded, progress=progress, **chosen)
     return result
 
 

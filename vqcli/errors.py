@@ -2,6 +2,7 @@
 
     VqError                 1   anything vq says about itself
     ├── UsageError          2   the call makes no sense: options, names, an output that exists
+    │   └── ForeignOption   2   an option that the medium at hand does not have
     ├── BadFile             3   an input is not what it should be
     │   └── DamagedChunks   3   a .vqz file is whole but for the chunks it names
     ├── ModelError          4   a model is missing, or is not the one that a file was made with
@@ -30,6 +31,14 @@ class VqError(Exception):
 
 class UsageError(VqError):
     exit_code = 2
+
+
+class ForeignOption(UsageError):
+    """`option`, as Python spells it, was set and is for other `media` than what is `here`: "this is an image"."""
+
+    def __init__(self, option: str, media: str, here: str) -> None:
+        super().__init__(f"{option} is for {media}, and {here}", f"leave {option} out")
+        self.option, self.media, self.here = option, media, here
 
 
 class BadFile(VqError):

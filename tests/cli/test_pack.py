@@ -13,8 +13,8 @@ def test_packing_folders(vq, picture):
         Path(f"pictures/a/broken{number:02d}.png").write_bytes(b"")
     result = vq("pack", "pictures", "-o", "all.safetensors", "--size", "20")
     assert result.exit_code == 0, result.stderr
-    assert "all.safetensors: 3 pictures in 2 classes, " in result.stderr
-    assert "12 pictures left out:" in result.stderr and "and 2 more" in result.stderr
+    assert "all.safetensors: 3 images in 2 classes, " in result.stderr
+    assert "12 images left out:" in result.stderr and "and 2 more" in result.stderr
     assert "broken09.png is an empty file" in result.stderr and "broken10" not in result.stderr
     assert open_source(Path("all.safetensors")).read(2).shape == (20, 25, 3)
 

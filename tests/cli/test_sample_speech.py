@@ -73,11 +73,11 @@ def test_going_on_from_a_clip(vq):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--model", "speech", "--class", "fox"], 2, "--class is of images"),
-        (["--model", "speech", "--keep", "left"], 2, "--keep is of images"),
-        (["--model", "speech", "--size", "8x8"], 2, "--height is of images"),
-        (["--model", "tokens", "--speaker", "p225"], 2, "--speaker is of audio"),
-        (["--model", "tokens", "--seconds", "3"], 2, "--seconds is of audio"),
+        (["--model", "speech", "--class", "fox"], 2, "--class is for images"),
+        (["--model", "speech", "--keep", "left"], 2, "--keep is for images"),
+        (["--model", "speech", "--size", "8x8"], 2, "--height is for images"),
+        (["--model", "tokens", "--speaker", "p225"], 2, "--speaker is for audio"),
+        (["--model", "tokens", "--seconds", "3"], 2, "--seconds is for audio"),
         (["--speaker", "p22"], 5, "did you mean"),
         (["--model", "speech", "--prior", "wave"], 2, "did you mean wavenet"),
         (["--model", "speech", "--from", "nowhere.wav"], 3, "nowhere.wav"),

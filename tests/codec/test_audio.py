@@ -285,13 +285,13 @@ def test_a_length_that_is_not_there(model):
 
 
 def test_each_modality_has_its_options(model, vector_model, picture):
-    with pytest.raises(UsageError, match="--quality is for images or clips, and this is audio"):
+    with pytest.raises(UsageError, match=r"^quality is for images or clips, and this is audio"):
         encode(talk(1), model, quality=5)
-    with pytest.raises(UsageError, match="--mono or --channels is for audio, and this is an image"):
+    with pytest.raises(UsageError, match=r"^mono is for audio, and this is an image"):
         vqcli.encode(picture(8, 8), vector_model, mono=True)
     with pytest.raises(UsageError, match="no rate of their own"):
         vqcli.encode(talk(1), model)
-    with pytest.raises(UsageError, match="--start is for audio or clips, and this is an image"):
+    with pytest.raises(UsageError, match=r"^start_s is for audio or clips, and this is an image"):
         vqcli.decode(vqcli.encode(picture(8, 8), vector_model), vector_model, start_s=1)
     with pytest.raises(UsageError, match="model vector is for images, and this is audio"):
         vqcli.encode(wav(talk(1)), vector_model)

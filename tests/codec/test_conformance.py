@@ -9,6 +9,7 @@ import pytest
 from tests.sampling.test_speech import make_model
 from vqcli import api
 from vqcli.cli import media
+from vqcli.cli.options import flag
 from vqcli.codec import medium
 from vqcli.container import vqz
 from vqcli.container.header import MODALITIES
@@ -61,7 +62,7 @@ def test_both_files_are_there(name):
     assert kind.PLURAL == shown.PLURAL
     for options in (shown.EncodeOptions, shown.SampleOptions):
         assert is_dataclass(options)
-        assert all(media.flag(options, field.name).startswith("--") for field in fields(options))
+        assert all(flag(options, field.name).startswith("--") for field in fields(options))
 
 
 def test_a_file_is_recognised_encoded_and_decoded(name, source, model, tmp_path):

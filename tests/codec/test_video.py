@@ -198,9 +198,9 @@ def test_options_that_clips_have_not(scalar_model, frames, options):
 
 
 def test_pictures_have_no_frames_and_no_parts(scalar_model, frames):
-    with pytest.raises(UsageError, match="--fps is for clips, and this is an image"):
+    with pytest.raises(UsageError, match=r"^frames_per_s is for clips, and this is an image"):
         api.encode(frames[0], scalar_model, frames_per_s=25)
-    with pytest.raises(UsageError, match="--start is for audio or clips"):
+    with pytest.raises(UsageError, match=r"^start_s is for audio or clips"):
         api.decode(api.encode(frames[0], scalar_model), scalar_model, start_s=1)
 
 

@@ -13,7 +13,7 @@ import typer
 
 from vqcli.cli import console, media
 from vqcli.cli.files import process
-from vqcli.cli.options import RUNNING, STREAM, Output, Running, command
+from vqcli.cli.options import RUNNING, STREAM, Output, Running, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Decoded
@@ -28,12 +28,14 @@ class PartOptions:
     levels: Annotated[
         int | None, typer.Option(help="Decode the first residual levels only.", min=1, show_default=False)
     ] = None
-    start: Annotated[
+    start_s: Annotated[
         str | None,
-        typer.Option(help="Where a part of a recording or clip begins: 90, 1:30 or 1:30.25.", show_default=False),
+        typer.Option(
+            "--start", help="Where a part of a recording or clip begins: 90, 1:30 or 1:30.25.", show_default=False
+        ),
     ] = None
-    end: Annotated[
-        str | None, typer.Option(help="Where that part ends; the rest is not decoded.", show_default=False)
+    end_s: Annotated[
+        str | None, typer.Option("--end", help="Where that part ends; the rest is not decoded.", show_default=False)
     ] = None
     salvage: Annotated[
         bool,
@@ -129,8 +131,8 @@ class _Decoder:
 
     def __init__(self, part: PartOptions, model: str | None, device: str) -> None:
         self._times: dict[str, Any] = {
-            "start_s": seconds("--start", part.start),
-            "end_s": seconds("--end", part.end),
+            "start_s": seconds("--start", part.start_s),
+            "end_s": seconds("--end", part.end_s),
         }
         self._part, self._model, self._device = part, model, device
         self._models: dict[bytes, Any] = {}  # by digest
@@ -153,7 +155,7 @@ class _Decoder:
             self._models[header.digest] = api.load_for(header, self._model, self._device)
         how: dict[str, Any] = {"levels": part.levels, "salvage": part.salvage, "seed": part.seed, **self._times}
         begun = time.perf_counter()
-        with console.progress(f"decoding {label}") as progress:
+        with console.progress(f"decoding {label}") as progress, spelled(PartOptions):
             result = api.decode(file, self._models[header.digest], progress=progress, **how)
             notes = result.save(target, **options)
         medium = media.of(header.modality)

@@ -13,7 +13,7 @@ import typer
 from vqcli.cli import console, media
 from vqcli.cli.files import process
 from vqcli.cli.media import audio, image, video
-from vqcli.cli.options import RUNNING, STREAM, Coder, Model, Output, Running, command
+from vqcli.cli.options import RUNNING, STREAM, Coder, Model, Output, Running, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Encoded
@@ -134,8 +134,9 @@ class _Encoder:
 
         loaded = self.models.of(source)
         begun = time.perf_counter()
-        with console.progress(f"encoding {source.name}") as progress:
-            opened: Any = sys.stdin.buffer if source == STREAM else source
+        opened: Any = sys.stdin.buffer if source == STREAM else source
+        media_options = (image.EncodeOptions, audio.EncodeOptions, video.EncodeOptions, CodeOptions)
+        with console.progress(f"encoding {source.name}") as progress, spelled(*media_options):
             result = api.encode(opened, loaded, progress=progress, device=self.models.device, **self.options)
             return result, time.perf_counter() - begun
 

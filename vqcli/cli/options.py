@@ -11,7 +11,8 @@ So what belongs together travels together, and what belongs to a medium is decla
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -139,6 +140,26 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     call.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
     return call
+
+
+@contextmanager
+def spelled(*groups: type) -> Iterator[None]:
+    """Errors name options as the command line spells the fields of these dataclasses."""
+    from vqcli.errors import ForeignOption
+
+    try:
+        yield
+    except ForeignOption as error:
+        flags = {field.name: flag(group, field.name) for group in groups for field in fields(group)}
+        raise ForeignOption(flags[error.option], error.media, error.here) from None
+
+
+def flag(options: type, name: str) -> str:
+    """How the command line spells a field: --quality, --mono or --channels."""
+    option = get_type_hints(options, include_extras=True)[name].__metadata__[0]
+    # typer takes the first spelling of an annotation for a default
+    declared = [text for text in (option.default, *(option.param_decls or ())) if str(text).startswith("--")]
+    return declared[0].replace("/", " or ") if declared else f"--{name.replace('_', '-')}"
 
 
 def split_model(inputs: list[Path], model: str | None) -> tuple[list[Path], str | None]:

@@ -41,9 +41,9 @@ def pack(
     with console.progress("packing") as progress:
         packed = packs.write(open_sources(data), output, size=size, force=force, progress=progress)
     classes = f" in {len(packed.classes)} classes" if packed.classes else ""
-    console.say(f"{output}: {console.plural(packed.pictures, 'picture')}{classes}, {console.size(packed.size_bytes)}")
+    console.say(f"{output}: {console.plural(packed.pictures, 'image')}{classes}, {console.size(packed.size_bytes)}")
     if packed.skipped:
-        console.say(f"{console.plural(len(packed.skipped), 'picture')} left out:")
+        console.say(f"{console.plural(len(packed.skipped), 'image')} left out:")
         for reason in list(packed.skipped.values())[:SHOWN]:
             console.say(f"  {reason}")
         if len(packed.skipped) > SHOWN:

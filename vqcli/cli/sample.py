@@ -11,7 +11,7 @@ import typer
 
 from vqcli.cli import console, media
 from vqcli.cli.media import audio, image, video
-from vqcli.cli.options import DRAWS, RUNNING, Count, Draws, Output, Request, Running, Seed, command
+from vqcli.cli.options import DRAWS, RUNNING, Count, Draws, Output, Request, Running, Seed, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.zoo.store import ModelInfo
@@ -82,7 +82,7 @@ def sample(
     given: dict[str, Any] = {"image": images, "audio": speech, "video": clips}
     info, name = _chosen(model, prior, given)
     medium = media.of(name)
-    media.refuse_others(name, given, f"model {info.name} makes {medium.PLURAL}")
+    _refuse_others(name, given, f"model {info.name} makes {medium.PLURAL}")
     target = output or medium.SAMPLE
     if target.suffix and target.suffix != ".vqz":  # before the work, not after it
         refuse_existing(target, running.force)
@@ -91,6 +91,15 @@ def sample(
     facts = medium.sample(loading.load(info, running.device), target, given[name], request)
     if running.as_json:
         console.emit_json(facts)
+
+
+def _refuse_others(name: str, given: dict[str, Any], here: str) -> None:
+    """Raise UsageError for an option that is set and that the medium of that name does not have."""
+    from vqcli.codec.medium import own_options
+
+    asked = {field: value for options in given.values() for field, value in asdict(options).items()}
+    with spelled(*map(type, given.values())):
+        own_options(name, asked, {other: asdict(type(options)()) for other, options in given.items()}, here)
 
 
 def _chosen(model: str | None, prior: str | None, given: dict[str, Any]) -> tuple[ModelInfo, str]:

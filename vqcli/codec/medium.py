@@ -16,7 +16,7 @@ vqcli/cli/media.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -24,18 +24,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from vqcli.container.header import MODALITIES
-from vqcli.errors import UsageError
+from vqcli.errors import ForeignOption
 
 Source = Path | BinaryIO | np.ndarray
-
-# how the command line spells options that have another name here
-FLAGS = {
-    "bits_per_pixel": "--bpp",
-    "frames_per_s": "--fps",
-    "mono": "--mono or --channels",
-    "start_s": "--start",
-    "end_s": "--end",
-}
 
 
 class Medium(Protocol):
@@ -65,21 +56,32 @@ def recognise(source: Source, default: str) -> str:
     return default
 
 
-def only_its_own(medium: str, task: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options of `encode` or `decode`, the task, without those that are None.
+def parameters(task: str) -> dict[str, dict[str, Any]]:
+    """The options of `encode` or `decode`, the task, by medium: names with their defaults."""
+    return {
+        name: {
+            each.name: each.default
+            for each in inspect.signature(getattr(of(name), task)).parameters.values()
+            if each.kind is each.KEYWORD_ONLY
+        }
+        for name in MODALITIES
+    }
 
-    Raises UsageError for an option that was set and that other media have, not this one.
+
+def own_options(
+    medium: str, options: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]], here: str
+) -> dict[str, Any]:
+    """Those of `options` that are set and that the medium has.
+
+    tables  options of each medium, names with their defaults: `parameters`, or those of a command
+    here    what the medium is of: "this is an image"
+
+    Raises ForeignOption for one that is set and that only other media have.
     """
-    tables = {name: inspect.signature(getattr(of(name), task)).parameters for name in MODALITIES}
-    own = tables[medium]
     for name, value in options.items():
-        if name in own:
-            continue
         others = [other for other, table in tables.items() if name in table]
         if not others:
-            raise TypeError(f"{task}() has no option {name}")
-        if value is not None and value != tables[others[0]][name].default:
-            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-            kinds = " or ".join(of(other).PLURAL for other in others)
-            raise UsageError(f"{flag} is for {kinds}, and this is {of(medium).WHAT}", f"leave {flag} out")
-    return {name: value for name, value in options.items() if name in own and value is not None}
+            raise TypeError(f"there is no option {name}")
+        if medium not in others and value is not None and value != tables[others[0]][name]:
+            raise ForeignOption(name, " or ".join(of(other).PLURAL for other in others), here)
+    return {name: value for name, value in options.items() if name in tables[medium] and value is not None}

@@ -18,7 +18,6 @@ What the medium does is in vqcli/codec, in the file of the same name.
 from __future__ import annotations
 
 import pkgutil
-from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -30,28 +29,3 @@ def of(modality: str) -> Any:
 
 def names() -> list[str]:
     return sorted(name for _, name, _ in pkgutil.iter_modules(__path__))
-
-
-def refuse_others(chosen: str, given: dict[str, Any], what: str) -> None:
-    """Raise UsageError if an option of `given`, by medium, was set that the chosen medium does not have.
-
-    `what` says where the options meet the medium: "model tokens makes images".
-    """
-    from vqcli.errors import UsageError
-
-    own = {field.name for field in fields(given[chosen])}
-    for medium, options in given.items():
-        for field in fields(options):
-            if field.name not in own and getattr(options, field.name) != field.default:
-                option = flag(type(options), field.name)
-                raise UsageError(f"{what}, and {option} is of {of(medium).PLURAL}", f"leave {option} out")
-
-
-def flag(options: type, name: str) -> str:
-    """How the command line spells a field: its first flag, or its name."""
-    from typing import get_type_hints
-
-    option = get_type_hints(options, include_extras=True)[name].__metadata__[0]
-    # typer takes the first spelling of an annotation for a default
-    spelled = [text for text in (option.default, *(option.param_decls or ())) if str(text).startswith("--")]
-    return spelled[0] if spelled else f"--{name.replace('_', '-')}"
