@@ -39,6 +39,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     batch: Positive = 8  # per process and step
     flip: bool = True
     shrink: Share = 1.0  # half of the crops are larger by up to 1 / shrink, and downsampled
+    synthetic: Share = 0.0  # of the crops are drawn: text, screenshots, line art, gradients (data/synthetic.py)
     colour: Share = 0.0  # brightness, contrast and saturation change by factors of up to 1 + this, or its inverse
     seconds: Annotated[float, Meta(gt=0, le=60)] = 1.5  # of audio
     balance: Share = 0.5  # speakers are sampled by speaking time to this power: 0 uniform, 1 proportional

@@ -77,6 +77,13 @@ class Measuring:
     held_out: HeldOut = False
     evaluators: Evaluators = None
     plot: Plot = None
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            "--rates", help="Bits per pixel between which BD-rates are taken: 0.15,1.2.", show_default="where both are"
+        ),
+    ] = None
+    ssimulacra2: Annotated[bool, typer.Option("--ssimulacra2", help="Measure SSIMULACRA 2 too.")] = False
     each: Annotated[bool, typer.Option("--all", help="A row for each file, not only the means.")] = False
 
 
@@ -189,6 +196,21 @@ def numbers(qualities: str | None) -> list[float | None]:
         return [float(part) for part in (qualities or "").split(",") if part]
     except ValueError:
         raise UsageError(f"--qualities {qualities}: not numbers with commas between") from None
+
+
+def span(rates: str | None) -> tuple[float, float]:
+    """The option --rates: the lowest and highest; all rates without it."""
+    from vqcli.errors import UsageError
+
+    if rates is None:
+        return 0.0, float("inf")
+    try:
+        low, high = (float(part) for part in rates.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not 0 <= low < high:
+        raise UsageError(f"--rates {rates}: not two rates, the lower first", "--rates 0.15,1.2")
+    return low, high
 
 
 def words(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqcli.data import crops
+from vqcli.data import crops, synthetic
 from vqcli.data.prefetch import Batches
 from vqcli.data.source import Source
 from vqcli.data.sources import open_sources
@@ -97,6 +97,8 @@ class Dataset(Batches[Batch]):
     def item(self, data: Data, seed: int, n: int) -> tuple[np.ndarray, int]:
         """Draw n: pixels uint8 [crop, crop, 3], and the label. An unusable image is replaced by another."""
         data, rng = crops.on_a_grid(data, self._source.stride), random.Random(f"{seed} {n}")
+        if data.synthetic and rng.random() < data.synthetic:
+            return synthetic.draw(rng, data.crop), -1
         epoch, position = divmod(n, len(self))
         index = int(permutation(len(self), seed, epoch)[position])
         for _ in range(TRIES):

@@ -20,7 +20,9 @@ def test_a_row_for_each_quality_and_codec(vq, folder):
     result = vq("eval", folder, "--model", "scalar", "--qualities", "1,2.5", "--baselines", "JPEG,WebP", "--json")
     assert result.exit_code == 0, result.stderr
     assert "broken.png" in result.stderr
-    rows = json.loads(result.stdout)
+    found = json.loads(result.stdout)
+    assert found["model"] == "scalar" and len(bytes.fromhex(found["digest"])) == 8 and found["machine"]["torch"]
+    rows = found["points"]
     assert [(row["quality"], row["codec"]) for row in rows] == [
         (quality, codec) for quality in (1, 2.5) for codec in ("scalar", "JPEG", "WebP")
     ]
@@ -43,9 +45,26 @@ def test_margins():
     assert ms_ssim == [pytest.approx(0.01)]
 
 
+def test_bd_rates_are_told_and_in_the_json(vq, folder):
+    options = ("--model", "scalar", "--qualities", "1,2,3", "--baselines", "JPEG")
+    told = vq("eval", folder, *options)
+    found = json.loads(vq("eval", folder, *options, "--json").stdout)["bd_rate"]
+    for delta in found:
+        assert delta["codec"] == "JPEG" and delta["low"] < delta["high"] and delta["images"] in (1, 2)
+        assert f"BD-rate against JPEG: {delta['percent']:+.1f} % in {delta['measure']}" in told.stderr
+    outside = vq("eval", folder, *options, "--rates", "500,600", "--json")
+    assert json.loads(outside.stdout)["bd_rate"] == []
+
+
+def test_extras_are_named(vq, folder, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    missing = vq("eval", folder, "--model", "scalar", "--ssimulacra2")
+    assert missing.exit_code == 2 and "pip install 'vqcli[perception]'" in missing.stderr
+
+
 def test_rates_are_those_of_files(vq, folder):
     Path("set/broken.png").unlink()
-    rows = json.loads(vq("eval", folder, "--model", "vector", "--baselines", "", "--all", "--json").stdout)
+    rows = json.loads(vq("eval", folder, "--model", "vector", "--baselines", "", "--all", "--json").stdout)["points"]
     for row in rows:
         vq("encode", f"set/{row['picture']}", "--model", "vector", "-o", "x.vqz", "--force")
         assert row["size_bytes"] == Path("x.vqz").stat().st_size
@@ -64,6 +83,9 @@ def test_bad_input(vq, folder):
     assert vq("eval", "nowhere", "--model", "scalar").exit_code != 0
     assert vq("eval", folder, "--model", "scalar", "--qualities", "good").exit_code == 2
     assert vq("eval", folder, "--model", "scalar", "--baselines", "BMP").exit_code == 2
+    for rates in ("1.2,0.15", "0.15", "low,high"):
+        wrong = vq("eval", folder, "--model", "scalar", "--rates", rates)
+        assert wrong.exit_code == 2 and "--rates 0.15,1.2" in wrong.stderr
 
 
 def test_help_explains_all_parts(vq):
@@ -82,7 +104,7 @@ def test_a_folder_named_like_a_command(vq, folder):
     options = ("--model", "vector", "--baselines", "", "--json")
     for words in (("samples/", *options), ("./samples", *options), (*options, "samples")):
         result = vq("eval", *words)
-        assert result.exit_code == 0 and json.loads(result.stdout)[0]["picture"] == "mean of 2", result.stderr
+        assert result.exit_code == 0 and json.loads(result.stdout)["points"][0]["picture"] == "mean of 2", result.stderr
     told = vq("eval", "samples", *options)
     assert told.exit_code == 2 and "vq eval samples" in told.stderr  # its usage
 

@@ -15,6 +15,7 @@ import torch
 from tests.training.conftest import CPU, VECTOR, of
 from tests.training.datasets.test_code_clips import ARGUMENTS, PRIOR
 from tests.training.tasks.test_frames import FRAMES, TWO_STAGES, walk
+from tests.training.tasks.test_joint2d import JOINT
 from tests.training.tasks.test_priors import PIXELCNN
 from tests.training.tasks.test_speech import SPEECH
 from vqcli import recipe
@@ -96,6 +97,7 @@ def tiny(seeing, hearing, walks, speakers):
         text, data, *settings = {
             "codec": (VECTOR, shapes),
             "baseline": (VAE, shapes),
+            "joint2d": (JOINT, shapes),
             "twostage2d": (TWO_STAGES, shapes, over_images, "model.arguments.side=32", "data.crop=32"),
             "prior2d": (PIXELCNN, shapes, over_images),
             "frames": (FRAMES, walks, over_images),

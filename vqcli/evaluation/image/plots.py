@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 from vqcli.errors import UsageError
+from vqcli.evaluation.image.bd_rate import DeltaRate, ms_ssim_db
 from vqcli.evaluation.image.rate_distortion import Point
 from vqcli.files import replacing
 
@@ -19,8 +20,13 @@ def require_plots() -> None:
         raise UsageError("a plot needs an extra that is not installed", "pip install 'vqcli[report]'") from None
 
 
-def rate_distortion_plot(points: Sequence[Point], path: Path, title: str, *, force: bool = False) -> None:
-    """Draw PSNR and MS-SSIM over bits per pixel, one line for each codec, to a PNG, SVG or PDF file."""
+def rate_distortion_plot(
+    points: Sequence[Point], deltas: Sequence[DeltaRate], path: Path, title: str, *, force: bool = False
+) -> None:
+    """Draw PSNR and MS-SSIM over bits per pixel, one line for each codec, to a PNG, SVG or PDF file.
+
+    The legends give the BD-rate of the first codec against each other one.
+    """
     require_plots()
     from matplotlib.figure import Figure
 
@@ -32,18 +38,18 @@ def rate_distortion_plot(points: Sequence[Point], path: Path, title: str, *, for
         style = {
             "marker": "o",
             "markersize": 4,
-            "label": codec,
             "linewidth": 2.2 if own else 1.2,
             "zorder": 3 if own else 2,
         }
         rates = [p.bits_per_pixel for p in line]
-        left.plot(rates, [p.psnr_db for p in line], **style)
-        right.plot(rates, [p.ms_ssim for p in line], **style)
-    for axes, label in ((left, "PSNR (dB)"), (right, "MS-SSIM")):
+        found = {delta.measure: f"{codec} ({delta.percent:+.1f} %)" for delta in deltas if delta.codec == codec}
+        left.plot(rates, [p.psnr_db for p in line], **style | {"label": found.get("PSNR", codec)})
+        right.plot(rates, [ms_ssim_db(p.ms_ssim) for p in line], **style | {"label": found.get("MS-SSIM", codec)})
+    for axes, label in ((left, "PSNR (dB)"), (right, "MS-SSIM (dB)")):
         axes.set_xlabel("bits per pixel, whole file")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
-    left.legend()
+        axes.legend(title="BD-rate of the first against" if deltas else None)
     figure.suptitle(title)
     data = BytesIO()
     figure.savefig(data, format=path.suffix.lstrip(".").lower() or "png", dpi=120)

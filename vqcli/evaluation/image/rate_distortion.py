@@ -41,6 +41,7 @@ class Point:
     bits_per_pixel  of the whole file, header included
     psnr_db         over all pixels and channels, peak 255
     ms_ssim         0 .. 1
+    ssimulacra2     up to 100 (ssimulacra2.py); None if not measured
     """
 
     codec: str
@@ -50,6 +51,10 @@ class Point:
     bits_per_pixel: float
     psnr_db: float
     ms_ssim: float
+    ssimulacra2: float | None = None
+
+
+Perceptual = Callable[[np.ndarray, np.ndarray], float]  # of an image and what it was decoded to, uint8 [H, W, C]
 
 
 def evaluate(
@@ -60,6 +65,7 @@ def evaluate(
     *,
     codecs: Iterable[str] = ("JPEG", "WebP", "AVIF"),
     coder: str = "auto",
+    perceptual: Perceptual | None = None,
     progress: ProgressCallback = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
     on_codes: Callable[[np.ndarray], None] = lambda codes: None,
@@ -77,10 +83,11 @@ def evaluate(
             codes = tiling.quantize(model, latents, pixels, tenths)
             on_codes(codes.codes)
             size = image_file.file_size(model, codes, coder=coder)
-            yield measure(model.info.name, tenths / 10, name, pixels, tiling.decode_image(model, codes), size)
+            decoded = tiling.decode_image(model, codes)
+            yield measure(model.info.name, tenths / 10, name, pixels, decoded, size, perceptual)
             for codec in codecs:
                 baseline = baselines.at_bytes(pixels, codec, size)
-                yield measure(codec, tenths / 10, name, pixels, baseline.pixels, baseline.size_bytes)
+                yield measure(codec, tenths / 10, name, pixels, baseline.pixels, baseline.size_bytes, perceptual)
         progress((index + 1) / len(names))
 
 
@@ -117,6 +124,7 @@ def means(points: Iterable[Point]) -> list[Point]:
             float(np.mean([point.bits_per_pixel for point in group])),
             float(np.mean([point.psnr_db for point in group])),
             float(np.mean([point.ms_ssim for point in group])),
+            None if group[0].ssimulacra2 is None else float(np.mean([point.ssimulacra2 or 0.0 for point in group])),
         )
         for (quality, codec), group in sorted(groups.items(), key=lambda item: item[0][0])
     ]
@@ -141,10 +149,19 @@ def margins(points: list[Point]) -> dict[str, tuple[list[float], list[float]]]:
     return above
 
 
-def measure(codec: str, quality: float, name: str, pixels: np.ndarray, decoded: np.ndarray, size: int) -> Point:
+def measure(
+    codec: str,
+    quality: float,
+    name: str,
+    pixels: np.ndarray,
+    decoded: np.ndarray,
+    size: int,
+    perceptual: Perceptual | None = None,
+) -> Point:
     """The point of a decoded image, both uint8 [H, W, C], from a file of `size` bytes."""
     rate = metrics.bits_per_pixel(size, pixels.shape[1], pixels.shape[0])
-    return Point(codec, quality, name, size, rate, metrics.psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded))
+    similar = metrics.psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded)
+    return Point(codec, quality, name, size, rate, *similar, perceptual(pixels, decoded) if perceptual else None)
 
 
 # ---------------------------------------------------------------- codes

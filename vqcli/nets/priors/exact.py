@@ -101,11 +101,24 @@ class ScalarSlice(nn.Module):
     def magnitude_weights(energy: Tensor) -> Tensor:
         return F.softplus(ENERGY_PACE * energy)
 
-    def forward(self, values: Tensor, features: Tensor, quality_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def positions(self, height: int, width: int, items: int) -> list[int]:
+        """How many positions of so many grids each lattice has, in the order of `forward`."""
+        counts = [
+            items * len(range(top, height, step)) * len(range(left, width, step))
+            for phase in self.phases
+            for top, left, step in phase.lattices
+        ]
+        return [count for count in counts if count]
+
+    def forward(
+        self, values: Tensor, features: Tensor, quality_weights: Tensor, coded: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Values, means and natural logarithms of scales, [N, groups] each, of all positions, phase by phase.
 
-        values [B, H, W, G] and features [B, H, W, 2, G], float; quality_weights [B, qualities] interpolate.
+        values [B, H, W, G] and features [B, H, W, 2, G], float; quality_weights [B, qualities] interpolate. The values
+        returned are those of `coded` [B, H, W, G] if it is given: `values` are then the context alone.
         """
+        coded = values if coded is None else coded
         own = slice(self.start, self.start + self.groups)
         # cross-channel features, of earlier slices, do not depend on the phase: all positions at once
         cross = [torch.zeros((), device=values.device)] * 3
@@ -123,7 +136,7 @@ class ScalarSlice(nn.Module):
                 quality_weights @ self.quality + self.bias[p],
             )  # (B, groups), (B, hidden)
             for lattice in phase.lattices:
-                target = values[:, lattice[0] :: lattice[2], lattice[1] :: lattice[2], own]
+                target = coded[:, lattice[0] :: lattice[2], lattice[1] :: lattice[2], own]
                 if target.numel() == 0:
                     continue
                 each = target.shape[1] * target.shape[2]
@@ -266,11 +279,34 @@ class ExactPrior(nn.Module):
         """Values, means and logarithms of scales, [N, groups] each, of each slice."""
         assert quality is not None
         middles = torch.tensor(self.codebook_sizes, device=codes.device).sub(1).div(2, rounding_mode="floor")
-        values = (codes.movedim(1, -1) - middles).clamp(-LARGEST_VALUE, LARGEST_VALUE).float()  # (B, H, W, G)
+        return self._logistics((codes.movedim(1, -1) - middles).float(), quality)
+
+    def _logistics(
+        self, values: Tensor, quality: Tensor, coded: Tensor | None = None
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """As `logistics`, of values [B, H, W, G] counted from the middle of the codebook."""
+        values = values.clamp(-LARGEST_VALUE, LARGEST_VALUE)
         features = torch.stack([signed_log(values), signed_log(values.abs())], 3)  # (B, H, W, 2, G)
-        whole = torch.arange(1, self.qualities + 1, device=codes.device)
+        whole = torch.arange(1, self.qualities + 1, device=values.device)
         quality_weights = (1 - (quality[:, None] - whole).abs()).clamp_min(0)  # (B, qualities)
-        return [part(values, features, quality_weights) for part in self.slices]
+        return [part(values, features, quality_weights, coded) for part in self.slices]
+
+    def bits(self, values: Tensor, quality: Tensor, coded: Tensor | None = None) -> Tensor:
+        """Bits of each item [B], with a gradient: values [B, G, H, W] counted from the middle of the codebook.
+
+        With `coded` [B, G, H, W] the bits are those of that, real numbers, while `values` are the context.
+        """
+        noisy = None if coded is None else coded.movedim(1, -1)
+        items, _, height, width = values.shape
+        total = torch.zeros(items, device=values.device)
+        for part, (target, mean, log_scale) in zip(
+            self.slices, self._logistics(values.movedim(1, -1), quality, noisy), strict=True
+        ):
+            nats = logistic_nats(target, mean, log_scale).sum(1)
+            assert isinstance(part, ScalarSlice)
+            for rows in nats.split(part.positions(height, width, items)):
+                total = total + rows.view(items, -1).sum(1)
+        return total / math.log(2)
 
 
 def logistic_nats(values: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,20 +39,28 @@ def write_coded(
     if rate is None:
         fitted = statistics.fit(samples, model.net.codebook_sizes)
         return loading.save(folder, net, fitted, description), description
-    old = np.array(model.net.codebook_sizes) // 2
-    new = fitted_limits(samples, old)
-    arguments = description["arguments"]
-    description = description | {
-        "arguments": arguments | {"quantizer": arguments["quantizer"] | {"limits": new.tolist()}}
-    }
-    shift, sizes = (old - new)[:, None, None], 2 * new + 1
+    limits, samples, description = limited(samples, description, model.net.codebook_sizes)
     fitted = statistics.fit(
-        (np.clip(codes - shift, 0, sizes[:, None, None] - 1) for codes in samples),
-        sizes.tolist(),
+        samples,
+        [2 * limit + 1 for limit in limits],
         weights={name: weight.cpu().numpy() for name, weight in rate.fitted_weights().items()},
         energies=ENERGY_CLASSES,
     )
     return loading.save(folder, net, fitted, description), description
+
+
+def limited(
+    samples: list[np.ndarray], description: dict[str, Any], codebook_sizes: Sequence[int]
+) -> tuple[list[int], list[np.ndarray], dict[str, Any]]:
+    """Limits of scalar codebooks to the range that samples of their codes use, these codes in that range, and the
+    description of the model with the limits."""
+    old = np.array(codebook_sizes) // 2
+    new = fitted_limits(samples, old)
+    arguments = description["arguments"]
+    quantizer = arguments.get("quantizer", {}) | {"limits": new.tolist()}
+    shift, last = (old - new)[:, None, None], 2 * new[:, None, None]
+    codes = [np.clip(each - shift, 0, last) for each in samples]
+    return new.tolist(), codes, description | {"arguments": arguments | {"quantizer": quantizer}}
 
 
 def measure_and_describe(

@@ -1,0 +1,58 @@
+"""Train an image codec together with its entropy model, by rate and distortion."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcli.data.dataset import Dataset
+from vqcli.nets.codecs.lapped2d import LappedCodec
+from vqcli.nets.layers import distributed
+from vqcli.nets.layers.convnet2d import to_pixels
+from vqcli.recipe import Rate, Recipe
+from vqcli.training.export import joint2d
+from vqcli.training.export.finished import FinishedRun
+from vqcli.training.losses import SSIM_SCALE, Loss
+from vqcli.training.ms_ssim import ms_ssim
+from vqcli.training.tasks.base import Task
+from vqcli.zoo import registry, store
+
+SECOND_TUNE = 0.35  # share of the items that are tuned for squared error alone
+
+
+class JointTask(Task):
+    """A codec that holds its entropy model; each item at a random quality and tune."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.model: LappedCodec = registry.build(recipe.model.family, recipe.model.arguments)
+        self.options = recipe.rate or Rate()
+
+    def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
+        """Bits per pixel + lambda * distortion of images [B, 3, H, W] in -0.5 .. 0.5 (losses.py); labels are unused."""
+        B, _, H, W = pixels.shape
+        options, qualities = self.options, self.model.qualities
+        within = distributed.rand(B, device=pixels.device) * (qualities - 1)
+        second = distributed.rand(B, device=pixels.device) < SECOND_TUNE
+        weight = options.lambda_low * (options.lambda_high / options.lambda_low) ** (within / max(qualities - 1, 1))
+        image, bits, _ = self.model(pixels, 1 + within + qualities * second)
+        bits_per_pixel = bits / (H * W)
+        error = (image - pixels).square().flatten(1).mean(1) * 255**2
+        unlike = 1 - ms_ssim(image, pixels)
+        ssim = options.ssim * ~second
+        distortion = (1 - ssim) * error + ssim * SSIM_SCALE * unlike
+        value = ((bits_per_pixel + weight * distortion) / weight**options.balance).mean()
+        terms = {"bits_per_pixel": bits_per_pixel.mean(), "mse": error.mean(), "1_minus_ms_ssim": unlike.mean()}
+        return Loss(value * options.lambda_high**options.balance, terms)
+
+    @torch.no_grad()
+    def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        quality = torch.full((len(pixels),), (1 + self.model.qualities) / 2, device=pixels.device)
+        return to_pixels(pixels), to_pixels(self.model(pixels, quality)[0])
+
+    def export(self, finished: FinishedRun[Dataset]) -> store.ModelInfo:
+        return joint2d.write(finished, self, self.model)
+
+
+TASK = JointTask
