@@ -40,6 +40,8 @@ class EncodeOptions(TypedDict, total=False):
     quality: float | None
     bits_per_pixel: float | None
     lossless: bool
+    tune: str | None
+    effort: int
     background: str | None
     rate_hz: int | None
     mono: bool | None
@@ -86,6 +88,9 @@ def encode(
     Of images:
     bits_per_pixel  instead of a quality: the best one whose file stays within this
     lossless        the file returns every pixel; quality then only shifts bytes between codes and lossless residual
+    tune            'ssim' (None) aims at looks, 'psnr' at squared error; of models that have both
+    effort          0, or to 9: search for codes that cost less or look better, for seconds to minutes a megapixel; of
+                    models that hold their entropy model
 
     Of clips:
     frames_per_s    of a folder (None is 25), an episode or an array (10); files say it themselves

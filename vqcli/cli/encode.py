@@ -72,6 +72,7 @@ def encode(
     vq encode photo.png -o small.vqz --bpp 0.3
     vq encode images/ -o codes/ --quality 7
     vq encode photo.png --lossless --verify
+    vq encode photo.png --model photo-2 --tune psnr --effort 3
     vq encode talk.wav --levels 1 --channels
     vq encode photo.png --model tokens
     vq encode clip.mp4
@@ -230,7 +231,7 @@ def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
         "source_bytes": _source_bytes(job),
         "size_bytes": len(result.data),
         **media.of(header.modality).facts(result, took_s),
-        "quality": header.quality / 10 or None,
+        **media.quality_facts(header),
         "coder": coders.name_of(header.coder),
         "model": header.model,
         "notes": list(result.notes),

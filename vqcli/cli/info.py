@@ -66,7 +66,7 @@ def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str
         "packed_bytes": packed.size_bytes((header.groups, *header.grid), header.codebook_sizes),
         "model": header.model,
         "model_digest": header.digest.hex(),
-        "quality": header.quality / 10 or None,
+        **media.quality_facts(header),
         "coder": coders.names().get(header.coder, f"unknown ({header.coder})"),
         **({"prior_digest": header.prior.hex()} if header.prior else {}),
         **({"digest_of": "model and entropy model together"} if header.joint else {}),

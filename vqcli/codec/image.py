@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqcli.codec import image_file, lossless, tiling
+from vqcli.codec import image_file, lossless, refinement, tiling
 from vqcli.codec.codes import File, ImageCodes, keep_levels
 from vqcli.codec.image_file import file_size
 from vqcli.codec.tiling import encode_latents, qualities, quantize
@@ -22,6 +22,7 @@ from vqcli.zoo.loading import LoadedModel
 
 LOSSLESS = 0.3  # the quality for images without loss, as a share of the model's: codes and residual are least there
 WHAT, PLURAL, MODEL = "an image", "images", "image"
+ENCODING_SHARE = 0.05  # of the time, where effort takes the rest
 GREY = 128  # what salvaged images show where chunks are lost
 
 
@@ -95,55 +96,81 @@ def recognises(source: Path | BinaryIO | np.ndarray) -> bool:
     return False
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """What can be chosen of the file of an image. See `api.encode`."""
+
+    quality: float | None = None
+    bits_per_pixel: float | None = None
+    lossless: bool = False
+    tune: str | None = None
+    effort: int = 0
+    levels: int | None = None
+    coder: str = "auto"
+    background: str | None = None
+    metadata: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and self.bits_per_pixel is not None:
+            raise UsageError("quality and bits per pixel exclude each other", "give one of --quality and --bpp")
+        if self.lossless and (self.bits_per_pixel is not None or self.levels is not None):
+            raise UsageError("without loss a file takes what it takes, and all levels", "leave --bpp and --levels out")
+        if self.lossless and self.effort:
+            raise UsageError("effort weighs bits against loss, and there is none without loss", "leave --effort out")
+
+
 def encode(
-    source: Path | BinaryIO | np.ndarray,
-    model: LoadedModel,
-    *,
-    quality: float | None = None,
-    bits_per_pixel: float | None = None,
-    lossless: bool = False,
-    levels: int | None = None,
-    coder: str = "auto",
-    background: str | None = None,
-    metadata: dict[str, str] | None = None,
-    progress: ProgressCallback = silent,
+    source: Path | BinaryIO | np.ndarray, model: LoadedModel, *, progress: ProgressCallback = silent, **options: Any
 ) -> EncodedImage:
-    """Encode an image: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]. See `api.encode`."""
-    if quality is not None and bits_per_pixel is not None:
-        raise UsageError("quality and bits per pixel exclude each other", "give one of --quality and --bpp")
-    if lossless and (bits_per_pixel is not None or levels is not None):
-        raise UsageError("without loss a file takes what it takes, and all levels", "leave --bpp and --levels out")
-    picture = _read(source, background or "white")
-    if bits_per_pixel is not None:
-        codes = search_quality(model, picture.pixels, bits_per_pixel, coder=coder, progress=progress)
-    elif lossless:
-        return _encode_lossless(picture, model, quality, coder, metadata, progress)
-    else:
-        codes = tiling.encode_image(model, picture.pixels, quality=quality, progress=progress)
-    if levels is not None:
-        codes = keep_levels(model, codes, levels)
-    header, payloads = image_file.pack_image(model, codes, coder=coder, metadata=metadata)
-    encoded = EncodedImage(codes, header, payloads, picture.pixels, picture.notes)
-    if bits_per_pixel is not None and encoded.bits_per_pixel > bits_per_pixel:
-        note = f"model {model.info.name} cannot go down to {bits_per_pixel:g} bpp here"
+    """Encode an image: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]; `options` of EncodeOptions."""
+    chosen = EncodeOptions(**options)
+    picture = _read(source, chosen.background or "white")
+    if chosen.lossless:
+        return _encode_lossless(picture, model, chosen, progress)
+    first = ENCODING_SHARE if chosen.effort else 1.0
+    codes = _codes(model, picture.pixels, chosen, lambda share: progress(first * share))
+    plain = codes
+    if chosen.effort:
+        refinement.check(model, chosen.effort)
+        codes = refinement.refined(
+            model, picture.pixels, plain, chosen.effort, lambda share: progress(first + (1 - first) * share)
+        )
+    encoded = _packed(picture, model, codes, chosen)
+    target = chosen.bits_per_pixel
+    if target is not None and codes is not plain and encoded.bits_per_pixel > target:
+        encoded = _packed(picture, model, plain, chosen)  # the search spent bits on looks
+    if target is not None and encoded.bits_per_pixel > target:
+        note = f"model {model.info.name} cannot go down to {target:g} bpp here"
         encoded = replace(encoded, notes=(*picture.notes, note))
     return encoded
 
 
+def _codes(model: LoadedModel, pixels: np.ndarray, chosen: EncodeOptions, progress: ProgressCallback) -> ImageCodes:
+    """The encoder's codes, at the quality that was chosen or that fits."""
+    if chosen.bits_per_pixel is None:
+        return tiling.encode_image(model, pixels, quality=chosen.quality, tune=chosen.tune, progress=progress)
+    return search_quality(model, pixels, chosen.bits_per_pixel, coder=chosen.coder, tune=chosen.tune, progress=progress)
+
+
+def _packed(picture: image.LoadedImage, model: LoadedModel, codes: ImageCodes, chosen: EncodeOptions) -> EncodedImage:
+    if chosen.levels is not None:
+        codes = keep_levels(model, codes, chosen.levels)
+    header, payloads = image_file.pack_image(model, codes, coder=chosen.coder, metadata=chosen.metadata)
+    return EncodedImage(codes, header, payloads, picture.pixels, picture.notes)
+
+
 def _encode_lossless(
-    picture: image.LoadedImage,
-    model: LoadedModel,
-    quality: float | None,
-    coder: str,
-    metadata: dict[str, str] | None,
-    progress: ProgressCallback,
+    picture: image.LoadedImage, model: LoadedModel, chosen: EncodeOptions, progress: ProgressCallback
 ) -> EncodedImage:
     if tiling.is_stochastic(model):
         raise UsageError(f"model {model.info.name} samples what it decodes, so it is never exact", "--model photo")
+    quality = chosen.quality
     if quality is None and tiling.qualities(model):
         quality = max(1.0, LOSSLESS * tiling.qualities(model))
-    codes = tiling.encode_image(model, picture.pixels, quality=quality, progress=lambda share: progress(share / 4))
-    header, payloads = image_file.pack_image(model, codes, coder=coder, metadata=metadata)
+    codes = tiling.encode_image(
+        model, picture.pixels, quality=quality, tune=chosen.tune, progress=lambda share: progress(share / 4)
+    )
+    header, payloads = image_file.pack_image(model, codes, coder=chosen.coder, metadata=chosen.metadata)
     header, rest = lossless.pack(
         model, header, codes, picture.pixels, progress=lambda share: progress(0.25 + 0.75 * share)
     )  # fmt: skip
@@ -187,6 +214,7 @@ def search_quality(
     bits_per_pixel: float,
     *,
     coder: str = "auto",
+    tune: str | None = None,
     progress: ProgressCallback = silent,
 ) -> ImageCodes:
     """Codes at the highest quality whose whole file stays within `bits_per_pixel`, or at the lowest if none does."""
@@ -194,7 +222,9 @@ def search_quality(
         raise UsageError(f"model {model.info.name} has one rate only", "leave --bpp out, or use --model photo")
     latents = encode_latents(model, pixels, progress)
     target = bits_per_pixel * pixels.shape[0] * pixels.shape[1] / 8
-    low, high = 10, 10 * qualities(model)
+    offset = tiling.tune_offset(model, tune)
+    low, high = 10 + offset, 10 * qualities(model) + offset
+    highest = high
     # the prior takes its time, and a little less than the quick coder: look with that, then go up while there is room
     quick = coders.QUICK if coder == coders.AUTO and model.entropy_model else coder
     best = quantize(model, latents, pixels, low)
@@ -205,7 +235,7 @@ def search_quality(
             low, best = middle, image
         else:
             high = middle - 1
-    while quick != coder and low < 10 * qualities(model):
+    while quick != coder and low < highest:
         image = quantize(model, latents, pixels, low + 1)
         if file_size(model, image, coder=coder) > target:
             break

@@ -9,12 +9,14 @@ here, with
     encode(source, model, ...)     to a result with header, payloads, notes and save()
     decode(file, model, ...)       to a result with lost and save()
 
-The keyword arguments of the two functions are the options that the medium has. What commands ask and say of it is in
+The keyword arguments of the two functions are the options that the medium has, with the fields of a dataclass
+`EncodeOptions` or `DecodeOptions` beside them if there are many. What commands ask and say of it is in
 vqcli/cli/media.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -58,14 +60,14 @@ def recognise(source: Source, default: str) -> str:
 
 def parameters(task: str) -> dict[str, dict[str, Any]]:
     """The options of `encode` or `decode`, the task, by medium: names with their defaults."""
-    return {
-        name: {
-            each.name: each.default
-            for each in inspect.signature(getattr(of(name), task)).parameters.values()
-            if each.kind is each.KEYWORD_ONLY
-        }
-        for name in MODALITIES
-    }
+    return {name: _parameters(of(name), task) for name in MODALITIES}
+
+
+def _parameters(medium: Medium, task: str) -> dict[str, Any]:
+    taken = inspect.signature(getattr(medium, task)).parameters.values()
+    found = {each.name: each.default for each in taken if each.kind is each.KEYWORD_ONLY}
+    options = getattr(medium, f"{task.capitalize()}Options", None)
+    return found | {each.name: each.default for each in dataclasses.fields(options)} if options else found
 
 
 def own_options(

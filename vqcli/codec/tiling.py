@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vqcli.codec.codes import ImageCodes
+from vqcli.container.header import QUALITIES_OF_TUNE
 from vqcli.errors import BadFile, UsageError
 from vqcli.nets.codecs.base import VALUE_RANGE, ImageCodec
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
@@ -24,18 +25,32 @@ TILE = 1024  # pixels: the net's working set stays at some hundred MiB
 Window = tuple[slice, slice]
 
 
-def resolve_quality(model: LoadedModel, quality: float | None) -> int:
-    """A quality in tenths, checked against the model; None is the model's middle. 0 for models without qualities."""
-    steps = qualities(model)
+def resolve_quality(model: LoadedModel, quality: float | None, tune: str | None = None) -> int:
+    """A quality in tenths, as files have it, checked against the model; None is the model's middle.
+
+    0 for models without qualities. `tune` None is the first of the model's.
+    """
+    steps, offset = qualities(model), tune_offset(model, tune)
     if steps == 0:
         if quality is not None:
             raise UsageError(f"model {model.info.name} has one quality only", "leave --quality and --bpp out")
         return 0
     if quality is None:
-        return 10 * ((steps + 1) // 2)
+        return 10 * ((steps + 1) // 2) + offset
     if not 1 <= quality <= steps:
         raise UsageError(f"quality {quality:g} is not within 1 to {steps}")
-    return round(quality * 10)
+    return round(quality * 10) + offset
+
+
+def tune_offset(model: LoadedModel, tune: str | None) -> int:
+    """Tenths of quality at which the qualities of a tune begin. Raises UsageError for a model without it."""
+    known = model.image.tunes
+    if tune is None or (known and tune == known[0]):
+        return 0
+    if tune not in known:
+        has = f"has {' and '.join(known)}" if known else "has but one"
+        raise UsageError(f"model {model.info.name} has no tune {tune}: it {has}", "leave --tune out")
+    return 10 * QUALITIES_OF_TUNE * known.index(tune)
 
 
 def qualities(model: LoadedModel) -> int:
@@ -60,11 +75,16 @@ def check_size(model: LoadedModel, height: int, width: int) -> None:
 
 @torch.inference_mode()
 def encode_image(
-    model: LoadedModel, pixels: np.ndarray, *, quality: float | None = None, progress: ProgressCallback = silent
+    model: LoadedModel,
+    pixels: np.ndarray,
+    *,
+    quality: float | None = None,
+    tune: str | None = None,
+    progress: ProgressCallback = silent,
 ) -> ImageCodes:
-    """Codes of pixels uint8 [H, W, 1 or 3]. Raises UsageError for a quality or a size that the model has not."""
+    """Codes of pixels uint8 [H, W, 1 or 3]. Raises UsageError for a quality, tune or size that the model has not."""
     check_size(model, *pixels.shape[:2])
-    tenths = resolve_quality(model, quality)
+    tenths = resolve_quality(model, quality, tune)
     image = _empty(model, pixels, tenths)
     for inner, z_e in _latent_tiles(model, pixels, progress):
         image.codes[(slice(None), *inner)] = _codes(model, z_e, tenths)

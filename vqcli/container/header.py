@@ -24,6 +24,16 @@ RESIDUAL_CODERS = {0: "predicted", 1: "likelihood"}  # coders of the residual; n
 _GRID_DIMS = {"image": 2, "audio": 1, "video": 3}
 
 
+TUNES = ("ssim", "psnr")  # what the encoder of a net with tunes can aim at; the first is the default
+QUALITIES_OF_TUNE = 10  # such a net has 1 .. 10 for the first, and its next ten for the second
+
+
+def tune_of(quality: float) -> tuple[str, float]:
+    """The tune and the quality within it that a quality of a file, in steps, stands for; beyond all, the last tune."""
+    number = min(int((quality - 1) // QUALITIES_OF_TUNE), len(TUNES) - 1) if quality >= 1 else 0
+    return TUNES[number], quality - number * QUALITIES_OF_TUNE
+
+
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from vqcli.nets.codecs.vae2d import Baseline
 from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.nets.layers import distributed
+from vqcli.nets.layers.distortion import distortion, lambda_at
 from vqcli.nets.layers.likelihood import bits_per_dim
 from vqcli.nets.layers.quantizer import ScalarQuantizer
 from vqcli.nets.layers.rate import ScalarRate
 from vqcli.recipe import Rate
-from vqcli.training.ms_ssim import ms_ssim
 
 
 @dataclass(frozen=True)
@@ -75,29 +75,22 @@ def auxiliary_bits(heads: nn.ModuleList, condition: Tensor, codes: Tensor) -> Te
     return torch.stack(nats).mean() / math.log(2)
 
 
-SSIM_SCALE = 2500.0  # 1 - MS-SSIM times this is about the squared error of an image of usable quality
-
-
 def rate_distortion_loss(model: ImageVQVAE, rate: ScalarRate, recipe: Rate, x: Tensor) -> Loss:
     """Bits per pixel + lambda * distortion, each image at a random quality. x [B, 3, H, W].
 
-    distortion = (1 - ssim) * squared error in 0 .. 255 + ssim * SSIM_SCALE * (1 - MS-SSIM), `ssim` of the recipe.
+    The distortion is that of nets/layers/distortion.py, with the `ssim` of the recipe.
     """
     B, _, H, W = x.shape
     assert isinstance(model.quantizer, ScalarQuantizer)
     qualities = model.quantizer.qualities
     quality = 1 + distributed.rand(B, device=x.device) * (qualities - 1)
-    position = (quality - 1) / max(qualities - 1, 1)
-    weight = recipe.lambda_low * (recipe.lambda_high / recipe.lambda_low) ** position  # (B,)
+    weight = lambda_at((quality - 1) / max(qualities - 1, 1), recipe.lambda_low, recipe.lambda_high)  # (B,)
     z_e = model.encoder(x).float()
     bits_per_pixel = rate(model.quantizer.scale(z_e, quality), quality) / (H * W)  # (B,)
     reconstruction = model.decoder(model.quantizer(z_e, quality).z_q)
-    error = (reconstruction - x).square().flatten(1).mean(1) * 255**2  # (B,)
-    terms = {"bits_per_pixel": bits_per_pixel.mean(), "mse": error.mean()}
-    distortion = error
+    lost = distortion(reconstruction, x, recipe.ssim)  # (B,) each
+    terms = {"bits_per_pixel": bits_per_pixel.mean(), "mse": lost.error.mean()}
     if recipe.ssim:
-        unlike = 1 - ms_ssim(reconstruction, x)  # (B,)
-        distortion = (1 - recipe.ssim) * error + recipe.ssim * SSIM_SCALE * unlike
-        terms["1_minus_ms_ssim"] = unlike.mean()
-    value = (bits_per_pixel + weight * distortion) / weight**recipe.balance
+        terms["1_minus_ms_ssim"] = lost.unlike.mean()
+    value = (bits_per_pixel + weight * lost.value) / weight**recipe.balance
     return Loss(value.mean() * recipe.lambda_high**recipe.balance, terms)

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from vqcli.codec import tiling
+from vqcli.container.header import tune_of
 from vqcli.entropy import prior2d
-from vqcli.nets.codecs.lapped2d import LappedCodec, tune_of
+from vqcli.nets.codecs.lapped2d import LappedCodec
 from vqcli.nets.layers import lapped
 from vqcli.nets.priors import rounding
 
@@ -46,8 +47,9 @@ def test_each_tune_has_rows_of_its_own(net):
     z_e = net.latents(x)
     first, second = (net.scaled(z_e, torch.full((2,), quality)) for quality in (4.0, 14.0))
     assert torch.allclose(second, first * math.exp(0.5), rtol=1e-4)
-    assert tune_of(4.0, 10) == ("ssim", 4.0) and tune_of(14.0, 10) == ("psnr", 4.0)
-    assert tune_of(10.0, 10) == ("ssim", 10.0) and tune_of(20.0, 10) == ("psnr", 10.0)
+    assert tune_of(4.0) == ("ssim", 4.0) and tune_of(14.0) == ("psnr", 4.0)
+    assert tune_of(0.0) == ("ssim", 0.0) and tune_of(25.5) == ("psnr", 15.5)  # whatever a file says
+    assert tune_of(10.0) == ("ssim", 10.0) and tune_of(20.0) == ("psnr", 10.0)
 
 
 def test_the_loss_reaches_every_weight(net):

@@ -21,6 +21,14 @@ import pkgutil
 from importlib import import_module
 from typing import Any
 
+from vqcli.container.header import TUNES, Header, tune_of
+
+
+def quality_facts(header: Header) -> dict[str, Any]:
+    """The quality of a file, and its tune if that is not the model's first."""
+    tune, quality = tune_of(header.quality / 10)
+    return {"quality": quality or None, **({"tune": tune} if tune != TUNES[0] else {})}
+
 
 def of(modality: str) -> Any:
     """The module of a modality."""

@@ -40,6 +40,12 @@ class EncodeOptions:
     lossless: Annotated[
         bool, typer.Option("--lossless", help="Of images: return every pixel. --quality then changes bytes only.")
     ] = False
+    tune: Annotated[
+        str | None, typer.Option(help="Of images: aim at looks (ssim) or at squared error (psnr).", show_default="ssim")
+    ] = None
+    effort: Annotated[
+        int, typer.Option(help="Of images: 0 (fast) to 9; search for better codes, in minutes.", min=0, max=9)
+    ] = 0
     background: Background = None
 
 
@@ -63,9 +69,16 @@ def suffix() -> str:
     return ".png"
 
 
+def quality_of(header: Header) -> str:
+    """The quality and tune of a file, to end a line with."""
+    from vqcli.container.header import TUNES, tune_of
+
+    tune, quality = tune_of(header.quality / 10)
+    return f", quality {quality:g}{f' ({tune})' * (tune != TUNES[0])}" if header.quality else ""
+
+
 def line(result: EncodedImage, took_s: float) -> str:
-    quality = f", quality {result.header.quality / 10:g}" if result.header.quality else ""
-    said = f"{result.bits_per_pixel:.3f} bpp{quality}"
+    said = f"{result.bits_per_pixel:.3f} bpp{quality_of(result.header)}"
     if result.lossless:  # what reading changed does not come back
         said += ", lossless as read" if result.notes else ", lossless"
     return said

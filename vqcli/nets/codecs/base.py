@@ -56,6 +56,7 @@ class ImageCodec(Codec, Protocol):
     channels     1 grey or 3 colour
     latent_dim   D of the latents
     qualities    whole quality steps, 0 for a net that has but one quality
+    tunes        what the encoder can aim at (TUNES), () for a net that has but one aim
     frame_size   height and width of the images that it is for, None for any
     value_range  of black and white, of input and output
     stochastic   whether decoding samples
@@ -68,6 +69,7 @@ class ImageCodec(Codec, Protocol):
     likelihood: Likelihood | None  # no default: a class attribute would hide the net's submodule
     first: ImageCodec | None
     qualities: int = 0
+    tunes: tuple[str, ...] = ()
     frame_size: tuple[int, int] | None = None
     value_range: tuple[float, float] = VALUE_RANGE
     stochastic: bool = False

@@ -16,24 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqcli.container.header import QUALITIES_OF_TUNE, TUNES
 from vqcli.nets.codecs.base import ImageCodec
 from vqcli.nets.layers import lapped
 from vqcli.nets.layers.quantizer import ScalarQuantizer, interpolate_rows, straight_through
 from vqcli.nets.priors.exact import ExactPrior
 
-TUNES = ("ssim", "psnr")  # what an encoder aims at; the first is the default
-
 
 class LappedCodec(nn.Module, ImageCodec):
     """Images [B, 3, H, W] in -0.5 .. 0.5, H and W multiples of 8, to codes [B, dim, h, w] and back.
 
-    Qualities 1 .. `qualities` are tuned for the first of TUNES, `qualities` + 1 .. 2 `qualities` for the second: each
-    has rows of its own in the tables of gains, of the blend and of the entropy model.
+    Qualities 1 .. 10 are tuned for the first of TUNES, 11 .. 20 for the second: each has rows of its own in the tables
+    of gains, of the blend and of the entropy model.
 
     width       channels of the blocks
     dim         channels of the codes
     blocks      of encoder and decoder, each; decoder_blocks if the decoder has another number
-    quantizer   arguments of ScalarQuantizer but for `dim`; its qualities are those of one tune
+    quantizer   limits and gain_range of ScalarQuantizer, for each tune
     rate        arguments of the entropy model: slices, levels, hidden (nets/priors/exact.py)
     """
 
@@ -54,13 +53,12 @@ class LappedCodec(nn.Module, ImageCodec):
         super().__init__()
         if dim > width or dim > 3 * self.stride**2:
             raise ValueError(f"{dim} channels of codes from {width}")
-        options: dict[str, Any] = {"limits": 255, "qualities": 10, "gain_range": (2.5, 28.0)} | (quantizer or {})
+        options: dict[str, Any] = {"limits": 255, "gain_range": (2.5, 28.0)} | (quantizer or {})
         decoder_blocks = blocks if decoder_blocks is None else decoder_blocks
-        self.qualities = int(options["qualities"])
-        rows = self.qualities * len(TUNES)
-        self.quantizer = ScalarQuantizer(dim, **options | {"qualities": rows})
+        self.qualities, rows = QUALITIES_OF_TUNE, QUALITIES_OF_TUNE * len(TUNES)
+        self.quantizer = ScalarQuantizer(dim, qualities=rows, **options)
         with torch.no_grad():  # each tune begins with the same gains
-            begin = ScalarQuantizer(dim, **options).log_gain.repeat(len(TUNES), 1)
+            begin = ScalarQuantizer(dim, qualities=self.qualities, **options).log_gain.repeat(len(TUNES), 1)
             self.quantizer.log_gain.copy_(begin)
             self.quantizer.log_inverse_gain.copy_(-begin)
         self.codebook_sizes, self.latent_dim = self.quantizer.codebook_sizes, 2 * dim
@@ -143,12 +141,6 @@ class LappedCodec(nn.Module, ImageCodec):
 def _spread(rows: Tensor) -> Tensor:
     """[B, C] over a grid: [B, C, 1, 1]."""
     return rows[..., None, None]
-
-
-def tune_of(quality: float, qualities: int) -> tuple[str, float]:
-    """The tune and the quality within it that a stored quality stands for."""
-    number = int((quality - 1) // qualities)
-    return TUNES[number], quality - number * qualities
 
 
 FAMILY = LappedCodec

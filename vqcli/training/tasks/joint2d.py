@@ -10,11 +10,11 @@ from vqcli.data.dataset import Dataset
 from vqcli.nets.codecs.lapped2d import LappedCodec
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.convnet2d import to_pixels
+from vqcli.nets.layers.distortion import distortion, lambda_at
 from vqcli.recipe import Rate, Recipe
 from vqcli.training.export import joint2d
 from vqcli.training.export.finished import FinishedRun
-from vqcli.training.losses import SSIM_SCALE, Loss
-from vqcli.training.ms_ssim import ms_ssim
+from vqcli.training.losses import Loss
 from vqcli.training.tasks.base import Task
 from vqcli.zoo import registry, store
 
@@ -30,20 +30,18 @@ class JointTask(Task):
         self.options = recipe.rate or Rate()
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
-        """Bits per pixel + lambda * distortion of images [B, 3, H, W] in -0.5 .. 0.5 (losses.py); labels are unused."""
+        """Bits per pixel + lambda * distortion (layers/distortion.py) of images [B, 3, H, W]; labels are not used."""
         B, _, H, W = pixels.shape
         options, qualities = self.options, self.model.qualities
         within = distributed.rand(B, device=pixels.device) * (qualities - 1)
         second = distributed.rand(B, device=pixels.device) < SECOND_TUNE
-        weight = options.lambda_low * (options.lambda_high / options.lambda_low) ** (within / max(qualities - 1, 1))
+        weight = lambda_at(within / max(qualities - 1, 1), options.lambda_low, options.lambda_high)
         image, bits, _ = self.model(pixels, 1 + within + qualities * second)
         bits_per_pixel = bits / (H * W)
-        error = (image - pixels).square().flatten(1).mean(1) * 255**2
-        unlike = 1 - ms_ssim(image, pixels)
-        ssim = options.ssim * ~second
-        distortion = (1 - ssim) * error + ssim * SSIM_SCALE * unlike
-        value = ((bits_per_pixel + weight * distortion) / weight**options.balance).mean()
-        terms = {"bits_per_pixel": bits_per_pixel.mean(), "mse": error.mean(), "1_minus_ms_ssim": unlike.mean()}
+        lost = distortion(image, pixels, options.ssim * ~second)
+        value = ((bits_per_pixel + weight * lost.value) / weight**options.balance).mean()
+        means = (bits_per_pixel.mean(), lost.error.mean(), lost.unlike.mean())
+        terms = dict(zip(("bits_per_pixel", "mse", "1_minus_ms_ssim"), means, strict=True))
         return Loss(value * options.lambda_high**options.balance, terms)
 
     @torch.no_grad()

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from vqcli.evaluation import metrics
-from vqcli.training.ms_ssim import ms_ssim
+from vqcli.nets.layers.ms_ssim import ms_ssim
 
 
 @pytest.mark.parametrize("shape", [(192, 192, 3), (161, 200, 3), (97, 64, 1), (20, 33, 3)])
