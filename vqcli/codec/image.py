@@ -141,7 +141,7 @@ def encode(
         encoded = _packed(picture, model, plain, chosen)  # the search spent bits on looks
     if target is not None and encoded.bits_per_pixel > target:
         note = f"model {model.info.name} cannot go down to {target:g} bpp here"
-        encoded = replace(encoded, notes=(*picture.notes, note))
+        encoded = replace(encoded, notes=(*encoded.notes, note))
     return encoded
 
 
@@ -156,7 +156,14 @@ def _packed(picture: image.LoadedImage, model: LoadedModel, codes: ImageCodes, c
     if chosen.levels is not None:
         codes = keep_levels(model, codes, chosen.levels)
     header, payloads = image_file.pack_image(model, codes, coder=chosen.coder, metadata=chosen.metadata)
-    return EncodedImage(codes, header, payloads, picture.pixels, picture.notes)
+    return EncodedImage(codes, header, payloads, picture.pixels, _notes(picture, model))
+
+
+def _notes(picture: image.LoadedImage, model: LoadedModel) -> tuple[str, ...]:
+    """What reading changed, and whether the file will outlive the model."""
+    if not model.info.description.get("preview"):
+        return picture.notes
+    return *picture.notes, f"model {model.info.name} is a preview that still learns: later releases cannot decode this"
 
 
 def _encode_lossless(
@@ -174,7 +181,7 @@ def _encode_lossless(
     header, rest = lossless.pack(
         model, header, codes, picture.pixels, progress=lambda share: progress(0.25 + 0.75 * share)
     )  # fmt: skip
-    return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, picture.notes)
+    return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, _notes(picture, model))
 
 
 def decode(

@@ -29,7 +29,7 @@ from vqcli.zoo.loading import LoadedModel
 LARGEST_EFFORT = 9
 STEPS = (0, 8, 14, 22, 32, 45, 60, 80, 110, 150)  # of gradient descent, for each effort
 SIDE, MARGIN = 64, 8  # of a tile, in codes; multiples of the coarsest lattice of the entropy model
-LEARNING_RATE = 0.03  # of latents, in units of codes
+LEARNING_RATE = 0.01  # of latents, in units of codes
 SHARPNESS = (1.0, 14.0)  # of the rounding, at the first and the last step
 
 Window = tuple[slice, slice]
@@ -91,6 +91,8 @@ class _Tile:
         self.place = ..., rows, columns
         region = _region(pixels, outer, self.net.stride)
         self.original = in_channels(from_pixels(region[None], model.device), self.net.channels)
+        with torch.no_grad():  # the margin is wider than the reach of the encoder
+            self.latents = self.net.scaled(self.net.latents(self.original), self.quality)[self.place]
 
     def cost(self, values: Tensor, aim: Aim) -> Tensor:
         """Of the whole tile with these values [1, G, rows, columns] in its window."""
@@ -104,10 +106,11 @@ class _Tile:
     def refined(self, aim: Aim, steps: int, progress: ProgressCallback) -> np.ndarray:
         """Codes [G, rows, columns] of the window: better ones, or those that are there."""
         begin = self.values[self.place].clone()
-        latents = begin.clone().requires_grad_()
+        latents = self.latents.clone().requires_grad_()
         optimizer = torch.optim.Adam([latents], LEARNING_RATE)
         low, high = SHARPNESS
         for step in range(steps):
+            optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps) ** 0.5
             optimizer.zero_grad()
             self.cost(soft_round(latents, low * (high / low) ** (step / max(steps - 1, 1))), aim).backward()
             optimizer.step()
