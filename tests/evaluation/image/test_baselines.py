@@ -3,7 +3,7 @@ import pytest
 
 from vqcli.errors import UsageError
 from vqcli.evaluation import metrics
-from vqcli.evaluation.image import baselines
+from vqcli.evaluation.image import baselines, ssimulacra2
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,20 @@ def test_unknown_codec(photo):
     with pytest.raises(UsageError, match="no codec webp") as caught:
         baselines.at_bytes(photo, "webp", 1000)
     assert "WebP" in caught.value.hint
+
+
+def test_jpeg_xl_at_equal_bytes(picture):
+    pytest.importorskip("pillow_jxl")
+    for channels in (3, 1):
+        pixels = picture(64, 80)[..., :channels]
+        coded = baselines.at_bytes(pixels, "JPEG-XL", 2000)
+        assert coded.fits and coded.size_bytes <= 2000 and coded.pixels.shape == pixels.shape
+        assert np.abs(coded.pixels.astype(int) - pixels).mean() < 20
+
+
+def test_ssimulacra2_falls_with_quality(picture):
+    pytest.importorskip("ssimulacra2")
+    pixels = picture(64, 80)
+    good, bad = (baselines.at_bytes(pixels, "JPEG", size).pixels for size in (4000, 900))
+    assert ssimulacra2.score(pixels, pixels) == pytest.approx(100)
+    assert ssimulacra2.score(pixels, good) > ssimulacra2.score(pixels, bad)
