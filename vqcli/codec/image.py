@@ -124,6 +124,8 @@ def encode(
 ) -> EncodedImage:
     """Encode an image: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]; `options` of EncodeOptions."""
     chosen = EncodeOptions(**options)
+    if chosen.effort:
+        refinement.check(model, chosen.effort)
     picture = _read(source, chosen.background or "white")
     if chosen.lossless:
         return _encode_lossless(picture, model, chosen, progress)
@@ -131,7 +133,6 @@ def encode(
     codes = _codes(model, picture.pixels, chosen, lambda share: progress(first * share))
     plain = codes
     if chosen.effort:
-        refinement.check(model, chosen.effort)
         codes = refinement.refined(
             model, picture.pixels, plain, chosen.effort, lambda share: progress(first + (1 - first) * share)
         )

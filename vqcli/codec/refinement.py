@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vqcli.codec.codes import ImageCodes
+from vqcli.codec.tiling import Window, padded
 from vqcli.container.header import TUNES, tune_of
 from vqcli.errors import UsageError
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels
@@ -31,8 +32,6 @@ STEPS = (0, 8, 14, 22, 32, 45, 60, 80, 110, 150)  # of gradient descent, for eac
 SIDE, MARGIN = 64, 8  # of a tile, in codes; multiples of the coarsest lattice of the entropy model
 LEARNING_RATE = 0.01  # of latents, in units of codes
 SHARPNESS = (1.0, 14.0)  # of the rounding, at the first and the last step
-
-Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class _Tile:
         self.values = there[None] - self.limit  # [1, G, rows, columns], from the middle of the codebook
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         self.place = ..., rows, columns
-        region = _region(pixels, outer, self.net.stride)
+        region = padded(pixels, *(slice(s.start * self.net.stride, s.stop * self.net.stride) for s in outer))
         self.original = in_channels(from_pixels(region[None], model.device), self.net.channels)
         with torch.no_grad():  # the margin is wider than the reach of the encoder
             self.latents = self.net.scaled(self.net.latents(self.original), self.quality)[self.place]
@@ -143,11 +142,3 @@ def _tiles(grid: tuple[int, ...]) -> Iterator[tuple[Window, Window]]:
                 slice(max(s.start - MARGIN, 0), min(s.stop + MARGIN, side)) for s, side in zip(inner, grid, strict=True)
             )
             yield inner, outer  # type: ignore[misc]
-
-
-def _region(pixels: np.ndarray, window: Window, stride: int) -> np.ndarray:
-    """Pixels of a window of codes; what lies beyond the image repeats its border."""
-    y, x = (slice(s.start * stride, s.stop * stride) for s in window)
-    region = pixels[y, x]
-    missing = y.stop - y.start - region.shape[0], x.stop - x.start - region.shape[1]
-    return np.pad(region, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else region

@@ -175,7 +175,7 @@ def _latent_tiles(
     rows, columns = net.grid(*pixels.shape[:2])
     whole = slice(0, rows), slice(0, columns)
     for inner, outer, done in _tiles((rows, columns), whole, TILE // net.stride, net.encoder_margin):
-        region = _padded(pixels, *(slice(s.start * net.stride, s.stop * net.stride) for s in outer))
+        region = padded(pixels, *(slice(s.start * net.stride, s.stop * net.stride) for s in outer))
         x = from_pixels(region[None], model.device)
         z_e = net.latents(_taken(in_channels(x, net.channels), net.value_range))[0]
         yield inner, z_e[(slice(None), *_within(inner, outer))]
@@ -235,7 +235,7 @@ def _within(inner: Window, outer: Window) -> Window:
     return y, x
 
 
-def _padded(pixels: np.ndarray, y: slice, x: slice) -> np.ndarray:
+def padded(pixels: np.ndarray, y: slice, x: slice) -> np.ndarray:
     """pixels[y, x], where what lies beyond the image repeats its border."""
     region = pixels[y, x]
     missing = (y.stop - y.start - region.shape[0], x.stop - x.start - region.shape[1])
