@@ -64,6 +64,14 @@ def test_tiles_meet_without_a_gap(model, picture, monkeypatch):
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (8, 40), (10, 10), (33, 9)])
+def test_images_too_small_for_ms_ssim(model, picture, shape):
+    pixels = picture(*shape)
+    assert vqcli.decode(vqcli.encode(pixels, model, effort=1), model).pixels.shape == pixels.shape
+    grey = pixels[..., :1]
+    assert vqcli.decode(vqcli.encode(grey, model, effort=1), model).pixels.shape == grey.shape
+
+
 def test_the_file_says_its_tune(model, picture, tmp_path):
     encoded = vqcli.encode(picture(40, 40), model, quality=3.5, tune="psnr", effort=1)
     assert encoded.header.quality == 135 and tune_of(13.5) == ("psnr", 3.5)

@@ -24,6 +24,7 @@ from vqcli.container.header import TUNES, tune_of
 from vqcli.errors import UsageError
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels
 from vqcli.nets.layers.distortion import distortion, lambda_at
+from vqcli.nets.layers.ms_ssim import WINDOW
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
@@ -97,8 +98,10 @@ class _Tile:
         """Of the whole tile with these values [1, G, rows, columns] in its window."""
         whole = self.values.clone()
         whole[self.place] = values
-        lost = distortion(self.net.reconstruct(whole, self.quality), self.original, aim.ssim).value
-        area = self.original.shape[2] * self.original.shape[3]
+        height, width = self.original.shape[2:]
+        ssim = aim.ssim if min(height, width) >= WINDOW else 0.0  # a smaller image has no MS-SSIM
+        lost = distortion(self.net.reconstruct(whole, self.quality), self.original, ssim).value
+        area = height * width
         return (self.net.rate.bits(whole, self.quality) + aim.weight * area * lost).sum()
 
     @torch.enable_grad()
