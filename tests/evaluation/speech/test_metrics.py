@@ -102,6 +102,25 @@ def test_without_pystoi(monkeypatch):
     assert "evaluators" in caught.value.hint
 
 
+def test_visqol_falls_with_noise():
+    pytest.importorskip("visqol")
+    pytest.importorskip("ai_edge_litert")
+    slight, strong = (VOICE + np.float32(share) * noise() for share in (0.003, 0.3))
+    same, good, bad = (metrics.visqol(VOICE, other) for other in (VOICE, slight, strong))
+    assert 5 >= same > good > bad >= 1
+    assert metrics.visqol(VOICE, VOICE / 2) == pytest.approx(same, abs=0.05)  # loudness does not count
+    assert math.isnan(metrics.visqol(VOICE[:9000], VOICE[:9000]))
+    assert math.isnan(metrics.visqol(VOICE, np.zeros(N, np.float32)))
+
+
+def test_without_visqol(monkeypatch):
+    monkeypatch.setattr(metrics, "has_visqol", lambda: False)
+    metrics._visqol.cache_clear()
+    with pytest.raises(UsageError, match="ViSQOL") as caught:
+        metrics.visqol(VOICE, VOICE)
+    assert "evaluators" in caught.value.hint
+
+
 def test_rate():
     assert metrics.kbit_per_s(1000, 16_000) == 8
     assert metrics.kbit_per_s(1000, 48_000, rate_hz=48_000) == 8

@@ -24,6 +24,7 @@ COLUMNS = (  # title, attribute, format
     ("pitch", "pitch_correlation", ".3f"),
     ("voicing", "voicing_error", ".1%"),
     ("STOI", "stoi", ".3f"),
+    ("ViSQOL", "visqol", ".2f"),
     ("words wrong", "word_error", ".3f"),
     ("DNSMOS", "quality", ".2f"),
 )
@@ -74,8 +75,8 @@ def measure(model: ModelInfo, clips: Sequence[Path], what: Measuring, running: R
     if evaluators:
         spoken = sum(point.words or 0 for point in sources)
         console.say(f"words wrong: of {spoken:,} in transcripts, recognised by pocketsphinx")
-    if not metrics.has_stoi():
-        console.say("STOI, words wrong and DNSMOS need: pip install 'vqcli[evaluators]'")
+    if not (metrics.has_stoi() and metrics.has_visqol()):
+        console.say("STOI, ViSQOL, words wrong and DNSMOS need: pip install 'vqcli[evaluators]'")
 
 
 def asked(evaluators: bool | None) -> bool:

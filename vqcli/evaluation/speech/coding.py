@@ -60,7 +60,7 @@ class Point:
     codec              name of a model or of a baseline; SOURCE for the clip itself
     levels             of the model; 0 for the others
     kbit_per_s         of whole files, header included; of several, all bits over all seconds
-    log_mel_*, stoi    see metrics.py
+    log_mel_*, stoi    see metrics.py, as for `visqol`
     pitch_correlation  of log Hz where both are voiced; `voicing_error`: share of positions where only one is
     word_error         of the recogniser against the transcript: errors over words, summed over clips
     quality            DNSMOS, 1 .. 5
@@ -77,6 +77,7 @@ class Point:
     pitch_correlation: float | None = None
     voicing_error: float | None = None
     stoi: float | None = None
+    visqol: float | None = None
     words: int | None = None
     word_error: float | None = None
     quality: float | None = None
@@ -141,6 +142,7 @@ def measure(
         nan_to_none(melody.correlation),
         nan_to_none(melody.voicing_error),
         nan_to_none(metrics.stoi(clip.samples, waveform)) if metrics.has_stoi() else None,
+        nan_to_none(metrics.visqol(clip.samples, waveform)) if metrics.has_visqol() else None,
         **(evaluator_scores(waveform, clip.text) if with_evaluators else {}),
     )
 
