@@ -47,9 +47,10 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Optimization(Struct, frozen=True, forbid_unknown_fields=True):
-    """Adam with warm-up, then a constant learning rate or a cosine to zero."""
+    """Adam or SOAP (training/optimizers.py) with warm-up, then a constant learning rate or a cosine to zero."""
 
     steps: Positive = 50_000
+    optimizer: Literal["adam", "soap"] = "adam"
     learning_rate: Annotated[float, Meta(gt=0)] = 2e-4
     schedule: Literal["cosine", "constant"] = "cosine"  # of the learning rate, over the steps or the time of the run
     warmup: int = 200

@@ -21,10 +21,10 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("text", [VECTOR, SCALAR], ids=["vector", "scalar"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_resuming_equals_going_on(tmp_path, stop_at, text, precision):
+@pytest.mark.parametrize("change", ["precision=float32", "precision=bfloat16", "optimizer=soap"])
+def test_resuming_equals_going_on(tmp_path, stop_at, text, change):
     """12 steps straight equal 6, stop, 6: bit for bit."""
-    twelve = of(text, "optimization.steps=12", "optimization.validate_every=5", f"optimization.precision={precision}")
+    twelve = of(text, "optimization.steps=12", "optimization.validate_every=5", f"optimization.{change}")
     straight, _ = train(twelve, tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
         train(twelve, tmp_path / "halved", progress=stop_at(6))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from vqcli.nets.layers import distributed
+from vqcli.training import optimizers
 from vqcli.training.datasets.base import DataSet
 from vqcli.training.tasks.base import Task
 
@@ -92,7 +93,7 @@ class _Trial:
         data, options = task.recipe.data, task.recipe.optimization
         self._task = copy.deepcopy(task).train()
         learned = [parameter for parameter in self._task.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, fused=True)
+        self._optimizer = optimizers.build(learned, options)
         batch = dataset.batch(data, options.seed, 0, data.batch)
         self._batch = batch.part(0, max(1, data.batch // options.accumulate))
         self._few = self.items = min(FEW, len(self._batch))

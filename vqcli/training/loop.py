@@ -15,7 +15,7 @@ from torch.profiler import record_function as phase
 
 from vqcli.errors import VqError
 from vqcli.nets.layers import distributed
-from vqcli.training import checkpoint
+from vqcli.training import checkpoint, optimizers
 from vqcli.training.budget import Budget
 from vqcli.training.datasets.base import DataSet, Items
 from vqcli.training.ema import EMA
@@ -141,9 +141,7 @@ class Session:
         """Make the optimizer and the batches, from the checkpoint if the run is resumed, and start the clock."""
         task, state, options, data = self.task, self.state, self.task.recipe.optimization, self.task.recipe.data
         self.learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.learned, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-        )
+        self.optimizer = optimizers.build(self.learned, options)
         self.ema = EMA(task, options.average)
         if resume:
             now = {name: getattr(state, name) for name in ("threads", "precision", "budget_s")}
