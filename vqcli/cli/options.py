@@ -42,6 +42,12 @@ Qualities = Annotated[
     str | None,
     typer.Option("--qualities", help="Qualities to measure, with commas.", show_default="six over the scale"),
 ]
+Tune = Annotated[
+    str | None, typer.Option(help="Of images: aim at looks (ssim) or at squared error (psnr).", show_default="ssim")
+]
+Effort = Annotated[
+    int, typer.Option(help="Of images: 0 (fast) to 9; search for better codes, in minutes.", min=0, max=9)
+]
 Minutes = Annotated[float, typer.Option("--minutes", help="How long the classifier may learn, at most.", min=0.01)]
 
 HeldOut = Annotated[bool, typer.Option("--held-out", help="Only what training keeps apart, by names in the folders.")]
@@ -74,6 +80,8 @@ class Measuring:
     qualities: Qualities = None
     baselines: Baselines = None
     coder: Coder = "auto"
+    tune: Tune = None
+    effort: Effort = 0
     held_out: HeldOut = False
     evaluators: Evaluators = None
     plot: Plot = None

@@ -124,8 +124,7 @@ def encode(
 ) -> EncodedImage:
     """Encode an image: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]; `options` of EncodeOptions."""
     chosen = EncodeOptions(**options)
-    if chosen.effort:
-        refinement.check(model, chosen.effort)
+    refinement.check(model, chosen.effort)
     picture = _read(source, chosen.background or "white")
     if chosen.lossless:
         return _encode_lossless(picture, model, chosen, progress)

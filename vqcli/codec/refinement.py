@@ -61,10 +61,10 @@ def refined(
 
 
 def check(model: LoadedModel, effort: int) -> None:
-    """Raise UsageError for an effort that there is not, or a model that has no entropy model of its own."""
+    """Raise UsageError for an effort that there is not, or above 0 for a model without an entropy model of its own."""
     if not 0 <= effort <= LARGEST_EFFORT:
         raise UsageError(f"effort {effort} is not within 0 to {LARGEST_EFFORT}")
-    if not hasattr(model.net, "rate"):
+    if effort and not hasattr(model.net, "rate"):
         raise UsageError(f"model {model.info.name} has no entropy model of its own to search with", "--model photo-2")
 
 

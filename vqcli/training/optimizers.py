@@ -85,7 +85,8 @@ def begin(state: dict[str, Any], gradient: Tensor) -> None:
     observe(state, gradient, 1.0)
     for side in SIDES:
         if (covariance := state.get(f"{side}_covariance")) is not None:
-            state[f"{side}_basis"] = torch.linalg.eigh(covariance).eigenvectors.flip(1).contiguous()
+            exact = covariance.double() / covariance.trace().clamp_min(1e-30)  # float32 may fail to converge
+            state[f"{side}_basis"] = torch.linalg.eigh(exact).eigenvectors.flip(1).to(covariance).contiguous()
 
 
 def turn(matrix: Tensor, state: dict[str, Any], back: bool = False) -> Tensor:

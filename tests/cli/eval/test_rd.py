@@ -112,3 +112,17 @@ def test_a_folder_named_like_a_command(vq, folder):
 def test_wrong_options_of_each_part(vq, folder):
     assert vq("eval", folder, "--guidance", "2").exit_code == 2
     assert vq("eval", "codes", folder, "--baselines", "JPEG").exit_code == 2
+
+
+def test_tune_and_effort_are_measured(vq, folder):
+    def measured(*options):
+        args = ("eval", "rd", folder, "--model", "photo-2", "--qualities", "4", "--baselines", "", "--json", *options)
+        return json.loads(vq(*args).stdout)
+
+    plain, psnr, effort = measured(), measured("--tune", "psnr"), measured("--effort", "1")
+    [of_plain], [of_psnr], [of_effort] = (each["points"] for each in (plain, psnr, effort))
+    assert of_plain["quality"] == of_psnr["quality"] == 4
+    assert (psnr["tune"], psnr["effort"], effort["effort"]) == ("psnr", 0, 1)
+    assert of_psnr["size_bytes"] != of_plain["size_bytes"] != of_effort["size_bytes"]
+    assert "no tune psnr" in vq("eval", "rd", folder, "--model", "scalar", "--tune", "psnr").stderr
+    assert "no entropy model" in vq("eval", "rd", folder, "--model", "scalar", "--effort", "2").stderr

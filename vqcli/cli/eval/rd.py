@@ -35,6 +35,7 @@ def rd(inputs: Inputs, model: Model = None, what: Measuring = MEASURING, running
     vq eval rd images/
     vq eval images/
     vq eval rd images/ --model tokens --baselines JPEG,WebP
+    vq eval rd images/ --model photo-2 --tune psnr --effort 3
     vq eval rd images/ --qualities 2,5,8 --plot rd.png --json
     vq eval rd images/ --baselines AVIF,JPEG-XL --rates 0.15,1.2 --ssimulacra2
     vq eval rd clips/ --plot spectrograms.webp
@@ -87,6 +88,8 @@ def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Ru
             numbers(what.qualities) or rate_distortion.spread(loaded),
             codecs=baselines.USUAL if what.baselines is None else words(what.baselines),
             coder=what.coder,
+            tune=what.tune,
+            effort=what.effort,
             perceptual=ssimulacra2.score if what.ssimulacra2 else None,
             progress=progress,
             complain=console.complain,
@@ -124,6 +127,8 @@ def _show(
                 "model": model.name,
                 "digest": model.digest.hex(),
                 "machine": machine(),
+                "tune": what.tune,
+                "effort": what.effort,
                 "points": [asdict(point) for point in shown],
                 "bd_rate": [asdict(delta) for delta in deltas],
             }

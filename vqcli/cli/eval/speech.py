@@ -40,6 +40,8 @@ def measure(model: ModelInfo, clips: Sequence[Path], what: Measuring, running: R
 
     if what.qualities is not None:
         raise UsageError("speech has no qualities", "every number of levels is measured")
+    if what.tune is not None or what.effort:
+        raise UsageError("speech has neither tune nor effort", "leave --tune and --effort out")
     evaluators = asked(what.evaluators)
     codecs = baselines.USUAL if what.baselines is None else words(what.baselines)
     absent = [name for name in codecs if not baselines.available(name)]

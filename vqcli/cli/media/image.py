@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import Request
+from vqcli.cli.options import Effort, Request, Tune
 
 if TYPE_CHECKING:
     from vqcli.api import DecodedImage, EncodedImage
@@ -40,12 +40,8 @@ class EncodeOptions:
     lossless: Annotated[
         bool, typer.Option("--lossless", help="Of images: return every pixel. --quality then changes bytes only.")
     ] = False
-    tune: Annotated[
-        str | None, typer.Option(help="Of images: aim at looks (ssim) or at squared error (psnr).", show_default="ssim")
-    ] = None
-    effort: Annotated[
-        int, typer.Option(help="Of images: 0 (fast) to 9; search for better codes, in minutes.", min=0, max=9)
-    ] = 0
+    tune: Tune = None
+    effort: Effort = 0
     background: Background = None
 
 

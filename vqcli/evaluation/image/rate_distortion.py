@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vqcli.codec import image_file, tiling
+from vqcli.codec import image_file, refinement, tiling
 from vqcli.container import vqz
+from vqcli.container.header import tune_of
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
 from vqcli.data.sources import open_sources
@@ -65,6 +66,8 @@ def evaluate(
     *,
     codecs: Iterable[str] = ("JPEG", "WebP", "AVIF"),
     coder: str = "auto",
+    tune: str | None = None,
+    effort: int = 0,
     perceptual: Perceptual | None = None,
     progress: ProgressCallback = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
@@ -72,22 +75,28 @@ def evaluate(
 ) -> Iterator[Point]:
     """Points of the model at each quality, and of each codec of `codecs` at the same bytes, image by image.
 
+    `tune` and `effort` are those of `vq encode`.
+
     `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. Images that it cannot read are reported to
     `complain` and left out; `on_codes` gets the codes of each, [n_codebooks, rows, columns].
     """
     qualities, codecs = list(qualities), list(codecs)
+    refinement.check(model, effort)
     for index, name, pixels in readable(names, read, complain):
         latents = tiling.encode_latents(model, pixels)
         for quality in qualities:
-            tenths = tiling.resolve_quality(model, quality)
+            tenths = tiling.resolve_quality(model, quality, tune)
             codes = tiling.quantize(model, latents, pixels, tenths)
+            if effort:
+                codes = refinement.refined(model, pixels, codes, effort)
             on_codes(codes.codes)
             size = image_file.file_size(model, codes, coder=coder)
             decoded = tiling.decode_image(model, codes)
-            yield measure(model.info.name, tenths / 10, name, pixels, decoded, size, perceptual)
+            _, of_tune = tune_of(tenths / 10)
+            yield measure(model.info.name, of_tune, name, pixels, decoded, size, perceptual)
             for codec in codecs:
                 baseline = baselines.at_bytes(pixels, codec, size)
-                yield measure(codec, tenths / 10, name, pixels, baseline.pixels, baseline.size_bytes, perceptual)
+                yield measure(codec, of_tune, name, pixels, baseline.pixels, baseline.size_bytes, perceptual)
         progress((index + 1) / len(names))
 
 

@@ -127,10 +127,12 @@ class LappedCodec(nn.Module, ImageCodec):
         (Minnen and Singh 2020, section 3.3).
         """
         quality = self._given(x, quality)
-        scaled = self.scaled(self.latents(x), quality)
+        scaled = self.scaled(self.latents(x).float(), quality)
         rounded = straight_through(scaled, scaled.round())
         noisy = scaled + torch.rand_like(scaled) - 0.5
-        return self.reconstruct(rounded, quality), self.rate.bits(rounded, quality, noisy), rounded
+        with torch.autocast(x.device.type, enabled=False):  # sums of bits want all their digits
+            bits = self.rate.bits(rounded, quality, noisy)
+        return self.reconstruct(rounded, quality), bits, rounded
 
     def _given(self, like: Tensor, quality: Tensor | None) -> Tensor:
         if quality is None:

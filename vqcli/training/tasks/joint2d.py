@@ -19,6 +19,7 @@ from vqcli.training.tasks.base import Task
 from vqcli.zoo import registry, store
 
 SECOND_TUNE = 0.35  # share of the items that are tuned for squared error alone
+FLOOR = 0.02  # bits per pixel that every item's cost begins with, so that flat images do not outweigh others
 
 
 class JointTask(Task):
@@ -30,7 +31,11 @@ class JointTask(Task):
         self.options = recipe.rate or Rate()
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
-        """Bits per pixel + lambda * distortion (layers/distortion.py) of images [B, 3, H, W]; labels are not used."""
+        """The mean of log(bits per pixel + lambda * distortion) of images [B, 3, H, W]; labels are not used.
+
+        By the logarithm a percent counts the same in every image and at every rate, as in a BD-rate: plain sums are
+        those of the few items with the largest cost, and their gradients jump by a factor of ten from batch to batch.
+        """
         B, _, H, W = pixels.shape
         options, qualities = self.options, self.model.qualities
         within = distributed.rand(B, device=pixels.device) * (qualities - 1)
@@ -38,11 +43,12 @@ class JointTask(Task):
         weight = lambda_at(within / max(qualities - 1, 1), options.lambda_low, options.lambda_high)
         image, bits, _ = self.model(pixels, 1 + within + qualities * second)
         bits_per_pixel = bits / (H * W)
-        lost = distortion(image, pixels, options.ssim * ~second)
-        value = ((bits_per_pixel + weight * lost.value) / weight**options.balance).mean()
+        with torch.autocast(pixels.device.type, enabled=False):
+            lost = distortion(image.float(), pixels, options.ssim * ~second)
+        value = (FLOOR + bits_per_pixel + weight * lost.value).log().mean()
         means = (bits_per_pixel.mean(), lost.error.mean(), lost.unlike.mean())
         terms = dict(zip(("bits_per_pixel", "mse", "1_minus_ms_ssim"), means, strict=True))
-        return Loss(value * options.lambda_high**options.balance, terms)
+        return Loss(value, terms)
 
     @torch.no_grad()
     def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
