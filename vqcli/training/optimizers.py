@@ -50,16 +50,16 @@ class Soap(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.numel():
-                    self._update(parameter, as_matrix(parameter.grad).float(), group)
+                    self._update(parameter, sides(parameter.grad).float(), group)
         return value
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
+        state, (first, second) = self.state[parameter], group["betas"]
         if not state:
-            begin(state, gradient)
+            begin(state, gradient, 1 - second)
             return
         state["step"] += 1
-        step, (first, second) = int(state["step"]), group["betas"]
+        step = int(state["step"])
         turned = turn(gradient, state)
         mean, square = state["mean"].lerp_(turned, 1 - first), state["square"].lerp_(turned.square(), 1 - second)
         pace = group["lr"] * math.sqrt(1 - second**step) / (1 - first**step)
@@ -70,52 +70,49 @@ class Soap(torch.optim.Optimizer):
             renew(state)
 
 
-def as_matrix(weight: Tensor) -> Tensor:
-    """Kernels [out, in, ...] as [out, in ...], stacks of matrices [N, in, out] as [N in, out], vectors as a row."""
-    if weight.ndim < 2:
-        return weight.reshape(1, -1)
-    return weight.flatten(1) if weight.ndim > 3 else weight.flatten(0, -2)
+def sides(weight: Tensor) -> Tensor:
+    """A weight with a dimension for each basis: the taps of a kernel are one, and dimensions of size 1 are left out."""
+    taken = weight.flatten(2) if weight.ndim > 3 else weight
+    return taken.reshape([size for size in taken.shape if size > 1] or [1])
 
 
-def begin(state: dict[str, Any], gradient: Tensor) -> None:
+def begin(state: dict[str, Any], gradient: Tensor, share: float) -> None:
     state |= {"step": torch.zeros(()), "mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
-    for side, size in zip(SIDES, gradient.shape, strict=True):
-        if SMALLEST <= size <= LARGEST and min(gradient.shape) > 1:
-            state[f"{side}_covariance"] = gradient.new_zeros(size, size)
-    observe(state, gradient, 1.0)
-    for side in SIDES:
-        if (covariance := state.get(f"{side}_covariance")) is not None:
+    for side, size in enumerate(gradient.shape):
+        if gradient.ndim > 1 and SMALLEST <= size <= LARGEST:
+            state[f"covariance_{side}"] = gradient.new_zeros(size, size)
+    observe(state, gradient, share)
+    for side in range(gradient.ndim):
+        if (covariance := state.get(f"covariance_{side}")) is not None:
             exact = covariance.double() / covariance.trace().clamp_min(1e-30)  # float32 may fail to converge
-            state[f"{side}_basis"] = torch.linalg.eigh(exact).eigenvectors.flip(1).to(covariance).contiguous()
+            state[f"basis_{side}"] = torch.linalg.eigh(exact).eigenvectors.flip(1).to(covariance).contiguous()
 
 
-def turn(matrix: Tensor, state: dict[str, Any], back: bool = False) -> Tensor:
-    """A matrix in the bases, or from them back to the weights."""
-    rows, columns = state.get("rows_basis"), state.get("columns_basis")
-    if rows is not None:
-        matrix = (rows if back else rows.T) @ matrix
-    if columns is not None:
-        matrix = matrix @ (columns.T if back else columns)
-    return matrix
+def turn(x: Tensor, state: dict[str, Any], back: bool = False) -> Tensor:
+    """A weight's tensor in its bases, or from them back to the weight."""
+    for side in range(x.ndim):  # each takes the first dimension and leaves it as the last
+        basis = state.get(f"basis_{side}")
+        x = x.movedim(0, -1) if basis is None else torch.tensordot(x, basis, ([0], [int(back)]))
+    return x
 
 
 def observe(state: dict[str, Any], gradient: Tensor, share: float) -> None:
     """Let the covariances follow a gradient."""
-    for side, matrix in zip(SIDES, (gradient, gradient.T), strict=True):
-        if (covariance := state.get(f"{side}_covariance")) is not None:
-            covariance.lerp_(matrix @ matrix.T, share)
+    for side in range(gradient.ndim):
+        if (covariance := state.get(f"covariance_{side}")) is not None:
+            rows = gradient.movedim(side, 0).flatten(1)
+            covariance.lerp_(rows @ rows.T, share)
 
 
 def renew(state: dict[str, Any]) -> None:
     """Bases by one power iteration and a QR decomposition, in the order of their eigenvalues; the means turn along."""
-    for dim, side in enumerate(SIDES):
-        if (covariance := state.get(f"{side}_covariance")) is None:
+    mean = turn(state["mean"], state, back=True)
+    for side in range(mean.ndim):
+        if (covariance := state.get(f"covariance_{side}")) is None:
             continue
-        basis = state[f"{side}_basis"]
+        basis = state[f"basis_{side}"]
         product = covariance @ basis
         order = (basis * product).sum(0).argsort(descending=True)
-        new = torch.linalg.qr(product[:, order]).Q
-        change = new.T @ basis
-        state["mean"] = change @ state["mean"] if dim == 0 else state["mean"] @ change.T
-        state["square"] = state["square"].index_select(dim, order)
-        state[f"{side}_basis"] = new
+        state["square"] = state["square"].index_select(side, order)
+        state[f"basis_{side}"] = torch.linalg.qr(product[:, order]).Q
+    state["mean"] = turn(mean, state)
