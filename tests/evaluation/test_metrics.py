@@ -118,3 +118,31 @@ def test_codes_are_counted_by_group():
     counts.add(np.array([[[0, 1]], [[0, 0]]]))
     counts.add(np.array([[[0, 1]], [[0, 0]]]))
     assert counts.usages() == [(0.5, pytest.approx(2)), (0.5, pytest.approx(1))]
+
+
+def test_flat_colour_error():
+    """A tint of flat areas counts by its length in Cb and Cr; what lies in texture, and noise, do not."""
+    rng = np.random.default_rng(0)
+    original = np.full((64, 96, 3), 90, np.uint8)
+    original[:, 48:] = rng.integers(0, 256, (64, 48, 3))  # nothing flat here
+    decoded = original.copy()
+    assert metrics.flat_colour_error(original, decoded) == 0
+    decoded[:, :48, 0] += 6  # red
+    expected = 6 * np.hypot(0.168736, 0.5)
+    assert metrics.flat_colour_error(original, decoded) == pytest.approx(expected, rel=1e-3)
+    decoded[:, 48:] = 0
+    assert metrics.flat_colour_error(original, decoded) == pytest.approx(expected, rel=1e-3)
+    brighter = original.copy()
+    brighter[:, :48] += 20
+    assert metrics.flat_colour_error(original, brighter) == pytest.approx(0, abs=1e-3)
+    noisy = original.copy()
+    noisy[:, :48, 0] += rng.integers(0, 2, (64, 48), np.uint8) * 12  # 6 on average
+    assert metrics.flat_colour_error(original, noisy) == pytest.approx(expected, rel=0.1)
+
+
+def test_nothing_flat_or_grey_has_no_colour_error():
+    rng = np.random.default_rng(0)
+    textured = rng.integers(0, 256, (48, 48, 3)).astype(np.uint8)
+    assert math.isnan(metrics.flat_colour_error(textured, textured))
+    assert math.isnan(metrics.flat_colour_error(textured[..., :1], textured[..., :1]))
+    assert math.isnan(metrics.flat_colour_error(textured[:9], textured[:9]))

@@ -97,6 +97,28 @@ def _halve(x: np.ndarray) -> np.ndarray:
     return (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
 
 
+FLAT_BLOCK, FLAT_DEVIATION = 16, 4.0  # pixels of a side; standard deviation of luma, in 0 .. 255
+TO_LUMA = np.array([0.299, 0.587, 0.114])  # of RGB, ITU-R BT.601, which JPEG uses
+TO_COLOUR = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])  # Cb and Cr
+
+
+def flat_colour_error(original: np.ndarray, decoded: np.ndarray) -> float:
+    """How blotched flat areas are: root mean square error of low-pass Cb and Cr there, 0 .. 255, of uint8 [H, W, C].
+
+    Over blocks of 16 x 16 pixels in which the luma of the original deviates by 4 at most; low-pass is a block's mean.
+    nan for grey images and where nothing is flat.
+    """
+    _check_pair(original, decoded)
+    height, width = (side // FLAT_BLOCK * FLAT_BLOCK for side in original.shape[:2])
+    if original.shape[2] != 3 or not height or not width:
+        return math.nan
+    a, b = (x[:height, :width].astype(np.float32) for x in (original, decoded))
+    shape = (height // FLAT_BLOCK, FLAT_BLOCK, width // FLAT_BLOCK, FLAT_BLOCK)
+    flat = (a @ TO_LUMA).reshape(shape).std(axis=(1, 3)) <= FLAT_DEVIATION
+    colours = ((b - a).reshape(*shape, 3).mean(axis=(1, 3)) @ TO_COLOUR.T)[flat]  # [blocks, 2]
+    return float(np.sqrt((colours**2).sum(1).mean())) if len(colours) else math.nan
+
+
 def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape or a.dtype != np.uint8 or b.dtype != np.uint8 or not a.size:
         raise UsageError(f"cannot compare {a.dtype} {list(a.shape)} with {b.dtype} {list(b.shape)}")

@@ -154,11 +154,12 @@ def _table(points: Sequence[Point]) -> None:
             f"{point.bits_per_pixel:.3f}",
             f"{point.psnr_db:.2f}",
             f"{point.ms_ssim:.4f}",
+            "–" if point.flat_colour is None else f"{point.flat_colour:.2f}",
             *([] if point.ssimulacra2 is None else [f"{point.ssimulacra2:.1f}"]),
         )
         for point in points
     ]
-    heads = ("quality", "codec", "images", "bytes", "bits/pixel", "PSNR dB", "MS-SSIM", "SSIMULACRA 2")
+    heads = ("quality", "codec", "images", "bytes", "bits/pixel", "PSNR dB", "MS-SSIM", "flat colour", "SSIMULACRA 2")
     console.emit_table(heads[: len(rows[0])], rows)
 
 

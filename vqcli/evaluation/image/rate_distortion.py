@@ -42,6 +42,7 @@ class Point:
     bits_per_pixel  of the whole file, header included
     psnr_db         over all pixels and channels, peak 255
     ms_ssim         0 .. 1
+    flat_colour     error of colour in flat areas (metrics.flat_colour_error); None where nothing is flat, or grey
     ssimulacra2     up to 100 (ssimulacra2.py); None if not measured
     """
 
@@ -52,6 +53,7 @@ class Point:
     bits_per_pixel: float
     psnr_db: float
     ms_ssim: float
+    flat_colour: float | None = None
     ssimulacra2: float | None = None
 
 
@@ -133,10 +135,17 @@ def means(points: Iterable[Point]) -> list[Point]:
             float(np.mean([point.bits_per_pixel for point in group])),
             float(np.mean([point.psnr_db for point in group])),
             float(np.mean([point.ms_ssim for point in group])),
-            None if group[0].ssimulacra2 is None else float(np.mean([point.ssimulacra2 or 0.0 for point in group])),
+            mean_of(point.flat_colour for point in group),
+            mean_of(point.ssimulacra2 for point in group),
         )
         for (quality, codec), group in sorted(groups.items(), key=lambda item: item[0][0])
     ]
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of those that there are."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def margins(points: list[Point]) -> dict[str, tuple[list[float], list[float]]]:
@@ -170,7 +179,17 @@ def measure(
     """The point of a decoded image, both uint8 [H, W, C], from a file of `size` bytes."""
     rate = metrics.bits_per_pixel(size, pixels.shape[1], pixels.shape[0])
     similar = metrics.psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded)
-    return Point(codec, quality, name, size, rate, *similar, perceptual(pixels, decoded) if perceptual else None)
+    flat = metrics.flat_colour_error(pixels, decoded)
+    return Point(
+        codec,
+        quality,
+        name,
+        size,
+        rate,
+        *similar,
+        None if math.isnan(flat) else flat,
+        perceptual(pixels, decoded) if perceptual else None,
+    )
 
 
 # ---------------------------------------------------------------- codes
