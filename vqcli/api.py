@@ -90,7 +90,7 @@ def encode(
     lossless        the file returns every pixel; quality then only shifts bytes between codes and lossless residual
     tune            'ssim' (None) aims at looks, 'psnr' at squared error; of models that have both
     effort          0, or to 9: search for codes that cost less or look better, for seconds to minutes a megapixel; of
-                    models that hold their entropy model
+                    models such as photo-2 and tokens
 
     Of clips:
     frames_per_s    of a folder (None is 25), an episode or an array (10); files say it themselves

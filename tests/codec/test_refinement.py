@@ -37,7 +37,7 @@ def test_codes_cost_less(model, picture, tune):
     aim = refinement.aim_of(model, plain.quality)
     assert aim.ssim == (0.5 if tune == "ssim" else 0.0) and RATE["lambda_low"] < aim.weight < RATE["lambda_high"]
     with torch.no_grad():
-        before, after = (float(tile.cost(tile.values, aim)) for tile in costs)
+        before, after = (float(tile.cost(tile.search.hard(tile.begin), aim)) for tile in costs)
     assert after < before
 
 
@@ -98,16 +98,25 @@ def test_wrong_calls(model, scalar_model, picture):
     ):
         with pytest.raises(UsageError, match=message):
             vqcli.encode(pixels, model, **options)
-    with pytest.raises(UsageError, match="no entropy model of its own"):
+    with pytest.raises(UsageError, match="cannot search for codes"):
         vqcli.encode(pixels, scalar_model, effort=1)
     with pytest.raises(UsageError, match="has but one"):
         vqcli.encode(pixels, scalar_model, tune="psnr")
 
 
-def test_soft_rounding():
-    x = torch.linspace(-2.4, 2.4, 49)
-    assert torch.allclose(refinement.soft_round(x, 1e-3), x, atol=1e-3)
-    away = x[(x - x.floor() - 0.5).abs() > 0.01]
-    assert torch.allclose(refinement.soft_round(away, 500.0), away.round(), atol=1e-3)
-    whole = torch.arange(-3.0, 4.0)
-    assert torch.allclose(refinement.soft_round(whole, 5.0), whole, atol=1e-5)
+def test_vectors_are_chosen_by_what_they_come_to(make_model, vector_model, picture):
+    with pytest.raises(UsageError, match="cannot search"):  # its levels quantize what others leave
+        vqcli.encode(picture(16, 16), vector_model, effort=1)
+    quantizer = {"kind": "vector", "K": 32, "groups": 2}
+    model, pixels = make_model("one-level", widths=[8, 8], dim=4, blocks=1, quantizer=quantizer), picture(72, 90)
+    plain = tiling.encode_image(model, pixels)
+    better = refinement.refined(model, pixels, plain, 5)
+    whole = tuple(slice(0, size) for size in plain.codes.shape[1:])
+    tiles = [refinement._Tile(model, pixels, each.codes, 0, whole, whole) for each in (plain, better)]
+    aim = refinement.Aim(tiles[0].weight(refinement.aim_of(model, 0)), 0.0)
+    bits = tiles[0].search
+    with torch.no_grad():  # under the same frequencies of codes
+        before, after = (float(tiles[0].cost(bits.hard(tile.begin), aim)) for tile in tiles)
+    assert after < before and (better.codes != plain.codes).any()
+    encoded = vqcli.encode(pixels, model, effort=5)
+    assert np.array_equal(vqcli.decode(encoded, model).codes, better.codes)

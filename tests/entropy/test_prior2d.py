@@ -186,6 +186,16 @@ def test_a_confident_net_takes_few_bytes(kind):
     assert len(set(bits)) == 3  # it is the net that decides
 
 
+def test_bits_are_those_of_the_coded_stream():
+    net = tiny_net("vector", sizes=(7, 7))
+    codes = np.random.default_rng(0).integers(0, 7, (2, 24, 21))
+    costs = prior2d.bits(codes, net)
+    assert costs.shape == (2, 24, 21, 7)
+    assert np.allclose((2.0**-costs).sum(3), 1, atol=1e-4)
+    taken = np.take_along_axis(costs, codes[..., None], 3).sum()
+    assert taken == pytest.approx(8 * len(prior2d.encode(codes, 0, net)), abs=40)
+
+
 @pytest.mark.parametrize("tenths", [10, 13, 20])
 def test_the_quality_counts(tenths):
     net, codes = tiny_net("scalar"), random_codes("scalar", 9, 9)

@@ -1,9 +1,8 @@
-"""Encoding with effort: the codes of an image are searched for, with the decoder and its entropy model as they are.
+"""Encoding with effort: the codes of an image are searched for, with the decoder as it is.
 
-The encoder gives each latent in one pass; another choice near to it may cost fewer bits or look better. Latents are
-moved by gradient descent on what training minimised, bits + lambda * distortion, of this very image, through a rounding
-that begins soft and becomes hard (Yang, Bamler and Mandt 2020; soft rounding: Agustsson and Theis 2020). The file needs
-nothing new to decode.
+The encoder gives each latent in one pass; another choice near to it may cost fewer bits or look better. Codes are moved
+by gradient descent on bits + lambda * distortion of this very image, as numbers that become codes in the course of it
+(Yang, Bamler and Mandt 2020; nets/layers/code_search.py). The file needs nothing new to decode.
 
 The image is taken in tiles, one after the other, each with a margin of codes around it that stay as they are; so memory
 is bounded, and equal inputs give equal files on one machine.
@@ -13,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from torch import Tensor
 from vqcli.codec.codes import ImageCodes
 from vqcli.codec.tiling import Window, padded
 from vqcli.container.header import TUNES, tune_of
+from vqcli.entropy import prior2d, prior2d_net
 from vqcli.errors import UsageError
+from vqcli.nets.layers.code_search import Coded, Costs
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels
 from vqcli.nets.layers.distortion import distortion, lambda_at
 from vqcli.nets.layers.ms_ssim import WINDOW
@@ -31,15 +33,18 @@ from vqcli.zoo.loading import LoadedModel
 LARGEST_EFFORT = 9
 STEPS = (0, 8, 14, 22, 32, 45, 60, 80, 110, 150)  # of gradient descent, for each effort
 SIDE, MARGIN = 64, 8  # of a tile, in codes; multiples of the coarsest lattice of the entropy model
-LEARNING_RATE = 0.01  # of latents, in units of codes
-SHARPNESS = (1.0, 14.0)  # of the rounding, at the first and the last step
+EXCHANGE = 1.0  # per cent of the bits that a per cent of the distortion is worth
+SSIM = 0.5  # share of MS-SSIM where the model was trained without rate
 
 
 @dataclass(frozen=True)
 class Aim:
-    """bits + weight * distortion of all pixels, as training minimised it; `ssim` is the share of MS-SSIM."""
+    """bits + weight * distortion of all pixels; `ssim` is the share of MS-SSIM.
 
-    weight: float
+    weight  as training had it; None for a model that was trained without rate: as much as EXCHANGE says
+    """
+
+    weight: float | None
     ssim: float
 
 
@@ -61,15 +66,17 @@ def refined(
 
 
 def check(model: LoadedModel, effort: int) -> None:
-    """Raise UsageError for an effort that there is not, or above 0 for a model without an entropy model of its own."""
+    """Raise UsageError for an effort that there is not, or above 0 for a model whose codes cannot be searched."""
     if not 0 <= effort <= LARGEST_EFFORT:
         raise UsageError(f"effort {effort} is not within 0 to {LARGEST_EFFORT}")
-    if effort and not hasattr(model.net, "rate"):
-        raise UsageError(f"model {model.info.name} has no entropy model of its own to search with", "--model photo-2")
+    if effort and not model.image.searchable:
+        raise UsageError(f"model {model.info.name} cannot search for codes", "--model photo-2 or tokens")
 
 
 def aim_of(model: LoadedModel, quality: int) -> Aim:
-    """What the model was trained for at a quality in tenths."""
+    """What the model was trained for at a quality in tenths; 0 for a model that has but one."""
+    if not quality:
+        return Aim(None, SSIM)
     rate = model.info.description["recipe"]["rate"]
     tune, within = tune_of(quality / 10)
     weight = lambda_at((within - 1) / max(model.image.qualities - 1, 1), rate["lambda_low"], rate["lambda_high"])
@@ -82,57 +89,65 @@ class _Tile:
     def __init__(
         self, model: LoadedModel, pixels: np.ndarray, codes: np.ndarray, tenths: int, inner: Window, outer: Window
     ) -> None:
-        self.net, self.kind = model.net, codes.dtype
-        self.limit = self.net.quantizer.limit[:, None, None]
-        self.quality = torch.tensor([tenths / 10], device=model.device)
-        there = torch.from_numpy(codes[(slice(None), *outer)].astype(np.int32)).to(model.device)
-        self.values = there[None] - self.limit  # [1, G, rows, columns], from the middle of the codebook
+        net, stride, self.kind = model.image, model.image.stride, codes.dtype
+        there = torch.from_numpy(codes[(slice(None), *outer)].astype(np.int64)).to(model.device)
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-        self.place = ..., rows, columns
-        region = padded(pixels, *(slice(s.start * self.net.stride, s.stop * self.net.stride) for s in outer))
-        self.original = in_channels(from_pixels(region[None], model.device), self.net.channels)
-        with torch.no_grad():  # the margin is wider than the reach of the encoder
-            self.latents = self.net.scaled(self.net.latents(self.original), self.quality)[self.place]
+        region = padded(pixels, *(slice(s.start * stride, s.stop * stride) for s in outer))
+        self.original = in_channels(from_pixels(region[None], model.device), net.channels)
+        self.begin = there[:, rows, columns]
+        self._weight: float | None = None
+        quality = torch.tensor([tenths / 10], device=model.device) if tenths else None
+        # the margin is wider than the reach of the encoder
+        self.search = net.search(self.original, there, (rows, columns), quality, _costs(model))
 
-    def cost(self, values: Tensor, aim: Aim) -> Tensor:
-        """Of the whole tile with these values [1, G, rows, columns] in its window."""
-        whole = self.values.clone()
-        whole[self.place] = values
-        height, width = self.original.shape[2:]
-        ssim = aim.ssim if min(height, width) >= WINDOW else 0.0  # a smaller image has no MS-SSIM
-        lost = distortion(self.net.reconstruct(whole, self.quality), self.original, ssim).value
-        area = height * width
-        return (self.net.rate.bits(whole, self.quality) + aim.weight * area * lost).sum()
+    def cost(self, coded: Coded, aim: Aim) -> Tensor:
+        """Of the whole tile."""
+        image, bits = coded
+        lost = distortion(image, self.original, self._ssim(aim)).value.sum()
+        return bits + self.weight(aim) * image[0, 0].numel() * lost
+
+    def _ssim(self, aim: Aim) -> float:
+        return aim.ssim if min(self.original.shape[2:]) >= WINDOW else 0.0  # a smaller image has no MS-SSIM
+
+    def weight(self, aim: Aim) -> float:
+        """Of distortion against bits, as the aim says, or such that both count alike where the search begins."""
+        if aim.weight is not None:
+            return aim.weight
+        if self._weight is None:
+            with torch.no_grad():
+                image, bits = self.search.hard(self.begin)
+                lost = distortion(image, self.original, self._ssim(aim)).value.sum() * image[0, 0].numel()
+            self._weight = float(EXCHANGE * bits / lost.clamp_min(1e-6))
+        return self._weight
 
     @torch.enable_grad()
     def refined(self, aim: Aim, steps: int, progress: ProgressCallback) -> np.ndarray:
         """Codes [G, rows, columns] of the window: better ones, or those that are there."""
-        begin = self.values[self.place].clone()
-        latents = self.latents.clone().requires_grad_()
-        optimizer = torch.optim.Adam([latents], LEARNING_RATE)
-        low, high = SHARPNESS
+        search = self.search
+        optimizer = torch.optim.Adam([search.free], search.pace)
         for step in range(steps):
-            optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps) ** 0.5
+            optimizer.param_groups[0]["lr"] = search.pace * (1 - step / steps) ** 0.5
             optimizer.zero_grad()
-            self.cost(soft_round(latents, low * (high / low) ** (step / max(steps - 1, 1))), aim).backward()
+            self.cost(search.soft(step / max(steps - 1, 1)), aim).backward()
             optimizer.step()
             progress((step + 1) / steps)
         with torch.no_grad():
-            found = torch.minimum(torch.maximum(latents.round(), -self.limit), self.limit)
-            best = found if self.cost(found, aim) < self.cost(begin, aim) else begin
-        return (best + self.limit)[0].cpu().numpy().astype(self.kind)
+            begin, found = self.begin, search.found()
+            best = found if self.cost(search.hard(found), aim) < self.cost(search.hard(begin), aim) else begin
+        return best.cpu().numpy().astype(self.kind)
+
+
+def _costs(model: LoadedModel) -> Costs | None:
+    """Bits of vector codes under the model's entropy model, if it has one."""
+    if model.image.qualities or model.entropy_model is None:
+        return None
+    net = cast(prior2d_net.Net, model.entropy_model[0])  # that of every codec of images
+    return lambda codes: torch.from_numpy(prior2d.bits(codes.cpu().numpy(), net)).to(codes.device)
 
 
 def _part(progress: ProgressCallback, begin: float, length: float) -> ProgressCallback:
     """Progress of a part of the work that begins at a share of it."""
     return lambda share: progress(begin + length * share)
-
-
-def soft_round(x: Tensor, sharpness: float) -> Tensor:
-    """x rounded, the more so the sharper: x itself for small ones, round(x) for large ones; exact at whole numbers."""
-    middle = x.detach().floor() + 0.5
-    scale = float(np.tanh(sharpness / 2))
-    return middle + torch.tanh(sharpness * (x - middle)) / (2 * scale)
 
 
 def _tiles(grid: tuple[int, ...]) -> Iterator[tuple[Window, Window]]:

@@ -76,6 +76,34 @@ class _Coder(Protocol):
 
 def _code(codes: np.ndarray, quality: int, net: NetParts, coder: _Coder, number: Number) -> None:
     """Code the stages of codes [H, W, G], which a reader fills in."""
+    for block, own, predicted, sizes in _predictions(codes, quality, net, number):
+        coder.code(codes[block][..., own], predicted, sizes)
+
+
+def bits(codes: np.ndarray, net: NetParts) -> np.ndarray:
+    """Bits of each code that could stand at a position, the others as they are: [G, H, W] -> float32 [G, H, W, K].
+
+    Of codes of a vector quantizer, with equal codebook sizes K; what a code costs its later neighbours is left out.
+    """
+    assert isinstance(net.tables, np.ndarray)
+    given = np.ascontiguousarray(np.moveaxis(codes, 0, -1), np.int32)
+    costs = np.empty((*codes.shape, net.codebook_sizes[0]), np.float32)
+    for block, own, logits, _ in _predictions(given, 0, net, np.float32):
+        below = np.minimum(logits.max(1, keepdims=True) - logits, len(net.tables) - 1)
+        frequencies = net.tables[below].astype(np.float32)
+        cost = np.log2(frequencies.sum(1, keepdims=True)) - np.log2(frequencies)
+        there = costs[own.start][block]
+        there[...] = cost.reshape(there.shape)
+    return costs
+
+
+def _predictions(
+    codes: np.ndarray, quality: int, net: NetParts, number: Number
+) -> Iterator[tuple[Block, slice, np.ndarray, np.ndarray]]:
+    """Stage by stage: positions, groups, what the net predicts of them, and sizes of their codebooks.
+
+    Codes [H, W, G] at these positions must be there when the next are asked for.
+    """
     canvas = _Canvas(codes, net, number) if net.qualities else None
     for groups, levels, part in zip(net.slices, net.levels, net.parts, strict=True):
         own = slice(groups.start, groups.stop)
@@ -89,9 +117,8 @@ def _code(codes: np.ndarray, quality: int, net: NetParts, coder: _Coder, number:
         for p, phase in enumerate(prior2d_stages.phases(levels)):
             for lattice in phase.lattices:
                 for block in _blocks(codes.shape[:2], lattice):
-                    here = codes[block][..., own]
-                    coder.code(here, predict(p, phase, block), sizes)
-                    predict.update(block, here)
+                    yield block, own, predict(p, phase, block), sizes
+                    predict.update(block, codes[block][..., own])
 
 
 def _blocks(shape: tuple[int, ...], lattice: prior2d_stages.Lattice) -> Iterator[Block]:

@@ -108,7 +108,7 @@ def by_reconstruction(model: LoadedModel, data: EvaluationData, progress: Progre
         lambda index: images.pixels(order[index]),
         [None],
         codecs=(),
-        coder="packed",
+        making=rate_distortion.Making("packed"),
         progress=progress,
         on_codes=counts.add,
     )

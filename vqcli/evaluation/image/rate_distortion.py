@@ -57,6 +57,15 @@ class Point:
     ssimulacra2: float | None = None
 
 
+@dataclass(frozen=True)
+class Making:
+    """How the model's files are made, as by `vq encode`."""
+
+    coder: str = "auto"
+    tune: str | None = None
+    effort: int = 0
+
+
 Perceptual = Callable[[np.ndarray, np.ndarray], float]  # of an image and what it was decoded to, uint8 [H, W, C]
 
 
@@ -67,9 +76,7 @@ def evaluate(
     qualities: Iterable[float | None],
     *,
     codecs: Iterable[str] = ("JPEG", "WebP", "AVIF"),
-    coder: str = "auto",
-    tune: str | None = None,
-    effort: int = 0,
+    making: Making = Making(),
     perceptual: Perceptual | None = None,
     progress: ProgressCallback = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
@@ -77,22 +84,20 @@ def evaluate(
 ) -> Iterator[Point]:
     """Points of the model at each quality, and of each codec of `codecs` at the same bytes, image by image.
 
-    `tune` and `effort` are those of `vq encode`.
-
     `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. Images that it cannot read are reported to
     `complain` and left out; `on_codes` gets the codes of each, [n_codebooks, rows, columns].
     """
     qualities, codecs = list(qualities), list(codecs)
-    refinement.check(model, effort)
+    refinement.check(model, making.effort)
     for index, name, pixels in readable(names, read, complain):
         latents = tiling.encode_latents(model, pixels)
         for quality in qualities:
-            tenths = tiling.resolve_quality(model, quality, tune)
+            tenths = tiling.resolve_quality(model, quality, making.tune)
             codes = tiling.quantize(model, latents, pixels, tenths)
-            if effort:
-                codes = refinement.refined(model, pixels, codes, effort)
+            if making.effort:
+                codes = refinement.refined(model, pixels, codes, making.effort)
             on_codes(codes.codes)
-            size = image_file.file_size(model, codes, coder=coder)
+            size = image_file.file_size(model, codes, coder=making.coder)
             decoded = tiling.decode_image(model, codes)
             _, of_tune = tune_of(tenths / 10)
             yield measure(model.info.name, of_tune, name, pixels, decoded, size, perceptual)

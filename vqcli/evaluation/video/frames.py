@@ -156,7 +156,13 @@ def points(
     frames = windows.frames
     names = [f"{index:06d}" for index in range(len(frames))]
     measured = rate_distortion.evaluate(
-        model, names, lambda index: frames[index], [None], codecs=codecs, coder="packed", progress=progress
+        model,
+        names,
+        lambda index: frames[index],
+        [None],
+        codecs=codecs,
+        making=rate_distortion.Making("packed"),
+        progress=progress,
     )
     return rate_distortion.means(measured)
 

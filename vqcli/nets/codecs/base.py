@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from vqcli.errors import ModelError
+from vqcli.nets.layers.code_search import CodeSearch, Costs, Place
 from vqcli.nets.layers.likelihood import Likelihood
 from vqcli.progress import ProgressCallback
 
@@ -62,6 +63,7 @@ class ImageCodec(Codec, Protocol):
     stochastic   whether decoding samples
     likelihood   p(x | z), None if the decoder outputs an image and no distribution
     first        the codec whose codes the latents of this one stand for; None if they stand for an image
+    searchable   whether `search` can look for better codes than the encoder's
     """
 
     channels: int
@@ -73,6 +75,7 @@ class ImageCodec(Codec, Protocol):
     frame_size: tuple[int, int] | None = None
     value_range: tuple[float, float] = VALUE_RANGE
     stochastic: bool = False
+    searchable: bool = False
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the codes of an image; a partial position at the border counts as a whole one."""
@@ -95,6 +98,15 @@ class ImageCodec(Codec, Protocol):
 
     def decoder_output(self, codes: Tensor, quality: Tensor | None = None) -> Tensor:
         """Parameters of the likelihood [B, numbers, H, W] for codes; called only for nets that have one."""
+        raise NotImplementedError
+
+    def search(
+        self, x: Tensor, codes: Tensor, place: Place, quality: Tensor | None = None, costs: Costs | None = None
+    ) -> CodeSearch:
+        """A search for codes of an image [1, channels, H, W], among its codes int64 [codebooks, h, w] those at `place`.
+
+        `costs` are those of an entropy model, for nets that hold none. Called only for nets that are searchable.
+        """
         raise NotImplementedError
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vqcli.container.header import QUALITIES_OF_TUNE, TUNES
 from vqcli.nets.codecs.base import ImageCodec
 from vqcli.nets.layers import lapped
+from vqcli.nets.layers.code_search import Coded, Costs, Place, ScalarSearch
 from vqcli.nets.layers.quantizer import ScalarQuantizer, interpolate_rows, straight_through
 from vqcli.nets.priors.exact import ExactPrior
 
@@ -39,7 +40,7 @@ class LappedCodec(nn.Module, ImageCodec):
     TASK = "joint2d"
     channels, stride, levels = 3, lapped.STRIDE, 1
     first = likelihood = None
-    tunes = TUNES
+    tunes, searchable = TUNES, True
 
     def __init__(
         self,
@@ -133,6 +134,18 @@ class LappedCodec(nn.Module, ImageCodec):
         with torch.autocast(x.device.type, enabled=False):  # sums of bits want all their digits
             bits = self.rate.bits(rounded, quality, noisy)
         return self.reconstruct(rounded, quality), bits, rounded
+
+    def search(
+        self, x: Tensor, codes: Tensor, place: Place, quality: Tensor | None = None, costs: Costs | None = None
+    ) -> ScalarSearch:
+        at, limit = self._given(x, quality), self.quantizer.limit[:, None, None]
+        with torch.no_grad():
+            latents = self.scaled(self.latents(x), at)[(..., *place)]
+
+        def coded(values: Tensor) -> Coded:
+            return self.reconstruct(values, at), self.rate.bits(values, at).sum()
+
+        return ScalarSearch(latents, (codes - limit)[None].float(), place, limit, coded)
 
     def _given(self, like: Tensor, quality: Tensor | None) -> Tensor:
         if quality is None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from vqcli.nets.codecs.base import ImageCodec
 from vqcli.nets.layers import likelihood as likelihoods
+from vqcli.nets.layers.code_search import Costs, Place, VectorSearch
 from vqcli.nets.layers.convnet2d import Shape
 from vqcli.nets.layers.linear_init import init_linear
 from vqcli.nets.layers.quantizer import Quantized, Quantizer, ScalarQuantizer, VectorQuantizer
@@ -114,6 +115,19 @@ class ImageVQVAE(nn.Module, ImageCodec):
         """The decoder's output for codes, as `forward` returns it."""
         output: Tensor = self.decoder(self.quantizer.lookup(codes, quality))
         return output
+
+    @property
+    def searchable(self) -> bool:  # type: ignore[override]
+        """Where an embedding is a code of its own, and the decoder's output the image itself."""
+        return isinstance(self.quantizer, VectorQuantizer) and self.levels == 1 and self.likelihood is None
+
+    def search(
+        self, x: Tensor, codes: Tensor, place: Place, quality: Tensor | None = None, costs: Costs | None = None
+    ) -> VectorSearch:
+        with torch.no_grad():
+            z_e = self.latents(x)[(..., *place)]
+        codebook = cast(VectorQuantizer, self.quantizer).codebook.detach()[0]
+        return VectorSearch(z_e, codes, place, codebook, self.decoder, costs)
 
 
 FAMILY = ImageVQVAE

@@ -1,0 +1,157 @@
+"""Codes that gradient descent can move: numbers between them, which become codes as the search goes on.
+
+A codec gives such a search for a window of its codes (`ImageCodec.search`); encoding with effort (codec/refinement.py)
+moves `free` until bits and distortion are least.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Place = tuple[slice, slice]  # rows and columns of a grid of codes
+Coded = tuple[Tensor, Tensor]  # an image [1, C, H, W] and the bits [] of its codes
+Costs = Callable[[Tensor], Tensor]  # codes [G, h, w] -> bits of each code in their place, [G, h, w, K]
+
+SHARPNESS = (1.0, 14.0)  # of rounding, at the first and the last step
+SCALAR_PACE, VECTOR_PACE = 0.01, 0.3  # learning rates, of latents in units of codes, and of log-probabilities
+NEAR = 8  # codes that a latent may choose from
+WARMTH = (1.0, 0.05)  # of the choice, at the first and the last step
+RENEWALS = 4  # how often in a search bits are computed anew, as neighbours change
+UNSEEN = 0.5  # how often a code is taken to occur that does not
+
+
+class CodeSearch(Protocol):
+    """The codes of a window, between which a search can move.
+
+    free  what moves; pace: the learning rate that suits it
+    """
+
+    free: Tensor
+    pace: float
+
+    def soft(self, done: float) -> Coded:
+        """What the codes come to, with a gradient; `done` runs from 0 to 1, where they are codes all but exactly."""
+
+    def hard(self, codes: Tensor) -> Coded:
+        """What codes [G, rows, columns] of the window come to."""
+
+    def found(self) -> Tensor:
+        """The codes int64 [G, rows, columns] that are nearest now."""
+
+
+class ScalarSearch:
+    """Scalar codes by annealed soft rounding (Agustsson and Theis 2020) of the encoder's latents.
+
+    latents  [1, G, rows, columns] of the window, in units of codes
+    values   [1, G, rows, columns] of a larger window: rounded latents, of which those at `place` may move
+    limit    [G, 1, 1], of values to each side of 0
+    coded    image and bits of values
+    """
+
+    pace = SCALAR_PACE
+
+    def __init__(
+        self, latents: Tensor, values: Tensor, place: Place, limit: Tensor, coded: Callable[[Tensor], Coded]
+    ) -> None:
+        self.free = latents.clone().requires_grad_()
+        self._values, self._place, self._limit, self._coded = values, (..., *place), limit, coded
+
+    def soft(self, done: float) -> Coded:
+        low, high = SHARPNESS
+        return self._with(soft_round(self.free, low * (high / low) ** done))
+
+    def hard(self, codes: Tensor) -> Coded:
+        return self._with((codes - self._limit)[None].float())
+
+    def found(self) -> Tensor:
+        rounded = torch.minimum(torch.maximum(self.free.detach().round(), -self._limit), self._limit)
+        return (rounded + self._limit)[0].long()
+
+    def _with(self, moved: Tensor) -> Coded:
+        values = self._values.clone()
+        values[self._place] = moved
+        return self._coded(values)
+
+
+class VectorSearch:
+    """Codes of vectors: of the nearest of each latent one is chosen, softly at first.
+
+    The encoder's choice is the nearest, but not the best: neighbours share what the decoder makes of them.
+
+    z_e       [1, D, rows, columns] of the window
+    codes     int64 [G, h, w] of a larger window, of which those at `place` may move
+    codebook  [G, K, D / G]
+    decode    images of embeddings [1, D, h, w] of the larger window
+    costs     of codes among their neighbours; None: by their frequencies in the larger window
+    """
+
+    pace = VECTOR_PACE
+
+    def __init__(
+        self,
+        z_e: Tensor,
+        codes: Tensor,
+        place: Place,
+        codebook: Tensor,
+        decode: Callable[[Tensor], Tensor],
+        costs: Costs | None = None,
+    ) -> None:
+        groups, K, width = codebook.shape
+        self._decode, self._codebook, self._place, self._codes = decode, codebook, (..., *place), codes
+        self._costs = costs or (lambda codes: by_frequency(codes, K))
+        rows = z_e[0].unflatten(0, (groups, width)).flatten(2).mT  # [G, N, d]
+        distances, self._near = torch.cdist(rows, codebook).square().topk(min(NEAR, K), largest=False)
+        self._vectors = torch.stack([book[near] for book, near in zip(codebook, self._near, strict=True)])
+        nearest = distances[..., :1]
+        self.free = ((nearest - distances) / nearest.mean().clamp_min(1e-12)).requires_grad_()  # [G, N, NEAR]
+        self._renewals, self._bits = 0, torch.zeros_like(distances)
+
+    def soft(self, done: float) -> Coded:
+        if done * RENEWALS >= self._renewals:
+            self._renewals += 1
+            costs = self._costs(self._with(self.found()))[:, *self._place[1:]]
+            self._bits = costs.flatten(1, 2).gather(2, self._near)
+        begin, end = WARMTH
+        share = F.softmax(self.free / (begin * (end / begin) ** done), -1)
+        moved = (share[..., None] * self._vectors).sum(2)  # [G, N, d]
+        embedded = self._embedded(self._codes)
+        embedded[self._place] = moved.mT.reshape(embedded[self._place].shape)
+        return self._decode(embedded), (share * self._bits).sum()
+
+    def hard(self, codes: Tensor) -> Coded:
+        whole = self._with(codes)
+        return self._decode(self._embedded(whole)), self._costs(whole).gather(3, whole[..., None]).sum()
+
+    def found(self) -> Tensor:
+        near = self._near.gather(2, self.free.detach().argmax(2, keepdim=True))
+        return near.view(self._codes[self._place].shape)
+
+    def _with(self, moved: Tensor) -> Tensor:
+        codes = self._codes.clone()
+        codes[self._place] = moved
+        return codes
+
+    def _embedded(self, codes: Tensor) -> Tensor:
+        """[1, D, h, w] of codes [G, h, w]."""
+        books = zip(self._codebook, codes, strict=True)
+        return torch.cat([F.embedding(plane, book).movedim(-1, 0) for book, plane in books])[None]
+
+
+def by_frequency(codes: Tensor, K: int) -> Tensor:
+    """Bits of codes [G, h, w] by how often they occur: [G, h, w, K], equal in every place."""
+    counts = torch.stack([torch.bincount(plane.flatten(), minlength=K) for plane in codes]) + UNSEEN
+    bits = -(counts / counts.sum(1, keepdim=True)).log2()
+    return bits[:, None, None].expand(*codes.shape, K)
+
+
+def soft_round(x: Tensor, sharpness: float) -> Tensor:
+    """x rounded, the more so the sharper: x itself for small ones, round(x) for large ones; exact at whole numbers."""
+    middle = x.detach().floor() + 0.5
+    scale = math.tanh(sharpness / 2)
+    return middle + torch.tanh(sharpness * (x - middle)) / (2 * scale)
