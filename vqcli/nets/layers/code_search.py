@@ -115,8 +115,7 @@ class VectorSearch:
     def soft(self, done: float) -> Coded:
         if done * RENEWALS >= self._renewals:
             self._renewals += 1
-            costs = self._costs(self._with(self.found()))[:, *self._place[1:]]
-            self._bits = costs.flatten(1, 2).gather(2, self._near)
+            self._bits = self._costs_of(self.found()).flatten(1, 2).gather(2, self._near)
         begin, end = WARMTH
         share = F.softmax(self.free / (begin * (end / begin) ** done), -1)
         moved = (share[..., None] * self._vectors).sum(2)  # [G, N, d]
@@ -125,12 +124,16 @@ class VectorSearch:
         return self._decode(embedded), (share * self._bits).sum()
 
     def hard(self, codes: Tensor) -> Coded:
-        whole = self._with(codes)
-        return self._decode(self._embedded(whole)), self._costs(whole).gather(3, whole[..., None]).sum()
+        image = self._decode(self._embedded(self._with(codes)))
+        return image, self._costs_of(codes).gather(3, codes[..., None]).sum()
 
     def found(self) -> Tensor:
         near = self._near.gather(2, self.free.detach().argmax(2, keepdim=True))
         return near.view(self._codes[self._place].shape)
+
+    def _costs_of(self, codes: Tensor) -> Tensor:
+        """Bits of each code in the window, [G, rows, columns, K], with these codes in it."""
+        return self._costs(self._with(codes))[:, *self._place[1:]]
 
     def _with(self, moved: Tensor) -> Tensor:
         codes = self._codes.clone()
