@@ -31,7 +31,7 @@ CODECS = {
     "JPEG": Codec("JPEG", range(1, 96), {"optimize": True, "subsampling": "4:2:0"}),
     "WebP": Codec("WEBP", range(0, 101), {"method": 4}),
     "AVIF": Codec("AVIF", range(0, 101), {"speed": 6, "subsampling": "4:2:0"}),
-    JXL: Codec("JXL", range(0, 100), {"effort": 7}),  # with the extra `perception`
+    JXL: Codec("JXL", range(0, 100), {"effort": 7}),  # with pillow-jxl-plugin, no extra: its licence is the GPL
 }
 
 # Lossless, at their smallest.
@@ -83,7 +83,7 @@ def _codec(name: str, codecs: dict[str, Codec] = CODECS) -> Codec:
         try:
             import pillow_jxl  # noqa: F401  it adds the format to Pillow
         except ImportError:
-            raise UsageError(f"{JXL} needs an extra that is not installed", "pip install 'vqcli[perception]'") from None
+            raise UsageError(f"{JXL} needs a plugin of Pillow's", "pip install pillow-jxl-plugin (GPL-3.0)") from None
     return codecs[name]
 
 
