@@ -1,8 +1,8 @@
 """SSIMULACRA 2: how alike two images look (Sneyers 2022); 90 is hard to tell apart, 70 good, 50 medium, 30 low.
 
-Needs the extra `perception`. Its package follows libjxl's algorithm, but blurs by another filter: the pair of images that
-the Rust port publishes at 17.4 comes to 21.2 here (of the second image only a copy in JPEG XL could be had). Compare its
-scores with each other, not with those of other programs.
+Needs the extra `perception`. Its package follows libjxl's algorithm, but blurs by another filter: the pair of images
+that the Rust port publishes at 17.4 comes to 21.2 here (of the second image only a copy in JPEG XL could be had).
+Compare its scores with each other, not with those of other programs.
 """
 
 from __future__ import annotations
