@@ -5,7 +5,14 @@ import pytest
 
 from vqcli.data import synthetic
 
-KINDS = (synthetic.text, synthetic.screenshot, synthetic.line_art, synthetic.gradient, synthetic.dark_sky)
+KINDS = (
+    synthetic.text,
+    synthetic.screenshot,
+    synthetic.line_art,
+    synthetic.gradient,
+    synthetic.dark_sky,
+    synthetic.pattern,
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -22,6 +29,8 @@ def test_kinds_are_what_they_say():
     assert np.median([step.mean() for step in steps]) < 8  # smooth
     colours = [len(np.unique(synthetic.screenshot(rng, 64).reshape(-1, 3), axis=0)) for _ in range(20)]
     assert np.median(colours) < 200  # flat
+    patterns = [synthetic.pattern(rng, 64).reshape(-1, 3) for _ in range(30)]
+    assert sum(len(np.unique(pixels, axis=0)) == 2 for pixels in patterns) > 10
 
 
 def test_all_kinds_are_drawn():

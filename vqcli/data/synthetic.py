@@ -1,6 +1,7 @@
-"""Images drawn on the fly: text, screenshots, line art, smooth gradients and dark skies, for the training of codecs.
+"""Images drawn on the fly: text, screenshots, line art, gradients, dark skies and patterns, for the training of codecs.
 
-Photographs hold few of them, and a codec that has never seen them rings around letters and shows blotches on skies.
+Photographs hold few of them, and a codec that has never seen them rings around letters, shows blotches on skies and
+makes anything of a chessboard.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ DARKEST, LARGEST_NOISE = 70, 6.0  # of skies, in 0 .. 255
 
 def draw(rng: random.Random, side: int) -> np.ndarray:
     """An image uint8 [side, side, 3] of a kind drawn at random; only `rng` decides what is in it."""
-    kinds: tuple[Callable[[random.Random, int], np.ndarray], ...] = (text, screenshot, line_art, gradient, dark_sky)
+    kinds: tuple[Callable[[random.Random, int], np.ndarray], ...] = (
+        text,
+        screenshot,
+        line_art,
+        gradient,
+        dark_sky,
+        pattern,
+    )
     return kinds[_below(rng, len(kinds))](rng, side)
 
 
@@ -76,6 +84,20 @@ def dark_sky(rng: random.Random, side: int) -> np.ndarray:
     dark = tuple(_below(rng, DARKEST) for _ in range(3))
     other = tuple(min(255, max(0, value + _below(rng, 31) - 15)) for value in dark)
     return _blend(rng, side, dark, other)  # type: ignore[arg-type]
+
+
+def pattern(rng: random.Random, side: int) -> np.ndarray:
+    """Squares of one size, of two colours by turns or by chance, or of any: chessboards, codes to scan, noise."""
+    square = 1 + _below(rng, 16)
+    count = -(-side // square)
+    noise = np.random.default_rng(_below(rng, 2**31))
+    if rng.random() < 0.3:
+        cells = noise.integers(0, 256, (count, count, 3))
+    else:
+        two = np.array(_contrasting(rng))
+        by_turns = np.add.outer(np.arange(count), np.arange(count)) % 2
+        cells = two[by_turns if rng.random() < 0.4 else noise.integers(0, 2, (count, count))]
+    return cells.repeat(square, 0).repeat(square, 1)[:side, :side].astype(np.uint8)
 
 
 def _blend(rng: random.Random, side: int, a: Colour, b: Colour) -> np.ndarray:
