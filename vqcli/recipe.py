@@ -71,7 +71,8 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
 
     The distortion is the mean square error in 0 .. 255, mixed with MS-SSIM where `ssim` says so (training/losses.py).
     lambda runs geometrically from `lambda_low` at quality 1 to `lambda_high` at the last quality.
-    An item's loss is divided by lambda ** balance, so that high rates do not dominate low ones.
+    An item's loss is divided by lambda ** balance, so that high rates do not dominate low ones; codecs that are trained
+    with their entropy model take the logarithm of each item's loss instead.
     """
 
     lambda_low: float = 0.002

@@ -33,7 +33,6 @@ from vqcli.zoo.loading import LoadedModel
 LARGEST_EFFORT = 9
 STEPS = (0, 8, 14, 22, 32, 45, 60, 80, 110, 150)  # of gradient descent, for each effort
 SIDE, MARGIN = 64, 8  # of a tile, in codes; multiples of the coarsest lattice of the entropy model
-EXCHANGE = 1.0  # per cent of the bits that a per cent of the distortion is worth
 SSIM = 0.5  # share of MS-SSIM where the model was trained without rate
 
 
@@ -41,7 +40,8 @@ SSIM = 0.5  # share of MS-SSIM where the model was trained without rate
 class Aim:
     """bits + weight * distortion of all pixels; `ssim` is the share of MS-SSIM.
 
-    weight  as training had it; None for a model that was trained without rate: as much as EXCHANGE says
+    weight  as training had it; None for a model that was trained without rate: such that a per
+            cent of the bits is worth one of the distortion
     """
 
     weight: float | None
@@ -117,7 +117,7 @@ class _Tile:
             with torch.no_grad():
                 image, bits = self.search.hard(self.begin)
                 lost = distortion(image, self.original, self._ssim(aim)).value.sum() * image[0, 0].numel()
-            self._weight = float(EXCHANGE * bits / lost.clamp_min(1e-6))
+            self._weight = float(bits / lost.clamp_min(1e-6))
         return self._weight
 
     @torch.enable_grad()

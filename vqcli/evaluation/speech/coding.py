@@ -60,7 +60,7 @@ class Point:
     codec              name of a model or of a baseline; SOURCE for the clip itself
     levels             of the model; 0 for the others
     kbit_per_s         of whole files, header included; of several, all bits over all seconds
-    log_mel_*, stoi    see metrics.py, as for `visqol`
+    log_mel_*, stoi    see metrics.py; `visqol` too
     pitch_correlation  of log Hz where both are voiced; `voicing_error`: share of positions where only one is
     word_error         of the recogniser against the transcript: errors over words, summed over clips
     quality            DNSMOS, 1 .. 5
