@@ -79,6 +79,9 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
     lambda_high: float = 0.08
     balance: Share = 0.25
     ssim: Share = 0.0  # weight of 1 - MS-SSIM in the distortion; the rest is squared error
+    flat: Annotated[float, Meta(ge=0, le=1000)] = (
+        0.0  # weight of wrong colours of flat areas, of codecs trained with their entropy model
+    )
 
 
 class Clusters(Struct, frozen=True, forbid_unknown_fields=True):

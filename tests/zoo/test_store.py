@@ -157,6 +157,14 @@ def test_find_for_file_goes_by_digest(places, scalar_model):
     assert store.find_for_file("gone", renamed.digest).folder == places[1] / "other"
 
 
+def test_find_for_file_looks_in_the_current_folder_as_find_does(places, scalar_model, tmp_path, monkeypatch):
+    """`vq train -o mine` and `vq encode --model mine` make files that decode from the same place."""
+    mine = put(scalar_model, tmp_path / "here" / "mine")
+    monkeypatch.chdir(tmp_path / "here")
+    assert store.find("mine").digest == mine.digest
+    assert store.find_for_file("mine", mine.digest).folder == mine.folder.resolve()
+
+
 def test_find_for_file_says_what_was_there_instead(places, scalar_model):
     there = put(scalar_model, places[0] / "m")
     with pytest.raises(ModelError) as caught:

@@ -102,6 +102,8 @@ def find_for_file(name: str, digest: bytes, joint: bool = False) -> ModelInfo:
     Raises ModelError that says what was there instead.
     """
     folders = [path.parent for base in search_path() for path in sorted(base.glob(f"*/{FILE}"))]
+    if (Path(name) / FILE).is_file():
+        folders.append(Path(name).resolve())  # `find` takes the model from there when it encodes
     folders.sort(key=lambda folder: folder.name != name)  # a digest costs reading the file: try the likely ones first
     for folder in folders:
         # by its bytes alone: a broken model in another folder is not the business of this file

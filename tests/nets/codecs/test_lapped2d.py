@@ -40,6 +40,15 @@ def test_it_begins_as_a_usable_codec(net):
     assert -10 * math.log10(float(error)) > 20
 
 
+@torch.no_grad()
+def test_blocks_grow_no_faster_than_what_they_get():
+    """Patterns of full contrast lie far beyond photographs; a product of both factors would square them each time."""
+    torch.manual_seed(0)
+    block, x = lapped.GatedBlock(24), torch.randn(1, 24, 8, 8)
+    large, larger = ((block(scale * x) - scale * x).abs().amax() / scale for scale in (1e3, 1e5))
+    assert float(larger) == pytest.approx(float(large), rel=0.05)
+
+
 def test_each_tune_has_rows_of_its_own(net):
     x = torch.rand(2, 3, 32, 32) - 0.5
     with torch.no_grad():

@@ -18,7 +18,6 @@ OVERLAP = STRIDE // 2  # pixels by which a window of 16 x 16 reaches over its 8 
 # luma and two differences of colours, with about the share that each has of the energy of photographs
 COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (-1.0, 2.0, -1.0))
 ENERGIES = (1.0, 0.12, 0.05)
-LARGEST = 4.0  # factor in a gated block; photographs stay below 2
 
 
 class Analysis(nn.Module):
@@ -54,11 +53,12 @@ class Synthesis(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """x + down(a * b), where a and b are the halves of up(depthwise 3x3(x)).
+    """x + down(a * clip(b, -1, 1)), where a and b are the halves of up(depthwise 3x3(x)).
 
     The product of two linear maps takes the place of divisive normalisation: it adapts to the local contrast, without a
-    quotient. Both are clipped far beyond what images give: products of products would else grow without bound on the
-    rare block that does. `down` begins small, so that a net begins as its lapped transform alone.
+    quotient. The gate b stays within -1 .. 1 on nearly all of a photograph; beyond, the block grows as its input does.
+    A product of both would grow as the square, and five of them make garbage of a chessboard. `down` begins small, so
+    that a net begins as its lapped transform alone.
     """
 
     def __init__(self, width: int) -> None:
@@ -73,8 +73,8 @@ class GatedBlock(nn.Module):
                 nn.init.zeros_(_bias(layer))
 
     def forward(self, x: Tensor) -> Tensor:
-        a, b = self.up(self.depthwise(x)).clamp(-LARGEST, LARGEST).chunk(2, 1)
-        return x + self.down(a * b)  # type: ignore[no-any-return]
+        a, b = self.up(self.depthwise(x)).chunk(2, 1)
+        return x + self.down(a * F.hardtanh(b))  # type: ignore[no-any-return]
 
 
 def atoms(count: int) -> Tensor:

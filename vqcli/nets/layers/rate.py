@@ -10,6 +10,7 @@ which replaces the logistic shape by counts.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +74,18 @@ class ScalarRate(nn.Module):
             "own": (own * 64).round().int(),
             "earlier": (earlier * 64).round().int(),
         }
+
+
+def fit(rate: ScalarRate, batch: Callable[[int], tuple[Tensor, Tensor]], steps: int, learning_rate: float) -> None:
+    """Fit a rate model alone: `batch` gives scaled latents [B, C, H, W] and their qualities [B] for a step of Adam."""
+    optimizer = torch.optim.Adam(rate.parameters(), learning_rate)
+    with torch.enable_grad():
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+            scaled, quality = batch(step)
+            optimizer.zero_grad()
+            (rate(scaled, quality).mean() / scaled[0].numel()).backward()
+            optimizer.step()
 
 
 def _shifted(value: Tensor, rows: int, columns: int) -> Tensor:

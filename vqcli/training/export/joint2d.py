@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
 from vqcli.data.dataset import Dataset
 from vqcli.entropy import statistics
 from vqcli.nets.codecs.lapped2d import LappedCodec
-from vqcli.nets.layers.rate import ScalarRate
+from vqcli.nets.layers.rate import ScalarRate, fit
 from vqcli.nets.priors import rounding
 from vqcli.training.export import codec
 from vqcli.training.export.finished import FinishedRun
@@ -57,13 +55,7 @@ def write_entropy_model(info: store.ModelInfo) -> None:
 def _context_weights(samples: list[np.ndarray], limits: list[int]) -> dict[str, np.ndarray]:
     """Weights of the neighbours for the context coder, fitted to codes [dim, h, w] of some images."""
     rate = ScalarRate(len(limits), 1)
-    optimizer = torch.optim.Adam(rate.parameters(), FIT_LEARNING_RATE)
     middles = torch.tensor(limits)[:, None, None]
     values = [(torch.from_numpy(codes.astype(np.int32)) - middles).float()[None] for codes in samples[:FIT_SAMPLES]]
-    for step in range(FIT_STEPS):
-        optimizer.param_groups[0]["lr"] = FIT_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / FIT_STEPS))
-        these = values[step % len(values)]
-        optimizer.zero_grad()
-        (rate(these, torch.ones(1)).mean() / these.numel()).backward()
-        optimizer.step()
+    fit(rate, lambda step: (values[step % len(values)], torch.ones(1)), FIT_STEPS, FIT_LEARNING_RATE)
     return {name: weight.numpy() for name, weight in rate.fitted_weights().items()}

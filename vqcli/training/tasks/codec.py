@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container
 
 import numpy as np
@@ -14,7 +13,7 @@ from vqcli.entropy.statistics import Statistics
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.convnet2d import in_channels, to_pixels
 from vqcli.nets.layers.quantizer import VectorQuantizer
-from vqcli.nets.layers.rate import ScalarRate
+from vqcli.nets.layers.rate import ScalarRate, fit
 from vqcli.recipe import Recipe
 from vqcli.training.export import codec
 from vqcli.training.export.finished import FinishedRun
@@ -65,16 +64,13 @@ class CodecTask(Task):
         for number in range(RATE_BATCHES):
             pixels, _ = self.as_input(dataset.batch(data, 1, number * data.batch, data.batch), device)
             latents.append(self.model.encoder(in_channels(pixels, self.model.channels)).float())
-        optimizer = torch.optim.Adam(rate.parameters(), RATE_LEARNING_RATE)
-        for step in range(RATE_STEPS):
-            optimizer.param_groups[0]["lr"] = RATE_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / RATE_STEPS))
+
+        def batch(step: int) -> tuple[Tensor, Tensor]:
             z_e = latents[step % RATE_BATCHES]
             quality = 1 + torch.rand(len(z_e), device=device) * (quantizer.qualities - 1)
-            scaled = quantizer.scale(z_e, quality)
-            with torch.enable_grad():
-                optimizer.zero_grad()
-                rate(scaled, quality).mean().backward()
-            optimizer.step()
+            return quantizer.scale(z_e, quality), quality
+
+        fit(rate, batch, RATE_STEPS, RATE_LEARNING_RATE)
         for parameter in rate.parameters():  # each process had its own noise
             parameter.copy_(distributed.summed(parameter.clone()) / distributed.world())
 

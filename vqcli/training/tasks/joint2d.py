@@ -10,7 +10,7 @@ from vqcli.data.dataset import Dataset
 from vqcli.nets.codecs.lapped2d import LappedCodec
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.convnet2d import to_pixels
-from vqcli.nets.layers.distortion import distortion, lambda_at
+from vqcli.nets.layers.distortion import distortion, flat_colour, lambda_at
 from vqcli.recipe import Rate, Recipe
 from vqcli.training.export import joint2d
 from vqcli.training.export.finished import FinishedRun
@@ -45,9 +45,11 @@ class JointTask(Task):
         bits_per_pixel = bits / (H * W)
         with torch.autocast(pixels.device.type, enabled=False):
             lost = distortion(image.float(), pixels, options.ssim * ~second)
-        value = (FLOOR + bits_per_pixel + weight * lost.value).log().mean()
-        means = (bits_per_pixel.mean(), lost.error.mean(), lost.unlike.mean())
-        terms = dict(zip(("bits_per_pixel", "mse", "1_minus_ms_ssim"), means, strict=True))
+            blotches = flat_colour(image.float(), pixels)
+        cost = weight * (lost.value + options.flat * ~second * blotches)
+        value = (FLOOR + bits_per_pixel + cost).log().mean()
+        means = (bits_per_pixel.mean(), lost.error.mean(), lost.unlike.mean(), blotches.mean())
+        terms = dict(zip(("bits_per_pixel", "mse", "1_minus_ms_ssim", "flat_colour"), means, strict=True))
         return Loss(value, terms)
 
     @torch.no_grad()

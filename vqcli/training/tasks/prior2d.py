@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcli.container.header import QUALITIES_OF_TUNE
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
 from vqcli.entropy import prior2d
@@ -58,7 +59,7 @@ class GridPriorTask(PriorTask):
                 raise ModelError(
                     f"model {codec.info.name} has residual levels, which an entropy model does not support"
                 )
-            arguments["qualities"] = codec.net.qualities
+            arguments["qualities"] = codec.net.qualities * max(len(codec.net.tunes), 1)
         return cls(recipe, codec, dataset.classes, arguments)
 
     def forward(self, pixels: Tensor, labels: Tensor) -> Loss:
@@ -80,8 +81,9 @@ class GridPriorTask(PriorTask):
         with torch.autocast(pixels.device.type, enabled=False):  # in 16 bits, flat areas get other codes
             z_e = codec.latents(in_channels(pixels, codec.channels))
         if codec.qualities:
-            steps = 10 * (codec.qualities - 1) + 1  # in tenths, as files have it
-            quality = 1 + torch.randint(steps, (2 * len(pixels),), device=pixels.device) / 10
+            many, steps = (2 * len(pixels),), 10 * (codec.qualities - 1) + 1  # in tenths, as files have it
+            tune = torch.randint(max(len(codec.tunes), 1), many, device=pixels.device)
+            quality = 1 + torch.randint(steps, many, device=pixels.device) / 10 + QUALITIES_OF_TUNE * tune
             z_e = z_e.repeat(2, 1, 1, 1)
         return codec.quantize(z_e, quality), quality
 
