@@ -76,7 +76,7 @@ def encode(
     [T, H, W, 1 or 3]. A folder is a clip of the images in it, an .npz an episode of `vq record`; a GIF, WebP or PNG
     of more than one frame is a clip too.
 
-    model           None is `photo` for images and clips, `speech` for audio
+    model           None is `photo-2` for images and clips, `speech` for audio
     levels          keep the first residual levels only, for models that have several
     coder           'auto' (the smallest), 'packed', 'histogram', 'adaptive' or 'prior'
     metadata        texts by key, which the file keeps

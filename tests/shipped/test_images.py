@@ -92,13 +92,13 @@ def test_demo(tmp_path, monkeypatch):
     points, spoken = ([row for row in everything if (key in row)] for key in ("codec", "times_real_time"))
     again = CliRunner().invoke(app, ["demo"])
     assert again.exit_code == 2 and "--force" in again.stderr
-    assert [point["codec"] for point in points[::2]] == ["photo", "photo", "photo", "tokens"]
+    assert [point["codec"] for point in points[::2]] == ["photo-2", "photo-2", "photo-2", "tokens"]
     row = image.read(Path("vq-demo/side-by-side.png")).pixels
     assert row.shape[1] > 5 * 300
     assert [row["name"] for row in spoken] == ["talk-level-1.wav", "talk-levels-3.wav", "talk-as-p225.wav"]
     assert all(Path("vq-demo", row["name"]).stat().st_size > 100_000 for row in spoken)
     assert spoken[0]["kbit_per_s"] < 0.65 and image.read(Path("vq-demo/talk.png")).pixels.shape[0] > 400
-    for name in ("photo-q2", "photo-q5", "photo-q9", "tokens"):
+    for name in ("photo-2-q2", "photo-2-q5", "photo-2-q9", "tokens"):
         assert Path(f"vq-demo/{name}.vqz").stat().st_size in [point["size_bytes"] for point in points]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vqcli.evaluation.image.rate_distortion import Point
 
 HERE = Path(__file__).parent.parent / "demo"  # what ships with vq
-SETTINGS = (("photo", 2.0), ("photo", 5.0), ("photo", 9.0), ("tokens", None))
+SETTINGS = (("photo-2", 2.0), ("photo-2", 5.0), ("photo-2", 9.0), ("tokens", None))
 TARGET = "p225"
 MAZE, MAZE_FRAMES, MAZE_SCALE, MAZE_SEED, MAZE_TEMPERATURE = "doom", 10, 3, 1, 0.8
 

@@ -45,8 +45,7 @@ def list_models(as_json: AsJson = False) -> None:
             console.size(model.path.stat().st_size),
             model.digest.hex(),
             ", ".join(name for name in priors.FAMILIES if priors.path_of(model.folder, name).is_file()) or "–",
-            "preview: " * bool(model.description.get("preview"))
-            + model.description.get("recipe", {}).get("description", ""),
+            model.description.get("recipe", {}).get("description", ""),
         )
         for model in found
     ]

@@ -156,21 +156,14 @@ def _packed(picture: image.LoadedImage, model: LoadedModel, codes: ImageCodes, c
     if chosen.levels is not None:
         codes = keep_levels(model, codes, chosen.levels)
     header, payloads = image_file.pack_image(model, codes, coder=chosen.coder, metadata=chosen.metadata)
-    return EncodedImage(codes, header, payloads, picture.pixels, _notes(picture, model))
-
-
-def _notes(picture: image.LoadedImage, model: LoadedModel) -> tuple[str, ...]:
-    """What reading changed, and whether the file will outlive the model."""
-    if not model.info.description.get("preview"):
-        return picture.notes
-    return *picture.notes, f"model {model.info.name} is a preview that still learns: later releases cannot decode this"
+    return EncodedImage(codes, header, payloads, picture.pixels, picture.notes)
 
 
 def _encode_lossless(
     picture: image.LoadedImage, model: LoadedModel, chosen: EncodeOptions, progress: ProgressCallback
 ) -> EncodedImage:
     if tiling.is_stochastic(model):
-        raise UsageError(f"model {model.info.name} samples what it decodes, so it is never exact", "--model photo")
+        raise UsageError(f"model {model.info.name} samples what it decodes, so it is never exact", "--model photo-2")
     quality = chosen.quality
     if quality is None and tiling.qualities(model):
         quality = max(1.0, LOSSLESS * tiling.qualities(model))
@@ -181,7 +174,7 @@ def _encode_lossless(
     header, rest = lossless.pack(
         model, header, codes, picture.pixels, progress=lambda share: progress(0.25 + 0.75 * share)
     )  # fmt: skip
-    return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, _notes(picture, model))
+    return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, picture.notes)
 
 
 def decode(
@@ -226,7 +219,7 @@ def search_quality(
 ) -> ImageCodes:
     """Codes at the highest quality whose whole file stays within `bits_per_pixel`, or at the lowest if none does."""
     if qualities(model) == 0:
-        raise UsageError(f"model {model.info.name} has one rate only", "leave --bpp out, or use --model photo")
+        raise UsageError(f"model {model.info.name} has one rate only", "leave --bpp out, or use --model photo-2")
     latents = encode_latents(model, pixels, progress)
     target = bits_per_pixel * pixels.shape[0] * pixels.shape[1] / 8
     offset = tiling.tune_offset(model, tune)

@@ -22,7 +22,7 @@ from vqcli.errors import ModelError, near_matches
 FORMAT = 1
 FILE = "model.safetensors"
 EXACT = "exact.safetensors"  # the prior that entropy coding uses (priors.py)
-DEFAULTS = {"image": "photo", "audio": "speech", "video": "photo"}  # the model of `vq encode` for each modality
+DEFAULTS = {"image": "photo-2", "audio": "speech", "video": "photo-2"}  # the model of `vq encode` for each modality
 LARGEST_HEADER = 2**24
 STATISTICS = "statistics."  # prefix of the tensors that belong to the coders, not to the net
 

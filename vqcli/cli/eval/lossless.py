@@ -22,7 +22,7 @@ def lossless(
     data: Data,
     model: Model = None,
     quality: Annotated[
-        float | None, typer.Option("--quality", "-q", help="Of the codes below.", show_default="3 for photo")
+        float | None, typer.Option("--quality", "-q", help="Of the codes below.", show_default="3 for photo-2")
     ] = None,
     baselines: Baselines = None,
     count: Count = None,
