@@ -163,6 +163,19 @@ class AudioCodec(Codec, Protocol):
         """Codes int64 [codebooks, P] of a waveform [P * stride] that begins at position `first` of the channel."""
         raise NotImplementedError
 
+    def encode_windows(self, samples: Samples, analysis: Analysis, device: torch.device) -> Iterator[Tensor]:
+        """Codes int64 [codebooks, n] of a whole channel, window by window; a partial position at its end counts.
+
+        Each window has a margin as wide as the reach of the encoder; silence follows the end.
+        """
+        P, margin = -(-len(samples) // self.stride), self.encoder_margin
+        for start, stop in [(0, P)] if margin is None else windows_of(self, 0, P):
+            first, last = max(start - (margin or 0), 0), stop + (margin or 0)
+            part = samples[first * self.stride : last * self.stride]
+            wave = np.pad(part, (0, (last - first) * self.stride - len(part))).astype(np.float32)
+            codes = self.encode_window(torch.from_numpy(wave).to(device), analysis, first)
+            yield codes[:, start - first : stop - first]
+
     @abstractmethod
     def decode_windows(
         self,
