@@ -17,8 +17,8 @@ from vqcli.progress import ProgressCallback
 class WaveformCodec(nn.Module, AudioCodec):
     """Each level has one codebook, of which files can drop the last ones.
 
-    A subclass gives `encode` and `decode` of whole signals. Where its layers look no further than a margin, windows of a
-    signal are coded with that margin; a causal one overrides `encode_windows` and `decode_parts` and keeps its state.
+    A subclass gives `encode` and `decode` of whole signals. Where its layers look no further than a margin, windows of
+    a signal are coded with that margin; a causal one overrides `encode_windows` and `decode_parts` and keeps its state.
     """
 
     level_db = None
