@@ -81,6 +81,8 @@ def from_checkpoint(checkpoint: Checkpoint) -> Imported | None:
     first = f"encoder.0.{WEIGHT}"
     if config.get("model_type", "encodec") != "encodec" or not books or "encoder.0.conv.bias" not in tensors:
         return None
+    if f"encoder.1.block.1.{WEIGHT}" not in tensors and first in tensors:
+        raise ModelError("the weights of this EnCodec are not complete", "fetch them again")
     if first not in tensors or tensors[first].shape[1] != 1 or not config.get("use_causal_conv", True):
         raise ModelError("of EnCodec, vq knows the causal model of one channel only", "facebook/encodec_24khz")
     arguments = {
