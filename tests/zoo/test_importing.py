@@ -187,3 +187,41 @@ def test_compressed_archives_are_refused(tensors, tmp_path):
         for name in archive.namelist():
             other.writestr(name, archive.read(name))
     one_line(lambda: checkpoints.read(tmp_path / "deflated.pth"))
+
+
+@pytest.fixture
+def like_24khz():
+    """A net of EnCodec's own strides and codebooks, but narrow."""
+    torch.manual_seed(0)
+    arguments = {"net": {"width": 4, "dim": 8}, "codebooks": 8}
+    return loading.load(
+        loading.save(
+            store.user_folder() / "encodec-24khz",
+            Encodec(**arguments),
+            None,
+            {"family": "encodec", "arguments": arguments, "modality": "audio"},
+        )
+    )
+
+
+def test_files_of_encodec_go_both_ways(like_24khz, tmp_path):
+    samples = 0.1 * torch.randn(12_077).numpy()
+    encoded = vqcli.encode(samples, like_24khz, rate_hz=24_000)
+    encoded.save(tmp_path / "a.vqz")
+
+    def vq(*arguments):
+        run = CliRunner().invoke(app, [str(each) for each in arguments])
+        assert run.exit_code == 0, run.output
+
+    vq("export", tmp_path / "a.vqz", "-o", tmp_path / "a.ecdc")
+    vq("import", tmp_path / "a.ecdc", "-o", tmp_path / "b.vqz")
+    assert (vqcli.decode(tmp_path / "b.vqz").codes == encoded.codes).all()
+    vq("decode", tmp_path / "a.ecdc", "-o", tmp_path / "a.wav")
+    vq("decode", tmp_path / "a.vqz", "-o", tmp_path / "b.wav")
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_what_to_fetch_is_said(tmp_path):
+    with pytest.raises(ModelError) as raised:
+        store.find("encodec-24khz")
+    assert raised.value.hint == "vq models pull encodec-24khz fetches it"

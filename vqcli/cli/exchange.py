@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 Exported = Annotated[list[Path], typer.Argument(help=".vqz files or folders of them.", show_default=False)]
 Imported = Annotated[
-    list[Path], typer.Argument(help=".npy, .npz, .safetensors or .json of codes, or folders.", show_default=False)
+    list[Path], typer.Argument(help=".npy, .npz, .safetensors, .json or .ecdc, or folders.", show_default=False)
 ]
-Format = Annotated[str | None, typer.Option(help="npy, npz, safetensors or json.", show_default="npy")]
+Format = Annotated[str | None, typer.Option(help="npy, npz, safetensors, json or ecdc.", show_default="npy")]
 Flatten = Annotated[
     bool, typer.Option("--flatten", help="One row of integers, the groups of a position in turn, each a range apart.")
 ]
@@ -78,6 +78,7 @@ def import_codes(
     \b
     vq import talk.npz -o talk.vqz
     vq import generated.npy --model tokens -o generated.vqz
+    vq import talk.ecdc
     """
     from vqcli import batch
     from vqcli.codec import exchange
@@ -85,17 +86,17 @@ def import_codes(
     from vqcli.errors import UsageError
     from vqcli.zoo import loading, store
 
-    models: dict[str, LoadedModel] = {}
+    models: dict[bytes, LoadedModel] = {}
 
     def work(job: Job) -> dict[str, Any]:
         array, facts = exchange.read(job.source)
-        name = model or (facts.digest if facts else "")
-        if not name:
+        if model is None and facts is None:
             raise UsageError(f"{job.source} does not say what it holds codes of", "--model NAME")
-        if name not in models:
-            named = model or store.find_for_file(facts.model, exchange.digest_in(facts))  # type: ignore[union-attr]
-            models[name] = loading.load(named, running.device)
-        header, payloads = exchange.file_of(models[name], exchange.restored(array, facts, models[name]), coder)
+        info = store.find(model or "") if facts is None or model else exchange.model_of(facts)
+        if info.digest not in models:
+            models[info.digest] = loading.load(info, running.device)
+        loaded = models[info.digest]
+        header, payloads = exchange.file_of(loaded, exchange.restored(array, facts, loaded), coder)
         vqz.write(job.target, header, payloads, force=running.force)
         return {"shape": list(array.shape), "bytes": len(vqz.pack(header, payloads))}
 

@@ -62,10 +62,10 @@ def list_models(
 
 
 def _list_remote(as_json: bool) -> None:
-    from vqcli.zoo import importing, store
+    from vqcli.zoo import store
 
     here = {model.name for model in store.list_models()}
-    known = importing.known()
+    known = store.known()
     if as_json:
         console.emit_json([{"name": name, **facts, "here": name in here} for name, facts in known.items()])
         return
@@ -84,9 +84,9 @@ def pull(
     vq models pull encodec-24khz
     """
     from vqcli.errors import UsageError, near_matches
-    from vqcli.zoo import importing
+    from vqcli.zoo import store
 
-    known = importing.known()
+    known = store.known()
     if name not in known:
         raise UsageError(f"no model {name} is known", near_matches(name, known) or "vq models list --remote")
     _import(known[name]["repository"], name, force)

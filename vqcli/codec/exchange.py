@@ -5,7 +5,8 @@ recording whose channels are coded apart has the groups of the first channel, th
 Flattened, as language models take them, they are one row of integers: position after position, in each all groups, and
 the numbers of each group follow those of the group before.
 
-All formats but .npy also hold what a .vqz file says besides its codes, so that it can be made again.
+All formats but .npy also hold what a .vqz file says besides its codes, so that it can be made again. An .ecdc is a file
+of EnCodec's own program (ecdc.py).
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from vqcli.codec import audio_file, image_file, video_file
+from vqcli.codec import audio_file, ecdc, image_file, video_file
 from vqcli.codec.codes import AudioCodes, ImageCodes, VideoCodes, check_name
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
+from vqcli.media import audio
+from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.store import ModelInfo
 
 Codes = ImageCodes | AudioCodes | VideoCodes
-FORMATS = ("npy", "npz", "safetensors", "json")
+FORMATS = ("npy", "npz", "safetensors", "json", "ecdc")
 CODES, FACTS = "codes", "vq"  # in files of several parts
 LARGEST_BYTES = 2**31  # of a file that is read
 
@@ -34,6 +39,7 @@ LARGEST_BYTES = 2**31  # of a file that is read
 class _Facts(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
     """What a file says besides its codes.
 
+    digest          of the model; "" if any model of that name will do
     shape           [groups, *grid] of the codes, also where they are flattened
     codebook_sizes  K of each group
     """
@@ -44,13 +50,13 @@ class _Facts(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
     codebook_sizes: tuple[int, ...]
 
 
-class ImageFacts(_Facts, tag="image"):
+class ImageFacts(_Facts, frozen=True, tag="image"):
     size: tuple[int, int]
     channels: int
     quality: int
 
 
-class AudioFacts(_Facts, tag="audio"):
+class AudioFacts(_Facts, frozen=True, tag="audio"):
     positions_per_s: float
     rate_hz: int
     samples: int
@@ -59,7 +65,7 @@ class AudioFacts(_Facts, tag="audio"):
     voice: tuple[bytes, ...]
 
 
-class VideoFacts(_Facts, tag="video"):
+class VideoFacts(_Facts, frozen=True, tag="video"):
     size: tuple[int, int]
     frames_per_1000s: int
     quality: int
@@ -96,7 +102,7 @@ def facts_of(codes: Codes, model: LoadedModel) -> Facts:
     """What a file says besides its codes."""
     array = array_of(codes)
     coded = len(codes.codes) if isinstance(codes, AudioCodes) else 1
-    common = {
+    common: dict[str, Any] = {
         "model": model.info.name,
         "digest": model.info.digest.hex(),
         "shape": array.shape,
@@ -138,7 +144,9 @@ def write(path: Path, codes: Codes, model: LoadedModel, *, flat: bool = False, f
         if name == "npy":
             np.save(stream, array, allow_pickle=False)
         elif name == "npz":
-            np.savez_compressed(stream, **{CODES: array, FACTS: np.array(text)})
+            np.savez_compressed(stream, codes=array, vq=np.array(text))
+        elif name == "ecdc":
+            stream.write(_as_ecdc(codes, model))
         elif name == "safetensors":
             from safetensors.numpy import save
 
@@ -157,6 +165,8 @@ def read(path: Path) -> tuple[np.ndarray, Facts | None]:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise BadFile(f"{path} is larger than {LARGEST_BYTES} bytes")
+        if name == "ecdc":
+            return _of_ecdc(path.read_bytes())
         array, text = _parts(path, name)
         facts = None if text is None else msgspec.json.decode(text, type=Facts)
     except msgspec.ValidationError as error:
@@ -176,7 +186,7 @@ def restored(array: np.ndarray, facts: Facts | None, model: LoadedModel) -> Code
     net = model.net
     if facts is None:
         facts = _bare_facts(array, model)
-    elif facts.digest != model.info.digest.hex():
+    elif facts.digest and facts.digest != model.info.digest.hex():
         raise ModelError(f"the codes are of model {facts.model} ({facts.digest}), not of {model.info.name}")
     if array.ndim == 1 and len(facts.shape) > 1:
         array = unflattened(array, facts.codebook_sizes, facts.shape)
@@ -197,10 +207,12 @@ def restored(array: np.ndarray, facts: Facts | None, model: LoadedModel) -> Code
     return ImageCodes(codes, facts.size, facts.channels, facts.quality)
 
 
-def digest_in(facts: Facts) -> bytes:
-    """The digest of the model that codes are of. Raises BadFile if it is none."""
+def model_of(facts: Facts) -> ModelInfo:
+    """The model that codes are of. Raises ModelError if it is not here, BadFile for a digest that is none."""
+    if not facts.digest:
+        return store.find(facts.model)
     try:
-        return bytes.fromhex(facts.digest)
+        return store.find_for_file(facts.model, bytes.fromhex(facts.digest))
     except ValueError:
         raise BadFile(f"{facts.digest[:40]!r} is no digest of a model") from None
 
@@ -208,7 +220,12 @@ def digest_in(facts: Facts) -> bytes:
 def _bare_facts(array: np.ndarray, model: LoadedModel) -> Facts:
     """Of codes alone. Raises UsageError if files of the model hold more than codes."""
     net = model.net
-    common = {"model": model.info.name, "digest": model.info.digest.hex(), "shape": array.shape, "codebook_sizes": ()}
+    common: dict[str, Any] = {
+        "model": model.info.name,
+        "digest": model.info.digest.hex(),
+        "shape": array.shape,
+        "codebook_sizes": (),
+    }
     if model.info.modality == "audio" and array.ndim == 2:
         if net.level_db is not None:
             raise UsageError(f"files of {model.info.name} hold a voice and loudness besides codes", "export .npz")
@@ -223,6 +240,23 @@ def _bare_facts(array: np.ndarray, model: LoadedModel) -> Facts:
         f"codes of the shape {list(array.shape)} alone do not make a file of {model.info.name}",
         "[groups, positions] or [groups, rows, columns], of a model without qualities; or export .npz",
     )
+
+
+def _as_ecdc(codes: Codes, model: LoadedModel) -> bytes:
+    """Raises UsageError for codes of anything else than one channel by EnCodec."""
+    if not isinstance(codes, AudioCodes) or len(codes.codes) > 1 or model.info.description["family"] != "encodec":
+        raise UsageError("an .ecdc file holds one channel coded by EnCodec", f"--model {ecdc.MODEL}")
+    return ecdc.write(codes.codes[0], audio.length_at(codes.samples, codes.rate_hz, ecdc.RATE_HZ))
+
+
+def _of_ecdc(data: bytes) -> tuple[np.ndarray, Facts]:
+    codes, samples = ecdc.read(data)
+    facts = AudioFacts(
+        model=ecdc.MODEL, digest="", shape=codes.shape, codebook_sizes=(2**ecdc.BITS,) * len(codes),
+        positions_per_s=ecdc.RATE_HZ / ecdc.STRIDE, rate_hz=ecdc.RATE_HZ, samples=samples, channels=1,
+        loudness_db=(0.0,), voice=(b"",),
+    )  # fmt: skip
+    return codes, facts
 
 
 def _format_of(path: Path) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from vqcli.zoo import checkpoints, hub, registry, store
 from vqcli.zoo.store import ModelInfo
 
 CARD = "README.md"
-KNOWN = Path(__file__).parent / "known.toml"
 LICENCE = re.compile(r"^license(?:_name)?:\s*[\"']?([\w .+-]{1,60}?)[\"']?\s*$", re.MULTILINE)
 LARGEST_CARD = 2**20
 SHOWN = 3  # names in an error message
@@ -45,12 +43,6 @@ class Source:
     place: str
     revision: str
     path: Path
-
-
-def known() -> dict[str, dict[str, str]]:
-    """Models that can be had by name: the repository of each, and what it is for."""
-    with KNOWN.open("rb") as stream:
-        return tomllib.load(stream)
 
 
 def source_of(place: str) -> Source:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ EXACT = "exact.safetensors"  # the prior that entropy coding uses (priors.py)
 DEFAULTS = {"image": "photo", "audio": "speech", "video": "photo"}  # the model of `vq encode` for each modality
 LARGEST_HEADER = 2**24
 SOURCE = "source"  # key of the description of an imported model: where it comes from
+KNOWN = Path(__file__).parent / "known.toml"
 STATISTICS = "statistics."  # prefix of the tensors that belong to the coders, not to the net
 
 
@@ -112,6 +114,12 @@ def list_models() -> list[ModelInfo]:
     return sorted(found.values(), key=lambda info: info.name)
 
 
+def known() -> dict[str, dict[str, str]]:
+    """Models of other people that can be fetched by name: the repository of each, and what it is for."""
+    with KNOWN.open("rb") as stream:
+        return tomllib.load(stream)
+
+
 def find(name: str) -> ModelInfo:
     """The model called `name`, or the one in the folder of that path. Raises ModelError if there is none."""
     if (Path(name) / FILE).is_file():
@@ -120,7 +128,10 @@ def find(name: str) -> ModelInfo:
         for base in search_path():
             if (base / name / FILE).is_file():
                 return describe(base / name)
-    raise ModelError(f"no model {name} in {_places()}", near_matches(name, [info.name for info in list_models()]))
+    fetched = f"vq models pull {name} fetches it" if name in known() else ""
+    raise ModelError(
+        f"no model {name} in {_places()}", fetched or near_matches(name, [info.name for info in list_models()])
+    )
 
 
 def find_for_file(name: str, digest: bytes, joint: bool = False) -> ModelInfo:
