@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ def restored(array: np.ndarray, facts: Facts | None, model: LoadedModel) -> Code
     coded = len(facts.voice) if isinstance(facts, AudioFacts) else 1
     groups = len(array) // max(coded, 1)
     sizes = np.array(net.codebook_sizes[:groups] * coded)
-    if array.ndim < 2 or len(sizes) != len(array) or groups * net.levels % len(net.codebook_sizes):
+    if array.ndim < 2 or len(sizes) != len(array) or groups not in accumulate(net.level_codebooks):
         raise BadFile(f"{len(array)} groups of codes are not whole levels of model {model.info.name}")
     rows = array.reshape(len(array), -1)
     if rows.min() < 0 or (rows.max(1) >= sizes).any():

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from vqcli.codec import audio_file, windows
-from vqcli.codec.codes import AudioCodes, books, keep_levels
+from vqcli.codec.codes import AudioCodes, keep_levels
 from vqcli.errors import BadFile
 from vqcli.evaluation.speech import baselines, evaluators, metrics
 from vqcli.media import audio
@@ -100,7 +100,7 @@ def evaluate(
     Raises UsageError for a codec that is not installed, and if `with_evaluators` without the extra `evaluators`.
     """
     codecs = list(codecs)
-    name, (_, levels) = model.info.name, books(model)
+    name, levels = model.info.name, model.net.levels
     for index, path in enumerate(clips):
         try:
             clip = read(path)

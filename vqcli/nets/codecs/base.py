@@ -34,7 +34,7 @@ class Codec(Protocol):
     """The members of all codecs.
 
     stride          pixels, each way, or samples that a position of the codes stands for
-    levels          residual levels, into which the codebooks divide evenly; files can drop the last ones
+    levels          residual levels, of which files can drop the last ones
     codebook_sizes  K of each codebook, level by level
     encoder_margin  positions to each side that a code depends on, None: the whole input
     decoder_margin  positions to each side that the output of a position depends on, None: all codes
@@ -49,6 +49,11 @@ class Codec(Protocol):
     decoder_margin: int | None = None
     TASK: ClassVar[str] = "codec"
     CLASS_TABLES: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def level_codebooks(self) -> tuple[int, ...]:
+        """How many codebooks each level has: equally many, unless a family says otherwise."""
+        return (len(self.codebook_sizes) // self.levels,) * self.levels
 
 
 class ImageCodec(Codec, Protocol):
