@@ -178,6 +178,8 @@ def _encode_lossless(
 ) -> EncodedImage:
     if tiling.is_stochastic(model):
         raise UsageError(f"model {model.info.name} samples what it decodes, so it is never exact", "--model photo")
+    if model.image.decoder_margin is None:
+        raise UsageError(f"model {model.info.name} sees an image as a whole, which is never exact", "--model photo")
     quality = chosen.quality
     if quality is None and tiling.qualities(model):
         quality = max(1.0, LOSSLESS * tiling.qualities(model))
