@@ -195,9 +195,9 @@ def read_fields(fields: Reader, version: int) -> tuple[Header, list[tuple[int, i
         metadata = json.loads(text.decode() or "{}")
     residual = LosslessResidual(fields.u8(), fields.u32()) if version == 2 else None
     header = Header(
-        modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels,
-        uneven=uneven, model=model, digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, joint=kind == 2, codes_crcs=codes_crcs,
-        metadata=metadata, residual=residual,
+        modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels, uneven=uneven,
+        model=model, digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, joint=kind == 2,
+        codes_crcs=codes_crcs, metadata=metadata, residual=residual,
     )  # fmt: skip
     require(header.records * 5 <= len(fields), "the header is too short for its index")  # before a list of that length
     return header, [(fields.varint(), fields.u32()) for _ in range(header.records)]
