@@ -31,6 +31,11 @@ SMALL = {
     "lapped2d": {"width": 16, "dim": 8, "blocks": 1, "rate": {"slices": [2, 6], "levels": 1, "hidden": 8}},
     "speech": {"K": 16, "width": 16, "blocks": [1, 1], "decoder_width": 16, "decoder_blocks": 1, "voice_dim": 8},
     "encodec": {"net": {"width": 4, "dim": 8}, "codebooks": 4, "K": 16},
+    "mimi": {
+        "net": {"width": 4, "dim": 16, "ratios": [4, 2]},
+        "transformer": {"layers": 2, "heads": 2, "hidden": 16, "window": 8},
+        **{"codebooks": [1, 3], "K": 16, "dim": 8},
+    },
     "vqvae1d": {"K": 16, "width": 8, "wavenet": {"residual": 8, "skip": 8, "cycles": 1, "layers_per_cycle": 2}},
 }
 MODULES = [import_module(f"{codecs.__name__}.{name}") for _, name, _ in pkgutil.iter_modules(codecs.__path__)]

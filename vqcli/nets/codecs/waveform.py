@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqcli.errors import BadFile
 from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, windows_of
+from vqcli.nets.layers.stream import Stream, whole
 from vqcli.progress import ProgressCallback
 
 
@@ -18,7 +19,7 @@ class WaveformCodec(nn.Module, AudioCodec):
     """Each level has one codebook, of which files can drop the last ones.
 
     A subclass gives `encode` and `decode` of whole signals. Where its layers look no further than a margin, windows of
-    a signal are coded with that margin; a causal one overrides `encode_windows` and `decode_parts` and keeps its state.
+    a signal are coded with that margin; a causal one keeps its state (`CausalCodec`).
     """
 
     level_db = None
@@ -74,3 +75,50 @@ class WaveformCodec(nn.Module, AudioCodec):
             first, last = (0, P) if margin is None else (max(start - margin, 0), min(stop + margin, P))
             wave = self.decode(codes[:, :, first:last].to(device))
             yield wave[:, :, (start - first) * self.stride : (stop - first) * self.stride]
+
+
+class CausalCodec(WaveformCodec):
+    """No layer looks ahead: a signal is coded part by part, with what the layers keep of the parts before.
+
+    A subclass gives `encode_part` and `decode_part`, and as `decoder_margin` how many positions before a part its state
+    comes from where decoding begins at that part.
+    """
+
+    encoder_margin = None
+    decoder_margin: int
+
+    def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
+        """Codes int64 [B, codebooks, P] of the next part of waveforms [B, 1, N]."""
+        raise NotImplementedError
+
+    def decode_part(self, codes: Tensor, stream: Stream) -> Tensor:
+        """Waveforms [B, 1, P * stride] of the next part of codes [B, codebooks of the first levels, P]."""
+        raise NotImplementedError
+
+    def warm_up(self, codes: Tensor, stream: Stream) -> None:
+        """Give the layers of the decoder their state, from the codes before a part."""
+        self.decode_part(codes, stream)
+
+    def encode(self, wave: Tensor) -> Tensor:
+        return self.encode_part(wave, whole())
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return self.decode_part(codes, whole())
+
+    def encode_windows(self, samples: Samples, analysis: Analysis, device: torch.device) -> Iterator[Tensor]:
+        P, stream = -(-len(samples) // self.stride), Stream()
+        for start, stop in windows_of(self, 0, P):
+            stream.last = stop == P
+            wave = np.asarray(samples[start * self.stride : stop * self.stride], np.float32)
+            yield self.encode_part(torch.from_numpy(wave).to(device)[None, None], stream)[0]
+            stream.first = False
+
+    def decode_parts(self, codes: Tensor, part: tuple[int, int], device: torch.device, seed: int) -> Iterator[Tensor]:
+        begin, P, stream = max(part[0] - self.decoder_margin, 0), codes.shape[2], Stream()
+        if begin < part[0]:
+            self.warm_up(codes[:, :, begin : part[0]].to(device), stream)
+            stream.first = False
+        for start, stop in windows_of(self, *part):
+            stream.last = stop == P
+            yield self.decode_part(codes[:, :, start:stop].to(device), stream)
+            stream.first = False

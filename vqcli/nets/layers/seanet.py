@@ -4,21 +4,24 @@
                           -> LSTM -> ELU -> conv -> latents [B, dim, P]
     and the mirror image with transposed convolutions (Défossez et al. 2022, section 3.1)
 
-A causal net can see a signal part by part: a `Stream` keeps what its layers need of the parts before, and the outputs
-are those of the whole signal. Layers are numbered as in the authors' checkpoints.
+Layers are numbered as in the authors' checkpoints. A causal net can see a signal part by part (layers/stream.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+
+from vqcli.errors import ModelError
+from vqcli.nets.layers.stream import Stream, through
 
 
 @dataclass(frozen=True)
@@ -59,23 +62,6 @@ class Shape:
         return math.prod(self.ratios)
 
 
-@dataclass
-class Stream:
-    """What causal layers keep of the parts of a signal that they have seen.
-
-    first, last  whether the part at hand begins and ends the signal
-    """
-
-    first: bool = True
-    last: bool = False
-    kept: dict[nn.Module, Any] = field(default_factory=dict)
-
-
-def whole() -> Stream:
-    """Of a signal that is one part."""
-    return Stream(last=True)
-
-
 def padded(x: Tensor, left: int, right: int, mode: str) -> Tensor:
     """x [B, C, N] with more on both ends; reflection takes zeros for what a short signal lacks."""
     if mode != "reflect" or not (left or right):
@@ -88,9 +74,11 @@ def padded(x: Tensor, left: int, right: int, mode: str) -> Tensor:
 class Conv(nn.Module):
     """A convolution whose output has a frame for each `stride` of its input, a partial one at the end included."""
 
-    def __init__(self, shape: Shape, into: int, out: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, shape: Shape, into: int, out: int, kernel: int, stride: int = 1, dilation: int = 1, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.conv: nn.Module = nn.Conv1d(into, out, kernel, stride, dilation=dilation)
+        self.conv: nn.Module = nn.Conv1d(into, out, kernel, stride, dilation=dilation, bias=bias)
         self.norm: nn.Module = nn.Identity()
         if shape.normalization == "weight":
             self.conv = weight_norm(self.conv)
@@ -113,9 +101,9 @@ class Conv(nn.Module):
 class Upsampling(nn.Module):
     """A transposed convolution of twice the stride; what it gives beyond the signal is cut off."""
 
-    def __init__(self, shape: Shape, into: int, out: int, stride: int) -> None:
+    def __init__(self, shape: Shape, into: int, out: int, stride: int, groups: int = 1, bias: bool = True) -> None:
         super().__init__()
-        self.conv: nn.Module = nn.ConvTranspose1d(into, out, 2 * stride, stride)
+        self.conv: nn.Module = nn.ConvTranspose1d(into, out, 2 * stride, stride, groups=groups, bias=bias)
         self.norm: nn.Module = nn.Identity()
         if shape.normalization == "weight":
             self.conv = weight_norm(self.conv)
@@ -182,7 +170,7 @@ def encoder(shape: Shape) -> nn.ModuleList:
         layers += [Block(shape, width, shape.growth**number) for number in range(shape.blocks)]
         layers += [Activation(), Conv(shape, width, 2 * width, 2 * ratio, ratio)]
         width *= 2
-    layers += [LSTM(width, shape.lstm)] * bool(shape.lstm)
+    layers += [LSTM(width, shape.lstm)] if shape.lstm else []
     return nn.ModuleList([*layers, Activation(), Conv(shape, width, shape.dim, shape.kernels[1])])
 
 
@@ -190,7 +178,7 @@ def decoder(shape: Shape) -> nn.ModuleList:
     """Latents to waveforms."""
     width = shape.width * 2 ** len(shape.ratios)
     layers: list[nn.Module] = [Conv(shape, shape.dim, width, shape.kernels[0])]
-    layers += [LSTM(width, shape.lstm)] * bool(shape.lstm)
+    layers += [LSTM(width, shape.lstm)] if shape.lstm else []
     for ratio in shape.ratios:
         width //= 2
         layers += [Activation(), Upsampling(shape, 2 * width, width, ratio)]
@@ -198,7 +186,40 @@ def decoder(shape: Shape) -> nn.ModuleList:
     return nn.ModuleList([*layers, Activation(), Conv(shape, width, shape.channels, shape.kernels[1])])
 
 
-def through(layers: Sequence[nn.Module] | nn.ModuleList, x: Tensor, stream: Stream) -> Tensor:
-    for layer in layers:
-        x = layer(x, stream)
-    return x
+def reach(layers: Iterable[nn.Module], frames: int = 0) -> int:
+    """Input frames before the current one that an output of causal convolutions depends on.
+
+    With `frames`: that it depends on together with as many outputs before it.
+    """
+    found = [part for layer in layers for part in layer.modules() if isinstance(part, Conv | Upsampling)]
+    for layer in reversed(found):
+        frames = frames * layer.stride + layer.past if isinstance(layer, Conv) else -(-frames // layer.stride) + 1
+    return frames
+
+
+def sizes(tensors: Mapping[str, Tensor], weight: str) -> dict[str, Any]:
+    """The arguments of `Shape` that the tensors of an `encoder` tell; `weight` ends the names of its convolutions'.
+
+    Raises ModelError if they are not those of a SEANet.
+    """
+    try:
+        convs = sorted(
+            (int(name.split(".")[1]), tensor.shape)
+            for name, tensor in tensors.items()
+            if re.fullmatch(rf"encoder\.\d+\.{re.escape(weight)}", name)
+        )
+        (_, first), *downs, (_, last) = convs
+        inner = tensors[f"encoder.1.block.1.{weight}"].shape
+        return {
+            "channels": first[1],
+            "width": first[0],
+            "dim": last[0],
+            "ratios": [shape[2] // 2 for _, shape in reversed(downs)],
+            "kernels": [first[2], last[2], inner[2]],
+            "blocks": downs[0][0] - 2,  # between the first convolution, and an activation before the next
+            "compress": first[0] // inner[0],
+            "shortcut": f"encoder.1.shortcut.{weight}" in tensors,
+            "lstm": sum(re.fullmatch(r"encoder\.\d+\.lstm\.weight_ih_l\d+", name) is not None for name in tensors),
+        }
+    except (ValueError, KeyError, IndexError, ZeroDivisionError):
+        raise ModelError("the convolutions of the encoder are not those of a SEANet, or some are missing") from None
