@@ -184,10 +184,9 @@ def decode(
     audio_file.check_audio(model, file.header)
     samples, rate_hz, channels = file.header.size
     first, count = part_in(start_s, end_s, samples, rate_hz)
-    wanted = None
-    if count < samples:
+    wanted, margin = None, model.net.decoder_margin
+    if count < samples and margin is not None:
         start, stop = _positions(model, file.header.grid[0], rate_hz, first, count)
-        margin = model.net.decoder_margin
         wanted = slice(max(0, start - margin - windows.CONTEXT), stop + margin)
     codes, lost = audio_file.unpack_audio(model, file, levels=levels, wanted=wanted)
     if lost.any() and not salvage:
