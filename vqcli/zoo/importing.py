@@ -19,6 +19,7 @@ from torch import Tensor
 from vqcli.container.header import MODEL_NAME
 from vqcli.errors import ModelError, UsageError, VqError
 from vqcli.files import replacing
+from vqcli.media.audio import RATES_HZ
 from vqcli.nets.codecs import base
 from vqcli.nets.codecs.checkpoint import Checkpoint, Imported
 from vqcli.zoo import checkpoints, hub, registry, store
@@ -102,6 +103,9 @@ def recognised(checkpoint: Checkpoint, place: str) -> tuple[str, Imported]:
 def checked(family: str, found: Imported) -> Any:
     """The net with its weights. Raises ModelError if they do not fit together."""
     net = registry.build(family, found.arguments)
+    rate_hz = getattr(net, "rate_hz", RATES_HZ[0])
+    if type(rate_hz) is not int or rate_hz not in RATES_HZ:
+        raise ModelError(f"a sampling rate of {rate_hz!r} Hz is none that vq knows", "its config.json says so")
     wanted, there = net.state_dict(), found.tensors
     wrong = [name for name in wanted if name not in there or wanted[name].shape != there[name].shape]
     wrong += [name for name in there if name not in wanted]
