@@ -36,6 +36,7 @@ SMALL = {
         "transformer": {"layers": 2, "heads": 2, "hidden": 16, "window": 8},
         **{"codebooks": [1, 3], "K": 16, "dim": 8},
     },
+    "dac": {"width": 2, "decoder_width": 32, "codebooks": 3, "K": 16},
     "vqvae1d": {"K": 16, "width": 8, "wavenet": {"residual": 8, "skip": 8, "cycles": 1, "layers_per_cycle": 2}},
 }
 MODULES = [import_module(f"{codecs.__name__}.{name}") for _, name, _ in pkgutil.iter_modules(codecs.__path__)]
