@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vqcli.container.header import MODEL_NAME
@@ -102,7 +103,8 @@ def recognised(checkpoint: Checkpoint, place: str) -> tuple[str, Imported]:
 
 def checked(family: str, found: Imported) -> Any:
     """The net with its weights. Raises ModelError if they do not fit together."""
-    net = registry.build(family, found.arguments)
+    with torch.device("meta"):  # a net without memory: what a file says of its sizes is not yet borne out
+        net = registry.build(family, found.arguments)
     rate_hz = getattr(net, "rate_hz", RATES_HZ[0])
     if type(rate_hz) is not int or rate_hz not in RATES_HZ:
         raise ModelError(f"a sampling rate of {rate_hz!r} Hz is none that vq knows", "its config.json says so")
@@ -115,6 +117,7 @@ def checked(family: str, found: Imported) -> Any:
     for name, tensor in there.items():
         if not tensor.isfinite().all():
             raise ModelError(f"{name} holds numbers that are not finite")
+    net = registry.build(family, found.arguments)
     net.load_state_dict(there)
     return net.eval()
 
