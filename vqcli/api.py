@@ -45,6 +45,8 @@ class EncodeOptions(TypedDict, total=False):
     background: str | None
     rate_hz: int | None
     mono: bool | None
+    kbit_per_s: float | None
+    size_bytes: int | None
     frames_per_s: float | None
     levels: int | None
     coder: str
@@ -87,6 +89,7 @@ def encode(
 
     Of images:
     bits_per_pixel  instead of a quality: the best one whose file stays within this
+    size_bytes      the same of the size of the file; so of audio
     lossless        the file returns every pixel; quality then only shifts bytes between codes and lossless residual
     tune            'ssim' (None) aims at looks, 'psnr' at squared error; of models that have both
     effort          0, or to 9: search for codes that cost less or look better, for seconds to minutes a megapixel; of
@@ -98,6 +101,7 @@ def encode(
     Of audio:
     rate_hz         of an array of samples; files say it themselves
     mono            mix all channels down to one (None does so too), or code each channel on its own
+    kbit_per_s      as many levels as stay within this rate, in place of `levels`
 
     Raises BadFile for what is neither, ModelError, UsageError for options that do not fit the medium or the model.
     """

@@ -195,9 +195,23 @@ def test_salvage(vq, talk, monkeypatch):
     assert result.exit_code == 0 and "50.0% of the recording is lost, and silent" in result.stderr
 
 
+def test_as_many_levels_as_fit(vq, talk):
+    rows = [json.loads(vq("encode", talk, "--levels", n, "--json", "--force", *SPEECH).stdout)[0] for n in "123"]
+    for option, name, slack in (("--kbps", "kbit_per_s", 1.0001), ("--bytes", "size_bytes", 1)):
+        limit = rows[1][name]
+        given = str(limit * slack)
+        (row,) = json.loads(vq("encode", talk, option, given, "--json", "--force", *SPEECH).stdout)
+        assert row["size_bytes"] == rows[1]["size_bytes"]
+    least = vq("encode", talk, "--bytes", "20", "--force", *SPEECH)
+    assert least.exit_code == 0 and "cannot go down to 20 bytes" in least.stderr
+    assert Path("talk.vqz").stat().st_size == rows[0]["size_bytes"]
+    assert vq("decode", "talk.vqz", "-o", "a.wav", *SPEECH).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (("--kbps", "1", "--levels", "1"), "exclude"),
         (("--quality", "5"), "--quality is for images or clips"),
         (("--bpp", "1"), "--bpp is for images"),
         (("--background", "white"), "--background is for images or clips"),

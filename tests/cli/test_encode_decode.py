@@ -63,6 +63,13 @@ def test_bpp_is_kept_when_it_can_be(vq, photo):
     assert impossible.exit_code == 0 and "cannot go down to 0.001 bpp" in impossible.stderr
 
 
+def test_bytes_are_kept_when_they_can_be(vq, photo):
+    sizes = [json.loads(vq("encode", photo, *SCALAR, "-q", q, "--json", "--force").stdout)[0] for q in ("1", "3")]
+    between = (sizes[0]["size_bytes"] + sizes[1]["size_bytes"]) // 2
+    (row,) = json.loads(vq("encode", photo, *SCALAR, "--bytes", str(between), "--json", "--force").stdout)
+    assert row["size_bytes"] <= between and row["quality"] > 1
+
+
 def test_folders_keep_their_tree_and_skip_what_exists(vq, photo, picture):
     for name in ("in/a.png", "in/deep/b.jpg"):
         Path(name).parent.mkdir(exist_ok=True, parents=True)
@@ -190,6 +197,7 @@ def test_an_unknown_model(vq, photo):
         (("--quality", "2", "--bpp", "1", *SCALAR), "exclude"),
         (("--quality", "2", *VECTOR), "one quality"),
         (("--bpp", "2", *VECTOR), "one rate"),
+        (("--bpp", "2", "--bytes", "99", *SCALAR), "exclude"),
         (("--levels", "9", *VECTOR), "--levels 9"),
         (("--coder", "zip", *SCALAR), "no coder zip"),
         (("--background", "blurple", *SCALAR), "blurple"),

@@ -317,7 +317,7 @@ def lying(model: loading.LoadedModel, **changes: object) -> vqz.Vqz:
         codes_crcs=tuple(vqz.codes_crc(part) for part in np.split(codes, coded)),
         metadata={"loudness_db": "-26.0", "voice": "AAAAAAAAAAAAAAAAAAAAAAE="},
     )  # fmt: skip
-    n = header.groups_per_level
+    n = header.level_groups[0]
     payloads = [
         coders.encode("packed", part, coders.Given(sizes[n * level : n * (level + 1)]))
         for level, part in enumerate(np.split(codes, coded))

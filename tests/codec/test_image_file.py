@@ -135,9 +135,9 @@ def test_a_flipped_byte_costs_its_window_alone(model, picture, small_chunks, cod
     window = header.chunk_windows()[4]
     assert lost[window].all() and lost.sum() == lost[window].size
     assert np.array_equal(decoded.codes[:, ~lost], image.codes[:, ~lost])
-    sizes = np.array(header.codebook_sizes[-header.groups_per_level :])
+    sizes = np.array(header.codebook_sizes[-header.level_groups[0] :])
     middles = ((sizes - 1) // 2)[:, None]
-    assert (decoded.codes[-header.groups_per_level :, lost] == middles).all()
+    assert (decoded.codes[-header.level_groups[0] :, lost] == middles).all()
     if header.levels > 1:  # the levels before it are whole
         _, lost = image_file.unpack_image(model, vqz.unpack(bytes(data), salvage=True), levels=header.levels - 1)
         assert not lost.any()
@@ -173,7 +173,7 @@ def lying(model, **changes: object) -> Vqz:
         model=model.info.name, digest=model.info.digest, coder=0,
         codes_crcs=tuple(vqz.codes_crc(part) for part in np.split(codes, levels)),
     )  # fmt: skip
-    groups = header.groups_per_level
+    groups = header.level_groups[0]
     payloads = [coders.encode("packed", part, coders.Given(sizes[:groups])) for part in np.split(codes, levels)]
     return vqz.unpack(vqz.pack(replace(header, **changes), payloads))
 

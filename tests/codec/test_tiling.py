@@ -1,11 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from vqcli.codec import image as codec_image
 from vqcli.codec import tiling
 from vqcli.codec.codes import ImageCodes
 from vqcli.codec.image import search_quality
 from vqcli.errors import BadFile, UsageError
+from vqcli.nets.codecs.vqgan2d import VQGAN
+from vqcli.zoo.loading import LoadedModel
+from vqcli.zoo.store import ModelInfo
 
 MODELS = ["scalar_model", "vector_model"]
 
@@ -105,3 +111,18 @@ def test_higher_qualities_use_more_codes(scalar_model, picture):
 def test_a_grid_that_is_not_the_pictures(scalar_model):
     with pytest.raises(BadFile, match="3 x 3"):
         tiling.decode_image(scalar_model, ImageCodes(np.zeros((3, 3, 3), np.uint16), (8, 8), 3, 10))
+
+
+def test_what_a_net_must_see_whole_is_bounded(monkeypatch, picture):
+    """Attention and normalisation over the image: memory grows with it, so a large one is refused before any work."""
+    net = VQGAN(net={"widths": [8, 8], "attention": [1], "z_channels": 4, "groups": 4}, dim=4, K=16)
+    info = ModelInfo(Path("gan"), {"family": "vqgan2d", "modality": "image", "arguments": {}})
+    model = LoadedModel(info, net.eval().requires_grad_(False), None, torch.device("cpu"))
+    image = tiling.encode_image(model, picture(17, 30))
+    assert image.codes.shape == (1, 9, 15) and tiling.decode_image(model, image).shape == (17, 30, 3)
+    monkeypatch.setattr(tiling, "LARGEST_WHOLE", 500)
+    for work in (lambda: tiling.encode_image(model, picture(17, 30)), lambda: tiling.decode_image(model, image)):
+        with pytest.raises(UsageError, match="as a whole"):
+            work()
+    with pytest.raises(UsageError, match="never exact"):
+        codec_image.encode(picture(8, 8), model, lossless=True)

@@ -145,7 +145,8 @@ def test_bytes_after_the_end() -> None:
         (MINIMAL.replace(b"\r\n", b"\n"), "newline"),
         (MINIMAL.replace(b"\n", b"\r\n"), "newline"),
         (MINIMAL.decode("latin-1").encode(), "text conversion"),
-        (MINIMAL[:6] + b"\x03" + MINIMAL[7:], r"made by a newer vq \(format version 3; this one reads up to 2\)"),
+        (MINIMAL[:6] + b"\x04" + MINIMAL[7:], r"made by a newer vq \(format version 4; this one reads up to 3\)"),
+        (MINIMAL[:6] + b"\x03" + MINIMAL[7:], "checksum"),
         (MINIMAL[:6] + b"\x02" + MINIMAL[7:], "header is damaged"),
         (MINIMAL[:6] + b"\x00" + MINIMAL[7:], "version 0"),
         (MINIMAL[:8] + b"\x02" + MINIMAL[9:], "header is damaged"),
@@ -430,7 +431,18 @@ def golden_files() -> dict[str, tuple[vqz.Header, tuple[bytes, ...]]]:
         codes_crcs=(5, 6),
         residual=LosslessResidual(0, 0x89ABCDEF),
     )
+    uneven = dataclasses.replace(
+        chunked(),
+        grid=(7,),
+        chunk=(4,),
+        codebook_sizes=(4096,) * 7,
+        levels=3,
+        uneven=(1, 2, 4),
+        model="snac-24khz",
+        codes_crcs=(7, 8, 9),
+    )
     return {
+        "uneven": (uneven, (b"a", b"", b"ccc", b"dddd", b"e", b"ff")),
         "lossless": (lossless, (b"1", b"22", b"", b"4444", b"the first chunk", b"the other")),
         "photo": (photo, (bytes(range(256)),)),
         "speech": (chunked(), PAYLOADS),
@@ -441,7 +453,7 @@ def golden_files() -> dict[str, tuple[vqz.Header, tuple[bytes, ...]]]:
 def as_json(parsed: vqz.Vqz) -> dict[str, object]:
     """The content of a file in JSON's types, bytes as hexadecimal digits."""
     content = dataclasses.asdict(parsed.header) | {"payloads": parsed.payloads}
-    for younger in ("joint", "residual"):  # than the first golden files
+    for younger in ("joint", "residual", "uneven"):  # than the first golden files
         if not content[younger]:
             del content[younger]
     if "residual" in content:  # the golden files keep the name of their day
@@ -469,3 +481,39 @@ def test_one_digest_may_name_model_and_prior():
     assert len(vqz.pack(joint, payloads)) == len(vqz.pack(apart, payloads)) - 8
     with pytest.raises(BadFile, match="named twice"):
         dataclasses.replace(apart, joint=True)
+
+
+def test_levels_with_numbers_of_groups_of_their_own():
+    header, payloads = golden_files()["uneven"]
+    data = vqz.pack(header, payloads)
+    assert header.version == data[6] == 3 and header.level_groups == (1, 2, 4)
+    assert [header.groups_of(level) for level in range(3)] == [slice(0, 1), slice(1, 3), slice(3, 7)]
+    fewer = vqz.drop_levels(vqz.unpack(data), 2)
+    assert fewer.header.uneven == (1, 2) and fewer.header.groups == 3
+    least = vqz.drop_levels(fewer, 1).header
+    assert least.version == 1 and least.uneven == ()
+    even = dataclasses.replace(header, codebook_sizes=(4096,) * 6, uneven=(2, 2, 2))
+    assert even.version == 1 and even == dataclasses.replace(even, uneven=())
+    for counts in ((1, 2), (1, 2, 5), (0, 3, 4), (3, -1, 5)):
+        with pytest.raises(BadFile):
+            dataclasses.replace(header, uneven=counts)
+    with pytest.raises(BadFile, match="residual"):
+        dataclasses.replace(golden_files()["lossless"][0], codebook_sizes=(16,) * 3, uneven=(1, 2))
+
+
+def test_a_later_version_than_needed_is_refused():
+    """Equal numbers are those of version 1: a file has one spelling."""
+    header, payloads = golden_files()["uneven"]
+    data = bytearray(vqz.pack(header, payloads))
+    counts = bytes([1, 2, 4])
+    at = data.index(counts + (7).to_bytes(4, "little"))
+    data[at : at + 3] = bytes([2, 2, 3])
+    front = len(data) - sum(map(len, payloads)) - 4
+    data[front : front + 4] = zlib.crc32(data[:front]).to_bytes(4, "little")
+    assert vqz.unpack(bytes(data)).header.uneven == (2, 2, 3)  # the checksum is right again
+    even = bytearray(vqz.pack(dataclasses.replace(header, codebook_sizes=(4096,) * 6, uneven=()), payloads))
+    even[6] = 3
+    front = len(even) - sum(map(len, payloads)) - 4
+    even[front : front + 4] = zlib.crc32(even[:front]).to_bytes(4, "little")
+    with pytest.raises(BadFile):
+        vqz.unpack(bytes(even))

@@ -75,6 +75,7 @@ def decode(
     vq decode photo.vqz
     vq decode photo.vqz -o photo.webp
     vq decode talk.vqz -o talk.opus
+    vq decode talk.ecdc
     vq decode talk.vqz --start 1:30 --end 2:00 -o part.wav
     vq decode codes/ -o images/ --format jpg
     vq decode clip.vqz -o clip.mp4
@@ -95,6 +96,8 @@ def decode(
     def suffix_of(path: Path) -> str:
         if format is not None:
             return "" if as_frames else f".{format.lstrip('.')}"
+        if path.suffix == ".ecdc":
+            return ".wav"
         try:
             return media.of(vqz.read_header(path)[0].modality).suffix()
         except BadFile:  # decoding will say what is wrong
@@ -123,7 +126,7 @@ def decode(
         places = {"source": str(job.source), "target": str(job.target)}
         return f"{job.source} -> {job.target} {said}", places | facts
 
-    process(batch.plan(inputs, output, (".vqz",), suffix_of), work, describe, "decode", running)
+    process(batch.plan(inputs, output, (".vqz", ".ecdc"), suffix_of), work, describe, "decode", running)
 
 
 class _Decoder:
@@ -144,7 +147,22 @@ class _Decoder:
         lenient = self._part.salvage or any(at is not None for at in self._times.values())
         if source == STREAM:
             return vqz.unpack(sys.stdin.buffer.read(), salvage=lenient)
+        if source.suffix == ".ecdc":
+            return self._foreign(source)
         return vqz.read(source, lenient)
+
+    def _foreign(self, source: Path) -> Vqz:
+        """The codes of another program's file as those of the model that is named, or that has its name here."""
+        from vqcli.codec import exchange
+        from vqcli.container import vqz
+        from vqcli.zoo import loading, store
+
+        array, facts = exchange.read(source)
+        assert facts is not None
+        model = loading.load(store.find(self._model) if self._model else exchange.model_of(facts), self._device)
+        file = vqz.unpack(vqz.pack(*exchange.file_of(model, exchange.restored(array, facts, model), "packed")))
+        self._models[file.header.digest] = model
+        return file
 
     def decode(self, file: Vqz, label: str, target: Any, **options: Any) -> tuple[Decoded, float]:
         """What became of a file, after it is written, and the seconds that took."""

@@ -28,6 +28,10 @@ class CodeOptions:
     levels: Annotated[
         int | None, typer.Option(help="Keep the first residual levels only.", min=1, show_default=False)
     ] = None
+    size_bytes: Annotated[
+        int | None,
+        typer.Option("--bytes", help="The best quality, or most levels, within this size.", min=1, show_default=False),
+    ] = None
     coder: Coder = "auto"
 
 
@@ -74,6 +78,7 @@ def encode(
     vq encode photo.png --lossless --verify
     vq encode photo.png --model photo-2 --tune psnr --effort 3
     vq encode talk.wav --levels 1 --channels
+    vq encode talk.wav --kbps 1.5
     vq encode photo.png --model tokens
     vq encode clip.mp4
     vq encode holiday/ --frames --fps 30 -o holiday.vqz

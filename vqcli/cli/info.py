@@ -105,8 +105,9 @@ def _codebooks(header: Header) -> str:
         named = store.find_for_file(header.model, header.digest, header.joint).description.get("groups")
     channels = header.metadata.get("loudness_db", "").count(",") + 1  # that are coded
     if isinstance(named, list) and len(named) * channels >= header.groups:
-        n = header.groups_per_level // channels
-        order = [level * n + group for level in range(header.levels) for _ in range(channels) for group in range(n)]
+        parts = [header.groups_of(level) for level in range(header.levels)]
+        spans = [range(part.start // channels, part.stop // channels) for part in parts]  # of one channel
+        order = [group for span in spans for _ in range(channels) for group in span]
         kinds = [f"{named[at]} ({kind})" for at, kind in zip(order, kinds, strict=False)]
     return ", ".join(f"{kinds.count(kind)} of {kind}" for kind in dict.fromkeys(kinds))
 

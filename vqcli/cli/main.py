@@ -15,6 +15,7 @@ from vqcli.cli.decode import decode
 from vqcli.cli.demo import demo
 from vqcli.cli.encode import encode
 from vqcli.cli.eval.main import evaluations
+from vqcli.cli.exchange import export, import_codes
 from vqcli.cli.info import info
 from vqcli.cli.models import models
 from vqcli.cli.pack import pack
@@ -118,6 +119,8 @@ def options(
 app.command()(encode)
 app.command()(decode)
 app.command()(info)
+app.command()(export)
+app.command("import")(import_codes)
 app.add_typer(models, name="models")
 app.add_typer(evaluations, name="eval")
 app.command()(sample)

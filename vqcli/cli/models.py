@@ -8,7 +8,7 @@ import typer
 
 from vqcli.cli import console
 from vqcli.cli.info import model_facts, show
-from vqcli.cli.options import AsJson
+from vqcli.cli.options import AsJson, Force
 
 if TYPE_CHECKING:
     from vqcli.zoo.store import ModelInfo
@@ -25,15 +25,22 @@ def list_if_bare(context: typer.Context) -> None:
 
 
 @models.command("list")
-def list_models(as_json: AsJson = False) -> None:
+def list_models(
+    remote: Annotated[bool, typer.Option("--remote", help="Models of other people that `pull` fetches.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the models on the search path.
 
     \b
     vq models
+    vq models list --remote
     vq models list --json
     """
     from vqcli.zoo import priors, store
 
+    if remote:
+        _list_remote(as_json)
+        return
     found = store.list_models()
     if as_json:
         console.emit_json([model_facts(model) for model in found])
@@ -51,6 +58,67 @@ def list_models(as_json: AsJson = False) -> None:
     ]
     console.emit_table(("model", "modality", "size", "digest", "priors", "what for"), rows)
     console.say("* default of its modality")
+
+
+def _list_remote(as_json: bool) -> None:
+    from vqcli.zoo import store
+
+    here = {model.name for model in store.list_models()}
+    known = store.known()
+    if as_json:
+        console.emit_json([{"name": name, **facts, "here": name in here} for name, facts in known.items()])
+        return
+    rows = [(name, "yes" * (name in here), facts["repository"], facts["for"]) for name, facts in known.items()]
+    console.emit_table(("model", "here", "repository", "what for"), rows)
+    console.say("vq models pull NAME fetches one; its card then has the licence that the repository states")
+
+
+@models.command("pull")
+def pull(
+    name: Annotated[str, typer.Argument(help="As `vq models list --remote` has it.")], force: Force = False
+) -> None:
+    """Fetch a model of other people by its name.
+
+    \b
+    vq models pull encodec-24khz
+    """
+    from vqcli.errors import UsageError, near_matches
+    from vqcli.zoo import store
+
+    known = store.known()
+    if name not in known:
+        raise UsageError(f"no model {name} is known", near_matches(name, known) or "vq models list --remote")
+    _import(known[name]["repository"], name, force)
+
+
+@models.command("import")
+def import_model(
+    source: Annotated[str, typer.Argument(help="A repository (owner/name[@revision]), a folder of one, or a file.")],
+    name: Annotated[
+        str | None, typer.Option("--output", "-o", help="Name of the model.", show_default="that of the source")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Make a model of other people's weights: .safetensors, .pth, .th, .pt, .ckpt or .bin.
+
+    What is pickled in them is never run. The model goes into your own folder of models.
+
+    \b
+    vq models import facebook/encodec_24khz
+    vq models import downloads/encodec_24khz-d7cc33bc.th -o encodec-24khz
+    """
+    _import(source, name, force)
+
+
+def _import(source: str, name: str | None, force: bool) -> None:
+    from vqcli.zoo import importing
+
+    found = importing.source_of(source)
+    info = importing.import_model(found, name, force=force)
+    facts = info.description["source"]
+    print(f"{source} -> model {info.name} in {info.folder}")
+    console.say(f"family {info.description['family']}, licence: {facts['licence']}")
+    console.say(f"vq models show {info.name} has its card")
 
 
 @models.command("show")

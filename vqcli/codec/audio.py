@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +13,7 @@ import numpy as np
 
 from vqcli.codec import audio_file, windows
 from vqcli.codec.codes import AudioCodes, File, keep_levels, part_in
+from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio
@@ -121,6 +122,8 @@ def encode(
     rate_hz: int | None = None,
     mono: bool | None = None,
     levels: int | None = None,
+    kbit_per_s: float | None = None,
+    size_bytes: int | None = None,
     coder: str = "auto",
     metadata: dict[str, str] | None = None,
     progress: ProgressCallback = silent,
@@ -130,6 +133,8 @@ def encode(
     See `api.encode`.
     """
     net: Any = model.net
+    if sum(each is not None for each in (levels, kbit_per_s, size_bytes)) > 1:
+        raise UsageError("levels and sizes exclude each other", "give one of --levels, --kbps and --bytes")
     if isinstance(source, np.ndarray):
         if rate_hz is None:
             raise UsageError("samples have no rate of their own", "say it: encode(samples, rate_hz=16000)")
@@ -140,7 +145,29 @@ def encode(
     if levels is not None:
         codes = keep_levels(model, codes, levels)
     header, payloads = audio_file.pack_audio(model, codes, coder=coder, metadata=metadata)
-    return EncodedAudio(codes, header, payloads, recording.notes)
+    encoded = EncodedAudio(codes, header, payloads, recording.notes)
+    if kbit_per_s is not None:
+        size_bytes = int(1000 * kbit_per_s * codes.length_s / 8)
+    return encoded if size_bytes is None else _within(encoded, model, size_bytes)
+
+
+def _within(encoded: EncodedAudio, model: LoadedModel, size_bytes: int) -> EncodedAudio:
+    """The same recording with as many levels as fit into so many bytes, one at least."""
+    whole = vqz.unpack(encoded.data)
+    for levels in range(encoded.header.levels, 0, -1):
+        file = vqz.drop_levels(whole, levels)
+        if file.size_bytes <= size_bytes or levels == 1:
+            break
+    fewer = replace(
+        encoded,
+        audio=keep_levels(model, encoded.audio, levels),
+        header=file.header,
+        payloads=tuple(payload for payload in file.payloads if payload is not None),
+    )
+    if file.size_bytes <= size_bytes:
+        return fewer
+    note = f"model {model.info.name} cannot go down to {size_bytes:,} bytes here"
+    return replace(fewer, notes=(*fewer.notes, note))
 
 
 def decode(
@@ -157,10 +184,9 @@ def decode(
     audio_file.check_audio(model, file.header)
     samples, rate_hz, channels = file.header.size
     first, count = part_in(start_s, end_s, samples, rate_hz)
-    wanted = None
-    if count < samples:
+    wanted, margin = None, model.net.decoder_margin
+    if count < samples and margin is not None:
         start, stop = _positions(model, file.header.grid[0], rate_hz, first, count)
-        margin = model.net.decoder_margin
         wanted = slice(max(0, start - margin - windows.CONTEXT), stop + margin)
     codes, lost = audio_file.unpack_audio(model, file, levels=levels, wanted=wanted)
     if lost.any() and not salvage:

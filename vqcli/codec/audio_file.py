@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ def pack_audio(
         )
     levels = levels_in(model, groups)
     # level by level, in each channel by channel
-    codes = recording.codes.reshape(channels, levels, groups // levels, T).swapaxes(0, 1).reshape(-1, T)
+    ends = list(accumulate(books(model)[1][:levels]))[:-1]
+    codes = np.concatenate([part.reshape(-1, T) for part in np.split(recording.codes, ends, 1)])
     header = new_header(
         model,
         "audio",
@@ -85,9 +87,9 @@ def unpack_audio(
     check_levels(header, levels)
     window = None if wanted is None else (wanted,)
     codes, lost = chunks.unpack(model, file, channels=channels, levels=levels, wanted=window)
-    T = header.grid[0]
-    n = header.groups_per_level // channels
-    codes = codes.reshape(-1, channels, n, T).swapaxes(0, 1).reshape(channels, -1, T)
+    T, kept = header.grid[0], levels or header.levels
+    parts = [codes[header.groups_of(level)].reshape(channels, -1, T) for level in range(kept)]
+    codes = np.concatenate(parts, 1)
     return AudioCodes(codes, header.size[1], header.size[0], header.size[2], loudness_db, voice), lost
 
 
@@ -108,8 +110,7 @@ def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, .
         raise BadFile(f"{header.grid[0]} positions of codes do not belong to {samples} samples at {rate_hz} Hz")
     if header.quality:
         raise BadFile("audio has no quality, and the file has one")
-    sizes, levels = books(model)
-    coded = header.groups_per_level * levels // len(sizes)
+    coded = header.level_groups[0] // books(model)[1][0]
     if coded not in (1, channels):
         raise BadFile(f"{coded} coded channels do not make {channels}")
     check_books(model, header, coded)
@@ -119,8 +120,9 @@ def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, .
 def _chunk_length(model: LoadedModel, levels: int, channels: int) -> int:
     """Positions in a chunk, for so many levels of so many channels."""
     net: Any = model.net
-    sizes = np.array(book_layout(model, levels, channels)).reshape(levels, -1)
-    leanest = min(sum((int(k) - 1).bit_length() for k in level) for level in sizes)
+    sizes, ends = book_layout(model, levels, channels), [channels * n for n in accumulate(books(model)[1][:levels])]
+    parts = (sizes[begin:end] for begin, end in pairwise([0, *ends]))
+    leanest = min(sum((k - 1).bit_length() for k in part) for part in parts)
     return max(-(-CHUNK_SECONDS * net.rate_hz // net.stride), -(-8 * CHUNK_BYTES // leanest))
 
 

@@ -50,27 +50,23 @@ class Coding:
     coder: str
     net: EntropyNet | None = None  # for coders that use the one beside the model
 
-    def groups(self, level: int) -> slice:
-        """Of a level, in the file."""
-        n = self.header.groups_per_level
-        return slice(level * n, (level + 1) * n)
-
     def sizes(self, level: int) -> tuple[int, ...]:
         """Codebook sizes of one channel in a level."""
-        start = self.groups(level).start
-        return self.header.codebook_sizes[start : start + self.header.groups_per_level // self.channels]
+        groups = self.header.groups_of(level)
+        return self.header.codebook_sizes[groups][: self.header.level_groups[level] // self.channels]
 
     def tables(self, level: int) -> Statistics | None:
-        n = self.header.groups_per_level // self.channels
-        return self.model.statistics and self.model.statistics.of_groups(level * n, (level + 1) * n)
+        groups = self.header.groups_of(level)
+        first, last = groups.start // self.channels, groups.stop // self.channels
+        return self.model.statistics and self.model.statistics.of_groups(first, last)
 
     def rows(self, codes: np.ndarray) -> np.ndarray:
-        """Codes of whole levels as coders see them."""
-        if self.channels == 1:
-            return codes
-        levels = len(codes) // self.header.groups_per_level
-        planes = codes.reshape(levels, self.channels, -1, *codes.shape[1:]).swapaxes(1, 2)
-        return planes.reshape(-1, self.channels, *codes.shape[1:])
+        """Codes of a level as coders see them."""
+        return codes if self.channels == 1 else codes.reshape(self.channels, -1, *codes.shape[1:]).swapaxes(0, 1)
+
+    def below(self, chunk: np.ndarray, level: int) -> np.ndarray:
+        """Codes of the levels before one, as coders see them."""
+        return np.concatenate([self.rows(chunk[self.header.groups_of(lower)]) for lower in range(level)])
 
     @property
     def uses_net(self) -> bool:
@@ -78,7 +74,7 @@ class Coding:
 
     def given(self, chunk: np.ndarray, level: int) -> Given:
         """What a coder is given for a level of a chunk [groups of the file, ...] whose levels before it are there."""
-        below = self.rows(chunk[: self.groups(level).start]) if self.uses_net and level > 0 else None
+        below = self.below(chunk, level) if self.uses_net and level > 0 else None
         return Given(self.sizes(level), self.tables(level), self.net, self.header.quality, below)
 
 
@@ -127,7 +123,7 @@ def pack_stream(
         def encode(task: tuple[int, int], part: np.ndarray = part) -> tuple[bytes, bool]:
             coding, level = codings[task[0]], task[1]
             payload = _encode(coding, part, level)
-            return payload, np.array_equal(_decode(coding, part, level, payload), part[coding.groups(level)])
+            return payload, np.array_equal(_decode(coding, part, level, payload), part[header.groups_of(level)])
 
         for (at, level), (payload, sound) in zip(tasks, _together(encode, tasks), strict=True):
             payloads[at][level].append(payload)
@@ -142,7 +138,7 @@ def pack_stream(
         _with_coder(codings[best], header),
         grid=(done, *header.grid[1:]),
         chunk=(step, *header.grid[1:]),
-        codes_crcs=_of_levels(crcs, header.levels, 2 * done * math.prod(header.grid[1:])),
+        codes_crcs=_of_levels(crcs, header, 2 * done * math.prod(header.grid[1:])),
     )
     return finished, tuple(payload for level in payloads[best] for payload in level)
 
@@ -160,7 +156,7 @@ def unpack(
     header = file.header
     kept = levels or header.levels
     coding = _coding_of(model, header, channels)
-    codes = np.zeros((kept * header.groups_per_level, *header.grid), np.uint16)
+    codes = np.zeros((header.groups_in(kept), *header.grid), np.uint16)
     lost = np.zeros(header.grid, bool)
     chunks = [chunk for chunk in enumerate(header.chunk_windows()) if wanted is None or _touch(chunk[1], wanted)]
 
@@ -170,7 +166,7 @@ def unpack(
 
     _together(read, chunks)
     if not lost.any() and len(chunks) == header.chunk_count:
-        _check(header, [vqz.codes_crc(part) for part in np.split(codes, kept)])
+        _check(header, [vqz.codes_crc(codes[header.groups_of(level)]) for level in range(kept)])
     return codes, lost
 
 
@@ -185,7 +181,7 @@ def unpack_stream(
     """
     header = file.header
     coding = _coding_of(model, header)
-    groups = (levels or header.levels) * header.groups_per_level
+    groups = header.groups_in(levels or header.levels)
     crcs, whole = [0] * groups, True
     for number, (run, *sides) in enumerate(header.chunk_windows()):
         if wanted is not None and not _touch((run,), (wanted,)):
@@ -198,7 +194,7 @@ def unpack_stream(
         yield run.start, codes, lost
     if whole:
         size_bytes = 2 * math.prod(header.grid)
-        _check(header, _of_levels(crcs, levels or header.levels, size_bytes))
+        _check(header, _of_levels(crcs, header, size_bytes))
 
 
 def _codings(model: LoadedModel, header: Header, coder: str, channels: int = 1) -> list[Coding]:
@@ -227,15 +223,18 @@ def _coding_of(model: LoadedModel, header: Header, channels: int = 1) -> Coding:
 
 def _fill(coding: Coding, file: Vqz, number: int, chunk: np.ndarray) -> bool:
     """Decode one chunk into `chunk` [groups of the wanted levels, ...]; whether any of it is lost."""
-    gone = False
-    for level in range(len(chunk) // coding.header.groups_per_level):
+    gone, header = False, coding.header
+    for level in range(header.levels):
+        groups = header.groups_of(level)
+        if groups.stop > len(chunk):
+            break
         payload = file.payload(level, number)
         gone = gone or payload is None
         if payload is None or (gone and coding.uses_net):
-            middles = (np.array(coding.header.codebook_sizes[coding.groups(level)]) - 1) // 2
-            chunk[coding.groups(level)] = middles.reshape(-1, *[1] * (chunk.ndim - 1))
+            middles = (np.array(header.codebook_sizes[groups]) - 1) // 2
+            chunk[groups] = middles.reshape(-1, *[1] * (chunk.ndim - 1))
         else:
-            chunk[coding.groups(level)] = _decode(coding, chunk, level, payload)
+            chunk[groups] = _decode(coding, chunk, level, payload)
     return gone
 
 
@@ -244,10 +243,10 @@ def _continued(crcs: Sequence[int], codes: np.ndarray) -> list[int]:
     return [crc32(group.astype("<u2").tobytes(), crc) for group, crc in zip(codes, crcs, strict=True)]
 
 
-def _of_levels(crcs: Sequence[int], levels: int, size_bytes: int) -> tuple[int, ...]:
-    """The CRC-32 of the codes of each level, from those of all groups, of so many bytes each."""
-    n = len(crcs) // levels
-    parts = (crcs[at : at + n] for at in range(0, len(crcs), n))
+def _of_levels(crcs: Sequence[int], header: Header, size_bytes: int) -> tuple[int, ...]:
+    """The CRC-32 of the codes of each level, from those of all groups that are there, of so many bytes each."""
+    levels = [header.groups_of(level) for level in range(header.levels)]
+    parts = (crcs[groups] for groups in levels if groups.stop <= len(crcs))
     return tuple(reduce(lambda a, b: combined(a, b, size_bytes), part) for part in parts)
 
 
@@ -259,12 +258,12 @@ def _check(header: Header, crcs: Sequence[int]) -> None:
 
 def _encode(coding: Coding, chunk: np.ndarray, level: int) -> bytes:
     """The payload of a level of a chunk [groups, ...]."""
-    return coders.encode(coding.coder, coding.rows(chunk[coding.groups(level)]), coding.given(chunk, level))
+    return coders.encode(coding.coder, coding.rows(chunk[coding.header.groups_of(level)]), coding.given(chunk, level))
 
 
 def _decode(coding: Coding, chunk: np.ndarray, level: int, payload: bytes) -> np.ndarray:
     """Codes of a level, as they lie in the file, for a chunk [groups, ...] whose levels before it are there."""
-    inside = chunk[coding.groups(level)]
+    inside = chunk[coding.header.groups_of(level)]
     rows = coders.decode(coding.coder, payload, coding.rows(inside).shape, coding.given(chunk, level))
     return rows if coding.channels == 1 else rows.swapaxes(0, 1).reshape(inside.shape)
 

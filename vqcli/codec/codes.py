@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,22 +80,21 @@ class AudioCodes:
 Codes = TypeVar("Codes", ImageCodes, AudioCodes)
 
 
-def books(model: LoadedModel) -> tuple[tuple[int, ...], int]:
-    """Codebook sizes of all groups (of one channel), and the number of levels that they part into."""
-    return model.net.codebook_sizes, model.net.levels
+def books(model: LoadedModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Codebook sizes of all groups (of one channel), and how many groups each level has."""
+    return model.net.codebook_sizes, model.net.level_codebooks
 
 
 def book_layout(model: LoadedModel, levels: int, channels: int = 1) -> tuple[int, ...]:
     """Codebook sizes as files list them: level by level, in each channel by channel. `levels` are the first ones."""
-    sizes, available = books(model)
-    n = len(sizes) // available
-    return tuple(k for level in range(min(levels, available)) for k in sizes[n * level : n * (level + 1)] * channels)
+    sizes, counts = books(model)
+    ends = list(accumulate(counts[:levels]))
+    return tuple(k for n, end in zip(counts, ends, strict=False) for k in sizes[end - n : end] * channels)
 
 
 def levels_in(model: LoadedModel, groups: int) -> int:
     """How many levels so many groups of codes (of one channel) make up."""
-    sizes, available = books(model)
-    return available * groups // len(sizes)
+    return list(accumulate(books(model)[1], initial=0)).index(groups)
 
 
 def new_header(
@@ -114,13 +114,17 @@ def new_header(
     `fields` are those of the header that the medium decides. Raises ModelError if the model's name cannot be in a file.
     """
     check_name(model)
-    crcs = (0,) * levels if codes is None else tuple(vqz.codes_crc(part) for part in np.split(codes, levels))
+    counts = tuple(channels * count for count in books(model)[1][:levels])
+    crcs = (0,) * levels
+    if codes is not None:
+        crcs = tuple(map(vqz.codes_crc, np.split(codes, list(accumulate(counts))[:-1])))
     return Header(
         modality=modality,
         size=size,
         grid=grid,
         codebook_sizes=book_layout(model, levels, channels),
         levels=levels,
+        uneven=counts,
         model=model.info.name,
         digest=model.info.digest,
         coder=coders.get("packed").ID,
@@ -131,10 +135,10 @@ def new_header(
 
 def keep_levels(model: LoadedModel, codes: Codes, levels: int) -> Codes:
     """The same codes with their first residual levels only. Raises UsageError for more than the model has."""
-    sizes, available = books(model)
-    if not 1 <= levels <= available:
-        raise UsageError(f"--levels {levels}: model {model.info.name} has {available}")
-    groups = levels * len(sizes) // available
+    counts = books(model)[1]
+    if not 1 <= levels <= len(counts):
+        raise UsageError(f"--levels {levels}: model {model.info.name} has {len(counts)}")
+    groups = sum(counts[:levels])
     kept = codes.codes[:groups] if isinstance(codes, ImageCodes) else codes.codes[:, :groups]
     return replace(codes, codes=kept)
 
@@ -167,9 +171,8 @@ def check_levels(header: Header, levels: int | None) -> None:
 
 def check_books(model: LoadedModel, header: Header, channels: int) -> None:
     """Raise BadFile unless the groups are whole levels of the model, of so many channels, and the coder can be."""
-    sizes, levels = books(model)
-    each = len(sizes) // levels * channels
-    if header.groups_per_level != each or header.codebook_sizes != book_layout(model, header.levels, channels):
+    counts = tuple(channels * count for count in books(model)[1][: header.levels])
+    if header.level_groups != counts or header.codebook_sizes != book_layout(model, header.levels, channels):
         raise BadFile(f"the file's codebooks are not those of model {model.info.name}")
     if coders.get(coders.name_of(header.coder)).NEEDS_STATISTICS and model.statistics is None:
         raise BadFile(f"the file needs counts, and model {model.info.name} ships none")

@@ -102,6 +102,7 @@ class EncodeOptions:
 
     quality: float | None = None
     bits_per_pixel: float | None = None
+    size_bytes: int | None = None
     lossless: bool = False
     tune: str | None = None
     effort: int = 0
@@ -111,10 +112,13 @@ class EncodeOptions:
     metadata: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
-        if self.quality is not None and self.bits_per_pixel is not None:
-            raise UsageError("quality and bits per pixel exclude each other", "give one of --quality and --bpp")
-        if self.lossless and (self.bits_per_pixel is not None or self.levels is not None):
-            raise UsageError("without loss a file takes what it takes, and all levels", "leave --bpp and --levels out")
+        if sum(each is not None for each in (self.quality, self.bits_per_pixel, self.size_bytes)) > 1:
+            raise UsageError("quality and sizes exclude each other", "give one of --quality, --bpp and --bytes")
+        sizes = (self.bits_per_pixel, self.size_bytes, self.levels)
+        if self.lossless and any(each is not None for each in sizes):
+            raise UsageError(
+                "without loss a file takes what it takes, and all levels", "leave --bpp, --bytes and --levels out"
+            )
         if self.lossless and self.effort:
             raise UsageError("effort weighs bits against loss, and there is none without loss", "leave --effort out")
 
@@ -126,6 +130,9 @@ def encode(
     chosen = EncodeOptions(**options)
     refinement.check(model, chosen.effort)
     picture = _read(source, chosen.background or "white")
+    if chosen.size_bytes is not None:
+        height, width = picture.pixels.shape[:2]
+        chosen = replace(chosen, bits_per_pixel=8 * chosen.size_bytes / (width * height), size_bytes=None)
     if chosen.lossless:
         return _encode_lossless(picture, model, chosen, progress)
     first = ENCODING_SHARE if chosen.effort else 1.0
@@ -164,6 +171,8 @@ def _encode_lossless(
 ) -> EncodedImage:
     if tiling.is_stochastic(model):
         raise UsageError(f"model {model.info.name} samples what it decodes, so it is never exact", "--model photo-2")
+    if model.image.decoder_margin is None:
+        raise UsageError(f"model {model.info.name} sees an image as a whole, which is never exact", "--model photo-2")
     quality = chosen.quality
     if quality is None and tiling.qualities(model):
         quality = max(1.0, LOSSLESS * tiling.qualities(model))

@@ -21,6 +21,7 @@ from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 TILE = 1024  # pixels: the net's working set stays at some hundred MiB
+LARGEST_WHOLE = 2**21  # pixels of an image that a net sees as a whole, at some 3 kB each
 
 Window = tuple[slice, slice]
 
@@ -69,6 +70,11 @@ def check_size(model: LoadedModel, height: int, width: int) -> None:
     if size and tuple(size) != (height, width):
         raise UsageError(
             f"model {model.info.name} is for images of {size[1]} x {size[0]} pixels, and this is {width} x {height}",
+            "resize it first",
+        )
+    if size is None and model.image.encoder_margin is None and height * width > LARGEST_WHOLE:
+        raise UsageError(
+            f"model {model.info.name} sees an image as a whole, at most {LARGEST_WHOLE / 1e6:.1f} megapixels",
             "resize it first",
         )
 
@@ -130,6 +136,7 @@ def decode_image(
     (W, H), (rows, columns) = image.size, image.codes.shape[1:]
     if (rows, columns) != model.image.grid(H, W) or tuple(frame_size(model) or (H, W)) != (H, W):
         raise BadFile(f"a grid of {rows} x {columns} codes does not belong to {W} x {H} pixels")
+    check_size(model, H, W)
     pixels = np.empty((H, W, image.channels), np.uint8)
     for part, x, done in decoded_tiles(model.net, image, (slice(0, rows), slice(0, columns)), TILE, seed=seed):
         pixels[part] = to_pixels(x[None])[0]

@@ -74,7 +74,7 @@ def unpack_video(
     check_video(model, file.header)
     width, height, count, frames_per_1000s = file.header.size
     wanted = wanted or slice(0, count)
-    T, groups = wanted.stop - wanted.start, (levels or file.header.levels) * file.header.groups_per_level
+    T, groups = wanted.stop - wanted.start, file.header.groups_in(levels or file.header.levels)
     if T * groups * math.prod(file.header.grid[1:]) > MAX_CODES:
         raise UsageError(f"the codes of {T} frames are too many at once", "take a part of the clip")
     codes = np.empty((groups, T, *file.header.grid[1:]), np.uint16)

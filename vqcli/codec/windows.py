@@ -15,7 +15,6 @@ import torch
 from vqcli.codec.codes import AudioCodes
 from vqcli.media import audio, voice
 from vqcli.media.audio import Recording
-from vqcli.nets.codecs.base import windows_of
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
@@ -34,8 +33,10 @@ def encode_audio(model: LoadedModel, recording: Recording, progress: ProgressCal
     P = positions(model, recording.samples.shape[1])
     codes = np.empty((len(channels), len(model.audio.codebook_sizes), P), np.uint16)
     for number, channel in enumerate(channels):
-        for start, stop in channel.windows:
-            codes[number, :, start:stop] = channel.codes(start, stop)
+        stop = 0
+        for found in channel.codes():
+            start, stop = stop, stop + found.shape[1]
+            codes[number, :, start:stop] = found
             progress((number + stop / P) / len(channels))
     return AudioCodes(
         codes,
@@ -81,20 +82,10 @@ class _Channel:
         self._samples = _Scaled(samples, np.float32(1 if level_db is None else voice.gain(self.loudness_db, level_db)))
         self.analysis = self._net.analyse(self._samples, model.info.description.get("speakers", []))
 
-    @property
-    def windows(self) -> list[tuple[int, int]]:
-        """The first and last + 1 position of each window; a net that must see all has one."""
-        P = positions(self._model, len(self._samples))
-        return [(0, P)] if self._net.encoder_margin is None else windows_of(self._net, 0, P)
-
-    def codes(self, start: int, stop: int) -> np.ndarray:
-        """Codes [groups, stop - start] of some positions."""
-        margin, stride = self._net.encoder_margin or 0, self._net.stride
-        first, last = max(start - margin, 0), stop + margin
-        part = self._samples[first * stride : last * stride]
-        wave = np.pad(part, (0, (last - first) * stride - len(part))).astype(np.float32)  # silence follows the end
-        found = self._net.encode_window(torch.from_numpy(wave).to(self._model.device), self.analysis, first)
-        return found[:, start - first : stop - first].cpu().numpy()
+    def codes(self) -> Iterator[np.ndarray]:
+        """Codes [groups, n], window by window."""
+        for codes in self._net.encode_windows(self._samples, self.analysis, self._model.device):
+            yield codes.cpu().numpy()
 
 
 class _Scaled:

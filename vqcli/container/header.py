@@ -50,9 +50,10 @@ class Header:
     """The header of a .vqz file; the ranges are those of the specification.
 
     `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, frames_per_1000s). Each
-    group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`. `digest` and `prior` are 8 bytes, no
-    prior is b""; with `joint` the digest is that of model and prior together. `chunk` is cut to the grid, () if it
-    covers the grid. With a `residual` the file holds every pixel of an image. A value out of its range is BadFile.
+    group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`, and its number of groups in `uneven`
+    unless all have as many. `digest` and `prior` are 8 bytes, no prior is b""; with `joint` the digest is that of model
+    and prior together. `chunk` is cut to the grid, () if it covers the grid. With a `residual` the file holds every
+    pixel of an image. A value out of its range is BadFile.
     """
 
     modality: str
@@ -60,6 +61,7 @@ class Header:
     grid: tuple[int, ...]
     codebook_sizes: tuple[int, ...]
     levels: int
+    uneven: tuple[int, ...] = ()
     model: str
     digest: bytes
     coder: int
@@ -91,7 +93,15 @@ class Header:
         within("codebook runs", 1 + sum(a != b for a, b in itertools.pairwise(self.codebook_sizes)), 1, 255)
         require(all(2 <= k <= 65536 for k in self.codebook_sizes), "a codebook size is not in 2..65536")
         within("levels", self.levels, 1, 64)
-        require(self.groups % self.levels == 0, f"{self.groups} groups do not divide into {self.levels} levels")
+        if len(set(self.uneven)) == 1:
+            object.__setattr__(self, "uneven", ())
+        if self.uneven:
+            require(len(self.uneven) == self.levels, f"{self.levels} levels need the number of groups of each")
+            within("smallest number of groups in a level", min(self.uneven), 1, 4096)
+            require(sum(self.uneven) == self.groups, f"{self.groups} groups are not those of the levels")
+            require(not self.residual, "a residual belongs to levels of equally many groups")
+        else:
+            require(self.groups % self.levels == 0, f"{self.groups} groups do not divide into {self.levels} levels")
         checksums = [crc for crc in self.codes_crcs if 0 <= crc < 2**32]
         require(len(checksums) == len(self.codes_crcs) == self.levels, "each level needs the CRC-32 of its codes")
         if self.chunk:
@@ -109,15 +119,24 @@ class Header:
     @property
     def version(self) -> int:
         """The format version of a file with this header: the lowest that can express it."""
-        return 2 if self.residual else 1
+        return 3 if self.uneven else 2 if self.residual else 1
+
+    @property
+    def level_groups(self) -> tuple[int, ...]:
+        """How many groups each level has."""
+        return self.uneven or (self.groups // self.levels,) * self.levels
 
     @property
     def groups(self) -> int:
         return len(self.codebook_sizes)
 
-    @property
-    def groups_per_level(self) -> int:
-        return self.groups // self.levels
+    def groups_of(self, level: int) -> slice:
+        """The groups of a level."""
+        return slice(self.groups_in(level), self.groups_in(level + 1))
+
+    def groups_in(self, levels: int) -> int:
+        """How many groups the first levels have."""
+        return sum(self.level_groups[:levels])
 
     @property
     def chunk_count(self) -> int:
@@ -144,6 +163,7 @@ def write_fields(header: Header, index: Sequence[tuple[int, int]]) -> bytes:
     fields += b"".join(map(varint, (*header.size, *header.grid, *(header.chunk or (0,)))))
     runs = [(k, len(list(run))) for k, run in itertools.groupby(header.codebook_sizes)]
     fields += bytes([len(runs)]) + b"".join(varint(k) + varint(count) for k, count in runs)
+    fields += b"".join(map(varint, header.uneven))
     fields += b"".join(map(u32, header.codes_crcs))
     metadata = _metadata_bytes(header.metadata)
     fields += varint(len(metadata)) + metadata
@@ -167,6 +187,7 @@ def read_fields(fields: Reader, version: int) -> tuple[Header, list[tuple[int, i
     runs = [(fields.varint(), fields.varint()) for _ in range(fields.u8())]
     within("number of groups", sum(count for _, count in runs), 1, 4096)
     codebook_sizes = tuple(k for k, count in runs for _ in range(count))
+    uneven = tuple(fields.varint() for _ in range(levels)) if version == 3 else ()
     codes_crcs = tuple(fields.u32() for _ in range(levels))
     text = fields.take(fields.varint())
     metadata: Any = None  # which Header refuses
@@ -174,9 +195,9 @@ def read_fields(fields: Reader, version: int) -> tuple[Header, list[tuple[int, i
         metadata = json.loads(text.decode() or "{}")
     residual = LosslessResidual(fields.u8(), fields.u32()) if version == 2 else None
     header = Header(
-        modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels, model=model,
-        digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, joint=kind == 2, codes_crcs=codes_crcs,
-        metadata=metadata, residual=residual,
+        modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels, uneven=uneven,
+        model=model, digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, joint=kind == 2,
+        codes_crcs=codes_crcs, metadata=metadata, residual=residual,
     )  # fmt: skip
     require(header.records * 5 <= len(fields), "the header is too short for its index")  # before a list of that length
     return header, [(fields.varint(), fields.u32()) for _ in range(header.records)]

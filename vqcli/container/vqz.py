@@ -1,6 +1,6 @@
 """The .vqz file: a checked header, then the codes in independently checked chunks.
 
-FORMAT.md in this folder is the specification of both format versions, byte by byte. Here are the parts that concern the
+FORMAT.md in this folder is the specification of all format versions, byte by byte. Here are the parts that concern the
 whole file: magic, version, checksum, index and payloads. header.py has the fields of the header.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAGIC = b"\x89VQZ\r\n"
-VERSION = 2  # the newest; a file has the lowest that can say what it holds
+VERSION = 3  # the newest; a file has the lowest that can say what it holds
 
 _START_BYTES = 6 + 1 + 6  # magic, version and the longest varint tell how long the header is; no file is shorter
 _FOREIGN = {
@@ -120,8 +120,9 @@ def drop_levels(vqz: Vqz, keep: int) -> Vqz:
     header = vqz.header
     if not 1 <= keep <= header.levels:
         raise UsageError(f"cannot keep {keep} levels", f"the file has {header.levels}")
-    sizes, crcs = header.codebook_sizes[: keep * header.groups_per_level], header.codes_crcs[:keep]
-    fewer = replace(header, levels=keep, codebook_sizes=sizes, codes_crcs=crcs, residual=None)
+    sizes, crcs = header.codebook_sizes[: header.groups_in(keep)], header.codes_crcs[:keep]
+    uneven = header.uneven[:keep]
+    fewer = replace(header, levels=keep, uneven=uneven, codebook_sizes=sizes, codes_crcs=crcs, residual=None)
     return Vqz(fewer, vqz.payloads[: fewer.records], vqz.lengths[: fewer.records])
 
 

@@ -85,7 +85,18 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
             statistics.check(net.codebook_sizes)
     except (RuntimeError, TypeError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
+    _fold(net)
     return LoadedModel(info, net.eval().requires_grad_(False).to(place), statistics, place)
+
+
+def _fold(net: torch.nn.Module) -> None:
+    """Compute normalised weights once: they change in training only."""
+    from torch.nn.utils import parametrize
+
+    for module in net.modules():
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name)
 
 
 def save(

@@ -6,12 +6,15 @@ A family is a file of vqcli/nets/codecs or vqcli/nets/priors, `FAMILY` in it is 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqcli.errors import ModelError, near_matches
 from vqcli.nets import codecs, priors
+
+if TYPE_CHECKING:
+    from vqcli.nets.codecs.checkpoint import Checkpoint, Imported
 
 
 def families() -> dict[str, Any]:
@@ -27,6 +30,12 @@ def family_of(name: str) -> Any:
     if family is None:
         raise ModelError(f"no family {name}", near_matches(str(name), families()))
     return family
+
+
+def importers() -> dict[str, Callable[[Checkpoint], Imported | None]]:
+    """The functions of families that know other people's checkpoints (nets/codecs/checkpoint.py), by family."""
+    modules = {name: import_module(place) for name, place in _files().items()}
+    return {name: module.from_checkpoint for name, module in modules.items() if hasattr(module, "from_checkpoint")}
 
 
 def build(family: str, arguments: Mapping[str, Any]) -> Any:

@@ -2,7 +2,8 @@
 
 A model is a folder with `model.safetensors` (weights, integer statistics of its codes, and a JSON description in the
 header) and `README.md` (its card). It goes by the name of its folder and by a digest: the first 8 bytes of the
-SHA-256 of the file, which every .vqz file repeats. Listing and describing models needs no torch.
+SHA-256 of the file, which every .vqz file repeats. An imported model (importing.py) goes by the SHA-256 of its tensors
+and arguments instead. Listing and describing models needs no torch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +26,8 @@ FILE = "model.safetensors"
 EXACT = "exact.safetensors"  # the prior that entropy coding uses (priors.py)
 DEFAULTS = {"image": "photo-2", "audio": "speech", "video": "photo-2"}  # the model of `vq encode` for each modality
 LARGEST_HEADER = 2**24
+SOURCE = "source"  # key of the description of an imported model: where it comes from
+KNOWN = Path(__file__).parent / "known.toml"
 STATISTICS = "statistics."  # prefix of the tensors that belong to the coders, not to the net
 
 
@@ -48,12 +52,37 @@ class ModelInfo:
 
     @cached_property
     def digest(self) -> bytes:
-        """First 8 bytes of the SHA-256 of the model file."""
+        """First 8 bytes of the SHA-256 of the model file, or of what an imported one consists of."""
         return digest_of(self.path)
 
 
 def digest_of(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()[:8]
+    """The name that files have for a model: of an imported one it is the same from whatever file it was imported."""
+    data = path.read_bytes()
+    return (_digest_of_content(data) or hashlib.sha256(data).digest())[:8]
+
+
+def _digest_of_content(data: bytes) -> bytes | None:
+    """SHA-256 of family, arguments and tensors of an imported model; None of a model that was trained with vq."""
+    length = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8 : 8 + length])
+        described = json.loads(header.pop("__metadata__")["vq"])
+        if SOURCE not in described:
+            return None
+        digest = hashlib.sha256(_line([described["family"], described["modality"], described["arguments"]]))
+        for name in sorted(header):
+            entry = header[name]
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            digest.update(_line([name, entry["dtype"], entry["shape"]]))
+            digest.update(memoryview(data)[begin:end])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # a damaged file goes by its bytes
+    return digest.digest()
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode() + b"\n"
 
 
 def search_path() -> list[Path]:
@@ -85,6 +114,12 @@ def list_models() -> list[ModelInfo]:
     return sorted(found.values(), key=lambda info: info.name)
 
 
+def known() -> dict[str, dict[str, str]]:
+    """Models of other people that can be fetched by name: the repository of each, and what it is for."""
+    with KNOWN.open("rb") as stream:
+        return tomllib.load(stream)
+
+
 def find(name: str) -> ModelInfo:
     """The model called `name`, or the one in the folder of that path. Raises ModelError if there is none."""
     if (Path(name) / FILE).is_file():
@@ -93,7 +128,10 @@ def find(name: str) -> ModelInfo:
         for base in search_path():
             if (base / name / FILE).is_file():
                 return describe(base / name)
-    raise ModelError(f"no model {name} in {_places()}", near_matches(name, [info.name for info in list_models()]))
+    fetched = f"vq models pull {name} fetches it" if name in known() else ""
+    raise ModelError(
+        f"no model {name} in {_places()}", fetched or near_matches(name, [info.name for info in list_models()])
+    )
 
 
 def find_for_file(name: str, digest: bytes, joint: bool = False) -> ModelInfo:

@@ -15,7 +15,9 @@ from vqcli.evaluation.speech import conversion as speech_conversion
 from vqcli.evaluation.speech.coding import Point
 from vqcli.evaluation.speech.conversion import Conversion, speaker_of
 from vqcli.media import audio
+from vqcli.nets.codecs.encodec import Encodec
 from vqcli.zoo import loading, registry
+from vqcli.zoo.store import ModelInfo
 
 SPEAKERS = [
     {"name": "ann", "seconds": 60.0, "pitch_hz": 210.0, "source": "made"},
@@ -94,6 +96,24 @@ def test_rates_are_those_of_files(model, clips):
         assert point.kbit_per_s == pytest.approx(8 * point.size_bytes / 0.6 / 1000)
         sound = coding.decode_waveform(model, kept, 9600)
         assert point.log_mel_correlation == metrics.log_mel_correlation(recording.samples[0], sound)
+
+
+def test_of_many_levels_some_are_measured():
+    assert coding.measured_levels(1) == [1] and coding.measured_levels(6) == [1, 2, 3, 4, 5, 6]
+    assert coding.measured_levels(32) == [1, 2, 4, 8, 16, 32] and coding.measured_levels(9) == [1, 2, 4, 8, 9]
+
+
+def test_a_model_of_another_rate_is_compared_at_16_khz(clips, tmp_path):
+    torch.manual_seed(0)
+    net = Encodec(net={"width": 4, "dim": 8}, codebooks=2, K=16).eval().requires_grad_(False)
+    info = ModelInfo(tmp_path / "other", {"family": "encodec", "modality": "audio", "arguments": {}})
+    (tmp_path / "other").mkdir()
+    info.path.write_bytes(b"weights")
+    model = loading.LoadedModel(info, net, None, torch.device("cpu"))
+    seen = []
+    points = list(coding.evaluate(model, clips[:1], codecs=[], on_audio=seen.append))
+    assert [point.levels for point in points] == [0, 1, 2]
+    assert {len(sound) for sound in seen[0].values()} == {9600}
 
 
 def test_words_and_quality(model, clips, judges):

@@ -23,8 +23,20 @@ SMALL = {
         "widths": [8, 8, 8],
         "decoder": {"width": 8, "layers": 2, "hidden": 8},
     },
+    "vqgan2d": {
+        "net": {"widths": [8, 8, 16], "blocks": 1, "attention": [2], "z_channels": 4, "groups": 4},
+        "dim": 4,
+        "K": 16,
+    },
     "lapped2d": {"width": 16, "dim": 8, "blocks": 1, "rate": {"slices": [2, 6], "levels": 1, "hidden": 8}},
     "speech": {"K": 16, "width": 16, "blocks": [1, 1], "decoder_width": 16, "decoder_blocks": 1, "voice_dim": 8},
+    "encodec": {"net": {"width": 4, "dim": 8}, "codebooks": 4, "K": 16},
+    "mimi": {
+        "net": {"width": 4, "dim": 16, "ratios": [4, 2]},
+        "transformer": {"layers": 2, "heads": 2, "hidden": 16, "window": 8},
+        **{"codebooks": [1, 3], "K": 16, "dim": 8},
+    },
+    "dac": {"width": 2, "decoder_width": 32, "codebooks": 3, "K": 16},
     "vqvae1d": {"K": 16, "width": 8, "wavenet": {"residual": 8, "skip": 8, "cycles": 1, "layers_per_cycle": 2}},
 }
 MODULES = [import_module(f"{codecs.__name__}.{name}") for _, name, _ in pkgutil.iter_modules(codecs.__path__)]
@@ -101,18 +113,24 @@ def test_audio_becomes_codes_and_comes_back(family):
     with torch.inference_mode():
         codes = net.encode_window(torch.from_numpy(samples), analysis, 0).numpy()
     assert codes.shape == (len(net.codebook_sizes), P)
+    parts = net.encode_windows(samples[:-1], analysis, torch.device("cpu"))
+    assert sum(part.shape[1] for part in parts) == P
     assert all(0 <= group.min() <= group.max() < K for group, K in zip(codes, net.codebook_sizes, strict=True))
     assert len(net.group_names) == len(net.codebook_sizes)
     wave = decoded(net, codes, analysis.stored)
     assert wave.shape == (1, P * net.stride) and wave.dtype == np.float32 and np.isfinite(wave).all()
     assert np.array_equal(wave, decoded(net, codes, analysis.stored))
+    with pytest.raises(BadFile):
+        decoded(net, codes, analysis.stored + b"more")
+    if not net.speakers:
+        with pytest.raises(ModelError):
+            net.voice_of_row(0)
+        return
     target = net.voice_of_row(0)
     assert len(target) == len(analysis.stored)
     moved = net.convert(codes, analysis.stored, target, "target", 2.0)
     assert moved.shape == codes.shape
     assert all(0 <= group.min() <= group.max() < K for group, K in zip(moved, net.codebook_sizes, strict=True))
-    with pytest.raises(BadFile):
-        decoded(net, codes, analysis.stored + b"more")
 
 
 def decoded(net, codes, stored):

@@ -30,6 +30,12 @@ class EncodeOptions:
             "--mono/--channels", help="Mix all channels of a recording, or code each alone.", show_default="--mono"
         ),
     ] = None
+    kbit_per_s: Annotated[
+        float | None,
+        typer.Option(
+            "--kbps", help="Of recordings: as many levels as fit into this rate.", min=0.0, show_default=False
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from vqcli.codec import audio_file, windows
-from vqcli.codec.codes import AudioCodes, books, keep_levels
+from vqcli.codec.codes import AudioCodes, keep_levels
 from vqcli.errors import BadFile
 from vqcli.evaluation.speech import baselines, evaluators, metrics
 from vqcli.media import audio
@@ -24,6 +24,7 @@ from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 SOURCE = "source"
+FEW_LEVELS = 6
 
 Row = TypeVar("Row")
 Complain = Callable[[BadFile], None]
@@ -94,13 +95,13 @@ def evaluate(
     complain: Complain = lambda error: None,
     on_audio: OnAudio = lambda waveforms: None,
 ) -> Iterator[Point]:
-    """Points of each clip itself, of the model with one level, two and so on, and of each codec of `codecs`.
+    """Points of each clip itself, of the model with one level and more (`measured_levels`), and of each of `codecs`.
 
     A clip that cannot be read is reported to `complain` and left out; `on_audio` gets the waveforms of each, by title.
     Raises UsageError for a codec that is not installed, and if `with_evaluators` without the extra `evaluators`.
     """
     codecs = list(codecs)
-    name, (_, levels) = model.info.name, books(model)
+    name, levels = model.info.name, model.net.levels
     for index, path in enumerate(clips):
         try:
             clip = read(path)
@@ -111,8 +112,8 @@ def evaluate(
         size = path.stat().st_size
         yield Point(SOURCE, 0, path.name, clip.seconds, size, _kbit_per_s(clip, size), **scores)
         waveforms = {SOURCE: clip.samples}
-        codes = windows.encode_audio(model, clip.recording)
-        for level in range(1, levels + 1):
+        codes = windows.encode_audio(model, _at_its_rate(model, clip))
+        for level in measured_levels(levels):
             kept = keep_levels(model, codes, level)
             waveform = decode_waveform(model, kept, len(clip.samples))
             waveforms[f"{name}, {level} of {levels} levels"] = waveform
@@ -158,9 +159,23 @@ def evaluator_scores(waveform: np.ndarray, text: str | None) -> dict[str, Any]:
 
 
 def decode_waveform(model: LoadedModel, codes: AudioCodes, length: int) -> np.ndarray:
-    """The waveform of the first coded channel, float32 [length] at the model's rate."""
-    waveform = np.concatenate([block[0] for block in windows.decode_audio(model, codes)])
-    return np.pad(waveform[:length], (0, max(0, length - len(waveform))))
+    """The waveform of the first coded channel, float32 [length] at 16 kHz."""
+    blocks = (block[:1] for block in windows.decode_audio(model, codes))
+    at_16_khz = audio.restore(blocks, model.audio.rate_hz, metrics.RATE_HZ, length, channels=1)
+    return np.concatenate([block[0] for block in at_16_khz])
+
+
+def measured_levels(levels: int) -> list[int]:
+    """All of a few levels; of many, as other people's codecs have them, powers of two and the last."""
+    if levels <= FEW_LEVELS:
+        return list(range(1, levels + 1))
+    return sorted({*(2**n for n in range(levels.bit_length())), levels})
+
+
+def _at_its_rate(model: LoadedModel, clip: Utterance) -> Recording:
+    """The clip as the model takes it."""
+    rate_hz = model.audio.rate_hz
+    return clip.recording if rate_hz == metrics.RATE_HZ else audio.read(clip.path, rate_hz, mono=True)
 
 
 def means(points: Iterable[Point]) -> list[Point]:

@@ -34,7 +34,7 @@ class Codec(Protocol):
     """The members of all codecs.
 
     stride          pixels, each way, or samples that a position of the codes stands for
-    levels          residual levels, into which the codebooks divide evenly; files can drop the last ones
+    levels          residual levels, of which files can drop the last ones
     codebook_sizes  K of each codebook, level by level
     encoder_margin  positions to each side that a code depends on, None: the whole input
     decoder_margin  positions to each side that the output of a position depends on, None: all codes
@@ -49,6 +49,11 @@ class Codec(Protocol):
     decoder_margin: int | None = None
     TASK: ClassVar[str] = "codec"
     CLASS_TABLES: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def level_codebooks(self) -> tuple[int, ...]:
+        """How many codebooks each level has: equally many, unless a family says otherwise."""
+        return (len(self.codebook_sizes) // self.levels,) * self.levels
 
 
 class ImageCodec(Codec, Protocol):
@@ -162,6 +167,19 @@ class AudioCodec(Codec, Protocol):
     def encode_window(self, wave: Tensor, analysis: Analysis, first: int) -> Tensor:
         """Codes int64 [codebooks, P] of a waveform [P * stride] that begins at position `first` of the channel."""
         raise NotImplementedError
+
+    def encode_windows(self, samples: Samples, analysis: Analysis, device: torch.device) -> Iterator[Tensor]:
+        """Codes int64 [codebooks, n] of a whole channel, window by window; a partial position at its end counts.
+
+        Each window has a margin as wide as the reach of the encoder; silence follows the end.
+        """
+        P, margin = -(-len(samples) // self.stride), self.encoder_margin
+        for start, stop in [(0, P)] if margin is None else windows_of(self, 0, P):
+            first, last = max(start - (margin or 0), 0), stop + (margin or 0)
+            part = samples[first * self.stride : last * self.stride]
+            wave = np.pad(part, (0, (last - first) * self.stride - len(part))).astype(np.float32)
+            codes = self.encode_window(torch.from_numpy(wave).to(device), analysis, first)
+            yield codes[:, start - first : stop - first]
 
     @abstractmethod
     def decode_windows(

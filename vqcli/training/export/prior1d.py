@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ def bits_per_second(
     codec: LoadedModel, clips: list[np.ndarray], rate_hz: float, net: SequenceNet
 ) -> list[dict[str, float]]:
     """Bits per second of each residual level of clips, codes [n_codebooks, T], by each coder."""
-    sizes, levels = books(codec)
-    product_groups = len(sizes) // levels
+    sizes, counts = books(codec)
     seconds = sum(codes.shape[1] for codes in clips) / rate_hz
     levels_bits = []
-    for level in range(levels):
-        groups = slice(level * product_groups, (level + 1) * product_groups)
+    for level, end in enumerate(accumulate(counts)):
+        groups = slice(end - counts[level], end)
         tables = codec.statistics and codec.statistics.of_groups(groups.start, groups.stop)
         given = coders.Given(sizes[groups], tables, net)
         sizes_bytes = dict.fromkeys(coders.candidates(coders.AUTO, given), 0)

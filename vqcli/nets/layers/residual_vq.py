@@ -1,0 +1,129 @@
+"""Residual vector quantization of other people's codecs: each codebook codes what the ones before leave.
+
+The codebooks are as a checkpoint has them and are not learned here; nets/layers/quantizer.py has those that are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Which row of a codebook [K, D] each of the vectors [n, D] is nearest to, int64 [n]."""
+    # in this order of operations, ties fall as they do in the references
+    distance = vectors.square().sum(1, keepdim=True) - 2 * vectors @ codebook.T + codebook.square().sum(1)
+    return distance.argmin(1)
+
+
+class ResidualVQ(nn.Module):
+    """Codes [B, n, P] of latents [B, D, P] by the Euclidean distance (Zeghidour et al. 2021)."""
+
+    codebooks: Tensor
+
+    def __init__(self, n: int, K: int, dim: int) -> None:
+        super().__init__()
+        self.codebooks = nn.Parameter(torch.randn(n, K, dim))
+
+    def encode(self, z_e: Tensor) -> Tensor:
+        residual, codes = z_e.transpose(1, 2), []
+        for book in self.codebooks:
+            codes.append(nearest(residual.flatten(0, 1), book).view(residual.shape[:2]))
+            residual = residual - book[codes[-1]]
+        return torch.stack(codes, 1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Latents of codes [B, k, P] of the first k codebooks."""
+        total = torch.zeros((), device=codes.device)
+        for book, plane in zip(self.codebooks, codes.unbind(1), strict=False):
+            total = total + book[plane]
+        return total.transpose(1, 2)
+
+
+class ProjectedVQ(ResidualVQ):
+    """Vectors of `dim` numbers for latents [B, latent_dim, P], with a matrix to them and one back."""
+
+    def __init__(self, n: int, K: int, dim: int, latent_dim: int) -> None:
+        super().__init__(n, K, dim)
+        self.input_proj = nn.Conv1d(latent_dim, dim, 1, bias=False)
+        self.output_proj = nn.Conv1d(dim, latent_dim, 1, bias=False)
+
+    def encode(self, z_e: Tensor) -> Tensor:
+        return super().encode(self.input_proj(z_e))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        z_q: Tensor = self.output_proj(super().decode(codes))
+        return z_q
+
+
+class SplitVQ(nn.Module):
+    """Two quantizers of the same latents, whose sum stands for them (Défossez et al. 2024, section 3.3).
+
+    The codes are those of the semantic one, which learned from a model of speech, then those of the acoustic one.
+    """
+
+    def __init__(self, semantic: int, acoustic: int, K: int, dim: int, latent_dim: int) -> None:
+        super().__init__()
+        self.semantic = ProjectedVQ(semantic, K, dim, latent_dim)
+        self.acoustic = ProjectedVQ(acoustic, K, dim, latent_dim)
+
+    def encode(self, z_e: Tensor) -> Tensor:
+        return torch.cat([self.semantic.encode(z_e), self.acoustic.encode(z_e)], 1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Latents of codes [B, k, P] of the first k codebooks."""
+        n = len(self.semantic.codebooks)
+        z_q = self.semantic.decode(codes[:, :n])
+        return z_q + self.acoustic.decode(codes[:, n:]) if codes.shape[1] > n else z_q
+
+
+class FactorizedVQ(nn.Module):
+    """Codes [B, P] of latents [B, D, P]: of a projection to few dimensions, the nearest in direction.
+
+    Yu et al. 2022, https://arxiv.org/abs/2110.04627, section 3.2: factorized and l2-normalized codes.
+    """
+
+    def __init__(self, K: int, dim: int, code_dim: int) -> None:
+        super().__init__()
+        self.in_proj, self.out_proj = nn.Conv1d(dim, code_dim, 1), nn.Conv1d(code_dim, dim, 1)
+        self.codebook = nn.Embedding(K, code_dim)
+
+    def encode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes, and the latents that they stand for."""
+        z_e = self.in_proj(latents)
+        rows = z_e.transpose(1, 2)
+        codes = nearest(F.normalize(rows.flatten(0, 1)), F.normalize(self.codebook.weight)).view(rows.shape[:2])
+        z_q = self.codebook(codes).transpose(1, 2)
+        # by way of z_e, as where gradients pass straight through: residuals round as they do in the references
+        return codes, self.out_proj(z_e + (z_q - z_e))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        latents: Tensor = self.out_proj(self.codebook(codes).transpose(1, 2))
+        return latents
+
+
+class ResidualFactorizedVQ(nn.Module):
+    """Codes [B, n, P] of latents [B, D, P], each level with projections of its own (Kumar et al. 2023, section 3.2)."""
+
+    def __init__(self, n: int, K: int, dim: int, code_dim: int) -> None:
+        super().__init__()
+        levels = nn.ModuleList(FactorizedVQ(K, dim, code_dim) for _ in range(n))
+        self.quantizers: Sequence[FactorizedVQ] = levels  # type: ignore[assignment]
+
+    def encode(self, z_e: Tensor) -> Tensor:
+        residual, codes = z_e, []
+        for level in self.quantizers:
+            plane, latents = level.encode(residual)
+            codes.append(plane)
+            residual = residual - latents
+        return torch.stack(codes, 1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Latents of codes [B, k, P] of the first k levels."""
+        total = torch.zeros((), device=codes.device)
+        for level, plane in zip(self.quantizers, codes.unbind(1), strict=False):
+            total = total + level.decode(plane)
+        return total

@@ -1,0 +1,35 @@
+"""Causal layers that see a signal part by part, with outputs as of the whole.
+
+A layer is called with its input and a `Stream`, in which it keeps what it needs of the parts before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass
+class Stream:
+    """What causal layers keep of the parts of a signal that they have seen.
+
+    first, last  whether the part at hand begins and ends the signal
+    """
+
+    first: bool = True
+    last: bool = False
+    kept: dict[nn.Module, Any] = field(default_factory=dict)
+
+
+def whole() -> Stream:
+    """Of a signal that is one part."""
+    return Stream(last=True)
+
+
+def through(layers: Iterable[nn.Module], x: Tensor, stream: Stream) -> Tensor:
+    for layer in layers:
+        x = layer(x, stream)
+    return x

@@ -1,0 +1,184 @@
+"""Make a model of vq from other people's weights: recognised by a family, checked, written once.
+
+The result is a model folder as any other: weights in float32 as the checkpoint has them, weight norm not folded, and a
+card with source, revision, licence and citation. Encoding and decoding never look at the source again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcli.container.header import MODEL_NAME
+from vqcli.errors import ModelError, UsageError, VqError
+from vqcli.files import replacing
+from vqcli.media.audio import RATES_HZ
+from vqcli.nets.codecs import base
+from vqcli.nets.codecs.checkpoint import Checkpoint, Imported
+from vqcli.zoo import checkpoints, hub, registry, store
+from vqcli.zoo.store import ModelInfo
+
+CARD = "README.md"
+LICENCE = re.compile(r"^license(?:_name)?:\s*[\"']?([\w .+-]{1,60}?)[\"']?\s*$", re.MULTILINE)
+LARGEST_CARD = 2**20
+SHOWN = 3  # names in an error message
+UNKNOWN = "not stated by its source: ask its authors before you use it"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where weights come from.
+
+    place     a repository, or the name of a file or folder
+    revision  the commit of the repository, "" without one
+    path      the folder or file here
+    """
+
+    place: str
+    revision: str
+    path: Path
+
+
+def source_of(place: str) -> Source:
+    """A repository (owner/name, @ and a revision), fetched; or a file or folder here. Raises ModelError."""
+    if hub.names_repository(place):
+        path, revision = hub.fetch(place)
+        return Source(place.partition("@")[0], revision, path)
+    path = Path(place)
+    return Source(path.resolve().name, "", path)
+
+
+def import_model(source: Source, name: str | None = None, *, force: bool = False) -> ModelInfo:
+    """Write the model `name` into the user's folder of models, from a file or folder of weights.
+
+    Raises ModelError if nothing here knows what it is, or if it does not fit what it says it is; UsageError for a name
+    that no model may have or that is taken.
+    """
+    name = name or default_name(source)
+    if (store.user_folder() / name / store.FILE).exists() and not force:
+        raise UsageError(f"there is a model {name} in {store.user_folder()}", "-o names this one, --force replaces it")
+    if not MODEL_NAME.fullmatch(name):
+        raise UsageError(f"{name} is no name of a model", "small letters, digits, - and _, at most 64: -o NAME")
+    path = checkpoints.find(source.path)
+    checkpoint = checkpoints.read(path)
+    family, found = recognised(checkpoint, source.place)
+    net = checked(family, found)
+    modality = next(of for of, contract in base.CONTRACTS.items() if contract in type(net).__mro__)
+    facts = {
+        "place": source.place,
+        "revision": source.revision,
+        "file": path.name,
+        "sha256": _sha256(path),
+        "licence": licence_beside(path) or UNKNOWN,
+        "citation": found.citation,
+    }
+    folder = store.user_folder() / name
+    description = {"family": family, "arguments": found.arguments, "modality": modality, store.SOURCE: facts}
+    _write(folder, found.tensors, {"format": store.FORMAT, **description}, force)
+    info = store.describe(folder)
+    with replacing(folder / CARD, force=True) as stream:
+        stream.write(_card(info, net, facts).encode())
+    return info
+
+
+def recognised(checkpoint: Checkpoint, place: str) -> tuple[str, Imported]:
+    """The family that knows a checkpoint, and what it makes of it."""
+    importers = registry.importers()
+    for family, from_checkpoint in importers.items():
+        found = from_checkpoint(checkpoint)
+        if found is not None:
+            return family, found
+    kind = checkpoint.config.get("model_type") or checkpoint.config.get("_class_name")
+    said = f", which calls itself {kind}" if isinstance(kind, str) else ""
+    raise ModelError(f"nothing in vq knows the weights of {place}{said}", f"looked for {', '.join(importers)}")
+
+
+def checked(family: str, found: Imported) -> Any:
+    """The net with its weights. Raises ModelError if they do not fit together."""
+    with torch.device("meta"):  # a net without memory: what a file says of its sizes is not yet borne out
+        net = registry.build(family, found.arguments)
+    rate_hz = getattr(net, "rate_hz", RATES_HZ[0])
+    if type(rate_hz) is not int or rate_hz not in RATES_HZ:
+        raise ModelError(f"a sampling rate of {rate_hz!r} Hz is none that vq knows", "its config.json says so")
+    wanted, there = net.state_dict(), found.tensors
+    wrong = [name for name in wanted if name not in there or wanted[name].shape != there[name].shape]
+    wrong += [name for name in there if name not in wanted]
+    if wrong:
+        more = f" and {len(wrong) - SHOWN} more" * (len(wrong) > SHOWN)
+        raise ModelError(f"the weights do not fit a {family}: {', '.join(wrong[:SHOWN])}{more}")
+    for name, tensor in there.items():
+        if not tensor.isfinite().all():
+            raise ModelError(f"{name} holds numbers that are not finite")
+    net = registry.build(family, found.arguments)
+    net.load_state_dict(there)
+    return net.eval()
+
+
+def default_name(source: Source) -> str:
+    """The name of a repository, file or folder as models are called: encodec-24khz of facebook/encodec_24khz."""
+    last = source.place.rstrip("/").rpartition("/")[2]
+    stem = Path(last).stem if source.path.is_file() else last
+    return re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-.")[:64]
+
+
+def licence_beside(path: Path) -> str:
+    """The licence that a card in the hub's form states in its head, "" without one."""
+    card = path.with_name("README.md")
+    if not card.is_file() or card.stat().st_size > LARGEST_CARD:
+        return ""
+    text = card.read_text("utf-8", "replace")
+    head = text.split("---", 2)[1] if text.startswith("---") and text.count("---") >= 2 else ""
+    found = LICENCE.search(head)
+    return found[1] if found else ""
+
+
+def _write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any], force: bool) -> None:
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(tensor.float().numpy()) for name, tensor in tensors.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VqError(f"cannot make {folder}: {error.strerror}", "set XDG_DATA_HOME to a folder of yours") from None
+    with replacing(folder / store.FILE, force=force) as stream:
+        stream.write(save(arrays, {"vq": json.dumps(description, sort_keys=True)}))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _card(info: ModelInfo, net: Any, facts: dict[str, str]) -> str:
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    revision = f", revision {facts['revision']}" * bool(facts["revision"])
+    return f"""# {info.name}
+
+{facts["citation"]}
+
+- Weights of other people, imported from {facts["place"]}{revision}: `{facts["file"]}`, SHA-256 `{facts["sha256"]}`.
+- Licence: {facts["licence"]}.
+- Family `{info.description["family"]}`, {weights:,} weights; digest `{info.digest.hex()}`.
+- {geometry(net)}
+"""
+
+
+def geometry(net: Any) -> str:
+    """Codes of a codec in words: how many, how often, and what they take without entropy coding."""
+    bits = sum(float(np.log2(K)) for K in net.codebook_sizes)
+    sizes = sorted(set(net.codebook_sizes))
+    books = f"{len(net.codebook_sizes)} codebook{'s' * (len(net.codebook_sizes) > 1)} of {' or '.join(map(str, sizes))}"
+    if hasattr(net, "rate_hz"):
+        rate = net.rate_hz / net.stride
+        return (
+            f"{net.rate_hz:,} Hz, {rate:g} positions a second, {books}: {rate * bits / 1000:.3g} kbit/s before coding"
+        )
+    return f"{books} for each {net.stride} x {net.stride} pixels: {bits / net.stride**2:.3g} bits/pixel before coding"
