@@ -37,6 +37,7 @@ SMALL = {
         **{"codebooks": [1, 3], "K": 16, "dim": 8},
     },
     "dac": {"width": 2, "decoder_width": 32, "codebooks": 3, "K": 16},
+    "snac": {"width": 4, "decoder_width": 64, "window": 8, "K": 16},
     "vqvae1d": {"K": 16, "width": 8, "wavenet": {"residual": 8, "skip": 8, "cycles": 1, "layers_per_cycle": 2}},
 }
 MODULES = [import_module(f"{codecs.__name__}.{name}") for _, name, _ in pkgutil.iter_modules(codecs.__path__)]
@@ -56,7 +57,7 @@ def test_it_has_every_member_of_its_contract(family):
     base.check(net, CONTRACT[name])
     assert isinstance(net.stride, int) and net.stride > 0 and net.levels >= 1
     assert all(isinstance(K, int) and K > 1 for K in net.codebook_sizes)
-    assert len(net.codebook_sizes) % net.levels == 0
+    assert len(net.level_codebooks) == net.levels and sum(net.level_codebooks) == len(net.codebook_sizes)
     assert all(margin is None or margin >= 0 for margin in (net.encoder_margin, net.decoder_margin))
     assert isinstance(net.TASK, str)
     tables = net.state_dict()

@@ -19,6 +19,7 @@ from vqcli.media.pitch import transposed
 from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, windows_of
 from vqcli.nets.layers.convnext import Blocks
 from vqcli.nets.layers.harmonic import HarmonicDecoder, centred_spectra, frame_phases, pitch_frames
+from vqcli.nets.layers.noise import white_noise
 from vqcli.nets.layers.quantizer import Quantized, VectorQuantizer, jitter, straight_through
 from vqcli.progress import ProgressCallback
 
@@ -259,19 +260,6 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         shift = semitones + (12 / np.log(2) * float(wanted - own) if pitch == "target" else 0.0)
         moved[groups] = transposed(codes[groups], shift)
         return moved
-
-
-NOISE_BLOCK = 2**14  # samples
-
-
-def white_noise(channels: int, start: int, stop: int, seed: int) -> Tensor:
-    """White noise [channels, stop - start]: sample n does not depend on start and stop."""
-    blocks = range(start // NOISE_BLOCK, -(-stop // NOISE_BLOCK))
-    parts = [
-        np.random.default_rng([seed, block]).standard_normal((channels, NOISE_BLOCK), np.float32) for block in blocks
-    ]
-    offset = start - blocks[0] * NOISE_BLOCK
-    return torch.from_numpy(np.concatenate(parts, 1)[:, offset : offset + stop - start])
 
 
 def hertz(pitch_codes: Tensor) -> Tensor:

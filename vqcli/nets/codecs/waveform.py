@@ -16,7 +16,7 @@ from vqcli.progress import ProgressCallback
 
 
 class WaveformCodec(nn.Module, AudioCodec):
-    """Each level has one codebook, of which files can drop the last ones.
+    """Each level has one codebook, or as many as `level_codebooks` says; files can drop the last levels.
 
     A subclass gives `encode` and `decode` of whole signals. Where its layers look no further than a margin, windows of
     a signal are coded with that margin; a causal one keeps its state (`CausalCodec`).
@@ -31,6 +31,10 @@ class WaveformCodec(nn.Module, AudioCodec):
     def decode(self, codes: Tensor) -> Tensor:
         """Waveforms [B, 1, P * stride] of codes [B, codebooks of the first levels, P]."""
         raise NotImplementedError
+
+    def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
+        """The same, of codes that begin at position `first` of a signal, for nets with noise: of seed and place."""
+        return self.decode(codes)
 
     def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
         return Analysis(b"")
@@ -73,7 +77,7 @@ class WaveformCodec(nn.Module, AudioCodec):
         margin, P = self.decoder_margin, codes.shape[2]
         for start, stop in [part] if margin is None else windows_of(self, *part):
             first, last = (0, P) if margin is None else (max(start - margin, 0), min(stop + margin, P))
-            wave = self.decode(codes[:, :, first:last].to(device))
+            wave = self.decode_window(codes[:, :, first:last].to(device), first, seed)
             yield wave[:, :, (start - first) * self.stride : (stop - first) * self.stride]
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
+from vqcli.nets.layers.local_attention import LocalAttention
+
 
 def reach(net: nn.Module, first: int, last: int) -> tuple[int, int]:
-    """The first and the last input that outputs first .. last depend on, through 1D convolutions one after the other.
+    """The first and the last input that outputs first .. last depend on, through 1D layers one after the other.
 
-    A residual branch counts as part of the line, for the way around it looks no further.
+    Those are convolutions, and attention within blocks, the first of which begins at frame 0. A residual branch counts
+    as part of the line, for the way around it looks no further.
     """
     for layer in reversed(list(net.modules())):
         if isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d)):
@@ -18,4 +21,6 @@ def reach(net: nn.Module, first: int, last: int) -> tuple[int, int]:
                 first, last = -((span - padding - first) // stride), (last + padding) // stride
             else:
                 first, last = first * stride - padding, last * stride - padding + span
+        elif isinstance(layer, LocalAttention):
+            first, last = first // layer.block * layer.block, (last // layer.block + 1) * layer.block - 1
     return first, last

@@ -127,3 +127,32 @@ class ResidualFactorizedVQ(nn.Module):
         for level, plane in zip(self.quantizers, codes.unbind(1), strict=False):
             total = total + level.decode(plane)
         return total
+
+
+class MultiScaleVQ(nn.Module):
+    """Codes of latents [B, D, T], level by level, each for as many frames as its stride says (Siuzdak et al. 2024).
+
+    A level codes the mean of what the ones before leave of its frames, and stands for all of them alike.
+    """
+
+    def __init__(self, strides: Sequence[int], K: int, dim: int, code_dim: int) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        levels = nn.ModuleList(FactorizedVQ(K, dim, code_dim) for _ in strides)
+        self.quantizers: Sequence[FactorizedVQ] = levels  # type: ignore[assignment]
+
+    def encode(self, z_e: Tensor) -> list[Tensor]:
+        """Codes [B, T / stride] of each level, T a multiple of all strides."""
+        residual, codes = z_e, []
+        for level, stride in zip(self.quantizers, self.strides, strict=True):
+            row, latents = level.encode(F.avg_pool1d(residual, stride))
+            codes.append(row)
+            residual = residual - latents.repeat_interleave(stride, 2)
+        return codes
+
+    def decode(self, codes: Sequence[Tensor]) -> Tensor:
+        """Latents of codes of the first levels."""
+        total = torch.zeros((), device=codes[0].device)
+        for level, stride, row in zip(self.quantizers, self.strides, codes, strict=False):
+            total = total + level.decode(row).repeat_interleave(stride, 2)
+        return total

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vqcli.nets.layers.noise import Noise, Noisy
+
 DILATIONS = (1, 3, 9)  # of the residual units of a block
 
 
@@ -24,10 +26,13 @@ class Snake(nn.Module):
 
 
 class ResidualUnit(nn.Sequential):
-    """x + conv(snake(conv(snake(x)))), the first convolution over 7 frames, dilated, the second within each."""
+    """x + conv(snake(conv(snake(x)))), the first convolution over 7 frames, dilated, the second within each.
 
-    def __init__(self, width: int, dilation: int) -> None:
-        dilated = nn.Conv1d(width, width, 7, dilation=dilation, padding=3 * dilation)
+    groups  of channels that the first convolution keeps apart
+    """
+
+    def __init__(self, width: int, dilation: int, groups: int = 1) -> None:
+        dilated = nn.Conv1d(width, width, 7, dilation=dilation, padding=3 * dilation, groups=groups)
         super().__init__(Snake(width), dilated, Snake(width), nn.Conv1d(width, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,13 +40,23 @@ class ResidualUnit(nn.Sequential):
         return y.add_(x)
 
 
-def encoder_block(width: int, stride: int) -> nn.Sequential:
+def encoder_block(width: int, stride: int, groups: int = 1) -> nn.Sequential:
     """[B, width, N] to [B, 2 width, N / stride], for N a multiple of the stride, which is at least 2."""
     down = nn.Conv1d(width, 2 * width, 2 * stride, stride, padding=(stride + 1) // 2)
-    return nn.Sequential(*(ResidualUnit(width, dilation) for dilation in DILATIONS), Snake(width), down)
+    return nn.Sequential(*_units(width, groups), Snake(width), down)
 
 
 def decoder_block(width: int, stride: int) -> nn.Sequential:
     """[B, width, N] to [B, width / 2, N stride], a frame less for an odd stride."""
     up = nn.ConvTranspose1d(width, width // 2, 2 * stride, stride, padding=(stride + 1) // 2)
-    return nn.Sequential(Snake(width), up, *(ResidualUnit(width // 2, dilation) for dilation in DILATIONS))
+    return nn.Sequential(Snake(width), up, *_units(width // 2))
+
+
+def noisy_block(width: int, stride: int, groups: int = 1, noise: Noise | None = None) -> Noisy:
+    """[B, width, N] to [B, width / 2, N stride], with noise, if any, after the upsampling."""
+    up = nn.ConvTranspose1d(width, width // 2, 2 * stride, stride, padding=(stride + 1) // 2, output_padding=stride % 2)
+    return Noisy(Snake(width), up, *([noise] if noise else []), *_units(width // 2, groups))
+
+
+def _units(width: int, groups: int = 1) -> list[ResidualUnit]:
+    return [ResidualUnit(width, dilation, groups) for dilation in DILATIONS]
