@@ -142,7 +142,7 @@ def test_a_picture_is_no_vqz(vq, photo):
 
 def test_a_newer_version(vq, encoded):
     data = bytearray(encoded.read_bytes())
-    data[6] = 3
+    data[6] = vqz.VERSION + 1
     encoded.write_bytes(data)
     result = vq("decode", encoded)
     assert result.exit_code == 3
