@@ -13,27 +13,20 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from tests.zoo.test_importing import SMALL, by_transformers_names
 from vqcli.nets.codecs.encodec import Encodec
 from vqcli.zoo import hub
 
 pytest.importorskip("huggingface_hub")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SMALL = {"net": {"width": 4, "dim": 8}, "codebooks": 4, "K": 16}
 
 
 def files_of_repository():
     torch.manual_seed(0)
-    tensors = {}
-    for name, tensor in Encodec(**SMALL).state_dict().items():
-        side, _, rest = name.partition(".")
-        if side == "quantizer":
-            tensors |= {f"quantizer.layers.{n}.codebook.embed": book.contiguous() for n, book in enumerate(tensor)}
-        else:
-            tensors[f"{side}.layers.{rest}"] = tensor.contiguous()
     return {
         "config.json": json.dumps({"model_type": "encodec"}).encode(),
         "README.md": b"---\nlicense: mit\n---\n# Tiny\n",
-        "model.safetensors": save(tensors),
+        "model.safetensors": save(by_transformers_names(Encodec(**SMALL))),
         "notes.txt": b"not asked for",
     }
 

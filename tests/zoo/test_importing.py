@@ -36,18 +36,22 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home" / "vq" / "models"
 
 
-@pytest.fixture(scope="module")
-def tensors():
-    """Of a small EnCodec, by the names of transformers."""
-    torch.manual_seed(0)
+def by_transformers_names(net):
+    """Tensors of a small EnCodec as transformers would publish them."""
     found = {}
-    for name, tensor in Encodec(**SMALL).state_dict().items():
+    for name, tensor in net.state_dict().items():
         side, _, rest = name.partition(".")
         if side == "quantizer":
             found |= {f"quantizer.layers.{n}.codebook.embed": book.contiguous() for n, book in enumerate(tensor)}
         else:
             found[f"{side}.layers.{rest}"] = tensor.contiguous()
     return found
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    torch.manual_seed(0)
+    return by_transformers_names(Encodec(**SMALL))
 
 
 def source(path):
