@@ -138,6 +138,8 @@ def _check_segments(model: LoadedModel, header: Header, coded: int) -> None:
     framing = model.audio.framing
     if header.chunk and header.chunk[0] % framing.segment:
         raise BadFile(f"chunks of {header.chunk[0]} positions cut segments of {framing.segment}")
+    if model.audio.side_bytes and VOICE in header.metadata:
+        raise BadFile(f"the file holds a voice, and model {model.info.name} knows none")
     segments = len(framing.segments(header.grid[0])) - 1 if model.audio.side_bytes else 0
     if header.side_bytes != coded * segments * model.audio.side_bytes:
         raise BadFile(f"{header.side_bytes} bytes of side information are not those of {segments} segments")

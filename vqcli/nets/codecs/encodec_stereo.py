@@ -86,8 +86,8 @@ class EncodecStereo(nn.Module, AudioCodec):
         raise ModelError("this model codes music of two channels, not utterances", "--codec encodec-24khz")
 
     def encode_window(self, wave: Tensor, analysis: Analysis, first: int) -> Tensor:
-        parts = self.encode_windows(_Channels(wave.cpu().numpy()), analysis, wave.device)
-        return torch.cat(list(parts), 1)
+        here = Analysis(analysis.stored[self.side_bytes * (first // self._framing.segment) :])
+        return torch.cat(list(self.encode_windows(_Channels(wave.cpu().numpy()), here, wave.device)), 1)
 
     def encode_windows(self, samples: Samples, analysis: Analysis, device: torch.device) -> Iterator[Tensor]:
         scales = torch.from_numpy(np.frombuffer(analysis.stored, SCALE).astype(np.float32))
