@@ -82,9 +82,7 @@ def is_audio(head: bytes) -> bool:
 
 
 def read(source: Path | BinaryIO, rate_hz: int, mono: bool, keep: int = 1) -> Recording:
-    """Read an audio file, resampled to `rate_hz`, each channel on its own or (`mono`) their average.
-
-    Where there are no more channels than `keep`, they are left as they are.
+    """Read an audio file, resampled to `rate_hz`, channels alone or (`mono`), of more than `keep`, their average.
 
     Raises BadFile, whose one line starts with the name, if the file is missing, no audio, of more than 24 hours or
     64 channels, or holds no samples. A truncated or damaged file is read up to the damage, with a note
@@ -119,10 +117,7 @@ def read(source: Path | BinaryIO, rate_hz: int, mono: bool, keep: int = 1) -> Re
 
 
 def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: bool, keep: int = 1) -> Recording:
-    """The recording of float samples [N] or [channels, N] at `source_rate_hz`, as `read` makes it of a file.
-
-    Raises UsageError for other arrays.
-    """
+    """As `read`, of float samples [N] or [channels, N] at `source_rate_hz`. Raises UsageError for other arrays."""
     planes = samples[None] if samples.ndim == 1 else samples
     if planes.dtype.kind != "f" or planes.ndim != 2 or not 0 < len(planes) <= MAX_CHANNELS or not planes.size:
         raise UsageError(f"samples are {samples.dtype} {samples.shape}", "they must be float [N] or [channels, N]")
