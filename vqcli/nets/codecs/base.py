@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from vqcli.errors import ModelError
+from vqcli.nets.codecs.framing import Framing
 from vqcli.nets.layers.code_search import CodeSearch, Costs, Place
 from vqcli.nets.layers.likelihood import Likelihood
 from vqcli.progress import ProgressCallback
@@ -116,7 +117,10 @@ class ImageCodec(Codec, Protocol):
 
 
 class Samples(Protocol):
-    """One channel of a recording, read by slices: a long one is a memory map, scaled slice by slice."""
+    """A channel of a recording, [n] by slices of time, or those that are coded together, [channels, n].
+
+    A long one is a memory map, scaled slice by slice.
+    """
 
     def __len__(self) -> int: ...
 
@@ -125,9 +129,10 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a family computes from a whole channel before it encodes windows of it.
+    """What a family computes from a whole channel, or from those coded together, before it encodes windows of it.
 
-    stored  side information for decoding that the file keeps, of equal length for every channel
+    stored  side information for decoding that the file keeps, of equal length for every channel; `side_bytes` for
+            each segment, if a net has that
     known   what else encoding needs
     """
 
@@ -138,15 +143,26 @@ class Analysis:
 class AudioCodec(Codec, Protocol):
     """Waveforms float [B, P * stride] at `rate_hz` to codes [B, codebooks, P] and back.
 
+    A net of several `channels` codes them together: where others have a channel, [n], it has [channels, n].
+
+    channels    that one set of codes stands for
+    side_bytes  of side information for each segment (`framing`); 0: there is none but for a whole channel
     level_db   RMS of active speech that inputs are scaled to; the file keeps the original's. None: no scaling
     voice_dim  dimensions of a voice embedding that can be fitted to a new speaker, 0 if none can
     speakers   rows of the speaker table, 0 if it has none
     """
 
     rate_hz: int
+    channels: int = 1
+    side_bytes: int = 0
     level_db: float | None = None
     voice_dim: int = 0
     speakers: int = 0
+
+    @property
+    def framing(self) -> Framing:
+        """Where positions lie in time: one after the other, unless a family says otherwise."""
+        return Framing(self.stride)
 
     @property
     def group_names(self) -> list[str]:
@@ -192,6 +208,8 @@ class AudioCodec(Codec, Protocol):
         progress: ProgressCallback,
     ) -> Iterator[np.ndarray]:
         """Waveforms float32 [channels, n] of codes [channels, codebooks, P], window by window of `part`.
+
+        `part` begins with a segment, and ends with one or with the codes.
 
         stored  of each channel (`Analysis.stored`)
 
