@@ -4,9 +4,9 @@
          -> short-time spectra -> wave of 16 or 24 kHz
 
 (Ye et al. 2025, "Llasa", https://arxiv.org/abs/2502.04128, section 3.1; Julian et al. 2025,
-https://arxiv.org/abs/2509.09550.) 50 codes of 16 bits make 0.8 kbit/s. The encoders hear speech through w2v-BERT, a large
-net of its own, and are not here: their own programs make codes, which `vq import` makes a file of. Weights are other
-people's (HKUSTAudio/xcodec2-hf, neuphonic/neucodec).
+https://arxiv.org/abs/2509.09550.) 50 codes of 16 bits make 0.8 kbit/s. The encoders hear speech through w2v-BERT,
+a large net of its own, and are not here: their own programs make codes, which `vq import` makes a file of. Weights are
+other people's (HKUSTAudio/xcodec2-hf, neuphonic/neucodec).
 """
 
 from __future__ import annotations

@@ -106,10 +106,11 @@ class Conv(nn.Module):
         if stream.last:
             right = self.ahead + -(left + x.shape[-1] + self.ahead - self.past) % self.stride
         x = padded(x, left, right, self.padding)
-        frames = max(x.shape[-1] - self.past, 0) // self.stride
-        stream.kept[self] = x[..., frames * self.stride :].clone()
-        if not frames:  # all of them need more than there is yet
-            return x.new_empty(len(x), self.width, 0)
+        if not stream.last:
+            frames = max(x.shape[-1] - self.past, 0) // self.stride
+            stream.kept[self] = x[..., frames * self.stride :].clone()
+            if not frames:  # the first needs more than there is yet
+                return x.new_empty(len(x), self.width, 0)
         y: Tensor = self.norm(self.conv(x))
         return y
 
@@ -163,8 +164,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         h = through(self.block, x, stream)
         x = stream.joined(self, x if self.shortcut is None else self.shortcut(x, stream))
-        stream.kept[self] = x[..., h.shape[-1] :].clone()  # frames that h, which may look ahead, does not reach yet
-        return x[..., : h.shape[-1]] + h
+        if not stream.last:  # h, which may look ahead, does not reach the last frames yet
+            stream.kept[self], x = x[..., h.shape[-1] :].clone(), x[..., : h.shape[-1]]
+        return x + h
 
 
 class LSTM(nn.Module):
