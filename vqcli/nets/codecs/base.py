@@ -39,6 +39,7 @@ class Codec(Protocol):
     codebook_sizes  K of each codebook, level by level
     encoder_margin  positions to each side that a code depends on, None: the whole input
     decoder_margin  positions to each side that the output of a position depends on, None: all codes
+    encodes         whether it can encode, rather than raise a ModelError that says why not
     TASK            the file of training/tasks that trains this family
     CLASS_TABLES    names of the tables with a row for each class or speaker
     """
@@ -48,6 +49,7 @@ class Codec(Protocol):
     codebook_sizes: tuple[int, ...]
     encoder_margin: int | None = None
     decoder_margin: int | None = None
+    encodes: bool = True
     TASK: ClassVar[str] = "codec"
     CLASS_TABLES: ClassVar[tuple[str, ...]] = ()
 

@@ -19,7 +19,7 @@ Coded = tuple[Tensor, Tensor]  # an image [1, C, H, W] and the bits [] of its co
 Lost = Callable[[Tensor], Tensor]  # an image [1, C, H, W] -> its distortion [], weighed against bits
 Costs = Callable[[Tensor], Tensor]  # codes [G, h, w] -> bits of each code in their place, [G, h, w, K]
 
-SHARPNESS = (1.0, 14.0)  # of rounding, at the first and the last step
+SHARPNESS = (2.0, 40.0)  # of rounding, at the first and the last step
 SCALAR_PACE = 0.2  # learning rate of latents, for one step, in units of what is usual in their channel
 VECTOR_PACE = 0.3  # learning rate of log-probabilities
 NUDGE = 0.5  # of codes, by which curvature is measured

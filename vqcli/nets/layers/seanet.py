@@ -4,7 +4,8 @@
                           -> LSTM -> ELU -> conv -> latents [B, dim, P]
     and the mirror image with transposed convolutions (Défossez et al. 2022, section 3.1)
 
-Layers are numbered as in the authors' checkpoints. A causal net can see a signal part by part (layers/stream.py).
+Layers are numbered as in the authors' checkpoints. A causal net, and any encoder, can see a signal part by part
+(layers/stream.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from vqcli.errors import ModelError
 from vqcli.nets.layers.stream import Stream, through
+
+PADDINGS = ("reflect", "constant", "replicate")
+MOST_BLOCKS, LONGEST_DILATION = 32, 2**10  # whatever a configuration says
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class Shape:
     padding: str = "reflect"
     normalization: str = "weight"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.growth, int) or self.growth < 1 or not 1 <= self.blocks <= MOST_BLOCKS:
+            raise ValueError(f"{self.blocks} residual blocks of dilations that grow by {self.growth!r}")
+        if self.growth ** (self.blocks - 1) > LONGEST_DILATION:
+            raise ValueError(f"a dilation of {self.growth} to the power of {self.blocks - 1}")
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding by {self.padding!r}, which is none of {', '.join(PADDINGS)}")
+
     @property
     def stride(self) -> int:
         return math.prod(self.ratios)
@@ -84,16 +96,21 @@ class Conv(nn.Module):
             self.conv = weight_norm(self.conv)
         elif shape.normalization == "group":
             self.norm = nn.GroupNorm(1, out)
-        self.stride, self.past, self.padding = stride, (kernel - 1) * dilation + 1 - stride, shape.padding
+        self.width, self.stride, self.padding = out, stride, shape.padding
+        self.past = (kernel - 1) * dilation + 1 - stride
         self.ahead = 0 if shape.causal else self.past // 2
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        rest = -x.shape[-1] % self.stride  # of the last frame
-        left, right = (self.past - self.ahead) * stream.first, (self.ahead + rest) * stream.last
-        if not stream.first and self.past:
-            x = torch.cat([stream.kept[self], x], -1)
+        x = stream.joined(self, x)
+        left, right = (self.past - self.ahead) * stream.first, 0
+        if stream.last:
+            right = self.ahead + -(left + x.shape[-1] + self.ahead - self.past) % self.stride
         x = padded(x, left, right, self.padding)
-        stream.kept[self] = x[..., x.shape[-1] - self.past :].clone()
+        if not stream.last:
+            frames = max(x.shape[-1] - self.past, 0) // self.stride
+            stream.kept[self] = x[..., frames * self.stride :].clone()
+            if not frames:  # the first needs more than there is yet
+                return x.new_empty(len(x), self.width, 0)
         y: Tensor = self.norm(self.conv(x))
         return y
 
@@ -146,7 +163,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         h = through(self.block, x, stream)
-        return (x if self.shortcut is None else self.shortcut(x, stream)) + h
+        x = stream.joined(self, x if self.shortcut is None else self.shortcut(x, stream))
+        if not stream.last:  # h, which may look ahead, does not reach the last frames yet
+            stream.kept[self], x = x[..., h.shape[-1] :].clone(), x[..., : h.shape[-1]]
+        return x + h
 
 
 class LSTM(nn.Module):
