@@ -188,7 +188,7 @@ def decoded_tiles(
 def _decoded_bands(
     net: ImageCodec, image: ImageCodes, tiles: Tiles, seed: int | None, progress: ProgressCallback
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Values [channels, h, W] as `decoded_tiles` gives them, of overlapping tiles, and which rows of pixels they are."""
+    """Values [channels, h, W] as `decoded_tiles` gives them, of overlapping tiles, and the rows of pixels they are."""
     (W, H), stride = image.size, net.stride
 
     def see(outer: Window) -> torch.Tensor:
