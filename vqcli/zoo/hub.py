@@ -89,9 +89,10 @@ def _snapshot(source: str, name: str, revision: str | None, patterns: Sequence[s
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
     except ImportError:
         raise VqError("fetching models needs huggingface_hub", "pip install 'vqcli[hub]'") from None
-    options = {"revision": revision, "allow_patterns": list(patterns), "local_files_only": is_offline()}
     try:
-        return Path(snapshot_download(name, **options))
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=list(patterns), local_files_only=is_offline())
+        )
     except RepositoryNotFoundError:
         raise ModelError(
             f"there is no repository {name}, or it asks for a login", "hf auth login, if it does"

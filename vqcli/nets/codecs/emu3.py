@@ -65,9 +65,9 @@ class Emu3(vqgan2d.VQGAN):
         blocks: int = 2,
     ) -> None:
         net = net or {"widths": [256, 512, 512, 1024], "attention": [3], "z_channels": dim}
-        super().__init__(net, dim, K, spatial=True)
-        if self.post_quant_conv.out_channels != dim:
+        if net.get("z_channels") != dim:
             raise ValueError("the latents of Emu3 have as many channels as its codebook")
+        super().__init__(net, dim, K, spatial=True)
         self.quant_conv, self.post_quant_conv = TimeConv(dim, dim, (3, 1)), TimeConv(dim, dim, (3, 1))
         self.halvings = nn.ModuleList(TimeConv(dim, dim, (4, 3), stride=2) for _ in range(halvings))
         self.doublings = nn.ModuleList(TimeConv(dim, dim, (3, 3)) for _ in range(halvings))

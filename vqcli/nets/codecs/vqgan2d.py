@@ -63,10 +63,11 @@ class VQGAN(nn.Module, ImageCodec):
             raise ValueError(f"a quantizer is one of {', '.join(QUANTIZERS)}")
         shape = vqgan.Shape(**(net or {}))
         self.channels, self.stride, self.latent_dim, self.codebook_sizes = shape.channels, shape.stride, dim, (K,)
-        self.encoder, self.quant_conv = vqgan.Encoder(shape), nn.Conv2d(shape.z_channels, dim, 1)
+        self.encoder = vqgan.Encoder(shape)
+        self.quant_conv: nn.Module = nn.Conv2d(shape.z_channels, dim, 1)
         self.codebook, self.cosine = nn.Parameter(torch.randn(K, dim)), quantizer == "cosine"
         self.logits = nn.Linear(dim, K) if quantizer == "logits" else None
-        self.post_quant_conv = nn.Conv2d(dim, shape.z_channels, 1)
+        self.post_quant_conv: nn.Module = nn.Conv2d(dim, shape.z_channels, 1)
         self.decoder = vqgan.Decoder(shape, dim if spatial else 0)
 
     def latents(self, x: Tensor) -> Tensor:
