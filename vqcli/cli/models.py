@@ -61,16 +61,27 @@ def list_models(
 
 
 def _list_remote(as_json: bool) -> None:
-    from vqcli.zoo import store
+    from vqcli.zoo import hub, store
 
-    here = {model.name for model in store.list_models()}
-    known = store.known()
+    here, known = {model.name for model in store.list_models()}, store.known()
+    licences = dict(zip(known, hub.licences([facts["repository"] for facts in known.values()]), strict=True))
     if as_json:
-        console.emit_json([{"name": name, **facts, "here": name in here} for name, facts in known.items()])
+        rows = [
+            {"name": name, **facts, "here": name in here, "licence": licences[name] or None}
+            for name, facts in known.items()
+        ]
+        console.emit_json(rows)
         return
-    rows = [(name, "yes" * (name in here), facts["repository"], facts["for"]) for name, facts in known.items()]
-    console.emit_table(("model", "here", "repository", "what for"), rows)
-    console.say("vq models pull NAME fetches one; its card then has the licence that the repository states")
+    console.emit_table(
+        ("model", "here", "licence", "repository", "what for"),
+        [
+            (name, "yes" * (name in here), licences[name] or "?", facts["repository"], facts["for"])
+            for name, facts in known.items()
+        ],
+    )
+    if not all(licences.values()):
+        console.say("? where the card cannot be had now, or states no licence")
+    console.say("vq models pull NAME says the licence of one, and fetches it")
 
 
 @models.command("pull")
@@ -113,7 +124,7 @@ def import_model(
 def _import(source: str, name: str | None, force: bool) -> None:
     from vqcli.zoo import importing
 
-    found = importing.source_of(source)
+    found = importing.source_of(source, lambda licence: console.say(f"licence of {source}: {licence}"))
     info = importing.import_model(found, name, force=force)
     facts = info.description["source"]
     print(f"{source} -> model {info.name} in {info.folder}")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vqcli.codec.tiles import Tiles
 from vqcli.container import vqz
 from vqcli.container.header import MODEL_NAME
 from vqcli.container.vqz import Header
@@ -45,12 +46,14 @@ class ImageCodes:
     size      width, height of the image in pixels
     channels  1 grey, 3 colour
     quality   in tenths of a step, 0 for models without one
+    tiles     in which a net decodes it that would have to see it whole, None for all others
     """
 
     codes: np.ndarray
     size: tuple[int, int]
     channels: int
     quality: int
+    tiles: Tiles | None = None
 
 
 @dataclass(frozen=True)
@@ -188,12 +191,14 @@ class VideoCodes:
     size              width, height of a frame in pixels
     frames_per_1000s  1 .. 2^20
     quality           in tenths of a step, 0 for models without one
+    tiles             of a frame, as `ImageCodes` has them
     """
 
     codes: np.ndarray
     size: tuple[int, int]
     frames_per_1000s: int
     quality: int = 0
+    tiles: Tiles | None = None
 
     def __len__(self) -> int:
         return self.codes.shape[1]
@@ -203,7 +208,7 @@ class VideoCodes:
         return 1000 * len(self) / self.frames_per_1000s
 
     def frame(self, index: int) -> ImageCodes:
-        return ImageCodes(self.codes[:, index], self.size, 3, self.quality)
+        return ImageCodes(self.codes[:, index], self.size, 3, self.quality, self.tiles)
 
     def frames(self) -> Iterator[ImageCodes]:
         return map(self.frame, range(len(self)))

@@ -21,8 +21,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from vqcli.codec import audio_file, ecdc, image_file, video_file
+from vqcli.codec import audio_file, ecdc, image_file, tiling, video_file
 from vqcli.codec.codes import AudioCodes, ImageCodes, VideoCodes, check_name
+from vqcli.codec.tiles import Tiles
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
@@ -55,6 +56,7 @@ class ImageFacts(_Facts, frozen=True, tag="image"):
     size: tuple[int, int]
     channels: int
     quality: int
+    tiles: Tiles | None = None
 
 
 class AudioFacts(_Facts, frozen=True, tag="audio"):
@@ -70,6 +72,7 @@ class VideoFacts(_Facts, frozen=True, tag="video"):
     size: tuple[int, int]
     frames_per_1000s: int
     quality: int
+    tiles: Tiles | None = None
 
 
 Facts = ImageFacts | AudioFacts | VideoFacts
@@ -115,9 +118,10 @@ def facts_of(codes: Codes, model: LoadedModel) -> Facts:
             positions_per_s=per_s, rate_hz=codes.rate_hz, samples=codes.samples, channels=codes.channels,
             loudness_db=codes.loudness_db, voice=codes.voice, **common,
         )  # fmt: skip
+    common |= {"size": codes.size, "quality": codes.quality, "tiles": codes.tiles}
     if isinstance(codes, VideoCodes):
-        return VideoFacts(size=codes.size, frames_per_1000s=codes.frames_per_1000s, quality=codes.quality, **common)
-    return ImageFacts(size=codes.size, channels=codes.channels, quality=codes.quality, **common)
+        return VideoFacts(frames_per_1000s=codes.frames_per_1000s, **common)
+    return ImageFacts(channels=codes.channels, **common)
 
 
 def flattened(array: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
@@ -204,8 +208,8 @@ def restored(array: np.ndarray, facts: Facts | None, model: LoadedModel) -> Code
         codes = codes.reshape(coded, groups, -1)
         return AudioCodes(codes, facts.rate_hz, facts.samples, facts.channels, facts.loudness_db, facts.voice)
     if isinstance(facts, VideoFacts):
-        return VideoCodes(codes, facts.size, facts.frames_per_1000s, facts.quality)
-    return ImageCodes(codes, facts.size, facts.channels, facts.quality)
+        return VideoCodes(codes, facts.size, facts.frames_per_1000s, facts.quality, facts.tiles)
+    return ImageCodes(codes, facts.size, facts.channels, facts.quality, facts.tiles)
 
 
 def model_of(facts: Facts) -> ModelInfo:
@@ -235,8 +239,9 @@ def _bare_facts(array: np.ndarray, model: LoadedModel) -> Facts:
             samples=array.shape[1] * net.stride, channels=1, loudness_db=(0.0,), voice=(b"",), **common,
         )  # fmt: skip
     if model.info.modality == "image" and array.ndim == 3 and not net.qualities:
-        rows, columns = array.shape[1:]
-        return ImageFacts(size=(columns * net.stride, rows * net.stride), channels=net.channels, quality=0, **common)
+        height, width = (side * net.stride for side in array.shape[1:])
+        tiles = tiling.tiles_of(net, height, width)
+        return ImageFacts(size=(width, height), channels=net.channels, quality=0, tiles=tiles, **common)
     raise UsageError(
         f"codes of the shape {list(array.shape)} alone do not make a file of {model.info.name}",
         "[groups, positions] or [groups, rows, columns], of a model without qualities; or export .npz",

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from vqcli.codec.codes import ImageCodes
-from vqcli.codec.tiling import Window, padded
+from vqcli.codec.tiles import Window
+from vqcli.codec.tiling import padded
 from vqcli.container.header import TUNES, tune_of
 from vqcli.entropy import prior2d, prior2d_net
 from vqcli.errors import UsageError

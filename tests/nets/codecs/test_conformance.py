@@ -28,6 +28,7 @@ SMALL = {
         "dim": 4,
         "K": 16,
     },
+    "emu3": {"net": {"widths": [8, 16], "blocks": 1, "attention": [1], "z_channels": 4, "groups": 4}, "K": 16},
     "lapped2d": {"width": 16, "dim": 8, "blocks": 1, "rate": {"slices": [2, 6], "levels": 1, "hidden": 8}},
     "speech": {"K": 16, "width": 16, "blocks": [1, 1], "decoder_width": 16, "decoder_blocks": 1, "voice_dim": 8},
     "encodec": {"net": {"width": 4, "dim": 8}, "codebooks": 4, "K": 16},
