@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from vqcli.errors import ModelError
+from vqcli.nets.codecs.graphs import Graphs, of_images
 from vqcli.nets.layers.code_search import CodeSearch, Costs, Place
 from vqcli.nets.layers.likelihood import Likelihood
 from vqcli.progress import ProgressCallback
@@ -54,6 +55,10 @@ class Codec(Protocol):
     def level_codebooks(self) -> tuple[int, ...]:
         """How many codebooks each level has: equally many, unless a family says otherwise."""
         return (len(self.codebook_sizes) // self.levels,) * self.levels
+
+    def graphs(self, levels: int) -> Graphs:
+        """Encoder and decoder, with the first levels, as other runtimes can have them. Raises ModelError for none."""
+        raise ModelError(f"{type(self).__name__} has no encoder and decoder that run without vq")
 
 
 class ImageCodec(Codec, Protocol):
@@ -113,6 +118,9 @@ class ImageCodec(Codec, Protocol):
         `costs` are those of an entropy model, for nets that hold none. Called only for nets that are searchable.
         """
         raise NotImplementedError
+
+    def graphs(self, levels: int) -> Graphs:
+        return of_images(self, levels)
 
 
 class Samples(Protocol):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqcli.errors import BadFile
 from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, windows_of
+from vqcli.nets.codecs.graphs import Graphs, of_waveforms
 from vqcli.nets.layers.stream import Stream, whole
 from vqcli.progress import ProgressCallback
 
@@ -35,6 +36,9 @@ class WaveformCodec(nn.Module, AudioCodec):
     def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
         """The same, of codes that begin at position `first` of a signal, for nets with noise: of seed and place."""
         return self.decode(codes)
+
+    def graphs(self, levels: int) -> Graphs:
+        return of_waveforms(self, levels)
 
     def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
         return Analysis(b"")

@@ -5,7 +5,7 @@ A layer is called with its input and a `Stream`, in which it keeps what it needs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,11 @@ class Stream:
     first: bool = True
     last: bool = False
     kept: dict[nn.Module, Any] = field(default_factory=dict)
+
+    def keep(self, layer: nn.Module, past: Callable[[], Any]) -> None:
+        """Keep for the next part, if there is one, what `past` gives."""
+        if not self.last:
+            self.kept[layer] = past()
 
 
 def whole() -> Stream:
