@@ -12,8 +12,8 @@ Encoder and decoder of the model `$model` of vq (digest `$digest`), for images, 
 `model.json` says the same as this page, for programs.$licence
 
 $tables
-Not in these files: entropy coding, so `.vqz` files stay for vq to read and write (`vq export talk.vqz -o codes.json` and
-`vq import codes.json`); $missing
+Not in these files: entropy coding, so that `.vqz` files stay for vq to read and write (`vq export` and `vq import` turn
+them to codes and back); $missing
 
 ## From JavaScript
 
@@ -92,11 +92,13 @@ document.getElementById("play").onclick = () => {
   source.start();
 };
 """
-NOISE_JAVASCRIPT = """const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+NOISE_JAVASCRIPT = """const radius = () => Math.sqrt(-2 * Math.log(1 - Math.random()));
+const normal = () => radius() * Math.cos(2 * Math.PI * Math.random());
 const noise = Float32Array.from({ length: $noise * positions }, normal);
 inputs.noise = new ort.Tensor("float32", noise, [1, noise.length]);
 """
-VOICE_JAVASCRIPT = """const stored = Array.from(atob(vq.voice[0]), (byte) => byte.charCodeAt(0)); // two values a byte, then the pitch
+VOICE_JAVASCRIPT = """// two values a byte, then the pitch
+const stored = Array.from(atob(vq.voice[0]), (byte) => byte.charCodeAt(0));
 const values = stored.slice(0, -1).flatMap((byte) => [byte >> 4, byte & 15]).map((step) => (2 * step) / 15 - 1);
 inputs.voice = new ort.Tensor("float32", values, [1, values.length]);
 const step = Math.log($highest / $lowest) / $steps; // between two pitch codes, in ln(Hz)
@@ -171,7 +173,8 @@ def _audio_python(facts: Mapping[str, Any]) -> str:
     return Template(AUDIO_PYTHON).substitute(
         facts,
         n=len(facts["K"]),
-        wave=", ".join(map(str, [1] * (len(_inputs(facts, "encoder")["wave"]["shape"]) - 1))) + f", {facts['stride']} * P",
+        wave=", ".join(map(str, [1] * (len(_inputs(facts, "encoder")["wave"]["shape"]) - 1)))
+        + f", {facts['stride']} * P",
         pitch=f', "pitch": np.zeros((1, {_times(pitch)} * P), np.int64)' if pitch else "",
         noise=noise,
     )

@@ -135,10 +135,10 @@ class Examples:
         made: dict[str, Tensor] = {}
         if any(port.example is None for port in graph.inputs):
             encoder = self.graphs.encoder
-            made = dict(zip((port.name for port in encoder.outputs), encoder.run(*self.of(encoder, sizes)), strict=True))
-        return [
-            made[port.name] if port.example is None else port.example(port.of_size(sizes)) for port in graph.inputs
-        ]
+            made = dict(
+                zip((port.name for port in encoder.outputs), encoder.run(*self.of(encoder, sizes)), strict=True)
+            )
+        return [made[port.name] if port.example is None else port.example(port.of_size(sizes)) for port in graph.inputs]
 
 
 def _exported(name: str, net: nn.Module, graphs: Graphs) -> Exported:

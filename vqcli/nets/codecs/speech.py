@@ -208,7 +208,9 @@ class SpeechVQVAE(nn.Module, AudioCodec):
             envelopes = self.decoder.envelopes(z_q, f0.float(), values, register)
             return (self.decoder.render(*envelopes, f0, frame_phases(f0), noise),)
 
-        wave = graphs.waveform((BATCH, Axis("positions", self.stride)), self.rate_hz, f"speech of {self.level_db:g} dB RMS")
+        wave = graphs.waveform(
+            (BATCH, Axis("positions", self.stride)), self.rate_hz, f"speech of {self.level_db:g} dB RMS"
+        )
         pitches = Port(
             "pitch",
             (BATCH, Axis("positions", self.pitch_groups)),

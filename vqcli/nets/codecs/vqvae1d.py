@@ -95,7 +95,9 @@ class WaveVQVAE(nn.Module, AudioCodec):
         return self.quantizer.codes(self.encoder(wave[:, None]))
 
     def graphs(self, levels: int) -> NoReturn:
-        raise ModelError("its decoder, a WaveNet, makes samples one after the other, which no graph does", "speech has one")
+        raise ModelError(
+            "its decoder, a WaveNet, makes samples one after the other, which no graph does", "speech has one"
+        )
 
     # recordings (base.AudioCodec)
 

@@ -135,8 +135,8 @@ def filtered(excitations: Sequence[Tensor], gains: Sequence[Tensor], window: Ten
     if torch.compiler.is_compiling():
         edged = [_edged(x, len(window)) for x in excitations]
         return _without_edges(operators.filtered(edged, gains, window, HOP), window)
-    shaped = (centred_spectra(x, window) * gain for x, gain in zip(excitations, gains, strict=True))
-    return overlap_add(sum(shaped), window)
+    parts = [centred_spectra(x, window) * gain for x, gain in zip(excitations, gains, strict=True)]
+    return overlap_add(sum(parts[1:], parts[0]), window)
 
 
 class HarmonicDecoder(nn.Module):
@@ -193,5 +193,7 @@ class HarmonicDecoder(nn.Module):
 
     def render(self, harmonic: Tensor, noisy: Tensor, f0: Tensor, phases: Tensor, noise: Tensor) -> Tensor:
         """Filter the two excitations by their envelopes."""
-        gains = [(self.bins @ envelope).clamp(max=LARGEST_LOG_GAIN).exp() * self.high_pass for envelope in (harmonic, noisy)]
+        gains = [
+            (self.bins @ envelope).clamp(max=LARGEST_LOG_GAIN).exp() * self.high_pass for envelope in (harmonic, noisy)
+        ]
         return filtered((pulse_train(f0, phases).to(noise.dtype), noise), gains, self.window)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +17,12 @@ GATES = (0, 3, 1, 2)  # input, output, forget and cell of ONNX, in the order tha
 def lstm(net: nn.LSTM, x: Tensor) -> Tensor:
     """The output [T, B, width] of an LSTM with biases, of any number of layers, for x [T, B, width]."""
     for layer in range(net.num_layers):
-        inward, recurrent, bias, recurrent_bias = (_ordered(weight, net.hidden_size) for weight in net.all_weights[layer])
+        inward, recurrent, bias, recurrent_bias = (
+            _ordered(weight, net.hidden_size) for weight in net.all_weights[layer]
+        )
         weights = inward[None], recurrent[None], torch.cat([bias, recurrent_bias])[None]
         shape = (x.shape[0], 1, x.shape[1], net.hidden_size)  # of one direction
-        attributes = {"hidden_size": net.hidden_size}
+        attributes: dict[str, Any] = {"hidden_size": net.hidden_size}
         y = torch.onnx.ops.symbolic("LSTM", (x, *weights), attributes, dtype=x.dtype, shape=shape, version=VERSION)
         x = y[:, 0]
     return x
