@@ -101,8 +101,7 @@ def export(
         refuse_existing(folder / name, force)
     found = []
     for number, name in enumerate(("encoder", "decoder")):
-        found.append(_exported(name, model.net, graphs))
-        progress((number + 1) / 2)
+        found.append(_exported(name, model.net, graphs, lambda share, number=number: progress((number + share) / 2)))
     described = describe(model, levels, graphs, found)
     texts = {DESCRIPTION: json.dumps(described, indent=2) + "\n", PAGE: export_page.page(described)}
     for one in found:
@@ -141,10 +140,12 @@ class Examples:
         return [made[port.name] if port.example is None else port.example(port.of_size(sizes)) for port in graph.inputs]
 
 
-def _exported(name: str, net: nn.Module, graphs: Graphs) -> Exported:
+def _exported(name: str, net: nn.Module, graphs: Graphs, progress: ProgressCallback = silent) -> Exported:
     begun, graph, examples = time.monotonic(), getattr(graphs, name), Examples(graphs)
     data = traced(graph, net, examples.of(graph, TRACED))
+    progress(0.8)
     equal, difference = compared(data, graph, examples)
+    progress(1.0)
     if (equal is not None and equal < LEAST_EQUAL) or (difference is not None and not difference < LARGEST_DIFFERENCE):
         codes = f"{equal:.4%} of its codes are equal" if equal is not None else ""
         numbers = f"its outputs differ by {difference:.1e}" if difference is not None else ""
