@@ -101,7 +101,11 @@ def export(
         refuse_existing(folder / name, force)
     found = []
     for number, name in enumerate(("encoder", "decoder")):
-        found.append(_exported(name, model.net, graphs, lambda share, number=number: progress((number + share) / 2)))
+
+        def advance(share: float, number: int = number) -> None:
+            progress((number + share) / 2)
+
+        found.append(_exported(name, model.net, graphs, advance))
     described = describe(model, levels, graphs, found)
     texts = {DESCRIPTION: json.dumps(described, indent=2) + "\n", PAGE: export_page.page(described)}
     for one in found:

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from vqcli.errors import ModelError
-from vqcli.nets.codecs.graphs import Graphs, of_images
+from vqcli.nets.codecs import graphs
+from vqcli.nets.codecs.graphs import Graph, Graphs
 from vqcli.nets.layers.code_search import CodeSearch, Costs, Place
 from vqcli.nets.layers.likelihood import Likelihood
 from vqcli.progress import ProgressCallback
@@ -120,7 +121,18 @@ class ImageCodec(Codec, Protocol):
         raise NotImplementedError
 
     def graphs(self, levels: int) -> Graphs:
-        return of_images(self, levels)
+        n = sum(self.level_codebooks[:levels])
+
+        def encode(x: Tensor, quality: Tensor | None = None) -> tuple[Tensor, ...]:
+            return (self.quantize(self.latents(x), quality)[:, :n],)
+
+        def decode(codes: Tensor, quality: Tensor | None = None) -> tuple[Tensor, ...]:
+            return (self.decode(codes, quality),)
+
+        image = graphs.image(self.channels, self.stride, self.value_range)
+        codes = graphs.codes(n, max(self.codebook_sizes[:n]), graphs.ROWS, graphs.COLUMNS)
+        more = (graphs.quality(self.qualities, self.tunes),) if self.qualities else ()
+        return Graphs(Graph(encode, (image, *more), (codes,)), Graph(decode, (codes, *more), (image,)))
 
 
 class Samples(Protocol):

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from vqcli.nets.codecs.base import ImageCodec
-    from vqcli.nets.codecs.waveform import WaveformCodec
 
 WHOLE = "It sees its whole input at once, and keeps nothing from call to call."
 
@@ -82,52 +78,32 @@ def codes(n: int, largest: int, *grid: Axis) -> Port:
     return Port("codes", (BATCH, n, *grid), torch.int64, about, (0, largest - 1))
 
 
-def of_images(net: ImageCodec, levels: int) -> Graphs:
-    """Of any codec of images, with its first levels."""
-    n = sum(net.level_codebooks[:levels])
-    low, high = net.value_range
-
-    def encode(x: Tensor, quality: Tensor | None = None) -> tuple[Tensor, ...]:
-        return (net.quantize(net.latents(x), quality)[:, :n],)
-
-    def decode(code: Tensor, quality: Tensor | None = None) -> tuple[Tensor, ...]:
-        return (net.decode(code, quality),)
-
-    image = Port(
-        "image",
-        (BATCH, net.channels, Axis("rows", net.stride), Axis("columns", net.stride)),
-        torch.float32,
-        f"{'grey' if net.channels == 1 else 'red, green and blue'}, black at {low:g}, white at {high:g}",
-        (low, high),
-        lambda shape: _smooth(shape) * (high - low) + low,
-    )
-    code = codes(n, max(net.codebook_sizes[:n]), ROWS, COLUMNS)
-    quality = _quality(net) if net.qualities else ()
-    return Graphs(Graph(encode, (image, *quality), (code,)), Graph(decode, (code, *quality), (image,)))
-
-
-def _quality(net: ImageCodec) -> tuple[Port]:
-    steps = net.qualities * max(1, len(net.tunes))
-    about = f"1 the smallest file, {net.qualities} the best image, and what is between"
-    for number, tune in enumerate(net.tunes[1:], 1):
-        about += f"; {number * net.qualities + 1} to {(number + 1) * net.qualities} the same of --tune {tune}"
-    middle = min((net.qualities + 1) / 2 + 0.25, steps)
-    return (Port("quality", (BATCH,), torch.float32, about, (1, steps), lambda shape: torch.full(shape, middle)),)
-
-
-def of_waveforms(net: WaveformCodec, levels: int) -> Graphs:
-    """Of any codec of plain waveforms, with its first levels."""
-    n = sum(net.level_codebooks[:levels])
-    code = codes(n, max(net.codebook_sizes[:n]), POSITIONS)
-    wave = waveform((BATCH, 1, Axis("positions", net.stride)), net.rate_hz)
-    return Graphs(
-        Graph(lambda x: (net.encode(x)[:, :n],), (wave,), (code,)),
-        Graph(lambda x: (net.decode(x),), (code,), (wave,)),
-    )
-
-
 def waveform(shape: tuple[Axis | int, ...], rate_hz: int, about: str = "samples") -> Port:
     return Port("wave", shape, torch.float32, f"{about} of {rate_hz} Hz", (-1, 1), lambda size: 0.1 * _hum(size))
+
+
+def image(channels: int, stride: int, values: tuple[float, float]) -> Port:
+    """The port of images whose black and white have these values."""
+    low, high = values
+    colours = "grey" if channels == 1 else "red, green and blue"
+    return Port(
+        "image",
+        (BATCH, channels, Axis("rows", stride), Axis("columns", stride)),
+        torch.float32,
+        f"{colours}, black at {low:g}, white at {high:g}",
+        values,
+        lambda shape: _smooth(shape) * (high - low) + low,
+    )
+
+
+def quality(steps: int, tunes: Sequence[str]) -> Port:
+    """The port of the quality of a net that has `steps` for each of its tunes."""
+    largest = steps * max(1, len(tunes))
+    about = f"1 the smallest file, {steps} the best image, and what is between"
+    for number, tune in enumerate(tunes[1:], 1):
+        about += f"; {number * steps + 1} to {(number + 1) * steps} the same of --tune {tune}"
+    middle = min((steps + 1) / 2 + 0.25, largest)
+    return Port("quality", (BATCH,), torch.float32, about, (1, largest), lambda shape: torch.full(shape, middle))
 
 
 def noise(per_position: int) -> Port:

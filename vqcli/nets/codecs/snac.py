@@ -23,7 +23,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from vqcli.errors import ModelError
 from vqcli.nets.codecs import graphs
 from vqcli.nets.codecs.checkpoint import Checkpoint, Imported, modern
-from vqcli.nets.codecs.graphs import Graph, Graphs, of_waveforms
+from vqcli.nets.codecs.graphs import Graph, Graphs
 from vqcli.nets.codecs.waveform import WaveformCodec
 from vqcli.nets.layers.local_attention import LocalAttention
 from vqcli.nets.layers.noise import Noise, Noisy, Place, Supplied
@@ -110,7 +110,7 @@ class Snac(WaveformCodec):
 
     def graphs(self, levels: int) -> Graphs:
         """The decoder takes its noise from the caller."""
-        found = of_waveforms(self, levels)
+        found = super().graphs(levels)
         rates = [layer.rate for layer in self.decoder.modules() if isinstance(layer, Noise)]
         if not rates:
             return found
