@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 
 from vqcli.errors import ModelError
+from vqcli.nets.codecs import graphs
 from vqcli.nets.codecs.framing import Framing
+from vqcli.nets.codecs.graphs import Graph, Graphs
 from vqcli.nets.layers.code_search import CodeSearch, Costs, Place
 from vqcli.nets.layers.likelihood import Likelihood
 from vqcli.progress import ProgressCallback
@@ -57,6 +59,10 @@ class Codec(Protocol):
     def level_codebooks(self) -> tuple[int, ...]:
         """How many codebooks each level has: equally many, unless a family says otherwise."""
         return (len(self.codebook_sizes) // self.levels,) * self.levels
+
+    def graphs(self, levels: int) -> Graphs:
+        """Encoder and decoder, with the first levels, as other runtimes can have them. Raises ModelError for none."""
+        raise ModelError(f"{type(self).__name__} has no encoder and decoder that run without vq")
 
 
 class ImageCodec(Codec, Protocol):
@@ -116,6 +122,20 @@ class ImageCodec(Codec, Protocol):
         `costs` are those of an entropy model, for nets that hold none. Called only for nets that are searchable.
         """
         raise NotImplementedError
+
+    def graphs(self, levels: int) -> Graphs:
+        n = sum(self.level_codebooks[:levels])
+
+        def encode(x: Tensor, quality: Tensor | None = None) -> tuple[Tensor, ...]:
+            return (self.quantize(self.latents(x), quality)[:, :n],)
+
+        def decode(codes: Tensor, quality: Tensor | None = None) -> tuple[Tensor, ...]:
+            return (self.decode(codes, quality),)
+
+        image = graphs.image(self.channels, self.stride, self.value_range)
+        codes = graphs.codes(n, max(self.codebook_sizes[:n]), graphs.ROWS, graphs.COLUMNS)
+        more = (graphs.quality(self.qualities, self.tunes),) if self.qualities else ()
+        return Graphs(Graph(encode, (image, *more), (codes,)), Graph(decode, (codes, *more), (image,)))
 
 
 class Samples(Protocol):

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vqcli.errors import BadFile
+from vqcli.nets.codecs import graphs
 from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, windows_of
+from vqcli.nets.codecs.graphs import BATCH, POSITIONS, Axis, Graph, Graphs
 from vqcli.nets.layers.stream import Stream, whole
 from vqcli.progress import ProgressCallback
 
@@ -42,6 +44,15 @@ class WaveformCodec(nn.Module, AudioCodec):
     def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
         """The same, of codes that begin at position `first` of a signal, for nets with noise: of seed and place."""
         return self.decode(codes)
+
+    def graphs(self, levels: int) -> Graphs:
+        n = sum(self.level_codebooks[:levels])
+        codes = graphs.codes(n, max(self.codebook_sizes[:n]), POSITIONS)
+        wave = graphs.waveform((BATCH, 1, Axis("positions", self.stride)), self.rate_hz)
+        return Graphs(
+            Graph(lambda x: (self.encode(x)[:, :n],), (wave,), (codes,)),
+            Graph(lambda x: (self.decode(x),), (codes,), (wave,)),
+        )
 
     def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
         return Analysis(b"")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from vqcli.errors import ModelError
+from vqcli.nets.layers.operators import lstm
 from vqcli.nets.layers.stream import Stream, through
 
 PADDINGS = ("reflect", "constant", "replicate")
@@ -76,11 +77,18 @@ class Shape:
 
 def padded(x: Tensor, left: int, right: int, mode: str) -> Tensor:
     """x [B, C, N] with more on both ends; reflection takes zeros for what a short signal lacks."""
-    if mode != "reflect" or not (left or right):
+    if mode != "reflect":
         return F.pad(x, (left, right), mode)
-    short = max(0, max(left, right) + 1 - x.shape[-1])
-    grown = F.pad(F.pad(x, (0, short)), (left, right), "reflect")
-    return grown[..., : grown.shape[-1] - short]
+    grown = x
+    if right:
+        short = max(0, max(left, right) + 1 - x.shape[-1])
+        grown = F.pad(F.pad(x, (0, short)), (0, right), "reflect")
+        grown = grown[..., : grown.shape[-1] - short]
+    if left:  # by places, which do not depend on the length where a net is traced
+        places = torch.arange(left, 0, -1, device=x.device)
+        mirrored = torch.where(places < x.shape[-1], x[..., places.clamp(max=x.shape[-1] - 1)], 0.0)
+        grown = torch.cat([mirrored, grown], -1)
+    return grown
 
 
 class Conv(nn.Module):
@@ -133,7 +141,7 @@ class Upsampling(nn.Module):
         before = 0
         if not stream.first:  # the frame before reaches into this part
             x, before = torch.cat([stream.kept[self], x], -1), self.stride
-        stream.kept[self] = x[..., -1:].clone()
+        stream.keep(self, lambda: x[..., -1:].clone())
         y: Tensor = self.norm(self.conv(x))
         return y[..., before + self.cut : y.shape[-1] - (self.stride - self.cut)]
 
@@ -178,7 +186,10 @@ class LSTM(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         rows = x.permute(2, 0, 1)
-        h, stream.kept[self] = self.lstm(rows, stream.kept.get(self))
+        if torch.compiler.is_compiling():
+            return (lstm(self.lstm, rows) + rows).permute(1, 2, 0)
+        h, state = self.lstm(rows, stream.kept.get(self))
+        stream.keep(self, lambda: state)
         return (h + rows).permute(1, 2, 0)
 
 

@@ -6,7 +6,7 @@ ahead gives fewer frames for the first part, and the others with the last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,11 @@ class Stream:
         """x [..., N] behind the frames that a layer kept of the parts before."""
         before = self.kept.get(layer)
         return x if before is None or not before.shape[-1] else torch.cat([before, x], -1)
+
+    def keep(self, layer: nn.Module, past: Callable[[], Any]) -> None:
+        """Keep for the next part, if there is one, what `past` gives."""
+        if not self.last:
+            self.kept[layer] = past()
 
 
 def whole() -> Stream:
