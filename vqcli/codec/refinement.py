@@ -32,7 +32,7 @@ from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 LARGEST_EFFORT = 9
-STEPS = (0, 8, 14, 22, 32, 45, 60, 80, 110, 150)  # of gradient descent, for each effort
+STEPS = (0, 4, 8, 14, 22, 32, 45, 65, 95, 140)  # of gradient descent, for each effort
 SIDE, MARGIN = 64, 8  # of a tile, in codes; multiples of the coarsest lattice of the entropy model
 SSIM = 0.5  # share of MS-SSIM where the model was trained without rate
 
