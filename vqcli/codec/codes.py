@@ -60,12 +60,14 @@ class ImageCodes:
 class AudioCodes:
     """A recording as integers.
 
-    codes        uint16 [coded channels, groups, T]; groups level by level, T positions of the model's stride
+    codes        uint16 [coded channels, groups, T]; groups level by level, T positions as the model has them (framing)
     rate_hz      of the original, as are
     samples      of each channel, and
-    channels     either as many as are coded, or any number that one coded channel stands for
+    channels     either as many as are coded, or any number that one coded channel stands for; a coded channel of a
+                 model of stereo is two
     loudness_db  of each coded channel: RMS of its active part, -100 to 100, in a file to a tenth
-    voice        of each coded channel, in the bytes of its model (nets/codecs), b"" if it keeps none
+    voice        of each coded channel, what decoding it needs besides codes, in the bytes of its model (nets/codecs): a
+                 voice, or the scale of each segment; b"" if nothing
     """
 
     codes: np.ndarray

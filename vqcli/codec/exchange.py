@@ -113,7 +113,7 @@ def facts_of(codes: Codes, model: LoadedModel) -> Facts:
         "codebook_sizes": model.net.codebook_sizes[: len(array) // coded] * coded,
     }
     if isinstance(codes, AudioCodes):
-        per_s = model.net.rate_hz / model.net.stride
+        per_s = model.audio.framing.positions_per_s(model.audio.rate_hz)
         return AudioFacts(
             positions_per_s=per_s, rate_hz=codes.rate_hz, samples=codes.samples, channels=codes.channels,
             loudness_db=codes.loudness_db, voice=codes.voice, **common,
@@ -232,11 +232,11 @@ def _bare_facts(array: np.ndarray, model: LoadedModel) -> Facts:
         "codebook_sizes": (),
     }
     if model.info.modality == "audio" and array.ndim == 2:
-        if net.level_db is not None:
-            raise UsageError(f"files of {model.info.name} hold a voice and loudness besides codes", "export .npz")
+        if net.level_db is not None or net.side_bytes:
+            raise UsageError(f"files of {model.info.name} hold more than codes", "export .npz")
         return AudioFacts(
-            positions_per_s=net.rate_hz / net.stride, rate_hz=net.rate_hz, samples=array.shape[1] * net.stride,
-            channels=1, loudness_db=(0.0,), voice=(b"",), **common,
+            positions_per_s=net.framing.positions_per_s(net.rate_hz), rate_hz=net.rate_hz,
+            samples=array.shape[1] * net.stride, channels=1, loudness_db=(0.0,), voice=(b"",), **common,
         )  # fmt: skip
     if model.info.modality == "image" and array.ndim == 3 and not net.qualities:
         height, width = (side * net.stride for side in array.shape[1:])
@@ -249,18 +249,27 @@ def _bare_facts(array: np.ndarray, model: LoadedModel) -> Facts:
 
 
 def _as_ecdc(codes: Codes, model: LoadedModel) -> bytes:
-    """Raises UsageError for codes of anything else than one channel by EnCodec."""
-    if not isinstance(codes, AudioCodes) or len(codes.codes) > 1 or model.info.description["family"] != "encodec":
-        raise UsageError("an .ecdc file holds one channel coded by EnCodec", f"--model {ecdc.MODEL}")
-    return ecdc.write(codes.codes[0], audio.length_at(codes.samples, codes.rate_hz, ecdc.RATE_HZ))
+    """Raises UsageError for codes of anything else than one channel by EnCodec, or two that it codes together."""
+    kind = next((kind for kind in ecdc.KINDS if kind.family == model.info.description["family"]), None)
+    if not isinstance(codes, AudioCodes) or len(codes.codes) > 1 or kind is None or not _is_published(kind, model):
+        models = " or ".join(kind.model for kind in ecdc.KINDS)
+        raise UsageError("an .ecdc file holds one channel coded by EnCodec, or two coded together", f"--model {models}")
+    samples = audio.length_at(codes.samples, codes.rate_hz, kind.rate_hz)
+    return ecdc.write(ecdc.Content(kind, codes.codes[0], samples, codes.voice[0]))
+
+
+def _is_published(kind: ecdc.Kind, model: LoadedModel) -> bool:
+    """Whether a model has the rate and the framing that such files are known to have."""
+    return (model.audio.rate_hz, model.audio.framing) == (kind.rate_hz, kind.framing)
 
 
 def _of_ecdc(data: bytes) -> tuple[np.ndarray, Facts]:
-    codes, samples = ecdc.read(data)
+    content = ecdc.read(data)
+    kind, codes = content.kind, content.codes
     facts = AudioFacts(
-        model=ecdc.MODEL, digest="", shape=codes.shape, codebook_sizes=(2**ecdc.BITS,) * len(codes),
-        positions_per_s=ecdc.RATE_HZ / ecdc.STRIDE, rate_hz=ecdc.RATE_HZ, samples=samples, channels=1,
-        loudness_db=(0.0,), voice=(b"",),
+        model=kind.model, digest="", shape=codes.shape, codebook_sizes=(2**ecdc.BITS,) * len(codes),
+        positions_per_s=kind.framing.positions_per_s(kind.rate_hz), rate_hz=kind.rate_hz, samples=content.samples,
+        channels=kind.channels, loudness_db=(0.0,), voice=(content.scales,),
     )  # fmt: skip
     return codes, facts
 

@@ -166,8 +166,10 @@ def geometry(net: Any) -> str:
     sizes = sorted(set(net.codebook_sizes))
     books = f"{len(net.codebook_sizes)} codebook{'s' * (len(net.codebook_sizes) > 1)} of {' or '.join(map(str, sizes))}"
     if hasattr(net, "rate_hz"):
-        rate = net.rate_hz / net.stride
+        rate = net.framing.positions_per_s(net.rate_hz)
+        together = f", {net.channels} channels together" * (net.channels > 1)
         return (
-            f"{net.rate_hz:,} Hz, {rate:g} positions a second, {books}: {rate * bits / 1000:.3g} kbit/s before coding"
+            f"{net.rate_hz:,} Hz{together}, {rate:.4g} positions a second, {books}: "
+            f"{rate * bits / 1000:.3g} kbit/s before coding"
         )
     return f"{books} for each {net.stride} x {net.stride} pixels: {bits / net.stride**2:.3g} bits/pixel before coding"

@@ -79,7 +79,8 @@ class VQGAN(nn.Module, ImageCodec):
         if self.logits is None:
             codes = nearest_codes(F.normalize(rows) if self.cosine else rows, self.entries())
         else:
-            codes = torch.cat([self.logits(some).argmax(1) for some in rows.split(ROWS)])
+            parts = (rows,) if torch.compiler.is_compiling() else rows.split(ROWS)  # traced, there are any number
+            codes = torch.cat([self.logits(some).argmax(1) for some in parts])
         return codes.view(z_e.shape[0], 1, *z_e.shape[2:])
 
     def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int | None = None) -> Tensor:
