@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vqcli.data.speech import WELL_KNOWN_S
+from vqcli.data.clips import WELL_KNOWN_S
 from vqcli.files import replacing
 from vqcli.training.export.card import CARD, precision_and_start
 

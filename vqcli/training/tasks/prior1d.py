@@ -37,7 +37,7 @@ class SequencePriorTask(PriorTask):
         cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool
     ) -> CodeSequences:
         codec = require_codec(codec, "a prior")
-        return CodeSequences(datasets.utterances(recipe, source, held_out), codec)
+        return CodeSequences(datasets.clips_for(codec.audio, recipe, source, held_out), codec)
 
     @classmethod
     def build(cls, recipe: Recipe, codec: LoadedModel | None, dataset: CodeSequences) -> SequencePriorTask:
