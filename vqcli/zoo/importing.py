@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def import_model(source: Source, name: str | None = None, *, force: bool = False
     }
     folder = store.user_folder() / name
     description = {"family": family, "arguments": found.arguments, "modality": modality, store.SOURCE: facts}
-    _write(folder, found.tensors, {"format": store.FORMAT, **description}, force)
+    write_weights(folder, found.tensors, {"format": store.FORMAT, **description}, force)
     info = store.describe(folder)
     with replacing(folder / CARD, force=True) as stream:
         stream.write(_card(info, net, facts).encode())
@@ -140,10 +141,11 @@ def licence_beside(path: Path) -> str:
     return found[1] if found else ""
 
 
-def _write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any], force: bool) -> None:
+def write_weights(folder: Path, tensors: Mapping[str, Tensor], description: dict[str, Any], force: bool) -> None:
+    """The model file of other people's weights: float32, as they are."""
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(tensor.float().numpy()) for name, tensor in tensors.items()}
+    arrays = {name: np.ascontiguousarray(tensor.detach().float().cpu().numpy()) for name, tensor in tensors.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -94,20 +94,25 @@ class Snac(WaveformCodec):
     def level_codebooks(self) -> tuple[int, ...]:
         return self._codebooks
 
+    def latents(self, wave: Tensor) -> Tensor:
+        """[B, dim, P * frames]."""
+        z_e: Tensor = self.encoder(F.pad(wave, (0, -wave.shape[-1] % self.stride)))
+        return z_e
+
+    def waveform(self, z_q: Tensor, first: int = 0, seed: int = 0) -> Tensor:
+        wave: Tensor = self.decoder(z_q, Place(seed, first * self.frames))
+        return wave
+
     def encode(self, wave: Tensor) -> Tensor:
-        levels = self.quantizer.encode(self.encoder(F.pad(wave, (0, -wave.shape[-1] % self.stride))))
+        levels = self.quantizer.encode(self.latents(wave))
         # a level's codes [B, n P] lie position by position
         planes = [row.unflatten(1, (-1, n)).mT for row, n in zip(levels, self._codebooks, strict=True)]
         return torch.cat(planes, 1)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        return self.decode_window(codes, 0, 0)
-
     def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
         levels = 1 + list(accumulate(self._codebooks)).index(codes.shape[1])
         rows = [planes.mT.flatten(1) for planes in codes.split(self._codebooks[:levels], 1)]
-        wave: Tensor = self.decoder(self.quantizer.decode(rows), Place(seed, first * self.frames))
-        return wave
+        return self.waveform(self.quantizer.decode(rows), first, seed)
 
 
 def _encoder(width: int, strides: Sequence[int], window: int | None, depthwise: bool) -> nn.Sequential:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqcli.errors import BadFile
 from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, windows_of
+from vqcli.nets.layers.residual_vq import Losses
 from vqcli.nets.layers.stream import Stream, whole
 from vqcli.progress import ProgressCallback
 
@@ -18,23 +19,44 @@ from vqcli.progress import ProgressCallback
 class WaveformCodec(nn.Module, AudioCodec):
     """Each level has one codebook, or as many as `level_codebooks` says; files can drop the last levels.
 
-    A subclass gives `encode` and `decode` of whole signals. Where its layers look no further than a margin, windows of
-    a signal are coded with that margin; a causal one keeps its state (`CausalCodec`).
+    A subclass gives `quantizer` (layers/residual_vq.py), `latents` and `waveform`, of whole signals. Where its layers
+    look no further than a margin, windows of a signal are coded with that margin; a causal one keeps its state
+    (`CausalCodec`).
     """
 
+    TASK = "waveform"
     level_db = None
+    quantizer: nn.Module
+
+    def latents(self, wave: Tensor) -> Tensor:
+        """z_e of waveforms [B, 1, N]; a partial position at the end counts."""
+        raise NotImplementedError
+
+    def waveform(self, z_q: Tensor, first: int = 0, seed: int = 0) -> Tensor:
+        """Waveforms [B, 1, N] of what codes stand for, from position `first` of a signal: noise is of seed and place."""
+        raise NotImplementedError
+
+    def forward(self, wave: Tensor, levels: Tensor) -> tuple[Tensor, Losses]:
+        """What becomes of waveforms [B, 1, N] by the first levels int64 [B] of each, with a gradient for all weights;
+        and the losses of the quantizer, which is float32 whatever the precision around it."""
+        z_e = self.latents(wave)
+        with torch.autocast(wave.device.type, enabled=False):
+            z_q, losses = self.quantizer(z_e.float(), levels)
+        seed = int(torch.randint(2**31, ())) if self.training else 0
+        return self.waveform(z_q, 0, seed)[..., : wave.shape[-1]], losses
 
     def encode(self, wave: Tensor) -> Tensor:
-        """Codes int64 [B, codebooks, P] of waveforms [B, 1, N]; a partial position at the end counts."""
-        raise NotImplementedError
+        """Codes int64 [B, codebooks, P] of waveforms [B, 1, N]."""
+        codes: Tensor = self.quantizer.encode(self.latents(wave))  # type: ignore[operator]
+        return codes
 
     def decode(self, codes: Tensor) -> Tensor:
         """Waveforms [B, 1, P * stride] of codes [B, codebooks of the first levels, P]."""
-        raise NotImplementedError
+        return self.decode_window(codes, 0, 0)
 
     def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
-        """The same, of codes that begin at position `first` of a signal, for nets with noise: of seed and place."""
-        return self.decode(codes)
+        """The same, of codes that begin at position `first` of a signal."""
+        return self.waveform(self.quantizer.decode(codes), first, seed)  # type: ignore[operator]
 
     def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
         return Analysis(b"")
@@ -84,30 +106,39 @@ class WaveformCodec(nn.Module, AudioCodec):
 class CausalCodec(WaveformCodec):
     """No layer looks ahead: a signal is coded part by part, with what the layers keep of the parts before.
 
-    A subclass gives `encode_part` and `decode_part`, and as `decoder_margin` how many positions before a part its state
-    comes from where decoding begins at that part.
+    A subclass gives `latents_part` and `waveform_part`, and as `decoder_margin` how many positions before a part its
+    state comes from where decoding begins at that part.
     """
 
     encoder_margin = None
     decoder_margin: int
 
+    def latents_part(self, wave: Tensor, stream: Stream) -> Tensor:
+        """z_e of the next part of waveforms [B, 1, N]."""
+        raise NotImplementedError
+
+    def waveform_part(self, z_q: Tensor, stream: Stream) -> Tensor:
+        """Waveforms of what the next part of codes stands for."""
+        raise NotImplementedError
+
+    def latents(self, wave: Tensor) -> Tensor:
+        return self.latents_part(wave, whole())
+
+    def waveform(self, z_q: Tensor, first: int = 0, seed: int = 0) -> Tensor:
+        return self.waveform_part(z_q, whole())
+
     def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
         """Codes int64 [B, codebooks, P] of the next part of waveforms [B, 1, N]."""
-        raise NotImplementedError
+        codes: Tensor = self.quantizer.encode(self.latents_part(wave, stream))  # type: ignore[operator]
+        return codes
 
     def decode_part(self, codes: Tensor, stream: Stream) -> Tensor:
         """Waveforms [B, 1, P * stride] of the next part of codes [B, codebooks of the first levels, P]."""
-        raise NotImplementedError
+        return self.waveform_part(self.quantizer.decode(codes), stream)  # type: ignore[operator]
 
     def warm_up(self, codes: Tensor, stream: Stream) -> None:
         """Give the layers of the decoder their state, from the codes before a part."""
         self.decode_part(codes, stream)
-
-    def encode(self, wave: Tensor) -> Tensor:
-        return self.encode_part(wave, whole())
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return self.decode_part(codes, whole())
 
     def encode_windows(self, samples: Samples, analysis: Analysis, device: torch.device) -> Iterator[Tensor]:
         P, stream = -(-len(samples) // self.stride), Stream()

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Protocol
 
-from vqcli.data.clips import Waveforms
+from vqcli.data.clips import Clips, Waveforms
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
 from vqcli.data.speech import Utterances
@@ -65,13 +65,15 @@ def utterances(recipe: Recipe, source: Source | list[Path], held_out: bool) -> U
     return Utterances(_folders(recipe, source), held_out=held_out)
 
 
-def clips_for(
-    net: AudioCodec, recipe: Recipe, source: Source | list[Path], held_out: bool
-) -> Utterances | Waveforms:
-    """The clips below some folders as `net` takes them: as loud as they are, or all at one loudness. Raises UsageError
-    as `utterances`."""
-    if net.level_db is not None:
-        return utterances(recipe, source, held_out)
+def clips_for(net: AudioCodec, recipe: Recipe, source: Source | list[Path], held_out: bool) -> Clips[Any, Any]:
+    """The clips below some folders as `net` takes them: as loud as they are, or all at one loudness."""
+    if net.level_db is None:
+        return waveforms(net, recipe, source, held_out)
+    return utterances(recipe, source, held_out)
+
+
+def waveforms(net: AudioCodec, recipe: Recipe, source: Source | list[Path], held_out: bool) -> Waveforms:
+    """The clips below some folders as loud as they are, at the rate of `net`. Raises UsageError as `utterances`."""
     return Waveforms(_folders(recipe, source), held_out=held_out, rate_hz=net.rate_hz, grid=net.stride)
 
 
