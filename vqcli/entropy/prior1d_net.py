@@ -193,7 +193,11 @@ def from_arrays(arrays: Mapping[str, np.ndarray], codebook_sizes: Sequence[int])
         reach = arrays["reach"]
         past, around, *limit = (int(number) for number in reach)
         earlier = limit[0] if limit else len(codebook_sizes)
-        if reach.dtype != np.int32 or len(limit) > 1 or not (1 <= past <= REACH and 0 <= around <= REACH and earlier > 0):
+        if (
+            reach.dtype != np.int32
+            or len(limit) > 1
+            or not (1 <= past <= REACH and 0 <= around <= REACH and earlier > 0)
+        ):
             raise ValueError(f"its reach of {reach.tolist()} is out of range")
 
         def dense(name: str) -> Dense:

@@ -72,7 +72,9 @@ def adopted(recipe: Recipe, name: str | None, run: Path | None = None) -> Recipe
     elif name is not None:
         found = store.find(name).description
     else:
-        raise UsageError("this recipe goes on with a model: which one?", "--from encodec-24khz, or another name or folder")
+        raise UsageError(
+            "this recipe goes on with a model: which one?", "--from encodec-24khz, or another name or folder"
+        )
     arguments = {**found["arguments"], **recipe.model.arguments}
     return replace(recipe, model=replace(recipe.model, family=found["family"], arguments=arguments))
 

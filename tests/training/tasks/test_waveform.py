@@ -132,7 +132,12 @@ def test_an_exact_entropy_model_beside_an_imported_one(family, imported, clips_f
     """Both digests hold, also of stereo; levels can still be dropped."""
     info = imported(family)
     settings = [f"codec={info.folder}", *(f"model.arguments.{each}" for each in EXACT), "optimization.steps=40"]
-    settings += ["data.seconds=0.5", "data.batch=8", "optimization.learning_rate=1e-2", "optimization.precision=float32"]
+    settings += [
+        "data.seconds=0.5",
+        "data.batch=8",
+        "optimization.learning_rate=1e-2",
+        "optimization.precision=float32",
+    ]
     given = recipe.override(recipe.load("exact-speech"), settings)
     made = run(given, [clips_folder], tmp_path / family, device="cpu", threads=1)
     assert made.digest == info.digest

@@ -34,7 +34,8 @@ class Losses(NamedTuple):
         """With those of one more level: z and z_q [B, ...] of the items that keep it, bool [B]."""
         share = kept.to(z) / len(kept)
         codebook, commitment = (
-            (difference.square().flatten(1).mean(1) * share).sum() for difference in (z_q - z.detach(), z - z_q.detach())
+            (difference.square().flatten(1).mean(1) * share).sum()
+            for difference in (z_q - z.detach(), z - z_q.detach())
         )
         return Losses(self.codebook + codebook, self.commitment + commitment)
 

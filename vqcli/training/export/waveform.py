@@ -68,8 +68,8 @@ def lines_of(info: store.ModelInfo, net: nn.Module) -> list[str]:
         "## Trained",
         "",
         f"{facts['steps']:,} steps of {recipe['data']['batch'] * facts['processes']} crops of "
-        f"{recipe['data']['seconds']:g} s, from {facts['clips']:,} clips, in {facts['trained_seconds'] / 60:.1f} minutes "
-        f"on {facts['machine']}, {card.precision_and_start(facts)}.",
+        f"{recipe['data']['seconds']:g} s, from {facts['clips']:,} clips, in "
+        f"{facts['trained_seconds'] / 60:.1f} minutes on {facts['machine']}, {card.precision_and_start(facts)}.",
         f"The recipe is in [recipe.toml](recipe.toml), the log in log.jsonl (`vq report {facts['name']}`).",
         "",
     ]

@@ -49,13 +49,17 @@ class WaveformTask(Task):
         with torch.device("meta"):  # for its sizes, without memory
             net = registry.build(recipe.model.family, recipe.model.arguments)
         if not isinstance(net, WaveformCodec):
-            raise UsageError(f"this recipe trains codecs of waveforms, and not {recipe.model.family}", "--from encodec-24khz")
+            raise UsageError(
+                f"this recipe trains codecs of waveforms, and not {recipe.model.family}", "--from encodec-24khz"
+            )
         return datasets.waveforms(net, recipe, source, held_out)
 
     @classmethod
     def build(cls, recipe: Recipe, codec: LoadedModel | None, dataset: Waveforms) -> WaveformTask:
         if codec is not None:
-            raise UsageError(f"{recipe.model.family} is not trained on the codes of a model", "--from in place of --codec")
+            raise UsageError(
+                f"{recipe.model.family} is not trained on the codes of a model", "--from in place of --codec"
+            )
         return cls(recipe, len(dataset.classes))
 
     def __init__(self, recipe: Recipe, speakers: int) -> None:
@@ -73,7 +77,7 @@ class WaveformTask(Task):
         return torch.from_numpy(batch.samples).to(device), torch.from_numpy(batch.labels).to(device)
 
     def forward(self, samples: Tensor, labels: Tensor) -> Loss:
-        """The loss of crops [B, N] of speakers [B]; in evaluation the distances, with one level, half of them and all."""
+        """The loss of crops [B, N] of speakers [B]; in evaluation the distances with one level, half of them and all."""
         if self.training:
             return self._loss(samples, labels)
         N, terms = self.model.levels, {}
@@ -94,7 +98,9 @@ class WaveformTask(Task):
             terms["adversary"] = discriminator_loss(real, adversary(decoded.detach(), labels))
             scores = adversary.with_fixed_weights(decoded, labels)
             terms |= {"fooling": adversarial_loss(scores), "matching": feature_matching_loss(real, scores)}
-            value = value + options.fooling * terms["fooling"] + options.matching * terms["matching"] + terms["adversary"]
+            value = (
+                value + options.fooling * terms["fooling"] + options.matching * terms["matching"] + terms["adversary"]
+            )
         return Loss(value, terms)
 
     def _levels(self, B: int, device: torch.device) -> Tensor:
