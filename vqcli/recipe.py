@@ -130,8 +130,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """A run.
 
     With `codec`, a model's name or folder, a prior is trained over the codes of that model; with `adversary` too, its
-    decoder is finetuned with fixed codes; a codec of waveforms is finetuned against it as a whole. `task` is the name of a file in training/tasks, by default that of the net's
-    family.
+    decoder is finetuned with fixed codes. Codecs of waveforms are finetuned as a whole. `task` is the
+    name of a file in training/tasks, by default that of the net's family.
     """
 
     description: str

@@ -33,7 +33,7 @@ class WaveformCodec(nn.Module, AudioCodec):
         raise NotImplementedError
 
     def waveform(self, z_q: Tensor, first: int = 0, seed: int = 0) -> Tensor:
-        """Waveforms [B, 1, N] of what codes stand for, from position `first` of a signal: noise is of seed and place."""
+        """Waveforms [B, 1, N] of z_q from position `first` of a signal on: noise is of seed and place."""
         raise NotImplementedError
 
     def forward(self, wave: Tensor, levels: Tensor) -> tuple[Tensor, Losses]:

@@ -1,4 +1,4 @@
-"""Export of a finetuned codec of waveforms: a model as imported ones are, with figures, and a card that names its source.
+"""Export of a finetuned codec of waveforms: a model as imported ones are, with a card that names its source.
 
 Weights are float32 and weight norm is not folded, so that a run can start from them again.
 """
@@ -56,8 +56,8 @@ def lines_of(info: store.ModelInfo, net: nn.Module) -> list[str]:
     if source and start:
         revision = f", revision {source['revision']}" * bool(source["revision"])
         lines += [
-            f"- Finetuned from {start['model']} ({start['digest']}), whose weights are other people's: {source['place']}"
-            f"{revision}, `{source['file']}`, SHA-256 `{source['sha256']}`.",
+            f"- Finetuned from {start['model']} ({start['digest']}), whose weights are other people's: "
+            f"{source['place']}{revision}, `{source['file']}`, SHA-256 `{source['sha256']}`.",
             f"- Licence of these: {source['licence']}.",
             f"- {source['citation']}",
         ]

@@ -77,7 +77,7 @@ class WaveformTask(Task):
         return torch.from_numpy(batch.samples).to(device), torch.from_numpy(batch.labels).to(device)
 
     def forward(self, samples: Tensor, labels: Tensor) -> Loss:
-        """The loss of crops [B, N] of speakers [B]; in evaluation the distances with one level, half of them and all."""
+        """The loss of crops [B, N] of speakers [B]; in evaluation the distances with one level, half and all."""
         if self.training:
             return self._loss(samples, labels)
         N, terms = self.model.levels, {}
