@@ -20,6 +20,8 @@ from vqcli.entropy.coders import EntropyNet
 from vqcli.entropy.prior1d_net import groups_seen, places
 from vqcli.nets.priors.exact import activation
 
+GROUPS_OF_STEP = 8  # that learn in a step
+
 
 class SequenceGroup(nn.Module):
     """Logits of the codes of one group, from the embeddings of codes coded before."""
@@ -100,19 +102,22 @@ class SequencePrior(nn.Module):
         self.groups: Sequence[SequenceGroup] = nn.ModuleList(modules)  # type: ignore[assignment]
 
     def loss(self, codes: Tensor) -> Tensor:
-        """Bits for each code, on average: codes int64 [B, G, T]."""
+        """Bits for each code, on average: codes int64 [B, G, T]. In training those of a few groups, drawn anew for each
+        step, so that a step of a codec of many codebooks takes no more memory and time than one of few."""
+        G = len(self.groups)
+        if self.training and G > GROUPS_OF_STEP:
+            return self.bits(codes, torch.randperm(G)[:GROUPS_OF_STEP].tolist()).mean()
         return self.bits(codes).mean()
 
     def bits_per_code(self, codes: Tensor, labels: Tensor | None, quality: Tensor | None) -> Tensor:
         """As `loss`, whatever labels and quality."""
         return self.loss(codes)
 
-    def bits(self, codes: Tensor) -> Tensor:
-        """Bits for a code of each group, on average: [G]."""
+    def bits(self, codes: Tensor, groups: Sequence[int] | None = None) -> Tensor:
+        """Bits for a code of each group, or of some, on average: [G]."""
+        chosen = range(len(self.groups)) if groups is None else groups
         with torch.autocast(codes.device.type, enabled=False):
-            nats = [
-                F.cross_entropy(part(codes).flatten(0, 1), codes[:, g].flatten()) for g, part in enumerate(self.groups)
-            ]
+            nats = [F.cross_entropy(self.groups[g](codes).flatten(0, 1), codes[:, g].flatten()) for g in chosen]
         return torch.stack(nats) / math.log(2)
 
     @staticmethod
