@@ -161,16 +161,25 @@ def _sha256(path: Path) -> str:
 
 def _card(info: ModelInfo, net: Any, facts: dict[str, str]) -> str:
     weights = sum(parameter.numel() for parameter in net.parameters())
-    revision = f", revision {facts['revision']}" * bool(facts["revision"])
+    sources = "\n".join(origin(facts))
     return f"""# {info.name}
 
-{facts["citation"]}
-
-- Weights of other people, imported from {facts["place"]}{revision}: `{facts["file"]}`, SHA-256 `{facts["sha256"]}`.
-- Licence: {facts["licence"]}.
+{sources}
 - Family `{info.description["family"]}`, {weights:,} weights; digest `{info.digest.hex()}`.
 - {geometry(net)}
 """
+
+
+def origin(facts: Mapping[str, str]) -> list[str]:
+    """What cards say of where weights come from; `facts` are the source in the description of a model."""
+    revision = f", revision {facts['revision']}" * bool(facts["revision"])
+    file = f"`{facts['file']}`, SHA-256 `{facts['sha256']}`"
+    return [
+        facts["citation"],
+        "",
+        f"- Weights of other people, imported from {facts['place']}{revision}: {file}.",
+        f"- Licence: {facts['licence']}.",
+    ]
 
 
 def geometry(net: Any) -> str:

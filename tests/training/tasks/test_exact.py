@@ -7,6 +7,7 @@ import torch
 import vqcli
 from tests.nets.codecs.test_conformance import SMALL
 from tests.training.conftest import of
+from tests.training.tasks.test_waveform import SOURCE
 from vqcli.cli.info import file_facts
 from vqcli.codec import image_file
 from vqcli.data.dataset import Dataset
@@ -84,10 +85,11 @@ def test_other_peoples_images_are_taken_in_their_range(tmp_path):
     torch.manual_seed(0)
     net = registry.build("vqgan2d", SMALL["vqgan2d"])
     facts = {"format": store.FORMAT, "family": "vqgan2d", "modality": "image", "arguments": SMALL["vqgan2d"]}
-    importing.write_weights(tmp_path / "vqgan", net.state_dict(), facts | {store.SOURCE: {}}, force=True)
+    importing.write_weights(tmp_path / "vqgan", net.state_dict(), facts | {store.SOURCE: SOURCE}, force=True)
     codec = loading.load(str(tmp_path / "vqgan"), "cpu")
     info = trained(tmp_path / "exact", codec)
     assert info.digest == codec.info.digest
+    assert SOURCE["licence"] in (info.folder / "README.md").read_text()
     pixels = Shapes().read(3)
     task = registry_of_tasks.find("prior2d").build(of(EXACT), codec, Dataset(Shapes(count=20), held_out=False))
     codes, _ = task.codes(from_pixels(pixels[None], torch.device("cpu")))

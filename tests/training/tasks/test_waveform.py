@@ -1,6 +1,7 @@
 """Codecs that others trained go on learning here, and their codes get an exact entropy model."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -44,6 +45,17 @@ def imported(tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="module")
+def clips(clips_folder, tmp_path_factory):
+    """A few clips of each speaker, one of them held out."""
+    folder = tmp_path_factory.mktemp("data")
+    for path in clips_folder.rglob("[0-4].wav"):
+        into = folder / ("val" if path.stem == "4" else "train") / path.parent.name
+        into.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, into / path.name)
+    return folder
+
+
 def chosen(*settings):
     return recipe.override(recipe.load("speech-finetune"), [*SETTINGS, *settings])
 
@@ -78,12 +90,12 @@ def test_an_item_learns_by_its_first_levels_alone(family):
         assert gradients["codebooks"][0].any() and not gradients["codebooks"][1:].any()
 
 
-def test_a_finetuned_model_is_one_of_its_own(imported, clips_folder, tmp_path):
+def test_a_finetuned_model_is_one_of_its_own(imported, clips, tmp_path):
     """It hears better what it learned from, says where it comes from, and leaves its source as it was."""
     info = imported("encodec")
     before = info.path.read_bytes()
     given = chosen("optimization.steps=24", "optimization.validate_every=12")
-    made = run(given, [clips_folder], tmp_path / "mine", device="cpu", threads=1, start=str(info.folder))
+    made = run(given, [clips], tmp_path / "mine", device="cpu", threads=1, start=str(info.folder))
     assert info.path.read_bytes() == before and made.digest != info.digest
     facts = made.description
     assert (facts["family"], facts["arguments"], facts["source"]) == ("encodec", SMALL["encodec"], SOURCE)
@@ -92,8 +104,8 @@ def test_a_finetuned_model_is_one_of_its_own(imported, clips_folder, tmp_path):
     for word in ("cc-by-nc-4.0", "someone/net", info.digest.hex(), made.digest.hex(), "Finetuned from encodec"):
         assert word in card
     losses = [event["loss"] for event in log.read(made.folder) if event["event"] == "validation"]
-    if losses:  # if any clip was held out
-        assert len(losses) == 3 and all(map(math.isfinite, losses)) and losses[-1] < losses[0]
+    assert len(losses) == 3 and all(map(math.isfinite, losses)) and losses[-1] < losses[0]
+    assert [point["levels"] for point in facts["measured"]["points"]] == [1, 2, 3, 4]
     weights = loading.load(made, "cpu").net.state_dict()
     assert not any("original" in name for name in weights)  # folded here, and not in the file
     model, samples = loading.load(made, "cpu"), 0.1 * np.random.default_rng(0).normal(size=9000).astype(np.float32)
@@ -102,33 +114,33 @@ def test_a_finetuned_model_is_one_of_its_own(imported, clips_folder, tmp_path):
     assert np.array_equal(vqcli.decode(tmp_path / "x.vqz", model).codes, encoded.codes)
 
 
-def test_a_run_goes_on_where_it_was_interrupted(imported, clips_folder, tmp_path):
+def test_a_run_goes_on_where_it_was_interrupted(imported, clips, tmp_path):
     folder, given = str(imported("snac").folder), chosen("optimization.steps=4", "optimization.validate_every=2")
 
     def stop(progress):
         if progress.step >= 2:
             raise KeyboardInterrupt
 
-    whole = run(given, [clips_folder], tmp_path / "whole", device="cpu", threads=1, start=folder)
+    whole = run(given, [clips], tmp_path / "whole", device="cpu", threads=1, start=folder)
     with pytest.raises(KeyboardInterrupt):
-        run(given, [clips_folder], tmp_path / "parts", device="cpu", threads=1, start=folder, progress=stop)
-    resumed = run(given, [clips_folder], tmp_path / "parts", device="cpu", threads=1, resume=True)
+        run(given, [clips], tmp_path / "parts", device="cpu", threads=1, start=folder, progress=stop)
+    resumed = run(given, [clips], tmp_path / "parts", device="cpu", threads=1, resume=True)
     assert resumed.digest == whole.digest and resumed.description["source"] == SOURCE
     assert recipe_of(tmp_path / "parts").model.family == "snac"
 
 
-def test_what_to_go_on_with_must_be_said(clips_folder, tmp_path):
-    asked = CliRunner().invoke(app, ["train", "speech-finetune", str(clips_folder), "-o", str(tmp_path / "mine")])
+def test_what_to_go_on_with_must_be_said(clips, tmp_path):
+    asked = CliRunner().invoke(app, ["train", "speech-finetune", str(clips), "-o", str(tmp_path / "mine")])
     assert asked.exit_code and isinstance(asked.exception, UsageError | SystemExit)
     with pytest.raises(UsageError, match="goes on with a model") as raised:
-        run(chosen(), [clips_folder], tmp_path / "mine", device="cpu")
+        run(chosen(), [clips], tmp_path / "mine", device="cpu")
     assert "--from" in raised.value.hint
     with pytest.raises(UsageError, match="and not speech"):
-        run(chosen(), [clips_folder], tmp_path / "mine", device="cpu", start="speech")
+        run(chosen(), [clips], tmp_path / "mine", device="cpu", start="speech")
 
 
 @pytest.mark.parametrize("family", ["encodec", "snac"])
-def test_an_exact_entropy_model_beside_an_imported_one(family, imported, clips_folder, tmp_path):
+def test_an_exact_entropy_model_beside_an_imported_one(family, imported, clips, tmp_path):
     """Both digests hold, also of stereo; levels can still be dropped."""
     info = imported(family)
     settings = [f"codec={info.folder}", *(f"model.arguments.{each}" for each in EXACT), "optimization.steps=40"]
@@ -139,9 +151,11 @@ def test_an_exact_entropy_model_beside_an_imported_one(family, imported, clips_f
         "optimization.precision=float32",
     ]
     given = recipe.override(recipe.load("exact-speech"), settings)
-    made = run(given, [clips_folder], tmp_path / family, device="cpu", threads=1)
+    made = run(given, [clips], tmp_path / family, device="cpu", threads=1)
     assert made.digest == info.digest
     assert priors.find(made, "exact").description["codec"] == info.digest.hex()
+    card = (made.folder / "README.md").read_text()
+    assert "cc-by-nc-4.0" in card and "by `adaptive`" in card
     model = loading.load(made, "cpu")
     assert model.entropy_model is not None
     samples = 0.1 * np.random.default_rng(0).normal(size=(2, 30_000)).astype(np.float32)

@@ -14,6 +14,7 @@ from vqcli.entropy import coders
 from vqcli.entropy.coders import QUICK
 from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.files import replacing
+from vqcli.training.export import card
 from vqcli.training.export.card import CARD, precision_and_start
 from vqcli.zoo.loading import LoadedModel
 
@@ -46,10 +47,10 @@ def saving(levels: list[dict[str, float]]) -> str:
     )
 
 
-def write_card(folder: Path, description: dict[str, Any]) -> None:
-    """README.md of the folder of a prior."""
+def write_card(folder: Path, codec: dict[str, Any], description: dict[str, Any]) -> None:
+    """README.md of the folder of a prior, from the descriptions of its codec and of itself."""
     recipe, measured = description["recipe"], description["measured"]
-    lines = [f"# {folder.name}", "", f"{recipe['description']}.", ""]
+    lines = [f"# {folder.name}", "", f"{recipe['description']}.", "", *card.of_others(codec)]
     lines += [
         f"{description['steps']:,} steps of {recipe['data']['batch']} crops of {recipe['data']['seconds']:g} s, from "
         f"{description['clips']:,} clips, in {description['trained_seconds'] / 60:.1f} minutes on "

@@ -54,13 +54,7 @@ def lines_of(info: store.ModelInfo, net: nn.Module) -> list[str]:
     lines = [f"# {info.name}", "", f"{recipe['description']}.", ""]
     source, start = facts.get(store.SOURCE), facts.get("start")
     if source and start:
-        revision = f", revision {source['revision']}" * bool(source["revision"])
-        lines += [
-            f"- Finetuned from {start['model']} ({start['digest']}), whose weights are other people's: "
-            f"{source['place']}{revision}, `{source['file']}`, SHA-256 `{source['sha256']}`.",
-            f"- Licence of these: {source['licence']}.",
-            f"- {source['citation']}",
-        ]
+        lines += [*importing.origin(source), f"- Finetuned from {start['model']} ({start['digest'] or 'a run'})."]
     lines += [
         f"- Family `{facts['family']}`; digest `{info.digest.hex()}`.",
         f"- {importing.geometry(net)}",

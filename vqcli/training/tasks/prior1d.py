@@ -97,7 +97,7 @@ class SequencePriorTask(PriorTask):
         }
 
     def write_card(self, finished: FinishedRun[Any], info: ModelInfo, description: dict[str, Any]) -> None:
-        prior1d.write_card(finished.folder, description)
+        prior1d.write_card(finished.folder, info.description, description)
 
 
 TASK = SequencePriorTask
