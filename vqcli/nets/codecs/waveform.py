@@ -26,7 +26,7 @@ class WaveformCodec(nn.Module, AudioCodec):
 
     TASK = "waveform"
     level_db = None
-    quantizer: nn.Module
+    quantizer: Any
 
     def latents(self, wave: Tensor) -> Tensor:
         """z_e of waveforms [B, 1, N]; a partial position at the end counts."""
@@ -47,7 +47,7 @@ class WaveformCodec(nn.Module, AudioCodec):
 
     def encode(self, wave: Tensor) -> Tensor:
         """Codes int64 [B, codebooks, P] of waveforms [B, 1, N]."""
-        codes: Tensor = self.quantizer.encode(self.latents(wave))  # type: ignore[operator]
+        codes: Tensor = self.quantizer.encode(self.latents(wave))
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class WaveformCodec(nn.Module, AudioCodec):
 
     def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
         """The same, of codes that begin at position `first` of a signal."""
-        return self.waveform(self.quantizer.decode(codes), first, seed)  # type: ignore[operator]
+        return self.waveform(self.quantizer.decode(codes), first, seed)
 
     def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
         return Analysis(b"")
@@ -129,12 +129,12 @@ class CausalCodec(WaveformCodec):
 
     def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
         """Codes int64 [B, codebooks, P] of the next part of waveforms [B, 1, N]."""
-        codes: Tensor = self.quantizer.encode(self.latents_part(wave, stream))  # type: ignore[operator]
+        codes: Tensor = self.quantizer.encode(self.latents_part(wave, stream))
         return codes
 
     def decode_part(self, codes: Tensor, stream: Stream) -> Tensor:
         """Waveforms [B, 1, P * stride] of the next part of codes [B, codebooks of the first levels, P]."""
-        return self.waveform_part(self.quantizer.decode(codes), stream)  # type: ignore[operator]
+        return self.waveform_part(self.quantizer.decode(codes), stream)
 
     def warm_up(self, codes: Tensor, stream: Stream) -> None:
         """Give the layers of the decoder their state, from the codes before a part."""
