@@ -80,12 +80,14 @@ class WaveformTask(Task):
         """The loss of crops [B, N] of speakers [B]; in evaluation the distances with one level, half and all."""
         if self.training:
             return self._loss(samples, labels)
-        N, terms = self.model.levels, {}
+        N, value = self.model.levels, samples.new_zeros(())
+        terms: dict[str, Tensor] = {}
         for levels in sorted({1, -(-N // 2), N}):
             given, decoded, _ = self._decoded(samples, torch.full_like(labels, levels))
-            terms |= {f"{name}_{levels}": term for name, term in self._distances(given, decoded).items()}
-        sound, wave = (sum(term for name, term in terms.items() if name.startswith(kind)) for kind in ("sound", "wave"))
-        return Loss(sound + self.weights.wave * wave, terms)
+            distances = self._distances(given, decoded)
+            value = value + distances["sound"] + self.weights.wave * distances["wave"]
+            terms |= {f"{name}_{levels}": term for name, term in distances.items()}
+        return Loss(value, terms)
 
     def _loss(self, samples: Tensor, labels: Tensor) -> Loss:
         weights, adversary, options = self.weights, self.adversary, self.recipe.adversary
