@@ -43,7 +43,7 @@ def saving(levels: list[dict[str, float]]) -> str:
     """What the entropy model takes for all levels of `bits_per_second`, and what it saves, in words."""
     prior, adaptive = (sum(level[name] for level in levels) for name in ("prior", QUICK))
     return (
-        f"Together {prior / 1000:.2f} kbit/s, and {adaptive / 1000:.2f} by `{QUICK}`: {1 - prior / adaptive:.1%} saved"
+        f"Together {prior / 1000:.3g} kbit/s, and {adaptive / 1000:.3g} by `{QUICK}`: {1 - prior / adaptive:.1%} saved"
     )
 
 
