@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -81,12 +81,13 @@ class DecodedAudio:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The sound in blocks float32 [channels, n] of some seconds, so that hours take no more memory than minutes."""
-        net: Any = self._model.net
+        net = self._model.audio
         start, stop = _positions(self._model, len(self.lost), self.rate_hz, self._first, self.samples_count)
         made = windows.decode_audio(self._model, self.audio, start=start, stop=stop, progress=self._progress)
-        begin = start * net.stride * self.rate_hz // net.rate_hz
+        begins = net.framing.samples(len(self.lost))
+        begin = int(begins[start]) * self.rate_hz // net.rate_hz
         return audio.restore(
-            _silenced(made, self.lost[start:stop], net.stride),
+            _silenced(made, self.lost[start:stop], begins[start : stop + 1] - begins[start]),
             *(net.rate_hz, self.rate_hz, self.samples_count, self.channels),
             skip=self._first - begin,
         )
@@ -132,15 +133,16 @@ def encode(
 
     See `api.encode`.
     """
-    net: Any = model.net
+    net = model.audio
     if sum(each is not None for each in (levels, kbit_per_s, size_bytes)) > 1:
         raise UsageError("levels and sizes exclude each other", "give one of --levels, --kbps and --bytes")
+    keep = 1 if mono else net.channels  # channels that stay apart if a recording has no more
     if isinstance(source, np.ndarray):
         if rate_hz is None:
             raise UsageError("samples have no rate of their own", "say it: encode(samples, rate_hz=16000)")
-        recording = audio.from_samples(source, rate_hz, net.rate_hz, mono is not False)
+        recording = audio.from_samples(source, rate_hz, net.rate_hz, mono is not False, keep)
     else:
-        recording = audio.read(source, net.rate_hz, mono is not False)
+        recording = audio.read(source, net.rate_hz, mono is not False, keep)
     codes = windows.encode_audio(model, recording, progress)
     if levels is not None:
         codes = keep_levels(model, codes, levels)
@@ -196,18 +198,20 @@ def decode(
 
 def _positions(model: LoadedModel, T: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:
     """Positions that `count` samples of the original from `first` on need, beginning where both rates have a sample."""
-    net: Any = model.net
-    each = net.stride * rate_hz  # samples of the original in a position, times the model's rate
+    net = model.audio
+    slack, each = SLACK * net.stride * rate_hz, net.framing.hop * rate_hz  # in both rates: a segment is `each` long
     step = net.rate_hz // math.gcd(net.rate_hz, each)
-    start = max(0, first * net.rate_hz // each - SLACK) // step * step
-    return start, min(T, -(-(first + count) * net.rate_hz // each) + SLACK)
+    start = max(0, first * net.rate_hz - slack) // each // step * step
+    stop = -(-((first + count) * net.rate_hz + slack) // each)
+    return start * net.framing.segment, min(T, stop * net.framing.segment)
 
 
-def _silenced(blocks: Iterable[np.ndarray], lost: np.ndarray, stride: int) -> Iterator[np.ndarray]:
-    """Blocks [channels, n], with silence at the positions [T] that are lost."""
+def _silenced(blocks: Iterable[np.ndarray], lost: np.ndarray, begins: np.ndarray) -> Iterator[np.ndarray]:
+    """Blocks [channels, n], with silence at the positions [T] that are lost. `begins` are their first samples."""
     done = 0
     for block in blocks:
         last = done + block.shape[1]
-        gone = lost[done // stride : -(-last // stride)].repeat(stride)[done % stride :][: last - done]
+        first, stop = np.searchsorted(begins, done, "right") - 1, np.searchsorted(begins, last)
+        gone = lost[first:stop].repeat(np.diff(begins[first : stop + 1]))[done - begins[first] :][: last - done]
         yield np.where(gone, np.float32(0), block) if gone.any() else block
         done = last

@@ -21,16 +21,16 @@ from vqcli.zoo.loading import LoadedModel
 CONTEXT = 100  # positions before a part that suffice to decode it as within the whole
 
 
-def positions(model: LoadedModel, samples: int) -> int:
-    """Number of code positions of so many samples at the model's rate."""
-    return -(-samples // model.audio.stride)
-
-
 @torch.inference_mode()
 def encode_audio(model: LoadedModel, recording: Recording, progress: ProgressCallback = silent) -> AudioCodes:
-    """Codes of each channel of a recording at the model's rate."""
-    channels = [_Channel(model, samples) for samples in recording.samples]
-    P = positions(model, recording.samples.shape[1])
+    """Codes of each channel of a recording at the model's rate, or of as many as its net codes together.
+
+    Where there are fewer than those, the last one stands in for the others.
+    """
+    count, together = len(recording.samples), model.audio.channels
+    groups = [[min(row, count - 1) for row in range(at, at + together)] for at in range(0, count, together)]
+    channels = [_Channel(model, recording.samples, rows) for rows in groups]
+    P = model.audio.framing.positions(recording.samples.shape[1])
     codes = np.empty((len(channels), len(model.audio.codebook_sizes), P), np.uint16)
     for number, channel in enumerate(channels):
         stop = 0
@@ -68,18 +68,30 @@ def decode_audio(
     gains = np.ones((len(codes.codes), 1), np.float32)
     if net.level_db is not None:
         gains[:, 0] = [10 ** ((db - net.level_db) / 20) for db in codes.loudness_db]
+    gains = gains.repeat(net.channels, 0)
     for block in net.decode_windows(codes.codes, codes.voice, part, seed=seed, progress=progress):
-        yield block * gains
+        yield _as_recorded(block * gains, codes, net.channels)
+
+
+def _as_recorded(block: np.ndarray, codes: AudioCodes, together: int) -> np.ndarray:
+    """The channels of the recording, from those that were coded together: each, or their mean for all."""
+    if together == 1 or len(block) == codes.channels:
+        return block
+    return block.mean(0, keepdims=True) if len(codes.codes) == 1 else block[: codes.channels]
 
 
 class _Channel:
-    """One channel on its way to codes: all that takes hearing the whole of it, then any window."""
+    """A channel, or some that are coded together, on the way to codes: all that takes hearing the whole, then windows.
 
-    def __init__(self, model: LoadedModel, samples: np.ndarray) -> None:
+    Their loudness is that of the loudest.
+    """
+
+    def __init__(self, model: LoadedModel, samples: np.ndarray, rows: list[int]) -> None:
         self._model, self._net = model, model.audio
-        self.loudness_db = audio.active_rms_db(samples)
+        self.loudness_db = max(audio.active_rms_db(samples[row]) for row in set(rows))
         level_db = self._net.level_db
-        self._samples = _Scaled(samples, np.float32(1 if level_db is None else voice.gain(self.loudness_db, level_db)))
+        gain = np.float32(1 if level_db is None else voice.gain(self.loudness_db, level_db))
+        self._samples = _Scaled(samples, rows if len(rows) > 1 else rows[0], gain)
         self.analysis = self._net.analyse(self._samples, model.info.description.get("speakers", []))
 
     def codes(self) -> Iterator[np.ndarray]:
@@ -89,13 +101,13 @@ class _Channel:
 
 
 class _Scaled:
-    """An array times a number, part by part as it is asked for: a long recording is a memory map."""
+    """One or more rows of an array times a number, part by part as asked for: a long recording is a memory map."""
 
-    def __init__(self, samples: np.ndarray, gain: np.float32) -> None:
-        self._samples, self._gain = samples, gain
+    def __init__(self, samples: np.ndarray, rows: int | list[int], gain: np.float32) -> None:
+        self._samples, self._rows, self._gain = samples, rows, gain
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return self._samples.shape[1]
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        return np.asarray(self._samples[part]) * self._gain
+        return np.asarray(self._samples[self._rows, part]) * self._gain

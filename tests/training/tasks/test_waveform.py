@@ -18,7 +18,7 @@ from vqcli.training import log
 from vqcli.training.run import recipe_of, run
 from vqcli.zoo import importing, loading, priors, registry, store
 
-FAMILIES = ("encodec", "dac", "snac", "mimi")
+FAMILIES = ("encodec", "dac", "snac", "mimi", "wavtokenizer")
 SOURCE = {"place": "someone/net", "revision": "0" * 40, "file": "model.safetensors", "sha256": "1" * 64}
 SOURCE |= {"licence": "cc-by-nc-4.0", "citation": "Someone. A Net. 2020."}
 SETTINGS = ("data.batch=4", "data.seconds=0.3", "optimization.precision=float32", "optimization.average=0.8")

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from vqcli.codec import windows
 from vqcli.data.clips import Clip, Clips
 from vqcli.data.dataset import Batch
 from vqcli.data.prefetch import Batches
 from vqcli.data.speech import Utterance
+from vqcli.media.audio import Recording
 from vqcli.recipe import Data
 from vqcli.zoo import loading
 
@@ -65,10 +67,13 @@ class CodeSequences(Batches[Batch]):
 @torch.inference_mode()
 def codes_of(codec: loading.LoadedModel, clip: Clip) -> np.ndarray:
     """Codes uint16 [n_codebooks, T] of a clip at the codec's rate, the same as those of windows.encode_audio."""
-    net, wave = codec.audio, clip.wave
+    net = codec.audio
+    if not isinstance(clip, Utterance):
+        N = len(clip.samples)
+        return windows.encode_audio(codec, Recording(clip.wave[None], net.rate_hz, net.rate_hz, N, 1)).codes[0]
     # utterances are analysed once, for all runs
-    known = net.analysis_of(clip.profile, clip.pitch) if isinstance(clip, Utterance) else net.analyse(wave, ())
-    parts = [part.cpu().numpy() for part in net.encode_windows(wave, known, codec.device)]
+    known = net.analysis_of(clip.profile, clip.pitch)
+    parts = [part.cpu().numpy() for part in net.encode_windows(clip.wave, known, codec.device)]
     return np.concatenate(parts, 1).astype(np.uint16)
 
 

@@ -48,7 +48,7 @@ class WaveformTask(Task):
     def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Waveforms:
         with torch.device("meta"):  # for its sizes, without memory
             net = registry.build(recipe.model.family, recipe.model.arguments)
-        if not isinstance(net, WaveformCodec):
+        if not isinstance(net, WaveformCodec) or not net.encodes:
             raise UsageError(
                 f"this recipe trains codecs of waveforms, and not {recipe.model.family}", "--from encodec-24khz"
             )
