@@ -19,7 +19,7 @@ quantizer = { kind = "vector", K = 16 }
 def test_shipped_recipes_build(name):
     loaded = recipe.load(name)
     assert (recipe.SHIPPED / f"{name}.toml").read_text().count("\n") <= 40
-    if loaded.codec is None:
+    if loaded.codec is None and loaded.model.family:  # one without takes the net that it goes on with
         strides = {"image": (4, 8), "audio": (64, 128, 320, 640)}[loaded.modality]
         assert registry.build(loaded.model.family, loaded.model.arguments).stride in strides
 

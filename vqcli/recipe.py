@@ -24,9 +24,9 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):
-    """The net: family and constructor arguments."""
+    """The net: family and constructor arguments; no family is that of the model that a run starts from (--from)."""
 
-    family: str
+    family: str = ""
     arguments: dict[str, Any] = {}
     eight_bits: list[str] = []  # parts whose matrices are stored with 8 bits a weight: half the file (weights.py)
 
@@ -107,7 +107,8 @@ class Speech(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Adversary(Struct, frozen=True, forbid_unknown_fields=True):
-    """Finetuning of a speech model's decoder against a discriminator (training/tasks/finetune.py)."""
+    """Finetuning against a discriminator: of a speech model's decoder (training/tasks/finetune.py), which alone has
+    words and converted speech, or of codecs of waveforms (waveform.py)."""
 
     width: Positive = 192  # channels of the discriminators
     fooling: float = 0.5  # weights beside the spectral distance
@@ -116,17 +117,26 @@ class Adversary(Struct, frozen=True, forbid_unknown_fields=True):
     converted: Share = 0.5  # share of the items that are also converted to another voice
 
 
+class Waveform(Struct, frozen=True, forbid_unknown_fields=True):
+    """Finetuning of codecs of waveforms (training/tasks/waveform.py): loss = distance of spectra + these, weighted."""
+
+    dropout: Share = 0.5  # of the items are coded by the first levels alone, a random number of them
+    wave: float = 0.1  # mean absolute difference of samples
+    codebook: float = 1.0  # distance of vectors to what they stand for
+    commitment: float = 0.25  # and of that to the vectors
+
+
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """A run.
 
     With `codec`, a model's name or folder, a prior is trained over the codes of that model; with `adversary` too, its
-    decoder is finetuned with fixed codes. `task` is the name of a file in training/tasks, by default that of the net's
-    family.
+    decoder is finetuned with fixed codes. Codecs of waveforms are finetuned as a whole. `task` is the
+    name of a file in training/tasks, by default that of the net's family.
     """
 
     description: str
     modality: Literal["image", "audio"]
-    model: Model
+    model: Model = Model()
     codec: str | None = None
     task: str | None = None
     data: Data = Data()
@@ -134,13 +144,12 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     rate: Rate | None = None
     speech: Speech = Speech()
     adversary: Adversary | None = None
+    waveform: Waveform | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole recipe, defaults included; `task` only if it is set, as in older recipes."""
+        """The whole recipe, defaults included; `task` and `waveform` only if they are set, as in older recipes."""
         tree: dict[str, Any] = msgspec.to_builtins(self)
-        if self.task is None:
-            del tree["task"]
-        return tree
+        return {name: value for name, value in tree.items() if value is not None or name not in ("task", "waveform")}
 
     def to_toml(self) -> bytes:
         """The whole recipe, defaults included, as a file that `load` reads again."""
@@ -220,7 +229,7 @@ def _suggestion(complaint: str) -> str:
     if not found:
         return ""
     section = {"": Recipe, "model": Model, "data": Data, "optimization": Optimization, "rate": Rate}
-    section |= {"speech": Speech, "adversary": Adversary}
+    section |= {"speech": Speech, "adversary": Adversary, "waveform": Waveform}
     known = section.get(found[2] or "")
     return near_matches(found[1], known.__struct_fields__) if known else ""
 

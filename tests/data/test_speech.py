@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vqcli.data.speech import FULL_SCALE, RATE_HZ, Utterances
+from vqcli.data.speech import RATE_HZ, Utterances
 from vqcli.errors import UsageError
 from vqcli.media import audio, pitch, voice
 from vqcli.recipe import Data
@@ -33,7 +33,7 @@ def test_the_halves_part_the_clips(clips_folder, clips):
 
 def test_clips_lie_at_one_loudness(clips):
     for index in range(len(clips)):
-        samples = clips.utterance(index).samples / FULL_SCALE
+        samples = clips.clip(index).wave
         assert abs(audio.active_rms_db(samples) - voice.LEVEL_DB) < 0.1
 
 

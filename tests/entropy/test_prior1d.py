@@ -8,14 +8,14 @@ import pytest
 from vqcli.entropy import coders, prior1d, prior1d_net
 from vqcli.entropy.coders import Given
 from vqcli.entropy.integer_layers import Dense
-from vqcli.entropy.prior1d_net import SequenceNet, SequencePart, places
+from vqcli.entropy.prior1d_net import SequenceNet, SequencePart, groups_seen, places
 from vqcli.errors import BadFile
 
 SIZES = (9, 5, 12, 6)  # levels of two groups
 PAST, AROUND, CHANNELS, WIDTH = 3, 1, 4, 10
 
 
-def tiny_net(seed: int = 0, sizes: tuple[int, ...] = SIZES) -> SequenceNet:
+def tiny_net(seed: int = 0, sizes: tuple[int, ...] = SIZES, earlier: int = 4) -> SequenceNet:
     draw = np.random.Generator(np.random.PCG64(seed))
 
     def dense(inputs: int, out: int, shift: int) -> Dense:
@@ -23,18 +23,19 @@ def tiny_net(seed: int = 0, sizes: tuple[int, ...] = SIZES) -> SequenceNet:
         bias = draw.integers(-4000, 4001, (1, out)).astype(np.int32)
         return Dense(weight, bias, np.full((1, out), shift, np.int8))
 
-    parts = tuple(
-        SequencePart(
-            tuple(draw.integers(-127, 128, (K + 1, CHANNELS)).astype(np.int8) for K in sizes[: group + 1]),
-            dense(CHANNELS * (len(places(group, PAST, AROUND)) + group + 1), WIDTH, 7),
+    def part(group: int) -> SequencePart:
+        seen = groups_seen(group, earlier)
+        return SequencePart(
+            tuple(draw.integers(-127, 128, (sizes[other] + 1, CHANNELS)).astype(np.int8) for other in seen),
+            dense(CHANNELS * (len(places(group, PAST, AROUND, earlier)) + len(seen)), WIDTH, 7),
             dense(WIDTH, WIDTH, 7),
             dense(WIDTH, sizes[group], 9),
         )
-        for group in range(len(sizes))
-    )
+
+    parts = tuple(part(group) for group in range(len(sizes)))
     lacks = np.arange(200)
     top = min(16, 31 - (max(sizes) - 1).bit_length())  # of frequencies, whose sum is bounded
-    net = SequenceNet(sizes, PAST, AROUND, parts, (1 + (1 << top >> lacks // 16)).astype(np.int32))
+    net = SequenceNet(sizes, PAST, AROUND, earlier, parts, (1 + (1 << top >> lacks // 16)).astype(np.int32))
     net.check()
     return net
 
@@ -48,12 +49,13 @@ def random_codes(T: int, rows: int = 1, seed: int = 0, groups: range = range(4))
 def expected_logits(net: SequenceNet, codes: np.ndarray, group: int, t: int) -> np.ndarray:
     """Logits of one code as prior1d_net.py tells it, in plain Python integers: codes [G, T]."""
     part, inputs = net.parts[group], []
-    for other, away in places(group, net.past, net.around):
+    tables = dict(zip(groups_seen(group, net.earlier), part.tables, strict=True))
+    for other, away in net.context(group):
         inside = 0 <= t + away < codes.shape[1]
         code = codes[other, t + away] if inside else SIZES[other]
-        inputs += [int(x) for x in part.tables[other][code]]
-    for other in range(group + 1):
-        seen = part.tables[other][codes[other, : None if other < group else t]].astype(int)
+        inputs += [int(x) for x in tables[other][code]]
+    for other in tables:
+        seen = tables[other][codes[other, : None if other < group else t]].astype(int)
         inputs += [(2 * int(x) + len(seen)) // (2 * len(seen)) if len(seen) else 0 for x in seen.sum(0)]
     for layer, last in ((part.first, False), (part.hidden, False), (part.out, True)):
         x = np.array(inputs, object) @ layer.weight[0].astype(object) + layer.bias[0].astype(object)
@@ -82,9 +84,9 @@ def test_codes_come_back(shape):
     assert decoded.dtype == np.int32 and np.array_equal(decoded, codes)
 
 
-@pytest.mark.parametrize("start", [0, 2, 3])
-def test_bytes_are_what_the_net_in_plain_integers_says(start):
-    net, codes = tiny_net(), random_codes(60)
+@pytest.mark.parametrize(("start", "earlier"), [(0, 4), (2, 4), (3, 4), (0, 1), (2, 2)])
+def test_bytes_are_what_the_net_in_plain_integers_says(start, earlier):
+    net, codes = tiny_net(earlier=earlier), random_codes(60)
     data = prior1d.encode(codes[start:], net, codes[:start])
     assert 8 * len(data) == pytest.approx(expected_bits(net, codes[:, 0], range(start, 4)), abs=16)
     assert np.array_equal(prior1d.decode(data, (4 - start, 1, 60), net, codes[:start]), codes[start:])
@@ -154,8 +156,23 @@ def test_wrong_streams():
     assert refused > 0.95 * len(wrong)
 
 
-def test_arrays_and_back():
+def test_of_many_groups_the_first_and_the_nearest_are_seen():
+    assert groups_seen(0, 3) == [0] and groups_seen(3, 3) == [0, 1, 2, 3] and groups_seen(31, 3) == [0, 29, 30, 31]
+
+
+def test_parts_are_kept_where_they_take_little_memory(monkeypatch):
     net, codes = tiny_net(), random_codes(20)
+    data = prior1d.encode(codes, net)
+    assert net.prepared(2) is net.prepared(2)
+    monkeypatch.setattr(prior1d_net, "KEPT_BYTES", 0)
+    net = tiny_net()
+    assert prior1d.encode(codes, net) == data and net.prepared(2) is not net.prepared(2)
+
+
+@pytest.mark.parametrize("earlier", [4, 3, 1])
+def test_arrays_and_back(earlier):
+    net, codes = tiny_net(earlier=earlier), random_codes(20)
+    assert len(net.arrays()["reach"]) == (2 if earlier >= 3 else 3)
     again = prior1d_net.from_arrays(net.arrays(), SIZES)
     assert prior1d.encode(codes, again) == prior1d.encode(codes, net)
 

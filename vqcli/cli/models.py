@@ -211,7 +211,7 @@ def show_model(
 
 def _show_speakers(model: ModelInfo, every: bool) -> None:
     from vqcli.codec import conversion
-    from vqcli.data.speech import WELL_KNOWN_S
+    from vqcli.data.clips import WELL_KNOWN_S
     from vqcli.data.split import printable
 
     known = conversion.speakers(model)

@@ -111,6 +111,8 @@ def train(
     vq train photo images/ -o my-photo --from photo
     vq train photo images/ --profile
     vq train speech clips/ -o my-speech
+    vq train speech-finetune clips/ --from encodec-24khz -o my-encodec
+    vq train exact-speech clips/ --codec encodec-24khz -o my-exact
     vq train --new-speaker anna clips-of-anna/
     torchrun --nproc-per-node 4 -m vqcli train tokens images/ -o my-tokens
     """

@@ -224,7 +224,7 @@ def _latent_tiles(
     def see(outer: Window) -> torch.Tensor:
         region = padded(pixels, *(slice(s.start * net.stride, s.stop * net.stride) for s in outer))
         x = from_pixels(region[None], model.device)
-        return net.latents(_taken(in_channels(x, net.channels), net.value_range))[0]
+        return latents_of(net, x)[0]
 
     if (tiles := tiles_of(net, *pixels.shape[:2])) is not None:
         for y, z_e in blended((rows, columns), tiles, 1, see, progress):
@@ -264,3 +264,8 @@ def padded(pixels: np.ndarray, y: slice, x: slice) -> np.ndarray:
     region = pixels[y, x]
     missing = (y.stop - y.start - region.shape[0], x.stop - x.start - region.shape[1])
     return np.pad(region, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else region
+
+
+def latents_of(net: ImageCodec, x: torch.Tensor) -> torch.Tensor:
+    """z_e of images [B, 3, H, W] in -0.5 .. 0.5, in the channels and the range that the net takes."""
+    return net.latents(_taken(in_channels(x, net.channels), net.value_range))

@@ -30,12 +30,14 @@ class Prepared(NamedTuple):
 
     rows     int32 [all rows, hidden]: what each code at each place, or a position outside, adds to the first layer
     places   int64 [all places, 3]: group, offset in positions, and where its rows begin
-    tables   int32 [all groups' K + 1, channels], and begins int64 [groups]: their first rows
+    seen     int64 [groups]: those that it is predicted from, its own last
+    tables   int32 [all their K + 1, channels], and begins int64 [groups]: their first rows
     means    int16 [groups, channels, hidden]: weights of the first layer
     """
 
     rows: np.ndarray
     places: np.ndarray
+    seen: np.ndarray
     tables: np.ndarray
     begins: np.ndarray
     means: np.ndarray
@@ -49,7 +51,9 @@ class NetParts(Protocol):
     """The members of a net that coding needs, as in prior1d_net.SequenceNet."""
 
     @property
-    def prepared(self) -> tuple[Prepared, ...]: ...
+    def codebook_sizes(self) -> tuple[int, ...]: ...
+
+    def prepared(self, group: int) -> Prepared: ...
 
     @property
     def frequencies(self) -> np.ndarray: ...
@@ -91,19 +95,19 @@ def _canvas(codes: np.ndarray, below: np.ndarray | None) -> np.ndarray:
 
 def _code(canvas: np.ndarray, start: int, net: NetParts, state: np.ndarray, stream: np.ndarray, reading: bool) -> bool:
     """Write the groups from `start` on, or read them into the canvas; False if the stream ends too early."""
-    if len(canvas) > len(net.prepared):
-        raise BadFile(f"the prior has {len(net.prepared)} groups of codes, not {len(canvas)}")
-    return all(
-        _row(net.prepared[group], group, canvas, row, state, stream, net.frequencies, reading)
-        for group in range(start, len(canvas))
-        for row in range(canvas.shape[1])
-    )
+    if len(canvas) > len(net.codebook_sizes):
+        raise BadFile(f"the prior has {len(net.codebook_sizes)} groups of codes, not {len(canvas)}")
+    for group in range(start, len(canvas)):
+        part = net.prepared(group)
+        for row in range(canvas.shape[1]):
+            if not _row(part, canvas, row, state, stream, net.frequencies, reading):
+                return False
+    return True
 
 
 @compiled
 def _row(
     net: Prepared,
-    group: int,
     canvas: np.ndarray,
     row: int,
     state: np.ndarray,
@@ -111,20 +115,22 @@ def _row(
     frequencies: np.ndarray,
     reading: bool,
 ) -> bool:
-    """Write board[group, row], or read it."""
+    """Write the row of the part's group, or read it."""
+    own = len(net.seen) - 1
+    group = net.seen[own]
     T, K = canvas.shape[2], len(net.out.bias)
     bias, first, second = net.bias.copy(), np.empty_like(net.bias), np.empty_like(net.bias)
     logits, shares = np.empty(K, np.int32), np.empty(K, np.int64)
     embedding_sum = np.zeros(net.tables.shape[1], np.int64)
-    for other in range(group):
+    for n in range(own):
         embedding_sum[:] = 0
         for t in range(T):
-            _observe(embedding_sum, net, other, canvas[other, row, t])
-        _add_mean(bias, embedding_sum, T, net.means[other])
+            _observe(embedding_sum, net, n, canvas[net.seen[n], row, t])
+        _add_mean(bias, embedding_sum, T, net.means[n])
     embedding_sum[:] = 0
     for t in range(T):
         first[:] = bias
-        _add_mean(first, embedding_sum, t, net.means[group])
+        _add_mean(first, embedding_sum, t, net.means[own])
         for n in range(len(net.places)):
             other, at = net.places[n, 0], t + net.places[n, 1]
             end = net.places[n + 1, 2] if n + 1 < len(net.places) else len(net.rows)
@@ -158,14 +164,14 @@ def _row(
                 before += shares[symbol]
                 symbol += 1
             rangecoder.put(state, stream, before, shares[symbol], total)
-        _observe(embedding_sum, net, group, symbol)
+        _observe(embedding_sum, net, own, symbol)
     return True
 
 
 @compiled
-def _observe(total: np.ndarray, net: Prepared, group: int, code: int) -> None:
-    """Add the embedding of a code."""
-    embedding = net.tables[net.begins[group] + code]
+def _observe(total: np.ndarray, net: Prepared, n: int, code: int) -> None:
+    """Add the embedding of a code of the n-th group that is seen."""
+    embedding = net.tables[net.begins[n] + code]
     for c in range(len(total)):
         total[c] += embedding[c]
 

@@ -46,7 +46,7 @@ def fit(
         raise UsageError(f"model {model.info.name} has a speaker {name} already", "choose another name")
     clips = Utterances([folder], held_out=None)
     torch.manual_seed(0)
-    profiles = torch.from_numpy(np.stack([clip.profile for clip in map(clips.utterance, range(len(clips))) if clip]))
+    profiles = torch.from_numpy(np.stack([clip.profile for clip in map(clips.clip, range(len(clips))) if clip]))
     predicted, registers = net.voice_of_profile(profiles.to(model.device))
     raw = torch.atanh(predicted.detach().mean(0).clamp(-0.98, 0.98)).requires_grad_(True)
     register = registers.mean()

@@ -83,6 +83,7 @@ def run(recipe: Recipe, data: list[Path] | Source, output: Path, **options: Unpa
     weights to start with do not fit; nothing is written then.
     """
     chosen = Options(**options)
+    recipe = warm_start.adopted(recipe, chosen.start, output if chosen.resume else None)
     _check_output(output, recipe, chosen.resume)
     place = join(chosen.device)
     try:
@@ -242,6 +243,7 @@ def prepare(
     recipe: Recipe, data: list[Path] | Source, device: torch.device, start: warm_start.Start | None = None
 ) -> Prepared:
     """Open the data and build the task, with the weights of `start` if given."""
+    recipe = warm_start.adopted(recipe, None)  # refused if nobody said of what model
     kind = registry.task_of(recipe)
     codec = None if recipe.codec is None else loading.load(recipe.codec, str(device))
     dataset = kind.open(recipe, codec, data, held_out=False)

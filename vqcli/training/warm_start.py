@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from vqcli.entropy.statistics import Statistics
-from vqcli.errors import ModelError
+from vqcli.errors import ModelError, UsageError
 from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.recipe import Recipe
 from vqcli.training import checkpoint
@@ -33,7 +34,8 @@ SHOWN = 3  # names in an error message
 class Start:
     """Weights by the names that a task has for them.
 
-    facts       where they come from: model, digest ("" of a run), steps it was trained for
+    facts       where they come from: model, digest ("" of a run), steps it was trained for, and of other people's
+                weights their `source`
     classes     names of classes or speakers in the order of the tables' rows; None if unknown
     statistics  of scalar codes, which hold the weights of their rate model
     partial     weights that do not fit are left as they are
@@ -59,6 +61,24 @@ def read(name: str, recipe: Recipe, partial: bool = False) -> Start:
     return _of_prior(info, recipe, partial)
 
 
+def adopted(recipe: Recipe, name: str | None, run: Path | None = None) -> Recipe:
+    """A recipe that names no family, with family and arguments of the model or run called `name`, or of `run`, which it
+    goes on with; its own arguments come first. Raises UsageError if there is neither."""
+    if recipe.model.family:
+        return recipe
+    folder = run if name is None else Path(name)
+    if folder is not None and (folder / checkpoint.NAME).is_file():
+        found = checkpoint.metadata_of(folder)[0]["model"]
+    elif name is not None:
+        found = store.find(name).description
+    else:
+        raise UsageError(
+            "this recipe goes on with a model: which one?", "--from encodec-24khz, or another name or folder"
+        )
+    arguments = {**found["arguments"], **recipe.model.arguments}
+    return replace(recipe, model=replace(recipe.model, family=found["family"], arguments=arguments))
+
+
 def _of_run(folder: Path, recipe: Recipe, partial: bool) -> Start:
     before, counters = checkpoint.metadata_of(folder)
     _check_family(str(folder), before["model"]["family"], recipe)
@@ -75,6 +95,7 @@ def _of_run(folder: Path, recipe: Recipe, partial: bool) -> Start:
     except (SafetensorError, OSError) as error:
         raise ModelError(f"the weights of the run in {folder} cannot be read: {error}") from None
     facts = {"model": folder.resolve().name, "digest": "", "steps": counters["best_step"] or counters["step"]}
+    facts |= _source_in(counters.get("start") or {})
     return Start(facts, tensors, counters.get("classes"), None, partial)
 
 
@@ -89,8 +110,14 @@ def _of_model(info: ModelInfo, recipe: Recipe, partial: bool) -> Start:
     except TypeError as error:
         raise ModelError(f"{info.path} does not hold the statistics of a model: {error}") from None
     facts = {"model": info.name, "digest": info.digest.hex(), "steps": info.description.get("steps", 0)}
+    facts |= _source_in(info.description)
     speakers = info.description.get("speakers")
     return Start(facts, tensors, speakers and [each["name"] for each in speakers], statistics, partial)
+
+
+def _source_in(facts: dict[str, Any]) -> dict[str, Any]:
+    """Where other people's weights come from, {} for own ones."""
+    return {store.SOURCE: facts[store.SOURCE]} if store.SOURCE in facts else {}
 
 
 def _of_prior(info: ModelInfo, recipe: Recipe, partial: bool) -> Start:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def import_model(source: Source, name: str | None = None, *, force: bool = False
     }
     folder = store.user_folder() / name
     description = {"family": family, "arguments": found.arguments, "modality": modality, store.SOURCE: facts}
-    _write(folder, found.tensors, {"format": store.FORMAT, **description}, force)
+    write_weights(folder, found.tensors, {"format": store.FORMAT, **description}, force)
     info = store.describe(folder)
     with replacing(folder / hub.CARD, force=True) as stream:
         stream.write(_card(info, net, facts).encode())
@@ -129,10 +129,11 @@ def default_name(source: Source) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-.")[:64]
 
 
-def _write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any], force: bool) -> None:
+def write_weights(folder: Path, tensors: Mapping[str, Tensor], description: dict[str, Any], force: bool) -> None:
+    """The model file of other people's weights: float32, as they are."""
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(tensor.float().numpy()) for name, tensor in tensors.items()}
+    arrays = {name: np.ascontiguousarray(tensor.detach().float().cpu().numpy()) for name, tensor in tensors.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -148,16 +149,25 @@ def _sha256(path: Path) -> str:
 
 def _card(info: ModelInfo, net: Any, facts: dict[str, str]) -> str:
     weights = sum(parameter.numel() for parameter in net.parameters())
-    revision = f", revision {facts['revision']}" * bool(facts["revision"])
+    sources = "\n".join(origin(facts))
     return f"""# {info.name}
 
-{facts["citation"]}
-
-- Weights of other people, imported from {facts["place"]}{revision}: `{facts["file"]}`, SHA-256 `{facts["sha256"]}`.
-- Licence: {facts["licence"]}.
+{sources}
 - Family `{info.description["family"]}`, {weights:,} weights; digest `{info.digest.hex()}`.
 - {geometry(net)}
 """
+
+
+def origin(facts: Mapping[str, str]) -> list[str]:
+    """What cards say of where weights come from; `facts` are the source in the description of a model."""
+    revision = f", revision {facts['revision']}" * bool(facts["revision"])
+    file = f"`{facts['file']}`, SHA-256 `{facts['sha256']}`"
+    return [
+        facts["citation"],
+        "",
+        f"- Weights of other people, imported from {facts['place']}{revision}: {file}.",
+        f"- Licence: {facts['licence']}.",
+    ]
 
 
 def geometry(net: Any) -> str:

@@ -95,3 +95,13 @@ def test_weights_too_large_for_integers():
 def test_a_net_that_sees_nothing_before():
     with pytest.raises(ModelError, match="at least the one before"):
         registry.build("exact1d", {"codebook_sizes": [5], "past": 0})
+
+
+def test_of_many_groups_a_few_learn_in_a_step():
+    net = registry.build("exact1d", {"codebook_sizes": [5] * 12, "hidden": 4, "embedding": 2}).train()
+    codes = torch.randint(5, (2, 12, 9))
+    net.loss(codes).backward()
+    learned = [part.out.bias.grad is not None for part in net.groups]
+    assert sum(learned) == 8
+    with torch.no_grad():
+        assert float(net.eval().loss(codes)) == pytest.approx(float(net.bits(codes).mean()))

@@ -53,9 +53,9 @@ def clips(clips_folder):
 
 
 def test_codes_are_those_of_a_file(codec, clips):
-    codes = codes_of(codec, clips.utterance(0))
+    codes = codes_of(codec, clips.clip(0))
     other = windows.encode_audio(codec, recording_of(clips, 0)).codes[0]
-    assert codes.shape == other.shape == (4, -(-len(clips.utterance(0).samples) // 320))
+    assert codes.shape == other.shape == (4, -(-len(clips.clip(0).samples) // 320))
     assert (codes == other).mean() > 0.95  # one was scaled before it became 16 bits, the other after
 
 

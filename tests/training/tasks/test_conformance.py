@@ -43,6 +43,18 @@ arguments = { K = 8, dim = 4, width = 6, wavenet = { residual = 32, skip = 32, c
 [data]
 seconds = 0.12
 """
+FINETUNE = b"""
+description = "tiny"
+modality = "audio"
+task = "waveform"
+[model]
+family = "encodec"
+arguments = { net = { width = 4, dim = 8 }, codebooks = 4, K = 16 }
+[data]
+seconds = 0.2
+[adversary]
+width = 8
+"""
 OVER_TIME = PRIOR.format(
     family="wavenet", arguments="residual = 32\nskip = 32\ncycles = 1\nlayers_per_cycle = 2\nhidden = 16"
 ).encode()
@@ -105,6 +117,7 @@ def tiny(seeing, hearing, walks, speakers):
             "finetune": (SPEECH, speakers, over_speech, "task=finetune", "adversary.width=8", "data.seconds=0.64"),
             "vqvae1d": (WAVES, speakers),
             "prior1d": (OVER_TIME, speakers, over_speech),
+            "waveform": (FINETUNE, speakers),
         }[name]
         return of(text, *settings, *BRIEF), data
 

@@ -2,15 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 
 import vqcli
+from tests.nets.codecs.test_conformance import SMALL
 from tests.training.conftest import of
+from tests.training.tasks.test_waveform import SOURCE
 from vqcli.cli.info import file_facts
 from vqcli.codec import image_file
+from vqcli.data.dataset import Dataset
 from vqcli.data.shapes import Shapes
 from vqcli.errors import ModelError
+from vqcli.nets.layers.convnet2d import from_pixels
 from vqcli.training import run
-from vqcli.zoo import loading, priors
+from vqcli.training.tasks import registry as registry_of_tasks
+from vqcli.zoo import importing, loading, priors, registry, store
 
 EXACT = b"""
 description = "tiny prior for entropy coding"
@@ -72,3 +78,21 @@ def test_a_prior_saves_bytes(tmp_path, codec):
 def test_residual_levels_are_refused(tmp_path, vector_model):
     with pytest.raises(ModelError, match="residual levels"):
         trained(tmp_path / "exact", vector_model)
+
+
+def test_other_peoples_images_are_taken_in_their_range(tmp_path):
+    """A VQGAN of -1 .. 1, imported: the prior learns the codes that files have, and leaves the model as it was."""
+    torch.manual_seed(0)
+    net = registry.build("vqgan2d", SMALL["vqgan2d"])
+    facts = {"format": store.FORMAT, "family": "vqgan2d", "modality": "image", "arguments": SMALL["vqgan2d"]}
+    importing.write_weights(tmp_path / "vqgan", net.state_dict(), facts | {store.SOURCE: SOURCE}, force=True)
+    codec = loading.load(str(tmp_path / "vqgan"), "cpu")
+    info = trained(tmp_path / "exact", codec)
+    assert info.digest == codec.info.digest
+    assert SOURCE["licence"] in (info.folder / "README.md").read_text()
+    pixels = Shapes().read(3)
+    task = registry_of_tasks.find("prior2d").build(of(EXACT), codec, Dataset(Shapes(count=20), held_out=False))
+    codes, _ = task.codes(from_pixels(pixels[None], torch.device("cpu")))
+    encoded = vqcli.encode(pixels, loading.load(info, "cpu"), coder="prior")
+    assert np.array_equal(encoded.codes, codes[0]) and len(np.unique(encoded.codes)) > 1
+    assert np.array_equal(vqcli.decode(encoded, loading.load(info, "cpu")).codes, encoded.codes)

@@ -91,14 +91,14 @@ class Dac(WaveformCodec):
             if isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d)):
                 weight_norm(layer)
 
-    def encode(self, wave: Tensor) -> Tensor:
-        codes: Tensor = self.quantizer.encode(self.encoder(F.pad(wave, (0, -wave.shape[-1] % self.stride))))
-        return codes
+    def latents(self, wave: Tensor) -> Tensor:
+        z_e: Tensor = self.encoder(F.pad(wave, (0, -wave.shape[-1] % self.stride)))
+        return z_e
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def waveform(self, z_q: Tensor, first: int = 0, seed: int = 0) -> Tensor:
         """Odd strides leave the last few samples open, which become zeros."""
-        wave: Tensor = self.decoder(self.quantizer.decode(codes))
-        return F.pad(wave, (0, codes.shape[-1] * self.stride - wave.shape[-1]))
+        wave: Tensor = self.decoder(z_q)
+        return F.pad(wave, (0, z_q.shape[-1] * self.stride - wave.shape[-1]))
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Imported | None:

@@ -48,11 +48,11 @@ class Encodec(CausalCodec):
         self.encoder, self.decoder = seanet.encoder(shape), seanet.decoder(shape)
         self.quantizer = ResidualVQ(codebooks, K, shape.dim)
 
-    def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
-        return self.quantizer.encode(through(self.encoder, wave, stream))
+    def latents_part(self, wave: Tensor, stream: Stream) -> Tensor:
+        return through(self.encoder, wave, stream)
 
-    def decode_part(self, codes: Tensor, stream: Stream) -> Tensor:
-        return through(self.decoder, self.quantizer.decode(codes), stream)
+    def waveform_part(self, z_q: Tensor, stream: Stream) -> Tensor:
+        return through(self.decoder, z_q, stream)
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Imported | None:

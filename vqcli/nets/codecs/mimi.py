@@ -103,20 +103,20 @@ class Mimi(CausalCodec):
     def group_names(self) -> list[str]:
         return ["semantic"] * self.semantic + ["acoustic"] * self.acoustic
 
-    def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
-        layers = (*self.encoder, self.encoder_transformer, self.downsample)
-        return self.quantizer.encode(through(layers, wave, stream))
+    def latents_part(self, wave: Tensor, stream: Stream) -> Tensor:
+        return through((*self.encoder, self.encoder_transformer, self.downsample), wave, stream)
 
-    def decode_part(self, codes: Tensor, stream: Stream) -> Tensor:
-        return through(self.decoder, self._frames(codes, stream), stream)
+    def waveform_part(self, z_q: Tensor, stream: Stream) -> Tensor:
+        return through(self.decoder, self._frames(z_q, stream), stream)
 
     def warm_up(self, codes: Tensor, stream: Stream) -> None:
         """The transformer remembers long; the convolutions after it, which take most of the time, need few frames."""
-        through(self.decoder, self._frames(codes, stream)[..., -self.decoder_reach :], stream)
+        frames = self._frames(self.quantizer.decode(codes), stream)
+        through(self.decoder, frames[..., -self.decoder_reach :], stream)
 
-    def _frames(self, codes: Tensor, stream: Stream) -> Tensor:
+    def _frames(self, z_q: Tensor, stream: Stream) -> Tensor:
         """What the decoder makes the waveform of: [B, dim of the net, P * ratio]."""
-        return through((self.upsample, self.decoder_transformer), self.quantizer.decode(codes), stream)
+        return through((self.upsample, self.decoder_transformer), z_q, stream)
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Imported | None:

@@ -96,17 +96,23 @@ class Snac(WaveformCodec):
     def level_codebooks(self) -> tuple[int, ...]:
         return self._codebooks
 
+    def latents(self, wave: Tensor) -> Tensor:
+        """[B, dim, P * frames]."""
+        z_e: Tensor = self.encoder(F.pad(wave, (0, -wave.shape[-1] % self.stride)))
+        return z_e
+
+    def waveform(self, z_q: Tensor, first: int = 0, seed: int = 0) -> Tensor:
+        wave: Tensor = self.decoder(z_q, Place(seed, first * self.frames))
+        return wave
+
     def encode(self, wave: Tensor) -> Tensor:
-        levels = self.quantizer.encode(self.encoder(F.pad(wave, (0, -wave.shape[-1] % self.stride))))
+        levels = self.quantizer.encode(self.latents(wave))
         # a level's codes [B, n P] lie position by position
         planes = [row.unflatten(1, (-1, n)).mT for row, n in zip(levels, self._codebooks, strict=True)]
         return torch.cat(planes, 1)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        return self.decode_window(codes, 0, 0)
-
     def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
-        return self._decode(codes, Place(seed, first * self.frames))
+        return self.waveform(self._stands_for(codes), first, seed)
 
     def graphs(self, levels: int) -> Graphs:
         """The decoder takes its noise from the caller."""
@@ -116,16 +122,16 @@ class Snac(WaveformCodec):
             return found
 
         def decode(codes: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-            return (self._decode(codes, Supplied(noise, rates)),)
+            return (self.decoder(self._stands_for(codes), Supplied(noise, rates)),)
 
         inputs = (*found.decoder.inputs, graphs.noise(self.frames * sum(rates)))
         return Graphs(found.encoder, Graph(decode, inputs, found.decoder.outputs))
 
-    def _decode(self, codes: Tensor, noise: Place | Supplied) -> Tensor:
+    def _stands_for(self, codes: Tensor) -> Tensor:
+        """z_q [B, dim, P * frames] of codes [B, codebooks of the first levels, P]."""
         levels = 1 + list(accumulate(self._codebooks)).index(codes.shape[1])
         rows = [planes.mT.flatten(1) for planes in codes.split(self._codebooks[:levels], 1)]
-        wave: Tensor = self.decoder(self.quantizer.decode(rows), noise)
-        return wave
+        return self.quantizer.decode(rows)
 
 
 def _encoder(width: int, strides: Sequence[int], window: int | None, depthwise: bool) -> nn.Sequential:

@@ -14,6 +14,7 @@ from vqcli.errors import BadFile
 from vqcli.nets.codecs import graphs
 from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, windows_of
 from vqcli.nets.codecs.graphs import BATCH, POSITIONS, Axis, Graph, Graphs
+from vqcli.nets.layers.residual_vq import Losses
 from vqcli.nets.layers.stream import Stream, whole
 from vqcli.progress import ProgressCallback
 
@@ -26,24 +27,45 @@ FADE_S = 0.5  # from one segment to the next
 class WaveformCodec(nn.Module, AudioCodec):
     """Each level has one codebook, or as many as `level_codebooks` says; files can drop the last levels.
 
-    A subclass gives `encode` and `decode` of whole signals. Where its layers look no further than a margin, windows of
-    a signal are coded with that margin; others keep a state (`StreamedEncoder`, `CausalCodec`), or take segments of a
-    signal for wholes (`SegmentedDecoder`).
+    A subclass gives `quantizer` (layers/residual_vq.py), `latents` and `waveform`, of whole signals; or, if it is there
+    to decode only, `decode`. Where its layers look no further than a margin, windows of a signal are coded with that
+    margin; others keep a state (`StreamedEncoder`, `CausalCodec`), or take segments of a signal for wholes
+    (`SegmentedDecoder`).
     """
 
+    TASK = "waveform"
     level_db = None
+    quantizer: Any
+
+    def latents(self, wave: Tensor) -> Tensor:
+        """z_e of waveforms [B, 1, N]; a partial position at the end counts."""
+        raise NotImplementedError
+
+    def waveform(self, z_q: Tensor, first: int = 0, seed: int = 0) -> Tensor:
+        """Waveforms [B, 1, N] of z_q from position `first` of a signal on: noise is of seed and place."""
+        raise NotImplementedError
+
+    def forward(self, wave: Tensor, levels: Tensor) -> tuple[Tensor, Losses]:
+        """What becomes of waveforms [B, 1, N] by the first levels int64 [B] of each, with a gradient for all weights;
+        and the losses of the quantizer, which is float32 whatever the precision around it."""
+        z_e = self.latents(wave)
+        with torch.autocast(wave.device.type, enabled=False):
+            z_q, losses = self.quantizer(z_e.float(), levels)
+        seed = int(torch.randint(2**31, ())) if self.training else 0
+        return self.waveform(z_q, 0, seed)[..., : wave.shape[-1]], losses
 
     def encode(self, wave: Tensor) -> Tensor:
-        """Codes int64 [B, codebooks, P] of waveforms [B, 1, N]; a partial position at the end counts."""
-        raise NotImplementedError
+        """Codes int64 [B, codebooks, P] of waveforms [B, 1, N]."""
+        codes: Tensor = self.quantizer.encode(self.latents(wave))
+        return codes
 
     def decode(self, codes: Tensor) -> Tensor:
         """Waveforms [B, 1, P * stride] of codes [B, codebooks of the first levels, P]."""
-        raise NotImplementedError
+        return self.decode_window(codes, 0, 0)
 
     def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
-        """The same, of codes that begin at position `first` of a signal, for nets with noise: of seed and place."""
-        return self.decode(codes)
+        """The same, of codes that begin at position `first` of a signal."""
+        return self.waveform(self.quantizer.decode(codes), first, seed)
 
     def graphs(self, levels: int) -> Graphs:
         n = sum(self.level_codebooks[:levels])
@@ -102,18 +124,23 @@ class WaveformCodec(nn.Module, AudioCodec):
 class StreamedEncoder(WaveformCodec):
     """An encoder that sees a signal part by part, with what its layers keep of the parts before.
 
-    A subclass gives `encode_part`. Where layers look ahead, codes come later than the samples that they are of, and the
-    rest with the last part; the first, 10 s of a longer signal, has to be enough for the layers to begin with.
+    A subclass gives `latents_part`. Where layers look ahead, codes come later than the samples that they are of, and
+    the rest with the last part; the first, 10 s of a longer signal, has to be enough for the layers to begin with.
     """
 
     encoder_margin = None
 
-    def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
-        """Codes int64 [B, codebooks, P] that the next part of waveforms [B, 1, N] makes known."""
+    def latents_part(self, wave: Tensor, stream: Stream) -> Tensor:
+        """z_e that the next part of waveforms [B, 1, N] makes known."""
         raise NotImplementedError
 
-    def encode(self, wave: Tensor) -> Tensor:
-        return self.encode_part(wave, whole())
+    def latents(self, wave: Tensor) -> Tensor:
+        return self.latents_part(wave, whole())
+
+    def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
+        """Codes int64 [B, codebooks, P] of these."""
+        codes: Tensor = self.quantizer.encode(self.latents_part(wave, stream))
+        return codes
 
     def encode_windows(self, samples: Samples, analysis: Analysis, device: torch.device) -> Iterator[Tensor]:
         P, stream = -(-len(samples) // self.stride), Stream()
@@ -127,22 +154,26 @@ class StreamedEncoder(WaveformCodec):
 class CausalCodec(StreamedEncoder):
     """No layer looks ahead: a signal is coded part by part, with what the layers keep of the parts before.
 
-    A subclass gives `encode_part` and `decode_part`, and as `decoder_margin` how many positions before a part its state
-    comes from where decoding begins at that part.
+    A subclass gives `waveform_part` too, and as `decoder_margin` how many positions before a part its state comes from
+    where decoding begins at that part.
     """
 
     decoder_margin: int
 
+    def waveform_part(self, z_q: Tensor, stream: Stream) -> Tensor:
+        """Waveforms of what the next part of codes stands for."""
+        raise NotImplementedError
+
+    def waveform(self, z_q: Tensor, first: int = 0, seed: int = 0) -> Tensor:
+        return self.waveform_part(z_q, whole())
+
     def decode_part(self, codes: Tensor, stream: Stream) -> Tensor:
         """Waveforms [B, 1, P * stride] of the next part of codes [B, codebooks of the first levels, P]."""
-        raise NotImplementedError
+        return self.waveform_part(self.quantizer.decode(codes), stream)
 
     def warm_up(self, codes: Tensor, stream: Stream) -> None:
         """Give the layers of the decoder their state, from the codes before a part."""
         self.decode_part(codes, stream)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return self.decode_part(codes, whole())
 
     def decode_parts(self, codes: Tensor, part: tuple[int, int], device: torch.device, seed: int) -> Iterator[Tensor]:
         begin, P, stream = max(part[0] - self.decoder_margin, 0), codes.shape[2], Stream()

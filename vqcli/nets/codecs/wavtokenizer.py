@@ -89,11 +89,11 @@ class WavTokenizer(SegmentedDecoder, StreamedEncoder):
         self.backbone = vocos.Backbone(shape.dim, width, blocks, expansion, groups)
         self.head = vocos.Head(width, n, shape.stride)
 
-    def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
-        return self.quantizer.encode(through(self.encoder, wave, stream))
+    def latents_part(self, wave: Tensor, stream: Stream) -> Tensor:
+        return through(self.encoder, wave, stream)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        wave: Tensor = self.head(self.backbone(self.quantizer.decode(codes)))
+    def waveform(self, z_q: Tensor, first: int = 0, seed: int = 0) -> Tensor:
+        wave: Tensor = self.head(self.backbone(z_q))
         return wave[:, None]
 
 

@@ -52,7 +52,7 @@ def rounded_sequence(net: SequencePrior) -> SequenceNet:
     """The integers of a net for codes in time. Raises ValueError if its weights are too large for that."""
     sizes = net.codebook_sizes
     parts = tuple(_sequence_part(part) for part in net.groups)
-    integer_net = SequenceNet(sizes, net.past, net.around, parts, _logit_frequencies(max(sizes)))
+    integer_net = SequenceNet(sizes, net.past, net.around, net.earlier, parts, _logit_frequencies(max(sizes)))
     integer_net.check()
     return integer_net
 
@@ -61,7 +61,8 @@ def _sequence_part(part: SequenceGroup) -> SequencePart:
     tables, steps = _whole_tables(part.tables)
     channels = tables[0].shape[1]
     # inputs are in steps of their table, which are folded into the weights
-    unit = np.repeat([steps[group] for group, _ in part.places] + steps, channels)
+    step_of = dict(zip(part.seen, steps, strict=True))
+    unit = np.repeat([step_of[group] for group, _ in part.places] + steps, channels)
     first = _numbers(part.first.weight) * unit
     return SequencePart(
         tables,

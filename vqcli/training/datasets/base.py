@@ -6,10 +6,12 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Protocol
 
+from vqcli.data.clips import Clips, Waveforms
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
 from vqcli.data.speech import Utterances
 from vqcli.errors import UsageError
+from vqcli.nets.codecs.base import AudioCodec
 from vqcli.recipe import Data, Recipe
 
 
@@ -60,8 +62,24 @@ def images(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Datas
 
 def utterances(recipe: Recipe, source: Source | list[Path], held_out: bool) -> Utterances:
     """The utterances below some folders. Raises UsageError for paths that are no folders, or a recipe for images."""
+    return Utterances(_folders(recipe, source), held_out=held_out)
+
+
+def clips_for(net: AudioCodec, recipe: Recipe, source: Source | list[Path], held_out: bool) -> Clips[Any, Any]:
+    """The clips below some folders as `net` takes them: as loud as they are, or all at one loudness."""
+    if net.level_db is None:
+        return waveforms(net, recipe, source, held_out)
+    return utterances(recipe, source, held_out)
+
+
+def waveforms(net: AudioCodec, recipe: Recipe, source: Source | list[Path], held_out: bool) -> Waveforms:
+    """The clips below some folders as loud as they are, at the rate of `net`. Raises UsageError as `utterances`."""
+    return Waveforms(_folders(recipe, source), held_out=held_out, rate_hz=net.rate_hz, grid=net.stride)
+
+
+def _folders(recipe: Recipe, source: Source | list[Path]) -> list[Path]:
     if recipe.modality != "audio":
         raise UsageError(f"{recipe.model.family} is not trained on images", 'modality = "audio" in the recipe')
     if not isinstance(source, list) or not all(path.is_dir() for path in source):
         raise UsageError("speech models are trained on folders of clips", "name folders with a folder for each speaker")
-    return Utterances(source, held_out=held_out)
+    return source

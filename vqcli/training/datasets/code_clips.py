@@ -1,33 +1,37 @@
-"""Codes of utterances as batches, for priors over sequences of codes. Each utterance is encoded once."""
+"""Codes of clips as batches, for priors over sequences of codes. Each clip is encoded once."""
 
 from __future__ import annotations
 
 import itertools
 import random
 from bisect import bisect
+from typing import Any
 
 import numpy as np
 import torch
 
+from vqcli.codec import windows
+from vqcli.data.clips import Clip, Clips
 from vqcli.data.dataset import Batch
 from vqcli.data.prefetch import Batches
-from vqcli.data.speech import FULL_SCALE, Utterance, Utterances
+from vqcli.data.speech import Utterance
+from vqcli.media.audio import Recording
 from vqcli.recipe import Data
 from vqcli.zoo import loading
 
 
 class CodeSequences(Batches[Batch]):
-    """Utterances (data/speech.py) as codes. Those of a speaker are concatenated, and a crop may span several, as many
-    are shorter than a crop.
+    """Clips (data/clips.py) as codes. Those of a speaker are concatenated, and a crop may span several, as many are
+    shorter than a crop.
 
-    sequences  uint16 [n_codebooks, T] of each usable utterance, by its index
+    sequences  uint16 [n_codebooks, T] of each usable clip, by its index
     """
 
-    def __init__(self, clips: Utterances, codec: loading.LoadedModel) -> None:
+    def __init__(self, clips: Clips[Any, Any], codec: loading.LoadedModel) -> None:
         self.classes, self.names, self.labels = clips.classes, clips.names, clips.labels
         self.skipped, self.too_small = clips.skipped, clips.too_small
         self.rate_hz = codec.net.rate_hz / codec.net.stride  # positions per second
-        known = ((index, clips.utterance(index)) for index in range(len(clips)))
+        known = ((index, clips.clip(index)) for index in range(len(clips)))
         self.sequences = {index: codes_of(codec, clip) for index, clip in known if clip is not None}
         self._joined = {
             int(label): np.concatenate([codes for i, codes in self.sequences.items() if self.labels[i] == label], 1)
@@ -61,14 +65,16 @@ class CodeSequences(Batches[Batch]):
 
 
 @torch.inference_mode()
-def codes_of(codec: loading.LoadedModel, clip: Utterance) -> np.ndarray:
-    """Codes uint16 [n_codebooks, T] of an analysed clip, the same as those of windows.encode_audio."""
+def codes_of(codec: loading.LoadedModel, clip: Clip) -> np.ndarray:
+    """Codes uint16 [n_codebooks, T] of a clip at the codec's rate, the same as those of windows.encode_audio."""
     net = codec.audio
-    P = -(-len(clip.samples) // net.stride)
-    samples = np.pad(clip.samples, (0, P * net.stride - len(clip.samples))).astype(np.float32) / FULL_SCALE
-    wave = torch.from_numpy(samples).to(codec.device)
-    codes = net.encode_window(wave, net.analysis_of(clip.profile, clip.pitch), 0)
-    return codes.cpu().numpy().astype(np.uint16)
+    if not isinstance(clip, Utterance):
+        N = len(clip.samples)
+        return windows.encode_audio(codec, Recording(clip.wave[None], net.rate_hz, net.rate_hz, N, 1)).codes[0]
+    # utterances are analysed once, for all runs
+    known = net.analysis_of(clip.profile, clip.pitch)
+    parts = [part.cpu().numpy() for part in net.encode_windows(clip.wave, known, codec.device)]
+    return np.concatenate(parts, 1).astype(np.uint16)
 
 
 def _stack(items: list[tuple[np.ndarray, int]]) -> Batch:

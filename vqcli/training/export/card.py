@@ -16,7 +16,7 @@ from vqcli.files import replacing
 from vqcli.media import image
 from vqcli.training.budget import Budget
 from vqcli.training.log import compare
-from vqcli.zoo import loading
+from vqcli.zoo import importing, loading, store
 
 CARD = "README.md"
 IMAGE = "pictures.webp"
@@ -70,7 +70,7 @@ def _rate_distortion(model: loading.LoadedModel, held_out: Dataset, budget: Budg
 
 def write(folder: Path, description: dict[str, Any], shown: tuple[np.ndarray, np.ndarray] | None) -> None:
     """Write README.md of a model folder from its description, and an image of originals and reconstructions."""
-    lines = [f"# {folder.name}", "", description["recipe"]["description"] + ".", ""]
+    lines = [f"# {folder.name}", "", description["recipe"]["description"] + ".", "", *of_others(description)]
     if shown is not None:
         with replacing(folder / IMAGE, force=True) as stream:
             stream.write(image.encode_bytes(compare(*shown), "webp", quality=95))
@@ -80,6 +80,12 @@ def write(folder: Path, description: dict[str, Any], shown: tuple[np.ndarray, np
         lines += ["## Measured", "", *_measured(measured), ""]
     with replacing(folder / CARD, force=True) as stream:
         stream.write("\n".join(lines).encode())
+
+
+def of_others(description: dict[str, Any]) -> list[str]:
+    """Where other people's weights in the folder come from, and their licence; nothing for own ones."""
+    source = description.get(store.SOURCE)
+    return [*importing.origin(source), ""] if source else []
 
 
 def _trained(facts: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vqcli.data.speech import WELL_KNOWN_S
+from vqcli.data.clips import WELL_KNOWN_S
 from vqcli.files import replacing
 from vqcli.training.export.card import CARD, precision_and_start
 
@@ -27,22 +27,7 @@ def write(folder: Path, facts: dict[str, Any]) -> None:
         f"The recipe is in [recipe.toml](recipe.toml), the log in log.jsonl (`vq report {facts['name']}`).",
         "",
     ]
-    if measured := facts.get("measured"):
-        rows = [
-            f"| {point['levels']} | {point['kbit_per_s']:.3f} | {point['log_mel_correlation']:.3f} "
-            f"| {point['log_mel_distance_db']:.2f} |"
-            for point in measured["points"]
-        ]
-        lines += [
-            "## Measured",
-            "",
-            f"Means over {measured['on']}, rates of whole files.",
-            "",
-            "| levels | kbit/s | log-mel correlation | log-mel distance dB |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-        ]
+    lines += measured_lines(facts.get("measured"))
     well_known = [each for each in facts["speakers"] if each["seconds"] >= WELL_KNOWN_S]
     if well_known:
         lines += [
@@ -56,3 +41,24 @@ def write(folder: Path, facts: dict[str, Any]) -> None:
         lines += [""]
     with replacing(folder / CARD, force=True) as stream:
         stream.write("\n".join(lines).encode())
+
+
+def measured_lines(measured: dict[str, Any] | None) -> list[str]:
+    """The figures of a card, by the number of levels."""
+    if not measured:
+        return []
+    rows = [
+        f"| {point['levels']} | {point['kbit_per_s']:.3f} | {point['log_mel_correlation']:.3f} "
+        f"| {point['log_mel_distance_db']:.2f} |"
+        for point in measured["points"]
+    ]
+    return [
+        "## Measured",
+        "",
+        f"Means over {measured['on']}, rates of whole files.",
+        "",
+        "| levels | kbit/s | log-mel correlation | log-mel distance dB |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]

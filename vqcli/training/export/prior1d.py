@@ -11,8 +11,10 @@ import numpy as np
 
 from vqcli.codec.codes import books
 from vqcli.entropy import coders
+from vqcli.entropy.coders import QUICK
 from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.files import replacing
+from vqcli.training.export import card
 from vqcli.training.export.card import CARD, precision_and_start
 from vqcli.zoo.loading import LoadedModel
 
@@ -37,10 +39,18 @@ def bits_per_second(
     return levels_bits
 
 
-def write_card(folder: Path, description: dict[str, Any]) -> None:
-    """README.md of the folder of a prior."""
+def saving(levels: list[dict[str, float]]) -> str:
+    """What the entropy model takes for all levels of `bits_per_second`, and what it saves, in words."""
+    prior, adaptive = (sum(level[name] for level in levels) for name in ("prior", QUICK))
+    return (
+        f"Together {prior / 1000:.3g} kbit/s, and {adaptive / 1000:.3g} by `{QUICK}`: {1 - prior / adaptive:.1%} saved"
+    )
+
+
+def write_card(folder: Path, codec: dict[str, Any], description: dict[str, Any]) -> None:
+    """README.md of the folder of a prior, from the descriptions of its codec and of itself."""
     recipe, measured = description["recipe"], description["measured"]
-    lines = [f"# {folder.name}", "", f"{recipe['description']}.", ""]
+    lines = [f"# {folder.name}", "", f"{recipe['description']}.", "", *card.of_others(codec)]
     lines += [
         f"{description['steps']:,} steps of {recipe['data']['batch']} crops of {recipe['data']['seconds']:g} s, from "
         f"{description['clips']:,} clips, in {description['trained_seconds'] / 60:.1f} minutes on "
@@ -57,6 +67,6 @@ def write_card(folder: Path, description: dict[str, Any]) -> None:
         lines += [
             f"| {n} | " + " | ".join(f"{bits:.0f}" for bits in row.values()) + " |" for n, row in enumerate(levels)
         ]
-        lines += [""]
+        lines += ["", f"{saving(levels)}.", ""]
     with replacing(folder / CARD, force=True) as stream:
         stream.write("\n".join(lines).encode())

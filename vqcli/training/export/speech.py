@@ -11,7 +11,7 @@ from torch import nn
 
 from vqcli.codec import audio_file, windows
 from vqcli.codec.codes import keep_levels
-from vqcli.data.speech import FULL_SCALE, RATE_HZ, Speaker, Utterances
+from vqcli.data.speech import Speaker, Utterances
 from vqcli.entropy import statistics
 from vqcli.evaluation.speech import metrics, spectrograms
 from vqcli.files import replacing
@@ -64,7 +64,7 @@ def export(
 def sample_codes(model: LoadedModel, clips: Utterances) -> Iterator[np.ndarray]:
     """Codes [n_codebooks, 1, T] of some clips, one channel as coders take it."""
     for index in range(0, len(clips), max(1, len(clips) // SAMPLES)):
-        clip = clips.utterance(index)
+        clip = clips.clip(index)
         if clip is not None:
             yield codes_of(model, clip)[:, None].astype(np.int32)
 
@@ -74,7 +74,7 @@ def measure(model: LoadedModel, held_out: Utterances, budget: Budget) -> tuple[d
     levels = model.net.levels
     rows: dict[int, list[tuple[float, float, float]]] = {level: [] for level in range(1, levels + 1)}
     shown: dict[str, np.ndarray] = {}
-    chosen = [index for index in range(len(held_out)) if held_out.utterance(index)][:MEASURED]
+    chosen = [index for index in range(len(held_out)) if held_out.clip(index)][:MEASURED]
     for index in budget.limit(chosen):
         recording = recording_of(held_out, index, LONGEST_S)
         assert recording is not None
@@ -104,8 +104,8 @@ def _point(level: int, means: np.ndarray) -> dict[str, float]:
 
 def recording_of(clips: Utterances, index: int, longest_s: float = 60.0) -> Recording | None:
     """A clip as a recording; None if it could not be used."""
-    clip = clips.utterance(index)
+    clip = clips.clip(index)
     if clip is None:
         return None
-    samples = clip.samples[: round(longest_s * RATE_HZ)].astype(np.float32)[None] / FULL_SCALE
-    return Recording(samples, RATE_HZ, RATE_HZ, samples.shape[1], 1)
+    samples = clip.wave[None, : round(longest_s * clips.rate_hz)]
+    return Recording(samples, clips.rate_hz, clips.rate_hz, samples.shape[1], 1)

@@ -29,16 +29,17 @@ class Discriminator(nn.Module):
     n_fft, hop, bands  of the spectrum
     width              channels
     speakers           number of speakers
+    rate_hz            of the audio
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self, n_fft: int, hop: int, bands: int, width: int, speakers: int) -> None:
+    def __init__(self, n_fft: int, hop: int, bands: int, width: int, speakers: int, rate_hz: int) -> None:
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("filters", torch.from_numpy(mel.filters(bands, n_fft)), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(mel.filters(bands, n_fft, rate_hz)), persistent=False)
         sizes = [(bands, width, 1), (width, width, 2), (width, width, 1), (width, width, 2)]
         self.convs = nn.ModuleList(nn.Conv1d(a, b, 5, stride, padding=2) for a, b, stride in sizes)
         self.score = nn.Conv1d(width, 1, 3, padding=1)
@@ -62,11 +63,10 @@ class Discriminator(nn.Module):
 class Adversary(nn.Module):
     """Two discriminators: of high resolution in frequency, and in time."""
 
-    def __init__(self, speakers: int, width: int = 192) -> None:
+    def __init__(self, speakers: int, width: int = 192, rate_hz: int = mel.RATE_HZ) -> None:
         super().__init__()
-        self.judges = nn.ModuleList(
-            [Discriminator(1024, 160, mel.BANDS, width, speakers), Discriminator(256, 64, 40, width, speakers)]
-        )
+        sizes = ((1024, 160, mel.BANDS), (256, 64, 40))
+        self.judges = nn.ModuleList(Discriminator(*size, width, speakers, rate_hz) for size in sizes)
 
     def forward(self, x: Tensor, speaker: Tensor) -> list[Scores]:
         return [discriminator(x, speaker) for discriminator in self.judges]

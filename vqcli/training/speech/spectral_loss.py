@@ -30,13 +30,13 @@ class Spectra:
 class SpectralDistance(nn.Module):
     """Mean over windows of 128 to 2,048 samples of |S(x) - S(y)| and the frames' Euclidean distance of log-mel."""
 
-    def __init__(self, sizes: tuple[int, ...] = SIZES) -> None:
+    def __init__(self, sizes: tuple[int, ...] = SIZES, rate_hz: int = mel.RATE_HZ) -> None:
         super().__init__()
         self.sizes = sizes
         for n in sizes:
             self.register_buffer(f"window{n}", torch.hann_window(n), persistent=False)
             bands = min(mel.BANDS, n // 8)
-            self.register_buffer(f"filters{n}", torch.from_numpy(mel.filters(bands, n)), persistent=False)
+            self.register_buffer(f"filters{n}", torch.from_numpy(mel.filters(bands, n, rate_hz)), persistent=False)
 
     def spectra(self, x: Tensor) -> Spectra:
         """Of audio x [B, N]."""

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcli.data.speech import WELL_KNOWN_S, Utterances
+from vqcli.data.clips import WELL_KNOWN_S
+from vqcli.data.speech import Utterances
 from vqcli.errors import UsageError
 from vqcli.nets.codecs.speech import SpeechVQVAE, excitation, hertz
 from vqcli.nets.layers import distributed

@@ -37,7 +37,7 @@ class SequencePriorTask(PriorTask):
         cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool
     ) -> CodeSequences:
         codec = require_codec(codec, "a prior")
-        return CodeSequences(datasets.utterances(recipe, source, held_out), codec)
+        return CodeSequences(datasets.clips_for(codec.audio, recipe, source, held_out), codec)
 
     @classmethod
     def build(cls, recipe: Recipe, codec: LoadedModel | None, dataset: CodeSequences) -> SequencePriorTask:
@@ -97,7 +97,7 @@ class SequencePriorTask(PriorTask):
         }
 
     def write_card(self, finished: FinishedRun[Any], info: ModelInfo, description: dict[str, Any]) -> None:
-        prior1d.write_card(finished.folder, description)
+        prior1d.write_card(finished.folder, info.description, description)
 
 
 TASK = SequencePriorTask

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcli.codec import tiling
 from vqcli.container.header import QUALITIES_OF_TUNE
 from vqcli.data.dataset import Dataset
 from vqcli.data.source import Source
 from vqcli.entropy import prior2d
 from vqcli.entropy.prior2d_net import Net
 from vqcli.errors import ModelError, UsageError
-from vqcli.nets.layers.convnet2d import in_channels
 from vqcli.nets.priors import rounding
 from vqcli.recipe import Recipe
 from vqcli.training.datasets import base as datasets
@@ -79,7 +79,7 @@ class GridPriorTask(PriorTask):
             return pixels, None  # codes already
         codec, quality = self.codec.image, None
         with torch.autocast(pixels.device.type, enabled=False):  # in 16 bits, flat areas get other codes
-            z_e = codec.latents(in_channels(pixels, codec.channels))
+            z_e = tiling.latents_of(codec, pixels)
         if codec.qualities:
             many, steps = (2 * len(pixels),), 10 * (codec.qualities - 1) + 1  # in tenths, as files have it
             tune = torch.randint(max(len(codec.tunes), 1), many, device=pixels.device)
