@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vqcli.codec import audio_file, windows
+from vqcli.codec import levels as file_levels
 from vqcli.codec.codes import AudioCodes, File, keep_levels, part_in
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
@@ -147,20 +148,16 @@ def encode(
     header, payloads = audio_file.pack_audio(model, codes, coder=coder, metadata=metadata)
     encoded = EncodedAudio(codes, header, payloads, recording.notes)
     if kbit_per_s is not None:
-        size_bytes = int(1000 * kbit_per_s * codes.length_s / 8)
+        size_bytes = file_levels.bytes_at(kbit_per_s, codes.length_s)
     return encoded if size_bytes is None else _within(encoded, model, size_bytes)
 
 
 def _within(encoded: EncodedAudio, model: LoadedModel, size_bytes: int) -> EncodedAudio:
     """The same recording with as many levels as fit into so many bytes, one at least."""
-    whole = vqz.unpack(encoded.data)
-    for levels in range(encoded.header.levels, 0, -1):
-        file = vqz.drop_levels(whole, levels)
-        if file.size_bytes <= size_bytes or levels == 1:
-            break
+    file = file_levels.within(vqz.unpack(encoded.data), size_bytes)
     fewer = replace(
         encoded,
-        audio=keep_levels(model, encoded.audio, levels),
+        audio=keep_levels(model, encoded.audio, file.header.levels),
         header=file.header,
         payloads=tuple(payload for payload in file.payloads if payload is not None),
     )

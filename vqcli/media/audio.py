@@ -130,7 +130,7 @@ def _seekable(stream: BinaryIO, name: str, stack: contextlib.ExitStack) -> Binar
     """The stream, or a temporary copy if it is a pipe, once it is seen to begin like an audio file."""
     head = stream.read(64)
     if b"VQZ" in head[:8]:
-        raise BadFile(f"{name} is a .vqz file, not audio", "vq decode reads it")
+        raise BadFile(f"{name} is a .vqz file, not audio", "vq decode reads it, --levels drops levels")
     if not is_audio(head):
         text = bytes(range(32, 127)) + b"\t\n\r\f"
         kind = next((kind for offset, magic, kind in _FOREIGN if head.startswith(magic, offset)), None)
