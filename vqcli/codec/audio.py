@@ -22,7 +22,7 @@ from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 WHAT, PLURAL, MODEL = "audio", "audio", "audio"
-SLACK = 3  # positions that are decoded before and after a part, and dropped: resampling looks to both sides
+SLACK = 3  # positions, or windows that stand alone, around a part that are decoded and dropped: resampling looks there
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,15 @@ class DecodedAudio:
     def blocks(self) -> Iterator[np.ndarray]:
         """The sound in blocks float32 [channels, n] of some seconds, so that hours take no more memory than minutes."""
         net: Any = self._model.net
-        start, stop = _positions(self._model, len(self.lost), self.rate_hz, self._first, self.samples_count)
-        made = windows.decode_audio(self._model, self.audio, start=start, stop=stop, progress=self._progress)
-        begin = start * net.stride * self.rate_hz // net.rate_hz
+        each, samples = windows.unit(self._model, self.audio.window)
+        lost = self.lost.reshape(-1, each).any(1)
+        start, stop = _units(net.rate_hz, samples, len(lost), self.rate_hz, self._first, self.samples_count)
+        made = windows.decode_audio(
+            self._model, self.audio, start=start * each, stop=stop * each, progress=self._progress
+        )
+        begin = start * samples * self.rate_hz // net.rate_hz
         return audio.restore(
-            _silenced(made, self.lost[start:stop], net.stride),
+            _silenced(made, lost[start:stop], samples),
             *(net.rate_hz, self.rate_hz, self.samples_count, self.channels),
             skip=self._first - begin,
         )
@@ -181,23 +185,26 @@ def decode(
     audio_file.check_audio(model, file.header)
     samples, rate_hz, channels = file.header.size
     first, count = part_in(start_s, end_s, samples, rate_hz)
-    wanted, margin = None, model.net.decoder_margin
+    net: Any = model.net
+    each, made = windows.unit(model, window := audio_file.window_of(file.header))
+    wanted, margin = None, 0 if window else net.decoder_margin
     if count < samples and margin is not None:
-        start, stop = _positions(model, file.header.grid[0], rate_hz, first, count)
-        wanted = slice(max(0, start - margin - windows.CONTEXT), stop + margin)
+        start, stop = _units(net.rate_hz, made, file.header.grid[0] // each, rate_hz, first, count)
+        before = 0 if window else margin + windows.CONTEXT
+        wanted = slice(max(0, start * each - before), stop * each + margin)
     codes, lost = audio_file.unpack_audio(model, file, levels=levels, wanted=wanted)
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
     return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, model, first, progress)
 
 
-def _positions(model: LoadedModel, T: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:
-    """Positions that `count` samples of the original from `first` on need, beginning where both rates have a sample."""
-    net: Any = model.net
-    each = net.stride * rate_hz  # samples of the original in a position, times the model's rate
-    step = net.rate_hz // math.gcd(net.rate_hz, each)
-    start = max(0, first * net.rate_hz // each - SLACK) // step * step
-    return start, min(T, -(-(first + count) * net.rate_hz // each) + SLACK)
+def _units(net_hz: int, samples: int, total: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:
+    """Units of codes, of so many samples at the net's rate each, that `count` samples of the original from `first` on
+    need, beginning where both rates have a sample."""
+    each = samples * rate_hz  # samples of the original in a unit, times the net's rate
+    step = net_hz // math.gcd(net_hz, each)
+    start = max(0, first * net_hz // each - SLACK) // step * step
+    return start, min(total, -(-(first + count) * net_hz // each) + SLACK)
 
 
 def _silenced(blocks: Iterable[np.ndarray], lost: np.ndarray, stride: int) -> Iterator[np.ndarray]:

@@ -63,6 +63,8 @@ class AudioCodes:
     channels     either as many as are coded, or any number that one coded channel stands for
     loudness_db  of each coded channel: RMS of its active part, -100 to 100, in a file to a tenth
     voice        of each coded channel, in the bytes of its model (nets/codecs), b"" if it keeps none
+    gain_db      what the decoder's output of each coded channel is raised by, () for nothing
+    window       positions of the windows that decode one by one, without padding (dac.py); 0 for one signal
     """
 
     codes: np.ndarray
@@ -71,6 +73,8 @@ class AudioCodes:
     channels: int
     loudness_db: tuple[float, ...]
     voice: tuple[bytes, ...]
+    gain_db: tuple[float, ...] = ()
+    window: int = 0
 
     @property
     def length_s(self) -> float:

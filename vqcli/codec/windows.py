@@ -8,16 +8,21 @@ ties within float error) and memory is bounded by the window. What becomes of th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
 from vqcli.codec.codes import AudioCodes
+from vqcli.errors import BadFile
 from vqcli.media import audio, voice
 from vqcli.media.audio import Recording
+from vqcli.media.loudness import Meter
+from vqcli.nets.codecs.base import DecodesAlone
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
+LONGEST_ALONE_S = 600  # of a window that is decoded on its own
 CONTEXT = 100  # positions before a part that suffice to decode it as within the whole
 
 
@@ -68,8 +73,50 @@ def decode_audio(
     gains = np.ones((len(codes.codes), 1), np.float32)
     if net.level_db is not None:
         gains[:, 0] = [10 ** ((db - net.level_db) / 20) for db in codes.loudness_db]
-    for block in net.decode_windows(codes.codes, codes.voice, part, seed=seed, progress=progress):
+    if codes.gain_db:
+        gains[:, 0] *= [10 ** (db / 20) for db in codes.gain_db]
+    if codes.window:
+        blocks = _decode_alone(model, codes, part, progress)
+    else:
+        blocks = net.decode_windows(codes.codes, codes.voice, part, seed=seed, progress=progress)
+    for block in blocks:
         yield block * gains
+
+
+def loudness_db(model: LoadedModel, codes: AudioCodes) -> np.ndarray:
+    """Loudness by ITU-R BS.1770 of each coded channel as it decodes, float [channels]."""
+    meter = Meter(model.audio.rate_hz, len(codes.codes))
+    for block in decode_audio(model, codes):
+        meter.add(block)
+    return meter.loudness_db()
+
+
+def unit(model: LoadedModel, window: int) -> tuple[int, int]:
+    """Positions, and samples at the model's rate, of what codes consist of: positions, or windows that decode alone.
+
+    Raises BadFile if the model has no such windows.
+    """
+    if not window:
+        return 1, model.audio.stride
+    net: Any = model.net
+    most = LONGEST_ALONE_S * net.rate_hz // net.stride
+    samples = net.samples_of(window, alone=True) if isinstance(net, DecodesAlone) and 0 < window <= most else 0
+    if not samples:
+        raise BadFile(f"model {model.info.name} does not decode windows of {window} positions on their own")
+    return window, samples
+
+
+def _decode_alone(
+    model: LoadedModel, codes: AudioCodes, part: tuple[int, int], progress: ProgressCallback
+) -> Iterator[np.ndarray]:
+    """Waveforms [channels, n] of the windows of a part, which begins and ends with one."""
+    net: Any = model.net
+    if any(codes.voice):
+        raise BadFile("the voice in the file does not belong to its model, which knows none")
+    for at in range(*part, codes.window):
+        window = torch.from_numpy(codes.codes[:, :, at : at + codes.window].astype(np.int64))
+        yield net.decode_alone(window.to(model.device))[:, 0].cpu().numpy()
+        progress((at + codes.window - part[0]) / (part[1] - part[0]))
 
 
 class _Channel:
