@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.media import audio
+from vqcli.media import audio, loudness
 
 RATES = (8000, 16_000, 22_050, 44_100, 48_000)
 
@@ -153,7 +153,7 @@ def test_clipping_is_noted():
 
 def test_silence():
     recording = audio.from_samples(np.zeros(16_000), 16_000, 16_000, True)
-    assert recording.notes == () and audio.active_rms_db(recording.samples[0]) == -100
+    assert recording.notes == () and loudness.active_rms_db(recording.samples[0]) == -100
 
 
 @pytest.mark.parametrize("claimed", [10**9, 2**32 - 1])
@@ -246,11 +246,11 @@ def test_random_bytes_after_a_true_start():
 def test_loudness_is_that_of_the_active_part():
     speech = tone(16_000, 1.0)[0]
     expected = 20 * np.log10(0.4 / np.sqrt(2))
-    assert audio.active_rms_db(speech) == pytest.approx(expected, abs=0.02)
+    assert loudness.active_rms_db(speech) == pytest.approx(expected, abs=0.02)
     pauses = np.concatenate([np.zeros(48_000, np.float32), speech, 1e-5 * speech])
-    assert audio.active_rms_db(pauses) == pytest.approx(expected, abs=0.02)
-    assert audio.active_rms_db(speech[:1] + 0.1) == pytest.approx(-20)
-    assert audio.active_rms_db(np.float32([])) == -100
+    assert loudness.active_rms_db(pauses) == pytest.approx(expected, abs=0.02)
+    assert loudness.active_rms_db(speech[:1] + 0.1) == pytest.approx(-20)
+    assert loudness.active_rms_db(np.float32([])) == -100
 
 
 def test_peaks_are_bent_not_cut(tmp_path):

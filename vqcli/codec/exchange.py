@@ -1,6 +1,7 @@
 """Codes as other tools read them: .npy, .npz, .safetensors and .json, and back.
 
-Codes are uint16 [groups, positions], of an image [groups, rows, columns], of a clip [groups, frames, rows, columns]. A
+Codes are uint16 (uint32 where K is above 65,536) [groups, positions], of an image [groups, rows, columns], of a clip
+[groups, frames, rows, columns]. A
 recording whose channels are coded apart has the groups of the first channel, then those of the second, and so on.
 Flattened, as language models take them, they are one row of integers: position after position, in each all groups, and
 the numbers of each group follow those of the group before.
@@ -23,7 +24,7 @@ import msgspec
 import numpy as np
 
 from vqcli.codec import audio_file, dac, ecdc, image_file, video_file, windows
-from vqcli.codec.codes import AudioCodes, ImageCodes, VideoCodes, check_name
+from vqcli.codec.codes import AudioCodes, ImageCodes, VideoCodes, check_name, code_type
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
@@ -208,7 +209,7 @@ def restored(array: np.ndarray, facts: Facts | None, model: LoadedModel) -> Code
     rows = array.reshape(len(array), -1)
     if rows.min() < 0 or (rows.max(1) >= sizes).any():
         raise BadFile(f"codes are not within the codebooks of model {model.info.name}")
-    codes = array.astype(np.uint16)
+    codes = array.astype(code_type(sizes.tolist()))
     if isinstance(facts, AudioFacts):
         codes = codes.reshape(coded, groups, -1)
         return _recording(codes, facts, model)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from vqcli.codec.codes import ImageCodes
+from vqcli.codec.codes import ImageCodes, code_type
 from vqcli.container.header import QUALITIES_OF_TUNE
 from vqcli.errors import BadFile, UsageError
 from vqcli.nets.codecs.base import VALUE_RANGE, ImageCodec
@@ -197,8 +197,8 @@ def _codes(model: LoadedModel, z_e: torch.Tensor, quality: int) -> np.ndarray:
 def _empty(model: LoadedModel, pixels: np.ndarray, quality: int) -> ImageCodes:
     """Codes to be filled in for pixels [H, W, C]."""
     H, W, channels = pixels.shape
-    shape = (len(model.image.codebook_sizes), *model.image.grid(H, W))
-    return ImageCodes(np.empty(shape, np.uint16), (W, H), channels, quality)
+    sizes = model.image.codebook_sizes
+    return ImageCodes(np.empty((len(sizes), *model.image.grid(H, W)), code_type(sizes)), (W, H), channels, quality)
 
 
 def _tiles(

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from vqcli.codec.codes import AudioCodes
+from vqcli.codec.codes import AudioCodes, code_type
 from vqcli.errors import BadFile
-from vqcli.media import audio, voice
+from vqcli.media import audio, loudness, voice
 from vqcli.media.audio import Recording
-from vqcli.media.loudness import Meter
 from vqcli.nets.codecs.base import DecodesAlone
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
@@ -36,7 +35,8 @@ def encode_audio(model: LoadedModel, recording: Recording, progress: ProgressCal
     """Codes of each channel of a recording at the model's rate."""
     channels = [_Channel(model, samples) for samples in recording.samples]
     P = positions(model, recording.samples.shape[1])
-    codes = np.empty((len(channels), len(model.audio.codebook_sizes), P), np.uint16)
+    sizes = model.audio.codebook_sizes
+    codes = np.empty((len(channels), len(sizes), P), code_type(sizes))
     for number, channel in enumerate(channels):
         stop = 0
         for found in channel.codes():
@@ -85,7 +85,7 @@ def decode_audio(
 
 def loudness_db(model: LoadedModel, codes: AudioCodes) -> np.ndarray:
     """Loudness by ITU-R BS.1770 of each coded channel as it decodes, float [channels]."""
-    meter = Meter(model.audio.rate_hz, len(codes.codes))
+    meter = loudness.Meter(model.audio.rate_hz, len(codes.codes))
     for block in decode_audio(model, codes):
         meter.add(block)
     return meter.loudness_db()
@@ -124,7 +124,7 @@ class _Channel:
 
     def __init__(self, model: LoadedModel, samples: np.ndarray) -> None:
         self._model, self._net = model, model.audio
-        self.loudness_db = audio.active_rms_db(samples)
+        self.loudness_db = loudness.active_rms_db(samples)
         level_db = self._net.level_db
         self._samples = _Scaled(samples, np.float32(1 if level_db is None else voice.gain(self.loudness_db, level_db)))
         self.analysis = self._net.analyse(self._samples, model.info.description.get("speakers", []))
@@ -145,4 +145,6 @@ class _Scaled:
         return len(self._samples)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        return np.asarray(self._samples[part]) * self._gain
+        found: np.ndarray = np.asarray(self._samples[part]) * self._gain
+        audio.release(self._samples)
+        return found

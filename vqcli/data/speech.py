@@ -21,7 +21,7 @@ import numpy as np
 from vqcli.data import pitch_cache, split
 from vqcli.data.prefetch import Batches
 from vqcli.errors import BadFile, UsageError
-from vqcli.media import audio, pitch, voice
+from vqcli.media import audio, loudness, pitch, voice
 from vqcli.recipe import Data
 
 RATE_HZ = 16_000
@@ -165,7 +165,7 @@ class Utterances(Batches[UtteranceBatch]):
             samples = np.asarray(audio.read(self._paths[index], RATE_HZ, mono=True).samples[0])
             if len(samples) < SHORTEST:
                 raise BadFile(f"{len(samples) / RATE_HZ:.2f} s, shorter than {SHORTEST / RATE_HZ} s")
-            samples = samples * np.float32(voice.gain(audio.active_rms_db(samples)))
+            samples = samples * np.float32(voice.gain(loudness.active_rms_db(samples)))
             codes = pitch_cache.codes_of(samples)
             clip = Utterance(_to_int16(samples), codes, voice.profile(samples, codes))
         except BadFile as error:

@@ -1,14 +1,36 @@
-"""Loudness by ITU-R BS.1770-4, of sound that comes block by block."""
+"""Loudness: RMS of the active part of samples, and by ITU-R BS.1770-4 of sound that comes block by block."""
 
 from __future__ import annotations
 
 import numpy as np
 
-LEAST_DB = -70.0  # of silence, and the absolute threshold
+from vqcli.media.audio import release
+
+SILENCE_DB = -100.0  # the RMS given for silence
+LEAST_DB = -70.0  # of silence by BS.1770, and the absolute threshold
 _SHELF = (4.0, 2**-0.5, 1500.0)  # gain in dB, Q and frequency in Hz of the filter for the head,
 _HIGH_PASS = (0.5, 38.0)  # and Q and frequency of that for low tones; as audiotools and pyloudnorm have them
 _SETTLED_S = 0.15  # after which both filters have forgotten: e^-35
 _SHORTEST_S = 0.5  # shorter sound counts as followed by silence
+
+
+def active_rms_db(samples: np.ndarray, rate_hz: int = 16_000) -> float:
+    """Loudness of samples float [N] in dB of full scale: RMS over the blocks of 20 ms within 40 dB of the loudest.
+
+    -100 for silence, and never below or beyond 100. A memory map is read in parts.
+    """
+    width = max(1, rate_hz // 50)
+    powers: list[np.ndarray] = []
+    for at in range(0, len(samples), width * 1000):
+        part = np.asarray(samples[at : at + width * 1000], np.float64) ** 2
+        whole = len(part) // width * width
+        powers.append(part[:whole].reshape(-1, width).mean(1))
+        if whole < len(part):
+            powers.append(part[whole:].mean(keepdims=True))
+        release(samples)
+    power = np.concatenate(powers) if powers else np.zeros(1)
+    mean = float(power[power >= power.max() * 1e-4].mean())
+    return float(np.clip(10 * np.log10(mean), SILENCE_DB, -SILENCE_DB)) if mean > 0 else SILENCE_DB
 
 
 class Meter:

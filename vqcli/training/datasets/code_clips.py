@@ -9,6 +9,7 @@ from bisect import bisect
 import numpy as np
 import torch
 
+from vqcli.codec.codes import code_type
 from vqcli.data.dataset import Batch
 from vqcli.data.prefetch import Batches
 from vqcli.data.speech import FULL_SCALE, Utterance, Utterances
@@ -68,7 +69,7 @@ def codes_of(codec: loading.LoadedModel, clip: Utterance) -> np.ndarray:
     samples = np.pad(clip.samples, (0, P * net.stride - len(clip.samples))).astype(np.float32) / FULL_SCALE
     wave = torch.from_numpy(samples).to(codec.device)
     codes = net.encode_window(wave, net.analysis_of(clip.profile, clip.pitch), 0)
-    return codes.cpu().numpy().astype(np.uint16)
+    return codes.cpu().numpy().astype(code_type(net.codebook_sizes))
 
 
 def _stack(items: list[tuple[np.ndarray, int]]) -> Batch:
