@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-_CONSTANTS = {
+_CONSTANTS: dict[str, Any] = {
     **{"NONE": None, "NEWTRUE": True, "NEWFALSE": False},
     **{"EMPTY_TUPLE": (), "EMPTY_LIST": [], "EMPTY_DICT": {}, "EMPTY_SET": set()},
 }

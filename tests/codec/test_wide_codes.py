@@ -19,6 +19,9 @@ def of_family(folder, name, family, arguments, modality):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = registry.build(family, arguments)
+        for tensor in net.state_dict().values():
+            if tensor.ndim > 1 and tensor.shape[-2] == K:  # a codebook, whose first half is far from everything
+                tensor[..., : K // 2, :] = 1000.0
     description = {"family": family, "arguments": arguments, "modality": modality}
     return loading.load(loading.save(folder / name, net, None, description), "cpu")
 

@@ -1,6 +1,8 @@
 import io
 import os
+import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -273,3 +275,22 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(UsageError, match="exists"):
         audio.write(tmp_path / "a.wav", tone(16_000), 16_000)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_parts_that_were_read_are_given_back():
+    """A long recording is a memory map: what was read of it must not stay in memory."""
+
+    def mapped_mb():
+        return int(re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+    recording = audio.from_samples(np.full(2**24, 0.1, np.float32), 16_000, 16_000, mono=True)  # 64 MB
+    samples = recording.samples[0]
+    loudness.active_rms_db(samples)
+    audio.release(samples)
+    before = mapped_mb()
+    for at in range(0, len(samples), 2**20):
+        samples[at : at + 2**20].sum()
+        audio.release(samples)
+        assert mapped_mb() < before + 10
+    assert samples[-1] == np.float32(0.1)

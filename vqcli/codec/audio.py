@@ -84,7 +84,7 @@ class DecodedAudio:
         """The sound in blocks float32 [channels, n] of some seconds, so that hours take no more memory than minutes."""
         net: Any = self._model.net
         each, samples = windows.unit(self._model, self.audio.window)
-        lost = self.lost.reshape(-1, each).any(1)
+        lost: np.ndarray = self.lost.reshape(-1, each).max(1)
         start, stop = _units(net.rate_hz, samples, len(lost), self.rate_hz, self._first, self.samples_count)
         made = windows.decode_audio(
             self._model, self.audio, start=start * each, stop=stop * each, progress=self._progress

@@ -95,7 +95,7 @@ def unpack_audio(
     T, kept = header.grid[0], levels or header.levels
     parts = [codes[header.groups_of(level)].reshape(channels, -1, T) for level in range(kept)]
     codes = np.concatenate(parts, 1)
-    side = {"gain_db": _gain(header, channels), "window": window_of(header)}
+    side: dict[str, Any] = {"gain_db": _gain(header, channels), "window": window_of(header)}
     return AudioCodes(codes, header.size[1], header.size[0], header.size[2], loudness_db, voice, **side), lost
 
 

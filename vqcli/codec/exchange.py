@@ -273,9 +273,9 @@ def _recording(codes: np.ndarray, facts: AudioFacts, model: LoadedModel) -> Audi
 
 def _as_dac(codes: Codes, model: LoadedModel) -> bytes:
     """Raises UsageError for codes of anything else than DAC."""
-    net: Any = model.net
-    if not isinstance(codes, AudioCodes) or not isinstance(net, DecodesAlone):
+    if not isinstance(codes, AudioCodes) or not isinstance(model.net, DecodesAlone):
         raise UsageError("a .dac file holds sound coded by DAC", "--format npz takes any codes")
+    net: Any = model.net
     each = codes.window or codes.codes.shape[2]
     made = codes.codes.shape[2] // each * net.samples_of(each, alone=bool(codes.window))
     samples = min(codes.samples, made * codes.rate_hz // net.rate_hz)  # no more, or they refuse it
