@@ -19,7 +19,7 @@ from vqcli.errors import BadFile, DamagedChunks
 
 
 def samples() -> list[tuple[vqz.Header, list[bytes]]]:
-    """One small file for each modality, with and without chunks, levels, runs, prior and metadata; one of version 2."""
+    """A file for each modality, with and without chunks, levels, runs, prior and metadata; versions 2 and 4 too."""
     common = {"model": "tiny-1.0", "digest": b"\1\2\3\4\5\6\7\x08", "coder": 1}
     photo = vqz.Header(
         modality="image",
@@ -55,12 +55,16 @@ def samples() -> list[tuple[vqz.Header, list[bytes]]]:
     )
     lossless = replace(photo, chunk=(2, 2), levels=2, codebook_sizes=(8, 9), codes_crcs=(1, 2))
     lossless = replace(lossless, residual=LosslessResidual(0, 0xDEADBEEF))
+    stereo = replace(speech, prior=b"", side_bytes=24)
     source = random.Random(1)
-    sizes = [[4], [60, 61, 0, 20, 130, 9], [200, 200, 100], [4, 5, 6, 0, 70, 80]]
-    return [
+    sizes = [[4], [60, 61, 0, 20, 130, 9], [200, 200, 100], [4, 5, 6, 0, 70, 80], [30, 20, 10, 5, 6, 7]]
+    files = [
         (header, [source.randbytes(size) for size in row])
-        for header, row in zip((photo, speech, video, lossless), sizes, strict=True)
+        for header, row in zip((photo, speech, video, lossless, stereo), sizes, strict=True)
     ]
+    payloads = files[-1][1]
+    payloads[:3] = [vqz.with_side(source.randbytes(8), payload) for payload in payloads[:3]]
+    return files
 
 
 def flip(data: bytes, source: random.Random) -> bytes:
@@ -93,7 +97,7 @@ def edit_header(data: bytes, source: random.Random) -> bytes:
     """Damage the header fields, then make the header's length and checksum fit."""
     begin, end = header_span(data)
     change = source.choice((flip, flip, flip, insert, delete, truncate, splice, extreme))
-    version = source.choice((data[6], data[6], data[6], 1, 2))
+    version = source.choice((data[6], data[6], data[6], 1, 2, 4))
     return seal(change(data[begin:end], source), version) + data[end + 4 :]
 
 

@@ -123,7 +123,7 @@ def test_the_format_is_that_of_the_code():
     text = FORMAT.read_text()
     layout = section("Layout", text)
     assert f"magic {vqz.MAGIC.hex(' ').upper()} " in layout
-    assert "versions 1 to 3" in text and vqz.VERSION == 3
+    assert "versions 1 to 4" in text and vqz.VERSION == 4
     assert ", ".join(f"{number} {name}" for number, name in enumerate(header.MODALITIES, 1)) in layout
     assert ids(section("Coders", text)) == coders.names()
     assert ids(section("Lossless residual", text)) == header.RESIDUAL_CODERS

@@ -102,7 +102,8 @@ def encode(
 
     Of audio:
     rate_hz         of an array of samples; files say it themselves
-    mono            mix all channels down to one (None does so too), or code each channel on its own
+    mono            mix all channels down to one (None does so too, but for the two of a model of stereo), or code each
+                    channel on its own, two together with such a model
     kbit_per_s      as many levels as stay within this rate, in place of `levels`
 
     Raises BadFile for what is neither, ModelError, UsageError for options that do not fit the medium or the model.

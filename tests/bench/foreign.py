@@ -72,6 +72,18 @@ def dac(seconds: float, side: int) -> tuple:
     )
 
 
+def wavtokenizer(seconds: float, side: int) -> tuple:
+    from transformers import WavTokenizerConfig, WavTokenizerModel
+
+    reference = WavTokenizerModel(WavTokenizerConfig()).eval()
+    net = own("wavtokenizer", reference, reference.config.to_dict())
+    wave, codes = 0.1 * torch.randn(1, 1, int(24_000 * seconds)), torch.randint(4096, (1, 1, int(40 * seconds)))
+    return (
+        (lambda: reference.encode(wave), lambda: net.encode(wave)),
+        (lambda: reference.decode(codes), lambda: net.decode(codes)),
+    )
+
+
 def vqgan2d(seconds: float, side: int) -> tuple:
     from diffusers import VQModel
 
@@ -92,7 +104,7 @@ def vqgan2d(seconds: float, side: int) -> tuple:
     )
 
 
-FAMILIES = {each.__name__: each for each in (encodec, mimi, dac, vqgan2d)}
+FAMILIES = {each.__name__: each for each in (encodec, mimi, dac, wavtokenizer, vqgan2d)}
 
 
 def fastest(*works: Callable[[], object]) -> list[float]:
@@ -114,12 +126,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    print(f"{'family':10}{'':8}{'library s':>10}{'vq s':>8}{'ratio':>7}")
+    print(f"{'family':14}{'':8}{'library s':>10}{'vq s':>8}{'ratio':>7}")
     with torch.inference_mode(), contextlib.suppress(KeyboardInterrupt):
         for name in options.families:
             for task, works in zip(("encode", "decode"), FAMILIES[name](options.seconds, options.side), strict=True):
                 theirs, ours = fastest(*works)
-                print(f"{name:10}{task:8}{theirs:10.2f}{ours:8.2f}{theirs / ours:7.2f}", flush=True)
+                print(f"{name:14}{task:8}{theirs:10.2f}{ours:8.2f}{theirs / ours:7.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -37,3 +37,19 @@ def test_models(vq, scalar_model):
     assert vq("models", "path", "scalar").stdout.strip() == str(scalar_model.info.folder)
     assert json.loads(vq("models", "show", "scalar", "--json").stdout)["family"] == "vqvae2d"
     assert vq("models", "show", "sclar").exit_code == 4
+
+
+def test_models_export(vq, home):
+    run = vq("models", "export", "vector", "-o", "out", "--levels", "2", "--json")
+    assert run.exit_code == 0, run.stderr
+    encoder, decoder = json.loads(run.stdout)
+    assert encoder["equal_codes"] >= 0.999 and decoder["largest_relative_difference"] < 1e-4
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "README.md",
+        "decoder.onnx",
+        "encoder.onnx",
+        "model.json",
+    ]
+    assert encoder["bytes"] == Path(encoder["file"]).stat().st_size
+    assert vq("models", "export", "vector", "-o", "out").exit_code == 2  # never over files unasked
+    assert "not exported as tflite" in vq("models", "export", "vector", "--format", "tflite").stderr

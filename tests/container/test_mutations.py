@@ -1,6 +1,7 @@
 """Any header survives the round trip; any damage ends in BadFile."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,12 @@ def files(draw: st.DrawFn) -> tuple[vqz.Header, tuple[bytes, ...]]:
         residual=residual,
     )
     seeds = draw(st.binary(max_size=200))
-    return header, tuple(seeds[: number % 201] for number in range(header.records))
+    payloads = [seeds[: number % 201] for number in range(header.records)]
+    sides = [seeds[: number % 5] for number in range(header.chunk_count)]
+    if header.residual or not draw(st.booleans()) or not any(sides):
+        return header, tuple(payloads)
+    first = map(vqz.with_side, sides, payloads)
+    return replace(header, side_bytes=sum(map(len, sides))), (*first, *payloads[header.chunk_count :])
 
 
 @given(files())
@@ -67,7 +73,8 @@ def test_dropping_levels_leaves_a_valid_file(file: tuple[vqz.Header, tuple[bytes
     fewer = vqz.drop_levels(parsed, keep)
     assert vqz.unpack(vqz.pack(fewer.header, fewer.payloads)) == fewer
     assert fewer.payloads == parsed.payloads[: len(fewer.payloads)]
-    assert fewer.header.version == (1 if max(fewer.header.codebook_sizes) <= NARROW_K else 3)
+    wide = max(fewer.header.codebook_sizes) > NARROW_K
+    assert fewer.header.version == (4 if parsed.header.side_bytes else 3 if wide else 1)
 
 
 @given(
@@ -81,7 +88,7 @@ def test_noise_is_a_bad_file(noise: bytes, prefix: bytes, salvage: bool) -> None
         vqz.unpack(prefix + noise, salvage=salvage)
 
 
-@given(st.binary(max_size=300), st.integers(0, 3), st.booleans())
+@given(st.binary(max_size=300), st.integers(0, 4), st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_noise_behind_a_fitting_checksum_is_a_bad_file(noise: bytes, version: int, salvage: bool) -> None:
     with pytest.raises(BadFile):

@@ -145,7 +145,8 @@ def test_bytes_after_the_end() -> None:
         (MINIMAL.replace(b"\r\n", b"\n"), "newline"),
         (MINIMAL.replace(b"\n", b"\r\n"), "newline"),
         (MINIMAL.decode("latin-1").encode(), "text conversion"),
-        (MINIMAL[:6] + b"\x04" + MINIMAL[7:], r"made by a newer vq \(format version 4; this one reads up to 3\)"),
+        (MINIMAL[:6] + b"\x05" + MINIMAL[7:], r"made by a newer vq \(format version 5; this one reads up to 4\)"),
+        (MINIMAL[:6] + b"\x04" + MINIMAL[7:], "checksum"),
         (MINIMAL[:6] + b"\x03" + MINIMAL[7:], "checksum"),
         (MINIMAL[:6] + b"\x02" + MINIMAL[7:], "header is damaged"),
         (MINIMAL[:6] + b"\x00" + MINIMAL[7:], "version 0"),
@@ -249,6 +250,9 @@ def test_headers_that_a_checksum_does_not_catch(data: bytes) -> None:
         {"metadata": {"a": "x" * 4096}},
         {"metadata": {"a": "\ud800"}},
         {"metadata": {"a": 1}},
+        {"side_bytes": -1},
+        {"side_bytes": 2**32 + 1},
+        {**IMAGE, "residual": LosslessResidual(0, 0), "side_bytes": 4},
         {"residual": LosslessResidual(0, 0)},  # of sound
         {**IMAGE, "residual": LosslessResidual(128, 0)},
         {**IMAGE, "residual": LosslessResidual(0, 2**32)},
@@ -445,8 +449,13 @@ def golden_files() -> dict[str, tuple[vqz.Header, tuple[bytes, ...]]]:
         photo, size=(24, 16, 3), grid=(2, 3), codebook_sizes=(65536, 65537, 64, 2**18), levels=2, model="lfq-18",
         codes_crcs=(3, 4),
     )  # fmt: skip
+    sides = dataclasses.replace(
+        chunked(), size=(95_700, 48_000, 2), grid=(302,), chunk=(150,), side_bytes=12, codebook_sizes=(1024,) * 2
+    )
+    with_sides = [vqz.with_side(bytes(range(n, n + 4)), b"coded"[: n % 5]) for n in (0, 4, 8)]
     return {
         "wide": (wide, (b"first level", b"second")),
+        "sides": (sides, (*with_sides, b"", b"5", b"66")),
         "uneven": (uneven, (b"a", b"", b"ccc", b"dddd", b"e", b"ff")),
         "lossless": (lossless, (b"1", b"22", b"", b"4444", b"the first chunk", b"the other")),
         "photo": (photo, (bytes(range(256)),)),
@@ -458,7 +467,7 @@ def golden_files() -> dict[str, tuple[vqz.Header, tuple[bytes, ...]]]:
 def as_json(parsed: vqz.Vqz) -> dict[str, object]:
     """The content of a file in JSON's types, bytes as hexadecimal digits."""
     content = dataclasses.asdict(parsed.header) | {"payloads": parsed.payloads}
-    for younger in ("joint", "residual", "uneven"):  # than the first golden files
+    for younger in ("joint", "residual", "uneven", "side_bytes"):  # than the first golden files
         if not content[younger]:
             del content[younger]
     if "residual" in content:  # the golden files keep the name of their day
@@ -550,3 +559,42 @@ def test_a_later_version_than_needed_is_refused():
     even[front : front + 4] = zlib.crc32(even[:front]).to_bytes(4, "little")
     with pytest.raises(BadFile):
         vqz.unpack(bytes(even))
+
+
+def test_side_information_stands_with_the_first_level():
+    header, payloads = golden_files()["sides"]
+    data = vqz.pack(header, payloads)
+    parsed = vqz.unpack(data)
+    assert header.version == data[6] == 4 and parsed.header == header
+    assert [parsed.side(n) for n in range(3)] == [bytes((0, 1, 2, 3)), bytes((4, 5, 6, 7)), bytes((8, 9, 10, 11))]
+    assert [parsed.payload(0, n) for n in range(3)] == [b"", b"code", b"cod"] and parsed.payload(1, 2) == b"66"
+    fewer = vqz.drop_levels(parsed, 1)
+    assert fewer.header.version == 4 and fewer.side(2) == parsed.side(2)
+    assert vqz.unpack(vqz.pack(fewer.header, fewer.payloads)) == fewer
+    uneven = dataclasses.replace(header, codebook_sizes=(1024,) * 3, uneven=(1, 2))
+    assert vqz.unpack(vqz.pack(uneven, payloads)).header == uneven
+    with pytest.raises(UsageError, match="no chunk 3"):
+        parsed.side(3)
+    assert vqz.unpack(MINIMAL).side(0) == b""
+
+
+def test_side_information_is_lost_with_its_chunk_alone():
+    header, payloads = golden_files()["sides"]
+    data = bytearray(vqz.pack(header, payloads))
+    data[len(data) - sum(map(len, payloads[1:])) + 2] ^= 1  # in the side information of the second chunk
+    with pytest.raises(DamagedChunks, match="chunk 2 of 6"):
+        vqz.unpack(bytes(data))
+    saved = vqz.unpack(bytes(data), salvage=True)
+    assert saved.side(0) == bytes((0, 1, 2, 3)) and saved.side(1) is None and saved.payload(0, 1) is None
+
+
+@pytest.mark.parametrize("first", [b"", b"\x05abcd", b"\x03abc", b"\x05abcde", b"\xff\xff\xff\xff\x0f", b"\x80"])
+def test_side_information_that_is_not_what_the_header_says(first):
+    header, payloads = golden_files()["sides"]
+    with pytest.raises(BadFile):
+        vqz.pack(header, (first, *payloads[1:]))
+    payloads = (first, *payloads[1:])
+    data = vqz._front(header, [(len(each), zlib.crc32(each)) for each in payloads]) + b"".join(payloads)
+    for salvage in (False, True):
+        with pytest.raises(BadFile, match="side information"):
+            vqz.unpack(data, salvage=salvage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from vqcli.cli.info import model_facts, show
 from vqcli.cli.options import AsJson, Force
 
 if TYPE_CHECKING:
+    from vqcli.zoo.exporting import Exported
     from vqcli.zoo.store import ModelInfo
 
 models = typer.Typer(help="List the models that are here, show one, or say where it lies.", invoke_without_command=True)
@@ -61,16 +63,27 @@ def list_models(
 
 
 def _list_remote(as_json: bool) -> None:
-    from vqcli.zoo import store
+    from vqcli.zoo import hub, store
 
-    here = {model.name for model in store.list_models()}
-    known = store.known()
+    here, known = {model.name for model in store.list_models()}, store.known()
+    licences = dict(zip(known, hub.licences([facts["repository"] for facts in known.values()]), strict=True))
     if as_json:
-        console.emit_json([{"name": name, **facts, "here": name in here} for name, facts in known.items()])
+        rows = [
+            {"name": name, **facts, "here": name in here, "licence": licences[name] or None}
+            for name, facts in known.items()
+        ]
+        console.emit_json(rows)
         return
-    rows = [(name, "yes" * (name in here), facts["repository"], facts["for"]) for name, facts in known.items()]
-    console.emit_table(("model", "here", "repository", "what for"), rows)
-    console.say("vq models pull NAME fetches one; its card then has the licence that the repository states")
+    console.emit_table(
+        ("model", "here", "licence", "repository", "what for"),
+        [
+            (name, "yes" * (name in here), licences[name] or "?", facts["repository"], facts["for"])
+            for name, facts in known.items()
+        ],
+    )
+    if not all(licences.values()):
+        console.say("? where the card cannot be had now, or states no licence")
+    console.say("vq models pull NAME says the licence of one, and fetches it")
 
 
 @models.command("pull")
@@ -113,12 +126,59 @@ def import_model(
 def _import(source: str, name: str | None, force: bool) -> None:
     from vqcli.zoo import importing
 
-    found = importing.source_of(source)
+    found = importing.source_of(source, lambda licence: console.say(f"licence of {source}: {licence}"))
     info = importing.import_model(found, name, force=force)
     facts = info.description["source"]
     print(f"{source} -> model {info.name} in {info.folder}")
     console.say(f"family {info.description['family']}, licence: {facts['licence']}")
     console.say(f"vq models show {info.name} has its card")
+
+
+@models.command("export")
+def export_model(
+    name: Name,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the files.", show_default="NAME-onnx")
+    ] = None,
+    format: Annotated[str, typer.Option(help="onnx, as yet the only one.")] = "onnx",
+    levels: Annotated[
+        int | None, typer.Option(help="Codes of the first residual levels only.", min=1, show_default=False)
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write encoder and decoder for other runtimes: browsers, phones, programs without torch.
+
+    The folder also has a description and a page with examples in JavaScript and Python. Both files are run and compared
+    with torch before they are written. Needs the extra `onnx`.
+
+    \b
+    vq models export photo-2 -o photo-2-onnx
+    vq models export encodec-24khz --levels 8
+    """
+    from vqcli.errors import UsageError
+    from vqcli.zoo import exporting, loading
+
+    if format not in exporting.FORMATS:
+        raise UsageError(f"models are not exported as {format}", " ".join(exporting.FORMATS))
+    exporting.check_packages()
+    model = loading.load(name, "cpu")
+    folder = output or Path(f"{model.info.name}-{format}")
+    with console.progress(f"export {model.info.name}") as advance:
+        found = exporting.export(model, folder, levels=levels, force=force, progress=advance)
+    if as_json:
+        console.emit_json([one.facts | {"file": str(folder / one.file)} for one in found])
+        return
+    for one in found:
+        print(f"{model.info.name} -> {folder / one.file} {console.size(len(one.data))}, {_likeness(one)}")
+    console.say(f"{folder / exporting.PAGE} has examples in JavaScript and Python")
+
+
+def _likeness(one: Exported) -> str:
+    """How near a graph is to torch."""
+    codes = "" if one.equal is None else f"{one.equal:.2%} of codes equal to torch's"
+    numbers = "" if one.difference is None else f"differs from torch by {one.difference:.1e}"
+    return ", ".join(filter(None, (codes, numbers)))
 
 
 @models.command("show")

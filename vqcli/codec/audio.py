@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,11 +18,12 @@ from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio
+from vqcli.nets.codecs.framing import Framing
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 WHAT, PLURAL, MODEL = "audio", "audio", "audio"
-SLACK = 3  # positions, or windows that stand alone, around a part that are decoded and dropped: resampling looks there
+SLACK = 3  # positions that are decoded before and after a part, and dropped: resampling looks to both sides
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,16 @@ class DecodedAudio:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The sound in blocks float32 [channels, n] of some seconds, so that hours take no more memory than minutes."""
-        net: Any = self._model.net
-        each, samples = windows.unit(self._model, self.audio.window)
-        lost: np.ndarray = self.lost.reshape(-1, each).max(1)
-        start, stop = _units(net.rate_hz, samples, len(lost), self.rate_hz, self._first, self.samples_count)
-        made = windows.decode_audio(
-            self._model, self.audio, start=start * each, stop=stop * each, progress=self._progress
-        )
-        begin = start * samples * self.rate_hz // net.rate_hz
+        net = self._model.audio
+        framing = windows.framing(self._model, self.audio.window)
+        start, stop = _positions(self._model, framing, len(self.lost), self.rate_hz, self._first, self.samples_count)
+        made = windows.decode_audio(self._model, self.audio, start=start, stop=stop, progress=self._progress)
+        begins, lost = framing.samples(len(self.lost)), self.lost
+        if window := self.audio.window:  # which needs all of its codes
+            lost = lost.reshape(-1, window).max(1).repeat(window)
+        begin = int(begins[start]) * self.rate_hz // net.rate_hz
         return audio.restore(
-            _silenced(made, lost[start:stop], samples),
+            _silenced(made, lost[start:stop], begins[start : stop + 1] - begins[start]),
             *(net.rate_hz, self.rate_hz, self.samples_count, self.channels),
             skip=self._first - begin,
         )
@@ -137,15 +138,16 @@ def encode(
 
     See `api.encode`.
     """
-    net: Any = model.net
+    net = model.audio
     if sum(each is not None for each in (levels, kbit_per_s, size_bytes)) > 1:
         raise UsageError("levels and sizes exclude each other", "give one of --levels, --kbps and --bytes")
+    keep = 1 if mono else net.channels  # channels that stay apart if a recording has no more
     if isinstance(source, np.ndarray):
         if rate_hz is None:
             raise UsageError("samples have no rate of their own", "say it: encode(samples, rate_hz=16000)")
-        recording = audio.from_samples(source, rate_hz, net.rate_hz, mono is not False)
+        recording = audio.from_samples(source, rate_hz, net.rate_hz, mono is not False, keep)
     else:
-        recording = audio.read(source, net.rate_hz, mono is not False)
+        recording = audio.read(source, net.rate_hz, mono is not False, keep)
     codes = windows.encode_audio(model, recording, progress)
     if levels is not None:
         codes = keep_levels(model, codes, levels)
@@ -185,33 +187,34 @@ def decode(
     audio_file.check_audio(model, file.header)
     samples, rate_hz, channels = file.header.size
     first, count = part_in(start_s, end_s, samples, rate_hz)
-    net: Any = model.net
-    each, made = windows.unit(model, window := audio_file.window_of(file.header))
-    wanted, margin = None, 0 if window else net.decoder_margin
+    window = audio_file.window_of(file.header)
+    wanted, margin = None, 0 if window else model.net.decoder_margin
     if count < samples and margin is not None:
-        start, stop = _units(net.rate_hz, made, file.header.grid[0] // each, rate_hz, first, count)
-        before = 0 if window else margin + windows.CONTEXT
-        wanted = slice(max(0, start * each - before), stop * each + margin)
+        framing = windows.framing(model, window)
+        start, stop = _positions(model, framing, file.header.grid[0], rate_hz, first, count)
+        wanted = slice(max(0, start - (0 if window else margin + windows.CONTEXT)), stop + margin)
     codes, lost = audio_file.unpack_audio(model, file, levels=levels, wanted=wanted)
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
     return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, model, first, progress)
 
 
-def _units(net_hz: int, samples: int, total: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:
-    """Units of codes, of so many samples at the net's rate each, that `count` samples of the original from `first` on
-    need, beginning where both rates have a sample."""
-    each = samples * rate_hz  # samples of the original in a unit, times the net's rate
-    step = net_hz // math.gcd(net_hz, each)
-    start = max(0, first * net_hz // each - SLACK) // step * step
-    return start, min(total, -(-(first + count) * net_hz // each) + SLACK)
+def _positions(model: LoadedModel, framing: Framing, T: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:
+    """Positions that `count` samples of the original from `first` on need, beginning where both rates have a sample."""
+    net = model.audio
+    slack, each = SLACK * net.stride * rate_hz, framing.hop * rate_hz  # in both rates: a segment is `each` long
+    step = net.rate_hz // math.gcd(net.rate_hz, each)
+    start = max(0, first * net.rate_hz - slack) // each // step * step
+    stop = -(-((first + count) * net.rate_hz + slack) // each)
+    return start * framing.segment, min(T, stop * framing.segment)
 
 
-def _silenced(blocks: Iterable[np.ndarray], lost: np.ndarray, stride: int) -> Iterator[np.ndarray]:
-    """Blocks [channels, n], with silence at the positions [T] that are lost."""
+def _silenced(blocks: Iterable[np.ndarray], lost: np.ndarray, begins: np.ndarray) -> Iterator[np.ndarray]:
+    """Blocks [channels, n], with silence at the positions [T] that are lost. `begins` are their first samples."""
     done = 0
     for block in blocks:
         last = done + block.shape[1]
-        gone = lost[done // stride : -(-last // stride)].repeat(stride)[done % stride :][: last - done]
+        first, stop = np.searchsorted(begins, done, "right") - 1, np.searchsorted(begins, last)
+        gone = lost[first:stop].repeat(np.diff(begins[first : stop + 1]))[done - begins[first] :][: last - done]
         yield np.where(gone, np.float32(0), block) if gone.any() else block
         done = last

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -42,9 +44,7 @@ def positions(model: LoadedModel, samples: int, rate_hz: int, window: int = 0) -
 
     Raises BadFile for windows that the model cannot decode.
     """
-    net: Any = model.net
-    each, made = windows.unit(model, window)
-    return each * -(-audio.length_at(samples, rate_hz, net.rate_hz) // made)
+    return windows.framing(model, window).positions(audio.length_at(samples, rate_hz, model.audio.rate_hz))
 
 
 def pack_audio(
@@ -52,7 +52,8 @@ def pack_audio(
 ) -> tuple[Header, tuple[bytes, ...]]:
     """Header and payloads of codes, by the coder of that name; see `chunks.pack`.
 
-    Raises UsageError if `metadata` has keys that are vq's own, BadFile for more codes than a file may hold.
+    Raises UsageError if `metadata` has keys that are vq's own, BadFile for more codes than a file may hold, and for
+    side information that does not belong to them.
     """
     if reserved := {LOUDNESS, VOICE, GAIN, WINDOW} & (metadata or {}).keys():
         raise UsageError(f"the metadata key {min(reserved)} is vq's own", "use another")
@@ -74,9 +75,11 @@ def pack_audio(
         channels=channels,
         codes=codes,
         chunk=(_chunk_length(model, levels, channels),),
-        metadata={**(metadata or {}), **_own_metadata(recording)},
+        metadata={**(metadata or {}), **_own_metadata(model, recording)},
     )
-    return chunks.pack(model, header, codes, channels=channels, coder=coder)
+    sides = _sides(model, header, recording.voice) if model.audio.side_bytes else []
+    header = replace(header, side_bytes=sum(map(len, sides)))
+    return chunks.pack(model, header, codes, channels=channels, coder=coder, sides=sides)
 
 
 def unpack_audio(
@@ -90,6 +93,8 @@ def unpack_audio(
     header = file.header
     channels, loudness_db, voice = check_audio(model, header)  # before anything is allocated
     check_levels(header, levels)
+    if model.audio.side_bytes:
+        voice = _of_sides(model, file, channels)
     window = None if wanted is None else (wanted,)
     codes, lost = chunks.unpack(model, file, channels=channels, levels=levels, wanted=window)
     T, kept = header.grid[0], levels or header.levels
@@ -117,25 +122,70 @@ def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, .
     if header.quality:
         raise BadFile("audio has no quality, and the file has one")
     coded = header.level_groups[0] // books(model)[1][0]
-    if coded not in (1, channels):
+    if coded not in (1, -(-channels // model.audio.channels)):
         raise BadFile(f"{coded} coded channels do not make {channels}")
     check_books(model, header, coded)
+    _check_segments(model, header, coded)
     _gain(header, coded)
     return coded, _loudness(header, coded), _voice(header, coded)
 
 
 def _chunk_length(model: LoadedModel, levels: int, channels: int) -> int:
-    """Positions in a chunk, for so many levels of so many channels."""
-    net: Any = model.net
+    """Positions in a chunk, for so many levels of so many channels: those of whole segments."""
+    net = model.audio
     sizes, ends = book_layout(model, levels, channels), [channels * n for n in accumulate(books(model)[1][:levels])]
     parts = (sizes[begin:end] for begin, end in pairwise([0, *ends]))
     leanest = min(sum((k - 1).bit_length() for k in part) for part in parts)
-    return max(-(-CHUNK_SECONDS * net.rate_hz // net.stride), -(-8 * CHUNK_BYTES // leanest))
+    least = max(-(-CHUNK_SECONDS * net.rate_hz // net.stride), -(-8 * CHUNK_BYTES // leanest))
+    return -(-least // net.framing.segment) * net.framing.segment
 
 
-def _own_metadata(recording: AudioCodes) -> dict[str, str]:
+def _check_segments(model: LoadedModel, header: Header, coded: int) -> None:
+    """Raise BadFile unless chunks and side information are those of whole segments."""
+    framing = model.audio.framing
+    if header.chunk and header.chunk[0] % framing.segment:
+        raise BadFile(f"chunks of {header.chunk[0]} positions cut segments of {framing.segment}")
+    if model.audio.side_bytes and VOICE in header.metadata:
+        raise BadFile(f"the file holds a voice, and model {model.info.name} knows none")
+    segments = len(framing.segments(header.grid[0])) - 1 if model.audio.side_bytes else 0
+    if header.side_bytes != coded * segments * model.audio.side_bytes:
+        raise BadFile(f"{header.side_bytes} bytes of side information are not those of {segments} segments")
+
+
+def _segments_of_chunks(model: LoadedModel, header: Header) -> list[slice]:
+    """The segments that begin in each chunk."""
+    begins = model.audio.framing.segments(header.grid[0])[:-1]
+    ends = [int(np.searchsorted(begins, window.stop)) for (window,) in header.chunk_windows()]
+    return [slice(first, last) for first, last in pairwise([0, *ends])]
+
+
+def _sides(model: LoadedModel, header: Header, stored: Sequence[bytes]) -> list[bytes]:
+    """The side information of each chunk: that of the segments that begin in it, coded channel by coded channel."""
+    if header.grid != (positions(model, *header.size[:2]),):
+        raise BadFile(f"{header.grid[0]} positions of codes do not belong to {header.size[0]} samples")
+    size, parts = model.audio.side_bytes, _segments_of_chunks(model, header)
+    if any(len(each) != size * parts[-1].stop for each in stored):
+        raise BadFile(f"codes of model {model.info.name} come with {size} bytes for each of {parts[-1].stop} segments")
+    return [b"".join(each[size * part.start : size * part.stop] for each in stored) for part in parts]
+
+
+def _of_sides(model: LoadedModel, file: Vqz, channels: int) -> tuple[bytes, ...]:
+    """The mirror of `_sides`; that of lost chunks is zeros."""
+    size, parts = model.audio.side_bytes, _segments_of_chunks(model, file.header)
+    stored = np.zeros((channels, size * parts[-1].stop), np.uint8)
+    for number, part in enumerate(parts):
+        side = file.side(number)
+        if side is None:
+            continue
+        if len(side) != channels * size * (part.stop - part.start):
+            raise BadFile(f"{len(side)} bytes of side information are not those of chunk {number + 1}")
+        stored[:, size * part.start : size * part.stop] = np.frombuffer(side, np.uint8).reshape(channels, -1)
+    return tuple(map(bytes, stored))
+
+
+def _own_metadata(model: LoadedModel, recording: AudioCodes) -> dict[str, str]:
     own = {LOUDNESS: ",".join(f"{level:.1f}" for level in recording.loudness_db)}
-    joined = b"".join(recording.voice)
+    joined = b"" if model.audio.side_bytes else b"".join(recording.voice)
     if recording.gain_db:
         own[GAIN] = ",".join(f"{gain:.5f}" for gain in recording.gain_db)
     if recording.window:

@@ -79,19 +79,30 @@ class Coding:
 
 
 def pack(
-    model: LoadedModel, header: Header, codes: np.ndarray, *, channels: int = 1, coder: str = coders.AUTO
+    model: LoadedModel,
+    header: Header,
+    codes: np.ndarray,
+    *,
+    channels: int = 1,
+    coder: str = coders.AUTO,
+    sides: Sequence[bytes] = (),
 ) -> tuple[Header, tuple[bytes, ...]]:
     """Header and payloads of codes [groups, *grid], by the coder of that name.
+
+    `sides` is the side information of each chunk, of files that have it; it stands with the codes of the first level.
 
     'auto' takes the smallest that verifies, so never more than `packed`: every payload is decoded again and compared
     with its codes. Raises VqError if no coder returns what it was given.
     """
-    parts = [(level, window) for level in range(header.levels) for window in header.chunk_windows()]
+    windows = header.chunk_windows()
+    parts = [(level, number) for level in range(header.levels) for number in range(len(windows))]
     attempts = []
     for coding in _codings(model, header, coder, channels):
 
-        def encode(part: tuple[int, Window], coding: Coding = coding) -> bytes:
-            return _encode(coding, codes[(slice(None), *part[1])], part[0])
+        def encode(part: tuple[int, int], coding: Coding = coding) -> bytes:
+            level, number = part
+            payload = _encode(coding, codes[(slice(None), *windows[number])], level)
+            return vqz.with_side(sides[number], payload) if sides and level == 0 else payload
 
         payloads = tuple(_together(encode, parts))
         attempts.append((sum(map(len, payloads)), _with_coder(coding, header), payloads))

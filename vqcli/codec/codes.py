@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vqcli.codec.tiles import Tiles
 from vqcli.container import vqz
 from vqcli.container.header import MODEL_NAME, NARROW_K
 from vqcli.container.vqz import Header
@@ -50,26 +51,30 @@ class ImageCodes:
     size      width, height of the image in pixels
     channels  1 grey, 3 colour
     quality   in tenths of a step, 0 for models without one
+    tiles     in which a net decodes it that would have to see it whole, None for all others
     """
 
     codes: np.ndarray
     size: tuple[int, int]
     channels: int
     quality: int
+    tiles: Tiles | None = None
 
 
 @dataclass(frozen=True)
 class AudioCodes:
     """A recording as integers.
 
-    codes        uint16 [coded channels, groups, T]; groups level by level, T positions of the model's stride
+    codes        uint16 [coded channels, groups, T]; groups level by level, T positions as the model has them (framing)
     rate_hz      of the original, as are
     samples      of each channel, and
-    channels     either as many as are coded, or any number that one coded channel stands for
+    channels     either as many as are coded, or any number that one coded channel stands for; a coded channel of a
+                 model of stereo is two
     loudness_db  of each coded channel: RMS of its active part, -100 to 100, in a file to a tenth
-    voice        of each coded channel, in the bytes of its model (nets/codecs), b"" if it keeps none
+    voice        of each coded channel, what decoding it needs besides codes, in the bytes of its model (nets/codecs): a
+                 voice, or the scale of each segment; b"" if nothing
     gain_db      what the decoder's output of each coded channel is raised by, () for nothing
-    window       positions of the windows that decode one by one, without padding (dac.py); 0 for one signal
+    window       positions of the windows that decode one by one, without padding (dac.py); 0: as the model has them
     """
 
     codes: np.ndarray
@@ -197,12 +202,14 @@ class VideoCodes:
     size              width, height of a frame in pixels
     frames_per_1000s  1 .. 2^20
     quality           in tenths of a step, 0 for models without one
+    tiles             of a frame, as `ImageCodes` has them
     """
 
     codes: np.ndarray
     size: tuple[int, int]
     frames_per_1000s: int
     quality: int = 0
+    tiles: Tiles | None = None
 
     def __len__(self) -> int:
         return self.codes.shape[1]
@@ -212,7 +219,7 @@ class VideoCodes:
         return 1000 * len(self) / self.frames_per_1000s
 
     def frame(self, index: int) -> ImageCodes:
-        return ImageCodes(self.codes[:, index], self.size, 3, self.quality)
+        return ImageCodes(self.codes[:, index], self.size, 3, self.quality, self.tiles)
 
     def frames(self) -> Iterator[ImageCodes]:
         return map(self.frame, range(len(self)))

@@ -23,8 +23,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from vqcli.codec import audio_file, dac, ecdc, image_file, video_file, windows
+from vqcli.codec import audio_file, dac, ecdc, image_file, tiling, video_file, windows
 from vqcli.codec.codes import AudioCodes, ImageCodes, VideoCodes, check_name, code_type
+from vqcli.codec.tiles import Tiles
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
@@ -58,6 +59,7 @@ class ImageFacts(_Facts, frozen=True, tag="image"):
     size: tuple[int, int]
     channels: int
     quality: int
+    tiles: Tiles | None = None
 
 
 class AudioFacts(_Facts, frozen=True, tag="audio"):
@@ -78,6 +80,7 @@ class VideoFacts(_Facts, frozen=True, tag="video"):
     size: tuple[int, int]
     frames_per_1000s: int
     quality: int
+    tiles: Tiles | None = None
 
 
 Facts = ImageFacts | AudioFacts | VideoFacts
@@ -120,14 +123,15 @@ def facts_of(codes: Codes, model: LoadedModel) -> Facts:
         "codebook_sizes": model.net.codebook_sizes[: len(array) // coded] * coded,
     }
     if isinstance(codes, AudioCodes):
-        per_s = model.net.rate_hz / model.net.stride
+        per_s = model.audio.framing.positions_per_s(model.audio.rate_hz)
         return AudioFacts(
             positions_per_s=per_s, rate_hz=codes.rate_hz, samples=codes.samples, channels=codes.channels,
             loudness_db=codes.loudness_db, voice=codes.voice, gain_db=codes.gain_db, window=codes.window, **common,
         )  # fmt: skip
+    common |= {"size": codes.size, "quality": codes.quality, "tiles": codes.tiles}
     if isinstance(codes, VideoCodes):
-        return VideoFacts(size=codes.size, frames_per_1000s=codes.frames_per_1000s, quality=codes.quality, **common)
-    return ImageFacts(size=codes.size, channels=codes.channels, quality=codes.quality, **common)
+        return VideoFacts(frames_per_1000s=codes.frames_per_1000s, **common)
+    return ImageFacts(channels=codes.channels, **common)
 
 
 def flattened(array: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
@@ -214,8 +218,8 @@ def restored(array: np.ndarray, facts: Facts | None, model: LoadedModel) -> Code
         codes = codes.reshape(coded, groups, -1)
         return _recording(codes, facts, model)
     if isinstance(facts, VideoFacts):
-        return VideoCodes(codes, facts.size, facts.frames_per_1000s, facts.quality)
-    return ImageCodes(codes, facts.size, facts.channels, facts.quality)
+        return VideoCodes(codes, facts.size, facts.frames_per_1000s, facts.quality, facts.tiles)
+    return ImageCodes(codes, facts.size, facts.channels, facts.quality, facts.tiles)
 
 
 def model_of(facts: Facts) -> ModelInfo:
@@ -240,15 +244,16 @@ def _bare_facts(array: np.ndarray, model: LoadedModel) -> Facts:
         "codebook_sizes": (),
     }
     if model.info.modality == "audio" and array.ndim == 2:
-        if net.level_db is not None:
-            raise UsageError(f"files of {model.info.name} hold a voice and loudness besides codes", "export .npz")
+        if net.level_db is not None or net.side_bytes:
+            raise UsageError(f"files of {model.info.name} hold more than codes", "export .npz")
         return AudioFacts(
-            positions_per_s=net.rate_hz / net.stride, rate_hz=net.rate_hz, samples=array.shape[1] * net.stride,
-            channels=1, loudness_db=(0.0,), voice=(b"",), **common,
+            positions_per_s=net.framing.positions_per_s(net.rate_hz), rate_hz=net.rate_hz,
+            samples=array.shape[1] * net.stride, channels=1, loudness_db=(0.0,), voice=(b"",), **common,
         )  # fmt: skip
     if model.info.modality == "image" and array.ndim == 3 and not net.qualities:
-        rows, columns = array.shape[1:]
-        return ImageFacts(size=(columns * net.stride, rows * net.stride), channels=net.channels, quality=0, **common)
+        height, width = (side * net.stride for side in array.shape[1:])
+        tiles = tiling.tiles_of(net, height, width)
+        return ImageFacts(size=(width, height), channels=net.channels, quality=0, tiles=tiles, **common)
     raise UsageError(
         f"codes of the shape {list(array.shape)} alone do not make a file of {model.info.name}",
         "[groups, positions] or [groups, rows, columns], of a model without qualities; or export .npz",
@@ -259,10 +264,10 @@ def _recording(codes: np.ndarray, facts: AudioFacts, model: LoadedModel) -> Audi
     """Codes [coded channels, groups, T] with what their facts say, and what decoding them tells."""
     if any(abs(db) > dac.MOST_DB for db in (*facts.gain_db, *facts.target_db)):
         raise BadFile(f"gains and loudness are not within {dac.MOST_DB} dB")
-    each, made = windows.unit(model, facts.window)
-    # other programs round lengths down where they resample; there are no more samples than codes stand for
-    most = codes.shape[2] // each * made * facts.rate_hz // model.net.rate_hz
-    samples = min(facts.samples, most)
+    framing, samples = windows.framing(model, facts.window), facts.samples
+    if framing.alone:  # other programs round lengths down where they resample: there are no more samples than codes
+        most = codes.shape[2] // framing.segment * framing.hop
+        samples = min(samples, most * facts.rate_hz // model.audio.rate_hz)
     side: dict[str, Any] = {"gain_db": facts.gain_db, "window": facts.window}
     recording = AudioCodes(codes, facts.rate_hz, samples, facts.channels, facts.loudness_db, facts.voice, **side)
     if not facts.target_db:
@@ -296,18 +301,27 @@ def _of_dac(data: bytes) -> tuple[np.ndarray, Facts]:
 
 
 def _as_ecdc(codes: Codes, model: LoadedModel) -> bytes:
-    """Raises UsageError for codes of anything else than one channel by EnCodec."""
-    if not isinstance(codes, AudioCodes) or len(codes.codes) > 1 or model.info.description["family"] != "encodec":
-        raise UsageError("an .ecdc file holds one channel coded by EnCodec", f"--model {ecdc.MODEL}")
-    return ecdc.write(codes.codes[0], audio.length_at(codes.samples, codes.rate_hz, ecdc.RATE_HZ))
+    """Raises UsageError for codes of anything else than one channel by EnCodec, or two that it codes together."""
+    kind = next((kind for kind in ecdc.KINDS if kind.family == model.info.description["family"]), None)
+    if not isinstance(codes, AudioCodes) or len(codes.codes) > 1 or kind is None or not _is_published(kind, model):
+        models = " or ".join(kind.model for kind in ecdc.KINDS)
+        raise UsageError("an .ecdc file holds one channel coded by EnCodec, or two coded together", f"--model {models}")
+    samples = audio.length_at(codes.samples, codes.rate_hz, kind.rate_hz)
+    return ecdc.write(ecdc.Content(kind, codes.codes[0], samples, codes.voice[0]))
+
+
+def _is_published(kind: ecdc.Kind, model: LoadedModel) -> bool:
+    """Whether a model has the rate and the framing that such files are known to have."""
+    return (model.audio.rate_hz, model.audio.framing) == (kind.rate_hz, kind.framing)
 
 
 def _of_ecdc(data: bytes) -> tuple[np.ndarray, Facts]:
-    codes, samples = ecdc.read(data)
+    content = ecdc.read(data)
+    kind, codes = content.kind, content.codes
     facts = AudioFacts(
-        model=ecdc.MODEL, digest="", shape=codes.shape, codebook_sizes=(2**ecdc.BITS,) * len(codes),
-        positions_per_s=ecdc.RATE_HZ / ecdc.STRIDE, rate_hz=ecdc.RATE_HZ, samples=samples, channels=1,
-        loudness_db=(0.0,), voice=(b"",),
+        model=kind.model, digest="", shape=codes.shape, codebook_sizes=(2**ecdc.BITS,) * len(codes),
+        positions_per_s=kind.framing.positions_per_s(kind.rate_hz), rate_hz=kind.rate_hz, samples=content.samples,
+        channels=kind.channels, loudness_db=(0.0,), voice=(content.scales,),
     )  # fmt: skip
     return codes, facts
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
-from vqcli.codec import chunks
+from vqcli.codec import chunks, tiling
 from vqcli.codec.codes import ImageCodes, check_books, check_levels, levels_in, new_header
+from vqcli.codec.tiles import Tiles
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
-from vqcli.errors import BadFile
+from vqcli.errors import BadFile, UsageError
 from vqcli.media.image import MAX_PIXELS
 from vqcli.zoo.loading import LoadedModel
 
 CHUNK = 1024  # pixels: large enough for the counts to settle, small enough that damage stays local
 MAX_CHUNK = 2**22  # pixels of a chunk with a lossless residual, which takes some tens of bytes for each to decode
+TILES = "tiles"  # key of the metadata that is vq's own, of models that see an image as a whole
+SIDES = re.compile(r"([1-9][0-9]{0,5}),([1-9][0-9]{0,5})", re.ASCII)
 
 
 def file_size(model: LoadedModel, image: ImageCodes, *, coder: str = "auto") -> int:
@@ -26,7 +30,10 @@ def file_size(model: LoadedModel, image: ImageCodes, *, coder: str = "auto") -> 
 def pack_image(
     model: LoadedModel, image: ImageCodes, *, coder: str = "auto", metadata: dict[str, str] | None = None
 ) -> tuple[Header, tuple[bytes, ...]]:
-    """Header and payloads of codes, by the coder of that name; see `chunks.pack`."""
+    """Header and payloads of codes, by the coder of that name; see `chunks.pack`.
+
+    Raises UsageError if `metadata` has a key that is vq's own, BadFile for tiles that the model does not decode.
+    """
     grid = image.codes.shape[1:]
     side = CHUNK // model.net.stride
     header = new_header(
@@ -38,7 +45,7 @@ def pack_image(
         codes=image.codes,
         quality=image.quality,
         chunk=() if max(grid) <= side else tuple(min(side, length) for length in grid),
-        metadata=metadata or {},
+        metadata=with_tiles(model, metadata or {}, image),
     )
     return chunks.pack(model, header, image.codes, coder=coder)
 
@@ -50,15 +57,40 @@ def unpack_image(model: LoadedModel, file: Vqz, *, levels: int | None = None) ->
     does not decode, the codes fail their checksum or do not fit the model, ModelError if the prior that the file
     was made with is not there, UsageError for levels it has not.
     """
-    _check_image(model, file.header)  # before anything is allocated
+    tiles = _check_image(model, file.header)  # before anything is allocated
     check_levels(file.header, levels)
     codes, lost = chunks.unpack(model, file, levels=levels)
     width, height, channels = file.header.size
-    return ImageCodes(codes, (width, height), channels, file.header.quality), lost
+    return ImageCodes(codes, (width, height), channels, file.header.quality, tiles), lost
 
 
-def _check_image(model: LoadedModel, header: Header) -> None:
-    """Raise BadFile for a header that is sound in itself but cannot be that of an image by this model."""
+def with_tiles(model: LoadedModel, metadata: dict[str, str], image: ImageCodes) -> dict[str, str]:
+    """The metadata of a file of an image, or of frames like it, with the tiles in which it is decoded."""
+    if TILES in metadata and tiling.sees_whole(model.image):
+        raise UsageError(f"the metadata key {TILES} is vq's own", "use another")
+    tiles = image.tiles
+    tiling.check_tiles(model, tiles, *image.size[::-1])
+    return metadata if tiles is None else metadata | {TILES: f"{tiles.side},{tiles.margin}"}
+
+
+def tiles_in(model: LoadedModel, header: Header) -> Tiles | None:
+    """The tiles in which a file is decoded. Raises BadFile for some that cannot be, or where there must be some."""
+    tiles, text = None, header.metadata.get(TILES)
+    if text is not None and tiling.sees_whole(model.image):
+        found = SIDES.fullmatch(text)
+        try:
+            tiles = Tiles(*map(int, found.groups() if found else ()))
+        except (TypeError, ValueError):
+            raise BadFile(f"{text[:40]!r} does not tell the side and the margin of tiles") from None
+    tiling.check_tiles(model, tiles, header.size[1], header.size[0])
+    return tiles
+
+
+def _check_image(model: LoadedModel, header: Header) -> Tiles | None:
+    """The tiles in which the image is decoded, if it is.
+
+    Raises BadFile for a header that is sound in itself but cannot be that of an image by this model.
+    """
     if header.modality != "image" or model.info.modality != "image":
         raise BadFile(f"the file holds {header.modality}, not an image of model {model.info.name}")
     width, height, channels = header.size
@@ -73,3 +105,4 @@ def _check_image(model: LoadedModel, header: Header) -> None:
     if header.residual and math.prod(header.chunk or header.grid) * model.net.stride**2 > MAX_CHUNK:
         raise BadFile(f"a chunk is of more than the {MAX_CHUNK:,} pixels that vq decodes without loss")
     check_books(model, header, channels=1)
+    return tiles_in(model, header)

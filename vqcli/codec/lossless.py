@@ -30,7 +30,8 @@ from vqcli.codec import guarded
 from vqcli.codec.codes import ImageCodes
 from vqcli.codec.guarded import Listed
 from vqcli.codec.lossless_likelihood import parameters
-from vqcli.codec.tiling import Window, decoded_tiles
+from vqcli.codec.tiles import Window
+from vqcli.codec.tiling import decoded_tiles
 from vqcli.container.fields import Reader, varint
 from vqcli.container.header import LosslessResidual
 from vqcli.container.vqz import Header, Vqz

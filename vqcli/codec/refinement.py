@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from vqcli.codec.codes import ImageCodes
-from vqcli.codec.tiling import Window, padded
+from vqcli.codec.tiles import Window
+from vqcli.codec.tiling import padded
 from vqcli.container.header import TUNES, tune_of
 from vqcli.entropy import prior2d, prior2d_net
 from vqcli.errors import UsageError
@@ -31,7 +32,7 @@ from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 LARGEST_EFFORT = 9
-STEPS = (0, 8, 14, 22, 32, 45, 60, 80, 110, 150)  # of gradient descent, for each effort
+STEPS = (0, 4, 8, 14, 22, 32, 45, 65, 95, 140)  # of gradient descent, for each effort
 SIDE, MARGIN = 64, 8  # of a tile, in codes; multiples of the coarsest lattice of the entropy model
 SSIM = 0.5  # share of MS-SSIM where the model was trained without rate
 
@@ -103,8 +104,12 @@ class _Tile:
     def cost(self, coded: Coded, aim: Aim) -> Tensor:
         """Of the whole tile."""
         image, bits = coded
-        lost = distortion(image, self.original, self._ssim(aim)).value.sum()
-        return bits + self.weight(aim) * image[0, 0].numel() * lost
+        return bits + self.lost(image, aim)
+
+    def lost(self, image: Tensor, aim: Aim) -> Tensor:
+        """What the distortion of the whole tile weighs against bits."""
+        value = distortion(image, self.original, self._ssim(aim)).value.sum()
+        return self.weight(aim) * image[0, 0].numel() * value
 
     def _ssim(self, aim: Aim) -> float:
         return aim.ssim if min(self.original.shape[2:]) >= WINDOW else 0.0  # a smaller image has no MS-SSIM
@@ -124,11 +129,12 @@ class _Tile:
     def refined(self, aim: Aim, steps: int, progress: ProgressCallback) -> np.ndarray:
         """Codes [G, rows, columns] of the window: better ones, or those that are there."""
         search = self.search
-        optimizer = torch.optim.Adam([search.free], search.pace)
+        pace = search.pace(steps)
+        optimizer = torch.optim.Adam([search.free], pace)
         for step in range(steps):
-            optimizer.param_groups[0]["lr"] = search.pace * (1 - step / steps) ** 0.5
+            optimizer.param_groups[0]["lr"] = pace * (1 - step / steps) ** 0.5
             optimizer.zero_grad()
-            self.cost(search.soft(step / max(steps - 1, 1)), aim).backward()
+            search.soft(step / max(steps - 1, 1), lambda image: self.lost(image, aim)).backward()
             optimizer.step()
             progress((step + 1) / steps)
         with torch.no_grad():

@@ -1,8 +1,9 @@
 """Pixels -> codes -> pixels, through a model.
 
 Images of any size: the net sees tiles with a margin as wide as its reach, so that tiled codes equal those
-of the whole image (up to ties within float error) and memory is bounded by the tile. What becomes of the
-codes in a file is in image_file.py.
+of the whole image (up to ties within float error) and memory is bounded by the tile. A net that sees an image as
+a whole does so up to LARGEST_WHOLE, and sees larger ones in tiles that overlap (tiles.py). What becomes of the codes
+in a file is in image_file.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from vqcli.codec.codes import ImageCodes, code_type
+from vqcli.codec.tiles import Tiles, Window, blended, exact, within
 from vqcli.container.header import QUALITIES_OF_TUNE
 from vqcli.errors import BadFile, UsageError
 from vqcli.nets.codecs.base import VALUE_RANGE, ImageCodec
@@ -22,8 +24,7 @@ from vqcli.zoo.loading import LoadedModel
 
 TILE = 1024  # pixels: the net's working set stays at some hundred MiB
 LARGEST_WHOLE = 2**21  # pixels of an image that a net sees as a whole, at some 3 kB each
-
-Window = tuple[slice, slice]
+OVERLAPPING, MARGIN = 768, 64  # pixels: tiles of larger ones, near to the sizes that such nets are trained on
 
 
 def resolve_quality(model: LoadedModel, quality: float | None, tune: str | None = None) -> int:
@@ -72,11 +73,27 @@ def check_size(model: LoadedModel, height: int, width: int) -> None:
             f"model {model.info.name} is for images of {size[1]} x {size[0]} pixels, and this is {width} x {height}",
             "resize it first",
         )
-    if size is None and model.image.encoder_margin is None and height * width > LARGEST_WHOLE:
-        raise UsageError(
-            f"model {model.info.name} sees an image as a whole, at most {LARGEST_WHOLE / 1e6:.1f} megapixels",
-            "resize it first",
-        )
+
+
+def sees_whole(net: ImageCodec) -> bool:
+    """Whether an image is too large for a net as soon as it is larger than the net's memory allows."""
+    return net.decoder_margin is None and net.frame_size is None
+
+
+def tiles_of(net: ImageCodec, height: int, width: int) -> Tiles | None:
+    """The overlapping tiles for an image of this size; None if the net sees it whole, or as if it did."""
+    if not sees_whole(net) or height * width <= LARGEST_WHOLE:
+        return None
+    return Tiles(max(4, OVERLAPPING // net.stride), max(1, MARGIN // net.stride))
+
+
+def check_tiles(model: LoadedModel, tiles: Tiles | None, height: int, width: int) -> None:
+    """Raise BadFile unless the model decodes an image of this size in such tiles, or without (None)."""
+    net = model.image
+    if tiles is None and tiles_of(net, height, width) is not None:
+        raise BadFile(f"model {model.info.name} decodes {width} x {height} pixels in tiles, and the file names none")
+    if tiles is not None and (not sees_whole(net) or tiles.largest * net.stride**2 > LARGEST_WHOLE):
+        raise BadFile(f"tiles of {tiles.side} positions are none that model {model.info.name} decodes")
 
 
 @torch.inference_mode()
@@ -137,7 +154,12 @@ def decode_image(
     if (rows, columns) != model.image.grid(H, W) or tuple(frame_size(model) or (H, W)) != (H, W):
         raise BadFile(f"a grid of {rows} x {columns} codes does not belong to {W} x {H} pixels")
     check_size(model, H, W)
+    check_tiles(model, image.tiles, H, W)
     pixels = np.empty((H, W, image.channels), np.uint8)
+    if image.tiles is not None:
+        for y, x in _decoded_bands(model.image, image, image.tiles, seed, progress):
+            pixels[y] = to_pixels(x[None])[0]
+        return pixels
     for part, x, done in decoded_tiles(model.net, image, (slice(0, rows), slice(0, columns)), TILE, seed=seed):
         pixels[part] = to_pixels(x[None])[0]
         progress(done)
@@ -148,26 +170,43 @@ def decode_image(
 def decoded_tiles(
     net: ImageCodec, image: ImageCodes, window: Window, side: int, *, raw: bool = False, seed: int | None = None
 ) -> Iterator[tuple[Window, torch.Tensor, float]]:
-    """What a net makes of a window of the codes, tile by tile of `side` pixels.
+    """What a net makes of a window of the codes, tile by tile of `side` pixels, each exactly as within the whole.
 
     Yields the place in pixels, values [channels, h, w] where black is -0.5 and white 0.5, in the type of the net's
     weights, and the share of the work done after it; with `raw` the numbers [n, h, w] that the net's likelihood takes.
     """
     (W, H), stride = image.size, net.stride
-    weight = next(net.parameters())  # type: ignore[attr-defined]
-    quality = torch.tensor([image.quality / 10], dtype=weight.dtype, device=weight.device) if image.quality else None
-    for inner, outer, done in _tiles(image.codes.shape[1:], window, max(1, side // stride), net.decoder_margin):
-        codes = torch.from_numpy(image.codes[(slice(None), *outer)].astype(np.int64)).to(weight.device)
-        x = (
-            net.decoder_output(codes[None], quality)
-            if raw
-            else _given(net.decode(codes[None], quality, seed), net.value_range)
-        )
+    for inner, outer, done in exact(image.codes.shape[1:], window, max(1, side // stride), net.decoder_margin):
+        x = _decoded(net, image, outer, raw, seed)
         top, left = (s.start * stride for s in inner)
         bottom, right = min(inner[0].stop * stride, H), min(inner[1].stop * stride, W)
-        dy, dx = (s.start * stride for s in _within(inner, outer))
+        dy, dx = (s.start * stride for s in within(inner, outer))
         x = x[:, :, dy : dy + bottom - top, dx : dx + right - left]
         yield (slice(top, bottom), slice(left, right)), (x if raw else in_channels(x, image.channels))[0], done
+
+
+def _decoded_bands(
+    net: ImageCodec, image: ImageCodes, tiles: Tiles, seed: int | None, progress: ProgressCallback
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Values [channels, h, W] as `decoded_tiles` gives them, of overlapping tiles, and the rows of pixels they are."""
+    (W, H), stride = image.size, net.stride
+
+    def see(outer: Window) -> torch.Tensor:
+        return in_channels(_decoded(net, image, outer, False, seed), image.channels)[0]
+
+    for rows, x in blended(image.codes.shape[1:], tiles, stride, see, progress):
+        y = slice(rows.start * stride, min(rows.stop * stride, H))
+        yield y, x[:, : y.stop - y.start, :W]
+
+
+def _decoded(net: ImageCodec, image: ImageCodes, outer: Window, raw: bool, seed: int | None) -> torch.Tensor:
+    """What a net makes of the codes of a window alone, [1, channels, h * stride, w * stride]."""
+    weight = next(net.parameters())  # type: ignore[attr-defined]
+    quality = torch.tensor([image.quality / 10], dtype=weight.dtype, device=weight.device) if image.quality else None
+    codes = torch.from_numpy(image.codes[(slice(None), *outer)].astype(np.int64)).to(weight.device)
+    if raw:
+        return net.decoder_output(codes[None], quality)
+    return _given(net.decode(codes[None], quality, seed), net.value_range)
 
 
 def _quality(model: LoadedModel, tenths: int) -> torch.Tensor | None:
@@ -181,11 +220,18 @@ def _latent_tiles(
     net = model.image
     rows, columns = net.grid(*pixels.shape[:2])
     whole = slice(0, rows), slice(0, columns)
-    for inner, outer, done in _tiles((rows, columns), whole, TILE // net.stride, net.encoder_margin):
+
+    def see(outer: Window) -> torch.Tensor:
         region = padded(pixels, *(slice(s.start * net.stride, s.stop * net.stride) for s in outer))
         x = from_pixels(region[None], model.device)
-        z_e = net.latents(_taken(in_channels(x, net.channels), net.value_range))[0]
-        yield inner, z_e[(slice(None), *_within(inner, outer))]
+        return net.latents(_taken(in_channels(x, net.channels), net.value_range))[0]
+
+    if (tiles := tiles_of(net, *pixels.shape[:2])) is not None:
+        for y, z_e in blended((rows, columns), tiles, 1, see, progress):
+            yield (y, whole[1]), z_e
+        return
+    for inner, outer, done in exact((rows, columns), whole, TILE // net.stride, net.encoder_margin):
+        yield inner, see(outer)[(slice(None), *within(inner, outer))]
         progress(done)
 
 
@@ -198,30 +244,8 @@ def _empty(model: LoadedModel, pixels: np.ndarray, quality: int) -> ImageCodes:
     """Codes to be filled in for pixels [H, W, C]."""
     H, W, channels = pixels.shape
     sizes = model.image.codebook_sizes
-    return ImageCodes(np.empty((len(sizes), *model.image.grid(H, W)), code_type(sizes)), (W, H), channels, quality)
-
-
-def _tiles(
-    grid: tuple[int, ...], window: Window, side: int, margin: int | None
-) -> Iterator[tuple[Window, Window, float]]:
-    """Windows that part a window of a grid: (inner, outer with its margin, share of the work done after it).
-
-    Without a margin the net sees the whole grid at once.
-
-    The outer window ends at the border of the grid, where the net pads tile and whole image alike.
-    """
-    rows, columns = grid
-    if margin is None:
-        margin = side = max(rows, columns)
-    tops, lefts = (range(s.start, s.stop, side) for s in window)
-    for i, top in enumerate(tops):
-        for j, left in enumerate(lefts):
-            bottom, right = min(top + side, window[0].stop), min(left + side, window[1].stop)
-            outer = (
-                slice(max(top - margin, 0), min(bottom + margin, rows)),
-                slice(max(left - margin, 0), min(right + margin, columns)),
-            )
-            yield (slice(top, bottom), slice(left, right)), outer, (i * len(lefts) + j + 1) / (len(tops) * len(lefts))
+    codes = np.empty((len(sizes), *model.image.grid(H, W)), code_type(sizes))
+    return ImageCodes(codes, (W, H), channels, quality, tiles_of(model.image, H, W))
 
 
 def _taken(x: torch.Tensor, value_range: tuple[float, float]) -> torch.Tensor:
@@ -234,12 +258,6 @@ def _given(x: torch.Tensor, value_range: tuple[float, float]) -> torch.Tensor:
     """What a net makes, as values -0.5 .. 0.5."""
     low, high = value_range
     return x if value_range == VALUE_RANGE else (x - low) / (high - low) - 0.5
-
-
-def _within(inner: Window, outer: Window) -> Window:
-    """The inner window in coordinates of the outer one."""
-    y, x = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-    return y, x
 
 
 def padded(pixels: np.ndarray, y: slice, x: slice) -> np.ndarray:

@@ -246,7 +246,8 @@ def codes_of(
         some = deque(clip.frames, most_frames) if last else islice(clip.frames, most_frames)
         frames_codes = list(_coded(model, some, quality, None, silent, None))
         codes = np.stack([frame.codes for frame in frames_codes], axis=1)  # (groups, T, rows, columns)
-        return VideoCodes(codes, frames_codes[0].size, clip.frames_per_1000s, frames_codes[0].quality)
+        first = frames_codes[0]
+        return VideoCodes(codes, first.size, clip.frames_per_1000s, first.quality, first.tiles)
 
 
 def frames_of(model: LoadedModel, codes: VideoCodes) -> Iterator[np.ndarray]:

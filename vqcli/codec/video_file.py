@@ -25,6 +25,7 @@ from vqcli.codec.codes import (
     levels_in,
     new_header,
 )
+from vqcli.codec.tiles import Tiles
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, UsageError
 from vqcli.media.frames import MAX_FRAMES
@@ -66,7 +67,8 @@ def pack_frames(
     groups, rows, columns = first.codes.shape
     levels = levels_in(model, groups)
     size, grid = (*first.size, 1, frames_per_1000s), (1, rows, columns)
-    header = new_header(model, "video", size, grid, levels, quality=first.quality, metadata=metadata or {})
+    metadata = image_file.with_tiles(model, metadata or {}, first)
+    header = new_header(model, "video", size, grid, levels, quality=first.quality, metadata=metadata)
     n = chunk_frames(model, rows, columns)
     parts = _parts((frame.codes for frame in itertools.chain([first], frames)), n, 2**20 // levels)
     header, payloads = chunks.pack_stream(model, header, parts, coder=coder)
@@ -80,7 +82,7 @@ def unpack_video(
 
     `levels`, lost frames and errors as `unpack_image` has them. Raises UsageError for more than memory should hold.
     """
-    check_video(model, file.header)
+    tiles = check_video(model, file.header)
     width, height, count, frames_per_1000s = file.header.size
     wanted = wanted or slice(0, count)
     T, groups = wanted.stop - wanted.start, file.header.groups_in(levels or file.header.levels)
@@ -90,20 +92,20 @@ def unpack_video(
     lost = np.zeros(T, bool)
     for index, (frame, gone) in enumerate(unpack_frames(model, file, levels=levels, wanted=wanted)):
         codes[:, index], lost[index] = frame.codes, gone
-    return VideoCodes(codes, (width, height), frames_per_1000s, file.header.quality), lost
+    return VideoCodes(codes, (width, height), frames_per_1000s, file.header.quality, tiles), lost
 
 
 def unpack_frames(
     model: LoadedModel, file: Vqz, *, levels: int | None = None, wanted: slice | None = None
 ) -> Iterator[tuple[ImageCodes, bool]]:
     """`unpack_video` frame by frame, each with whether it is lost; no more than a chunk of them is held."""
-    check_video(model, file.header)  # before anything is allocated
+    tiles = check_video(model, file.header)  # before anything is allocated
     check_levels(file.header, levels)
     width, height, count, _ = file.header.size
     wanted = wanted or slice(0, count)
     for start, codes, lost in chunks.unpack_stream(model, file, levels=levels, wanted=wanted):
         for index in range(max(wanted.start - start, 0), min(wanted.stop - start, codes.shape[1])):
-            yield ImageCodes(codes[:, index], (width, height), 3, file.header.quality), lost
+            yield ImageCodes(codes[:, index], (width, height), 3, file.header.quality, tiles), lost
 
 
 def with_rate(header: Header, frames_per_1000s: int) -> Header:
@@ -119,8 +121,11 @@ def lost_frames(file: Vqz, levels: int | None = None) -> np.ndarray:
     return kept.reshape(-1, count).any(0).repeat(n)[: file.header.grid[0]]
 
 
-def check_video(model: LoadedModel, header: Header) -> None:
-    """Raise BadFile for a header that is sound in itself but cannot be that of a clip by this model."""
+def check_video(model: LoadedModel, header: Header) -> Tiles | None:
+    """The tiles in which each frame is decoded, if it is.
+
+    Raises BadFile for a header that is sound in itself but cannot be that of a clip by this model.
+    """
     if header.modality != "video" or model.info.modality != "image":
         raise BadFile(f"the file holds {header.modality}, and model {model.info.name} is of {model.info.modality}")
     width, height, count, _ = header.size
@@ -140,6 +145,7 @@ def check_video(model: LoadedModel, header: Header) -> None:
     if not bool(qualities) <= header.quality <= 10 * qualities:
         raise BadFile(f"quality {header.quality / 10:g} is not one of model {model.info.name}")
     check_books(model, header, channels=1)
+    return image_file.tiles_in(model, header)
 
 
 def _parts(frames: Iterable[np.ndarray], n: int, most: int) -> Iterator[np.ndarray]:

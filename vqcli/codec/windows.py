@@ -18,6 +18,7 @@ from vqcli.errors import BadFile
 from vqcli.media import audio, loudness, voice
 from vqcli.media.audio import Recording
 from vqcli.nets.codecs.base import DecodesAlone
+from vqcli.nets.codecs.framing import Alone, Framing
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
@@ -25,17 +26,16 @@ LONGEST_ALONE_S = 600  # of a window that is decoded on its own
 CONTEXT = 100  # positions before a part that suffice to decode it as within the whole
 
 
-def positions(model: LoadedModel, samples: int) -> int:
-    """Number of code positions of so many samples at the model's rate."""
-    return -(-samples // model.audio.stride)
-
-
 @torch.inference_mode()
 def encode_audio(model: LoadedModel, recording: Recording, progress: ProgressCallback = silent) -> AudioCodes:
-    """Codes of each channel of a recording at the model's rate."""
-    channels = [_Channel(model, samples) for samples in recording.samples]
-    P = positions(model, recording.samples.shape[1])
-    sizes = model.audio.codebook_sizes
+    """Codes of each channel of a recording at the model's rate, or of as many as its net codes together.
+
+    Where there are fewer than those, the last one stands in for the others.
+    """
+    count, together = len(recording.samples), model.audio.channels
+    groups = [[min(row, count - 1) for row in range(at, at + together)] for at in range(0, count, together)]
+    channels = [_Channel(model, recording.samples, rows) for rows in groups]
+    P, sizes = model.audio.framing.positions(recording.samples.shape[1]), model.audio.codebook_sizes
     codes = np.empty((len(channels), len(sizes), P), code_type(sizes))
     for number, channel in enumerate(channels):
         stop = 0
@@ -75,12 +75,20 @@ def decode_audio(
         gains[:, 0] = [10 ** ((db - net.level_db) / 20) for db in codes.loudness_db]
     if codes.gain_db:
         gains[:, 0] *= [10 ** (db / 20) for db in codes.gain_db]
+    gains = gains.repeat(net.channels, 0)
     if codes.window:
         blocks = _decode_alone(model, codes, part, progress)
     else:
         blocks = net.decode_windows(codes.codes, codes.voice, part, seed=seed, progress=progress)
     for block in blocks:
-        yield block * gains
+        yield _as_recorded(block * gains, codes, net.channels)
+
+
+def _as_recorded(block: np.ndarray, codes: AudioCodes, together: int) -> np.ndarray:
+    """The channels of the recording, from those that were coded together: each, or their mean for all."""
+    if together == 1 or len(block) == codes.channels:
+        return block
+    return block.mean(0, keepdims=True) if len(codes.codes) == 1 else block[: codes.channels]
 
 
 def loudness_db(model: LoadedModel, codes: AudioCodes) -> np.ndarray:
@@ -91,19 +99,19 @@ def loudness_db(model: LoadedModel, codes: AudioCodes) -> np.ndarray:
     return meter.loudness_db()
 
 
-def unit(model: LoadedModel, window: int) -> tuple[int, int]:
-    """Positions, and samples at the model's rate, of what codes consist of: positions, or windows that decode alone.
+def framing(model: LoadedModel, window: int) -> Framing:
+    """Where positions lie: as the model has them, or in windows of so many positions that decode alone.
 
     Raises BadFile if the model has no such windows.
     """
     if not window:
-        return 1, model.audio.stride
+        return model.audio.framing
     net: Any = model.net
     most = LONGEST_ALONE_S * net.rate_hz // net.stride
     samples = net.samples_of(window, alone=True) if isinstance(net, DecodesAlone) and 0 < window <= most else 0
     if not samples:
         raise BadFile(f"model {model.info.name} does not decode windows of {window} positions on their own")
-    return window, samples
+    return Alone(net.stride, window, samples)
 
 
 def _decode_alone(
@@ -120,13 +128,17 @@ def _decode_alone(
 
 
 class _Channel:
-    """One channel on its way to codes: all that takes hearing the whole of it, then any window."""
+    """A channel, or some that are coded together, on the way to codes: all that takes hearing the whole, then windows.
 
-    def __init__(self, model: LoadedModel, samples: np.ndarray) -> None:
+    Their loudness is that of the loudest.
+    """
+
+    def __init__(self, model: LoadedModel, samples: np.ndarray, rows: list[int]) -> None:
         self._model, self._net = model, model.audio
-        self.loudness_db = loudness.active_rms_db(samples)
+        self.loudness_db = max(loudness.active_rms_db(samples[row]) for row in set(rows))
         level_db = self._net.level_db
-        self._samples = _Scaled(samples, np.float32(1 if level_db is None else voice.gain(self.loudness_db, level_db)))
+        gain = np.float32(1 if level_db is None else voice.gain(self.loudness_db, level_db))
+        self._samples = _Scaled(samples, rows if len(rows) > 1 else rows[0], gain)
         self.analysis = self._net.analyse(self._samples, model.info.description.get("speakers", []))
 
     def codes(self) -> Iterator[np.ndarray]:
@@ -136,15 +148,15 @@ class _Channel:
 
 
 class _Scaled:
-    """An array times a number, part by part as it is asked for: a long recording is a memory map."""
+    """One or more rows of an array times a number, part by part as asked for: a long recording is a memory map."""
 
-    def __init__(self, samples: np.ndarray, gain: np.float32) -> None:
-        self._samples, self._gain = samples, gain
+    def __init__(self, samples: np.ndarray, rows: int | list[int], gain: np.float32) -> None:
+        self._samples, self._rows, self._gain = samples, rows, gain
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return self._samples.shape[1]
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        found: np.ndarray = np.asarray(self._samples[part]) * self._gain
+        found: np.ndarray = np.asarray(self._samples[self._rows, part]) * self._gain
         audio.release(self._samples)
         return found

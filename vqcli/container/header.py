@@ -58,8 +58,8 @@ class Header:
     `size` is (width, height, channels), (samples, rate_hz, channels) or (width, height, frames, frames_per_1000s). Each
     group has its K in `codebook_sizes`, each level its CRC-32 in `codes_crcs`, and its number of groups in `uneven`
     unless all have as many. `digest` and `prior` are 8 bytes, no prior is b""; with `joint` the digest is that of model
-    and prior together. `chunk` is cut to the grid, () if it covers the grid. With a `residual` the file holds every
-    pixel of an image. A value out of its range is BadFile.
+    and prior together. `chunk` is cut to the grid, () if it covers the grid. `side_bytes` is the side information of
+    all chunks together. With a `residual` the file holds every pixel of an image. A value out of its range is BadFile.
     """
 
     modality: str
@@ -76,6 +76,7 @@ class Header:
     prior: bytes = b""
     joint: bool = False
     codes_crcs: tuple[int, ...]
+    side_bytes: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
     residual: LosslessResidual | None = None
 
@@ -116,6 +117,8 @@ class Header:
             object.__setattr__(self, "chunk", () if chunk == self.grid else chunk)
         within("number of chunks", self.records, 1, 2**20)
         within("metadata bytes", len(_metadata_bytes(self.metadata)), 0, 4096)
+        within("bytes of side information", self.side_bytes, 0, 2**32)
+        require(not (self.residual and self.side_bytes), "a residual belongs to chunks without side information")
         if self.residual:
             require(self.version == 2, f"a residual belongs to levels of equally many groups, of K up to {NARROW_K}")
             require(self.modality == "image", f"the residual is that of {self.modality}, not of an image")
@@ -125,6 +128,8 @@ class Header:
     @property
     def version(self) -> int:
         """The format version of a file with this header: the lowest that can express it."""
+        if self.side_bytes:
+            return 4
         return 3 if self.uneven or max(self.codebook_sizes) > NARROW_K else 2 if self.residual else 1
 
     @property
@@ -169,7 +174,10 @@ def write_fields(header: Header, index: Sequence[tuple[int, int]]) -> bytes:
     fields += b"".join(map(varint, (*header.size, *header.grid, *(header.chunk or (0,)))))
     runs = [(k, len(list(run))) for k, run in itertools.groupby(header.codebook_sizes)]
     fields += bytes([len(runs)]) + b"".join(varint(k) + varint(count) for k, count in runs)
-    fields += b"".join(map(varint, header.level_groups if header.version == 3 else ()))
+    if header.version >= 3:
+        fields += b"".join(map(varint, header.level_groups))
+    if header.side_bytes:
+        fields += varint(header.side_bytes)
     fields += b"".join(map(u32, header.codes_crcs))
     metadata = _metadata_bytes(header.metadata)
     fields += varint(len(metadata)) + metadata
@@ -193,7 +201,8 @@ def read_fields(fields: Reader, version: int) -> tuple[Header, list[tuple[int, i
     runs = [(fields.varint(), fields.varint()) for _ in range(fields.u8())]
     within("number of groups", sum(count for _, count in runs), 1, 4096)
     codebook_sizes = tuple(k for k, count in runs for _ in range(count))
-    uneven = tuple(fields.varint() for _ in range(levels)) if version == 3 else ()
+    uneven = tuple(fields.varint() for _ in range(levels)) if version >= 3 else ()
+    side_bytes = fields.varint() if version >= 4 else 0
     codes_crcs = tuple(fields.u32() for _ in range(levels))
     text = fields.take(fields.varint())
     metadata: Any = None  # which Header refuses
@@ -203,7 +212,7 @@ def read_fields(fields: Reader, version: int) -> tuple[Header, list[tuple[int, i
     header = Header(
         modality=modality, size=size, grid=grid, codebook_sizes=codebook_sizes, levels=levels, uneven=uneven,
         model=model, digest=digest, coder=coder, quality=quality, chunk=chunk, prior=prior, joint=kind == 2,
-        codes_crcs=codes_crcs, metadata=metadata, residual=residual,
+        codes_crcs=codes_crcs, side_bytes=side_bytes, metadata=metadata, residual=residual,
     )  # fmt: skip
     require(header.records * 5 <= len(fields), "the header is too short for its index")  # before a list of that length
     return header, [(fields.varint(), fields.u32()) for _ in range(header.records)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAGIC = b"\x89VQZ\r\n"
-VERSION = 3  # the newest; a file has the lowest that can say what it holds
+VERSION = 4  # the newest; a file has the lowest that can say what it holds
 
 _START_BYTES = 6 + 1 + 6  # magic, version and the longest varint tell how long the header is; no file is shorter
 _FOREIGN = {
@@ -57,7 +57,15 @@ class Vqz:
         """The coded bytes of one chunk, None if damaged. Raises UsageError if there is no such level or chunk."""
         if not (0 <= level < self.header.levels and 0 <= chunk < self.header.chunk_count):
             raise UsageError(f"no chunk {chunk} in level {level}")
-        return self.payloads[level * self.header.chunk_count + chunk]
+        payload = self.payloads[level * self.header.chunk_count + chunk]
+        return payload if payload is None or level or not self.header.side_bytes else _without_side(payload)[1]
+
+    def side(self, chunk: int) -> bytes | None:
+        """The side information of one chunk, None if damaged. Raises UsageError if there is no such chunk."""
+        if not 0 <= chunk < self.header.chunk_count:
+            raise UsageError(f"no chunk {chunk}")
+        payload = self.payloads[chunk] if self.header.side_bytes else b"\0"
+        return None if payload is None else _without_side(payload)[0]
 
     def residual(self, chunk: int) -> bytes | None:
         """The coded residual of one chunk, None if damaged. Raises UsageError if the file has no such."""
@@ -74,7 +82,13 @@ def pack(header: Header, payloads: Sequence[bytes | None]) -> bytes:
     whole = [payload for payload in payloads if payload is not None]
     needed = header.records
     require(len(whole) == len(payloads) == needed, f"{needed} payloads are needed, {len(whole)} are there")
+    _check_side(header, payloads)
     return b"".join((_front(header, [(len(payload), crc32(payload)) for payload in whole]), *whole))
+
+
+def with_side(side: bytes, payload: bytes) -> bytes:
+    """The payload of a chunk in the first level, of a file whose chunks have side information."""
+    return varint(len(side)) + side + payload
 
 
 def unpack(data: bytes, *, salvage: bool = False) -> Vqz:
@@ -196,6 +210,7 @@ def _unpack(stream: BinaryIO, salvage: bool) -> Vqz:
     for length, crc in index:
         payload = stream.read(min(length, size - stream.tell()))
         payloads.append(payload if len(payload) == length and crc32(payload) == crc else None)
+    _check_side(header, payloads)
     vqz = Vqz(header, tuple(payloads), lengths)
     if vqz.damaged and not salvage:
         cut = f"truncated, {size} of {end} bytes: " if size < end else ""
@@ -204,6 +219,22 @@ def _unpack(stream: BinaryIO, salvage: bool) -> Vqz:
         names = f"chunk {listed} of {len(index)} is" if len(chunks) == 1 else f"chunks {listed} of {len(index)} are"
         raise DamagedChunks(f"{cut}{names} damaged", vqz.damaged, "--salvage decodes the rest")
     return vqz
+
+
+def _without_side(payload: bytes) -> tuple[bytes, bytes]:
+    """The mirror of `with_side`."""
+    reader = Reader(payload, "the side information of a chunk")
+    side = reader.take(reader.varint())
+    return side, reader.take(len(reader))
+
+
+def _check_side(header: Header, payloads: Sequence[bytes | None]) -> None:
+    """Raise BadFile unless the payloads, of which None are damaged, hold the side information that the header says."""
+    if header.side_bytes:
+        first = payloads[: header.chunk_count]
+        found = sum(len(_without_side(payload)[0]) for payload in first if payload is not None)
+        least = 0 if None in first else header.side_bytes
+        require(least <= found <= header.side_bytes, f"{found} bytes of side information are not {header.side_bytes}")
 
 
 @contextmanager

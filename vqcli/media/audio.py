@@ -81,8 +81,8 @@ def is_audio(head: bytes) -> bool:
 # ---------------------------------------------------------------- files -> arrays
 
 
-def read(source: Path | BinaryIO, rate_hz: int, mono: bool) -> Recording:
-    """Read an audio file, resampled to `rate_hz`, each channel on its own or (`mono`) their average.
+def read(source: Path | BinaryIO, rate_hz: int, mono: bool, keep: int = 1) -> Recording:
+    """Read an audio file, resampled to `rate_hz`, channels alone or (`mono`), of more than `keep`, their average.
 
     Raises BadFile, whose one line starts with the name, if the file is missing, no audio, of more than 24 hours or
     64 channels, or holds no samples. A truncated or damaged file is read up to the damage, with a note
@@ -106,7 +106,9 @@ def read(source: Path | BinaryIO, rate_hz: int, mono: bool) -> Recording:
         if file.samplerate not in RATES_HZ:
             raise BadFile(f"{name} has a sample rate of {file.samplerate} Hz", "1,000 to 768,000 Hz are read")
         notes: list[str] = []
-        recording = _recording(_blocks(file, notes), file.samplerate, file.channels, rate_hz, mono, notes, name)
+        recording = _recording(
+            _blocks(file, notes), file.samplerate, file.channels, rate_hz, mono and file.channels > keep, notes, name
+        )
         # libsndfile corrects a length that the file cannot hold, and reports it in its log alone
         if recording.source_samples < file.frames < 2**62 or "should be" in file.extra_info:
             note = f"its header gives another length; {recording.source_samples} samples are there"
@@ -114,8 +116,8 @@ def read(source: Path | BinaryIO, rate_hz: int, mono: bool) -> Recording:
     return recording
 
 
-def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: bool) -> Recording:
-    """The recording of float samples [N] or [channels, N] at `source_rate_hz`. Raises UsageError for other arrays."""
+def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: bool, keep: int = 1) -> Recording:
+    """As `read`, of float samples [N] or [channels, N] at `source_rate_hz`. Raises UsageError for other arrays."""
     planes = samples[None] if samples.ndim == 1 else samples
     if planes.dtype.kind != "f" or planes.ndim != 2 or not 0 < len(planes) <= MAX_CHANNELS or not planes.size:
         raise UsageError(f"samples are {samples.dtype} {samples.shape}", "they must be float [N] or [channels, N]")
@@ -123,7 +125,7 @@ def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: b
         raise UsageError(f"no sample rate of {source_rate_hz} Hz", "1,000 to 768,000 Hz are taken")
     starts = range(0, planes.shape[1], BLOCK)
     blocks = (planes[:, at : at + BLOCK].T.astype(np.float32) for at in starts)
-    return _recording(blocks, source_rate_hz, len(planes), rate_hz, mono, [], "the array")
+    return _recording(blocks, source_rate_hz, len(planes), rate_hz, mono and len(planes) > keep, [], "the array")
 
 
 def _seekable(stream: BinaryIO, name: str, stack: contextlib.ExitStack) -> BinaryIO:

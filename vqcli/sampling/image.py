@@ -68,7 +68,7 @@ class Samples:
     def image(self, index: int) -> ImageCodes:
         """One sample as the codes of an image, ready for a .vqz file."""
         height, width = self.pixels.shape[1:3]
-        return ImageCodes(self.codes[index], (width, height), 3, 0)
+        return ImageCodes(self.codes[index], (width, height), 3, 0, tiling.tiles_of(self._model.image, height, width))
 
     def save(self, target: str | Path, *, force: bool = False) -> list[Path]:
         """Write them, and return the file of each: a folder gets single images, .vqz files of codes, anything else one
@@ -170,7 +170,8 @@ def sample(
         keep_mask = np.broadcast_to(kept, shape)
         codes = in_batches(sampler_of(net), codes, keep_mask, uniforms, numbers, sampling, progress)
     stored = codes.astype(code_type(model.net.codebook_sizes))
-    pixels = [tiling.decode_image(model, ImageCodes(item, (W, H), 3, 0)) for item in stored]
+    tiles = tiling.tiles_of(model.image, H, W)
+    pixels = [tiling.decode_image(model, ImageCodes(item, (W, H), 3, 0, tiles)) for item in stored]
     return Samples(stored, np.stack(pixels), tuple(names), seed, prior, len(labels) or 1, model)
 
 

@@ -63,8 +63,9 @@ class VideoSamples:
 
     def frames(self, index: int = 0) -> Iterator[np.ndarray]:
         """uint8 [H, W, 3] of one clip, one after the other."""
+        tiles = tiling.tiles_of(self._model.image, *self.size[::-1])
         for codes in self.codes[index].swapaxes(0, 1):
-            yield tiling.decode_image(self._model, ImageCodes(codes, self.size, 3, 0))
+            yield tiling.decode_image(self._model, ImageCodes(codes, self.size, 3, 0, tiles))
 
     def pixels(self, index: int) -> np.ndarray:
         """uint8 [given + T, H, W, 3] of one clip."""
@@ -80,7 +81,8 @@ class VideoSamples:
         if suffix == ".vqz":
             paths = numbered(target, [""] * count, suffix, force)
             for index, path in enumerate(paths):
-                codes = VideoCodes(self.codes[index], self.size, rate)
+                tiles = tiling.tiles_of(self._model.image, *self.size[::-1])
+                codes = VideoCodes(self.codes[index], self.size, rate, tiles=tiles)
                 facts = {"drawn_from": FAMILY, "seed": str(self.seed), "sample": str(index)}
                 vqz.write(path, *video_file.pack_video(self._model, codes, metadata=facts), force=force)
             return paths

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,7 @@ from vqcli.nets.codecs.checkpoint import Checkpoint, Imported
 from vqcli.zoo import checkpoints, hub, registry, store
 from vqcli.zoo.store import ModelInfo
 
-CARD = "README.md"
-LICENCE = re.compile(r"^license(?:_name)?:\s*[\"']?([\w .+-]{1,60}?)[\"']?\s*$", re.MULTILINE)
-LARGEST_CARD = 2**20
 SHOWN = 3  # names in an error message
-UNKNOWN = "not stated by its source: ask its authors before you use it"
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,13 @@ class Source:
     path: Path
 
 
-def source_of(place: str) -> Source:
-    """A repository (owner/name, @ and a revision), fetched; or a file or folder here. Raises ModelError."""
+def source_of(place: str, said: Callable[[str], None] = lambda licence: None) -> Source:
+    """A repository (owner/name, @ and a revision), fetched; or a file or folder here. Raises ModelError.
+
+    `said` is called with the licence of a repository before its weights are fetched.
+    """
     if hub.names_repository(place):
-        path, revision = hub.fetch(place)
+        path, revision = hub.fetch(place, said)
         return Source(place.partition("@")[0], revision, path)
     path = Path(place)
     return Source(path.resolve().name, "", path)
@@ -77,14 +77,14 @@ def import_model(source: Source, name: str | None = None, *, force: bool = False
         "revision": source.revision,
         "file": path.name,
         "sha256": _sha256(path),
-        "licence": licence_beside(path) or UNKNOWN,
+        "licence": hub.licence_of(path.with_name(hub.CARD)) or hub.UNKNOWN,
         "citation": found.citation,
     }
     folder = store.user_folder() / name
     description = {"family": family, "arguments": found.arguments, "modality": modality, store.SOURCE: facts}
     _write(folder, found.tensors, {"format": store.FORMAT, **description}, force)
     info = store.describe(folder)
-    with replacing(folder / CARD, force=True) as stream:
+    with replacing(folder / hub.CARD, force=True) as stream:
         stream.write(_card(info, net, facts).encode())
     return info
 
@@ -129,17 +129,6 @@ def default_name(source: Source) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", stem.lower()).strip("-.")[:64]
 
 
-def licence_beside(path: Path) -> str:
-    """The licence that a card in the hub's form states in its head, "" without one."""
-    card = path.with_name("README.md")
-    if not card.is_file() or card.stat().st_size > LARGEST_CARD:
-        return ""
-    text = card.read_text("utf-8", "replace")
-    head = text.split("---", 2)[1] if text.startswith("---") and text.count("---") >= 2 else ""
-    found = LICENCE.search(head)
-    return found[1] if found else ""
-
-
 def _write(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any], force: bool) -> None:
     from safetensors.numpy import save
 
@@ -177,8 +166,10 @@ def geometry(net: Any) -> str:
     sizes = sorted(set(net.codebook_sizes))
     books = f"{len(net.codebook_sizes)} codebook{'s' * (len(net.codebook_sizes) > 1)} of {' or '.join(map(str, sizes))}"
     if hasattr(net, "rate_hz"):
-        rate = net.rate_hz / net.stride
+        rate = net.framing.positions_per_s(net.rate_hz)
+        together = f", {net.channels} channels together" * (net.channels > 1)
         return (
-            f"{net.rate_hz:,} Hz, {rate:g} positions a second, {books}: {rate * bits / 1000:.3g} kbit/s before coding"
+            f"{net.rate_hz:,} Hz{together}, {rate:.4g} positions a second, {books}: "
+            f"{rate * bits / 1000:.3g} kbit/s before coding"
         )
     return f"{books} for each {net.stride} x {net.stride} pixels: {bits / net.stride**2:.3g} bits/pixel before coding"

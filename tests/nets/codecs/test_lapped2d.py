@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqcli.codec import tiling
+from vqcli.codec import tiles
 from vqcli.container.header import tune_of
 from vqcli.entropy import prior2d
 from vqcli.nets.codecs.lapped2d import LappedCodec
@@ -99,15 +99,15 @@ def test_tiles_give_the_codes_and_pixels_of_the_whole(net):
     x = torch.rand(1, 3, 160, 200) - 0.5
     z_e = net.latents(x)
     margin, grid = net.encoder_margin, (20, 25)
-    for inner, outer, _ in tiling._tiles(grid, (slice(0, 20), slice(0, 25)), 9, margin):
+    for inner, outer, _ in tiles.exact(grid, (slice(0, 20), slice(0, 25)), 9, margin):
         part = net.latents(x[:, :, *(slice(s.start * 8, s.stop * 8) for s in outer)])
-        place = tiling._within(inner, outer)
+        place = tiles.within(inner, outer)
         assert torch.allclose(part[:, :, *place], z_e[:, :, *inner], atol=1e-5)
     codes = net.quantize(z_e)
     image = net.decode(codes)
-    for inner, outer, _ in tiling._tiles(grid, (slice(0, 20), slice(0, 25)), 9, net.decoder_margin):
+    for inner, outer, _ in tiles.exact(grid, (slice(0, 20), slice(0, 25)), 9, net.decoder_margin):
         part = net.decode(codes[:, :, *outer])
-        place = (slice(8 * s.start, 8 * s.stop) for s in tiling._within(inner, outer))
+        place = (slice(8 * s.start, 8 * s.stop) for s in tiles.within(inner, outer))
         there = (slice(8 * s.start, 8 * s.stop) for s in inner)
         assert torch.allclose(part[:, :, *place], image[:, :, *there], atol=1e-5)
 

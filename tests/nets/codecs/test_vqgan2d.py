@@ -289,3 +289,64 @@ def test_other_models_are_not_its_own(small):
     continuous = {name: part for name, part in tensors.items() if not name.startswith("quantize.")}
     for others, about in ((continuous, {}), (tensors, config | {"_class_name": "AutoencoderKL"}), ({}, {})):
         assert vqgan2d.from_checkpoint(Checkpoint(others, about)) is None
+
+
+@pytest.fixture(scope="module")
+@torch.no_grad()
+def janus():
+    """Janus' of transformers. Its encoder compares entries as they are, its decoder takes their directions: one and the
+    same for entries of length 1, which these are."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transformers.utils.is_torchaudio_available", lambda: False)
+        config = transformers.JanusVQVAEConfig(
+            base_channels=32, channel_multiplier=[1, 2, 3], num_res_blocks=1, latent_channels=16, num_embeddings=200
+        )
+        model = transformers.JanusVQVAE(config).eval()
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    z = model.quant_conv(model.encoder(torch.rand(4, 3, 64, 64) * 2 - 1)).movedim(1, -1).flatten(0, 2)
+    model.quantize.embedding.weight.copy_(F.normalize(z[torch.randperm(len(z))[:200]]))
+    return model
+
+
+@torch.no_grad()
+def test_janus_is_that_of_transformers(janus, tmp_path):
+    janus.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    found, net = imported(tensors, json.loads((tmp_path / "config.json").read_text()))
+    assert found.arguments["quantizer"] == "cosine" and net.stride == 4
+    for x in images(net):
+        h, w = (side // net.stride for side in x.shape[2:])
+        janus.quantize.quant_state_dims = [h, w]
+        z = janus.quant_conv(janus.encoder(x))
+        codes = janus.encode(x).image_tokens.view(len(x), -1)
+        check_equal(net, x, z, codes.view(-1, h, w), janus.decode(codes))
+    longer = dict(tensors) | {"quantize.embedding.weight": 4 * tensors["quantize.embedding.weight"]}
+    assert torch.equal(imported(longer)[1].decode(codes.view(-1, 1, h, w)), net.decode(codes.view(-1, 1, h, w)))
+
+
+def test_janus_within_its_model(janus):
+    tensors = janus.state_dict()
+    found, _ = imported(tensors)
+    others = {"model.vision_model.encoder.layers.0.norm.weight": torch.zeros(3), "lm_head.weight": torch.zeros(3, 3)}
+    authors = {  # LlamaGen's names
+        re.sub(
+            r"(encoder|decoder)\.(down|up)\.", r"\1.conv_blocks.",
+            re.sub(r"\.block\.", ".res.", re.sub(r"mid\.block_1", "mid.0", re.sub(r"mid\.block_2", "mid.2", name))),
+        ).replace("mid.attn_1", "mid.1"): part
+        for name, part in tensors.items()
+    }  # fmt: skip
+    for prefix, parts in (("model.vqmodel.", tensors), ("vqmodel.", tensors), ("gen_vision_model.", authors)):
+        inside, _ = imported({prefix + name: part for name, part in parts.items()} | others, {"model_type": "janus"})
+        assert inside.arguments == found.arguments and inside.tensors.keys() == found.tensors.keys()
+        assert all(torch.equal(part, inside.tensors[name]) for name, part in found.tensors.items())
+
+
+def test_an_encoder_alone_is_refused(small):
+    """Of Chameleon, transformers has no more."""
+    parts = {f"model.vqmodel.{name}": part for name, part in as_taming(small[0]).items() if "decoder." not in name}
+    with pytest.raises(ModelError, match="encoder alone"):
+        vqgan2d.from_checkpoint(Checkpoint(parts, {"model_type": "chameleon"}))

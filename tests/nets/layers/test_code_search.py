@@ -18,14 +18,28 @@ def test_a_search_begins_and_ends_at_the_encoders_codes():
     latents, limit = torch.randn(1, 3, 4, 5) * 2, torch.full((3, 1, 1), 7)
     values = torch.zeros(1, 3, 8, 8)
     place = slice(2, 6), slice(1, 6)
-    search = ScalarSearch(latents, values, place, limit, lambda moved: (moved, moved.abs().sum()))
+    search = ScalarSearch(latents, values, place, limit, lambda moved, chosen: (moved, moved.abs().sum()))
     codes = search.found()
     assert torch.equal(codes, (latents[0].round() + limit).long())
     hard, bits = search.hard(codes)
     assert torch.equal(hard[..., 2:6, 1:6], latents.round()) and bits == latents.round().abs().sum()
     assert hard.abs().sum() == bits  # nothing else was touched
     away = (latents - latents.floor() - 0.5).abs() > 0.2
-    assert ((search.soft(1.0)[0][..., 2:6, 1:6] - latents.round()).abs()[away] < 0.01).all()
+    images = []
+    search.soft(1.0, lambda image: images.append(image) or image.square().sum())
+    assert ((images[-1][..., 2:6, 1:6] - latents.round()).abs()[away] < 0.01).all()
+
+
+def test_numbers_between_codes_cost_what_rounding_adds():
+    """Of a quadratic distortion the curvature is measured exactly, and the expected cost of a draw is its mean."""
+    weight = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
+    latents, values = torch.full((1, 2, 1, 1), 0.5), torch.zeros(1, 2, 1, 1)
+    place, limit = (slice(0, 1), slice(0, 1)), torch.full((2, 1, 1), 7)
+    search = ScalarSearch(latents, values, place, limit, lambda moved, chosen: (moved, torch.zeros(())))
+    cost = search.soft(1.0, lambda image: (weight * image.square()).sum())
+    assert torch.isclose(cost, (weight / 2).sum())  # half of 0 and half of 1, squared
+    whole = search.soft(0.0, lambda image: (weight * image.square()).sum())
+    assert torch.isclose(whole, (weight / 4).sum())  # one half, squared
 
 
 def test_vectors_begin_at_the_nearest():
@@ -42,7 +56,8 @@ def test_vectors_begin_at_the_nearest():
     for g in range(2):
         assert torch.equal(embedded[0, 3 * g : 3 * g + 3, 1:5, 2:6], codebook[g][nearest[g]].movedim(-1, 0))
         assert torch.equal(embedded[0, 3 * g : 3 * g + 3, 0], codebook[g][codes[g, 0]].T)
-    soft, soft_bits = search.soft(1.0)
-    assert (soft - embedded).abs().mean() < 0.1 and abs(soft_bits - bits) < 0.2 * bits
+    images = []
+    soft_bits = search.soft(1.0, lambda image: images.append(image) or torch.zeros(()))
+    assert (images[0] - embedded).abs().mean() < 0.1 and abs(soft_bits - bits) < 0.2 * bits
     soft_bits.backward()
     assert search.free.grad.abs().sum() > 0

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from vqcli.nets.layers import harmonic
+from vqcli.nets.layers import harmonic, operators
 from vqcli.nets.layers.harmonic import (
     HOP,
     HarmonicDecoder,
@@ -74,3 +74,22 @@ def test_what_is_unvoiced_has_no_harmonic_part():
     f0 = torch.zeros(1, 10)
     assert not pulse_train(f0, frame_phases(f0)).any()
     assert harmonic.LOWEST_HZ > 0
+
+
+def test_spectra_as_operators_are_those_of_transforms():
+    """What a graph computes by convolutions is what the net computes by Fourier transforms."""
+    torch.manual_seed(0)
+    window, excitations = torch.hann_window(640), (torch.randn(2, HOP * 9), torch.randn(2, HOP * 9))
+    gains = [torch.rand(2, 321, 9) for _ in excitations]
+    edged = [harmonic._edged(x, 640) for x in excitations]
+    there = harmonic._without_edges(operators.filtered(edged, gains, window, HOP), window)
+    assert torch.allclose(there, harmonic.filtered(excitations, gains, window), atol=1e-5)
+    magnitudes = operators.magnitudes(edged[0], window, HOP)
+    assert torch.allclose(magnitudes, harmonic.centred_magnitudes(excitations[0], window), atol=1e-4)
+
+
+def test_phases_of_a_batch_are_those_of_each():
+    f0 = torch.tensor([[100.0, 110.0, 0.0, 90.0], [0.0, 0.0, 130.0, 140.0]])
+    both = frame_phases(f0)
+    for row, phases in zip(f0, both, strict=True):
+        assert torch.equal(torch.where(row > 0, phases, 0), torch.where(row > 0, frame_phases(row[None])[0], 0))

@@ -9,7 +9,7 @@ import torch
 from vqcli.entropy import prior2d, prior2d_net
 from vqcli.errors import ModelError
 from vqcli.nets.priors import exact, rounding
-from vqcli.nets.priors.exact import ExactPrior, logistic_nats
+from vqcli.nets.priors.exact import ExactPrior, drawn_nats, logistic_nats
 from vqcli.zoo import registry
 
 ARGUMENTS = {
@@ -188,3 +188,10 @@ def test_weights_too_large_for_integers(net):
 def test_arguments_that_do_not_fit(arguments):
     with pytest.raises(ModelError):
         registry.build("exact", arguments)
+
+
+def test_a_draw_costs_the_mean_of_its_codes():
+    mean, log_scale = torch.tensor(0.4), torch.tensor(-0.7)
+    below, above = (logistic_nats(torch.tensor(code), mean, log_scale) for code in (-2.0, -1.0))
+    assert torch.isclose(drawn_nats(torch.tensor(-1.75), mean, log_scale), 0.75 * below + 0.25 * above)
+    assert torch.isclose(drawn_nats(torch.tensor(-2.0), mean, log_scale), below)

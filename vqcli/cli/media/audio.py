@@ -27,7 +27,9 @@ class EncodeOptions:
     mono: Annotated[
         bool | None,
         typer.Option(
-            "--mono/--channels", help="Mix all channels of a recording, or code each alone.", show_default="--mono"
+            "--mono/--channels",
+            help="Mix all channels of a recording, or code each alone.",
+            show_default="--mono, but two for models of stereo",
         ),
     ] = None
     kbit_per_s: Annotated[
@@ -85,8 +87,15 @@ def header_facts(header: Header, size_bytes: int, lengths: tuple[int, ...]) -> d
         "kbit_per_s": round(8 * size_bytes / length_s / 1000, 4),
         "kbit_per_s_without_header": round(sum(rates), 4),
         "kbit_per_s_of_levels": [round(rate, 4) for rate in rates],
+        **(_side_facts(header, length_s) if header.side_bytes else {}),
         "codes_per_s": round(header.grid[0] / length_s, 2),
     }
+
+
+def _side_facts(header: Header, length_s: float) -> dict[str, Any]:
+    """Of side information, which is in the payloads of the first level."""
+    rate = 8 * header.side_bytes / length_s / 1000
+    return {"side_bytes": header.side_bytes, "kbit_per_s_of_side": round(rate, 4)}
 
 
 def verify(

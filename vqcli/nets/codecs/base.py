@@ -23,6 +23,9 @@ import torch
 from torch import Tensor
 
 from vqcli.errors import ModelError
+from vqcli.nets.codecs import graphs
+from vqcli.nets.codecs.framing import Framing
+from vqcli.nets.codecs.graphs import Graph, Graphs
 from vqcli.nets.layers.code_search import CodeSearch, Costs, Place
 from vqcli.nets.layers.likelihood import Likelihood
 from vqcli.progress import ProgressCallback
@@ -38,6 +41,7 @@ class Codec(Protocol):
     codebook_sizes  K of each codebook, level by level
     encoder_margin  positions to each side that a code depends on, None: the whole input
     decoder_margin  positions to each side that the output of a position depends on, None: all codes
+    encodes         whether it can encode, rather than raise a ModelError that says why not
     TASK            the file of training/tasks that trains this family
     CLASS_TABLES    names of the tables with a row for each class or speaker
     """
@@ -47,6 +51,7 @@ class Codec(Protocol):
     codebook_sizes: tuple[int, ...]
     encoder_margin: int | None = None
     decoder_margin: int | None = None
+    encodes: bool = True
     TASK: ClassVar[str] = "codec"
     CLASS_TABLES: ClassVar[tuple[str, ...]] = ()
 
@@ -54,6 +59,10 @@ class Codec(Protocol):
     def level_codebooks(self) -> tuple[int, ...]:
         """How many codebooks each level has: equally many, unless a family says otherwise."""
         return (len(self.codebook_sizes) // self.levels,) * self.levels
+
+    def graphs(self, levels: int) -> Graphs:
+        """Encoder and decoder, with the first levels, as other runtimes can have them. Raises ModelError for none."""
+        raise ModelError(f"{type(self).__name__} has no encoder and decoder that run without vq")
 
 
 class ImageCodec(Codec, Protocol):
@@ -114,9 +123,26 @@ class ImageCodec(Codec, Protocol):
         """
         raise NotImplementedError
 
+    def graphs(self, levels: int) -> Graphs:
+        n = sum(self.level_codebooks[:levels])
+
+        def encode(x: Tensor, quality: Tensor | None = None) -> tuple[Tensor, ...]:
+            return (self.quantize(self.latents(x), quality)[:, :n],)
+
+        def decode(codes: Tensor, quality: Tensor | None = None) -> tuple[Tensor, ...]:
+            return (self.decode(codes, quality),)
+
+        image = graphs.image(self.channels, self.stride, self.value_range)
+        codes = graphs.codes(n, max(self.codebook_sizes[:n]), graphs.ROWS, graphs.COLUMNS)
+        more = (graphs.quality(self.qualities, self.tunes),) if self.qualities else ()
+        return Graphs(Graph(encode, (image, *more), (codes,)), Graph(decode, (codes, *more), (image,)))
+
 
 class Samples(Protocol):
-    """One channel of a recording, read by slices: a long one is a memory map, scaled slice by slice."""
+    """A channel of a recording, [n] by slices of time, or those that are coded together, [channels, n].
+
+    A long one is a memory map, scaled slice by slice.
+    """
 
     def __len__(self) -> int: ...
 
@@ -125,9 +151,10 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a family computes from a whole channel before it encodes windows of it.
+    """What a family computes from a whole channel, or from those coded together, before it encodes windows of it.
 
-    stored  side information for decoding that the file keeps, of equal length for every channel
+    stored  side information for decoding that the file keeps, of equal length for every channel; `side_bytes` for
+            each segment, if a net has that
     known   what else encoding needs
     """
 
@@ -138,15 +165,26 @@ class Analysis:
 class AudioCodec(Codec, Protocol):
     """Waveforms float [B, P * stride] at `rate_hz` to codes [B, codebooks, P] and back.
 
+    A net of several `channels` codes them together: where others have a channel, [n], it has [channels, n].
+
+    channels    that one set of codes stands for
+    side_bytes  of side information for each segment (`framing`); 0: there is none but for a whole channel
     level_db   RMS of active speech that inputs are scaled to; the file keeps the original's. None: no scaling
     voice_dim  dimensions of a voice embedding that can be fitted to a new speaker, 0 if none can
     speakers   rows of the speaker table, 0 if it has none
     """
 
     rate_hz: int
+    channels: int = 1
+    side_bytes: int = 0
     level_db: float | None = None
     voice_dim: int = 0
     speakers: int = 0
+
+    @property
+    def framing(self) -> Framing:
+        """Where positions lie in time: one after the other, unless a family says otherwise."""
+        return Framing(self.stride)
 
     @property
     def group_names(self) -> list[str]:
@@ -192,6 +230,8 @@ class AudioCodec(Codec, Protocol):
         progress: ProgressCallback,
     ) -> Iterator[np.ndarray]:
         """Waveforms float32 [channels, n] of codes [channels, codebooks, P], window by window of `part`.
+
+        `part` begins with a segment, and ends with one or with the codes.
 
         stored  of each channel (`Analysis.stored`)
 

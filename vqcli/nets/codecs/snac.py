@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from vqcli.errors import ModelError
+from vqcli.nets.codecs import graphs
 from vqcli.nets.codecs.checkpoint import Checkpoint, Imported, modern
+from vqcli.nets.codecs.graphs import Graph, Graphs
 from vqcli.nets.codecs.waveform import WaveformCodec
 from vqcli.nets.layers.local_attention import LocalAttention
-from vqcli.nets.layers.noise import Noise, Noisy, Place
+from vqcli.nets.layers.noise import Noise, Noisy, Place, Supplied
 from vqcli.nets.layers.reach import reach
 from vqcli.nets.layers.residual_vq import MultiScaleVQ
 from vqcli.nets.layers.snake import Snake, encoder_block, noisy_block
@@ -104,9 +106,25 @@ class Snac(WaveformCodec):
         return self.decode_window(codes, 0, 0)
 
     def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
+        return self._decode(codes, Place(seed, first * self.frames))
+
+    def graphs(self, levels: int) -> Graphs:
+        """The decoder takes its noise from the caller."""
+        found = super().graphs(levels)
+        rates = [layer.rate for layer in self.decoder.modules() if isinstance(layer, Noise)]
+        if not rates:
+            return found
+
+        def decode(codes: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+            return (self._decode(codes, Supplied(noise, rates)),)
+
+        inputs = (*found.decoder.inputs, graphs.noise(self.frames * sum(rates)))
+        return Graphs(found.encoder, Graph(decode, inputs, found.decoder.outputs))
+
+    def _decode(self, codes: Tensor, noise: Place | Supplied) -> Tensor:
         levels = 1 + list(accumulate(self._codebooks)).index(codes.shape[1])
         rows = [planes.mT.flatten(1) for planes in codes.split(self._codebooks[:levels], 1)]
-        wave: Tensor = self.decoder(self.quantizer.decode(rows), Place(seed, first * self.frames))
+        wave: Tensor = self.decoder(self.quantizer.decode(rows), noise)
         return wave
 
 

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from vqcli.errors import BadFile
 from vqcli.media import mel, pitch, voice
 from vqcli.media.pitch import transposed
+from vqcli.nets.codecs import graphs
 from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, windows_of
+from vqcli.nets.codecs.graphs import BATCH, POSITIONS, Axis, Graph, Graphs, Port
 from vqcli.nets.layers.convnext import Blocks
-from vqcli.nets.layers.harmonic import HarmonicDecoder, centred_spectra, frame_phases, pitch_frames
+from vqcli.nets.layers.harmonic import HarmonicDecoder, centred_magnitudes, frame_phases, pitch_frames
 from vqcli.nets.layers.noise import white_noise
 from vqcli.nets.layers.quantizer import Quantized, VectorQuantizer, jitter, straight_through
 from vqcli.progress import ProgressCallback
@@ -114,7 +116,7 @@ class SpeechVQVAE(nn.Module, AudioCodec):
     def log_mel(self, wave: Tensor, warps: Tensor | None = None) -> Tensor:
         """Log-mel spectra [B, bands, N / HOP] of waveforms [B, N], each with the filters of its warp [B] if given."""
         with torch.autocast(wave.device.type, enabled=False):
-            magnitudes = centred_spectra(wave.float(), self.window).abs()
+            magnitudes = centred_magnitudes(wave.float(), self.window)
             plain = len(self.WARPS) // 2
             filters = self.filters[plain] if warps is None else self.filters[warps]
             return torch.log((filters @ magnitudes).clamp(min=mel.FLOOR))
@@ -180,6 +182,55 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         of the length of the result (layers/harmonic.py)."""
         z_q, _ = self.split(codes)
         return self.decoder(z_q, f0, phases, noise, *voices)
+
+    # without vq
+
+    def profiles(self, wave: Tensor, pitch_codes: Tensor) -> Tensor:
+        """Profiles [B, SIZE] as of voice.profile, of whole waveforms [B, P * stride] and their pitch codes."""
+        x = self.log_mel(wave).double()
+        loud = wave.double().unflatten(1, (-1, mel.HOP)).square().mean(2) > 10 ** (voice.ACTIVE_DB / 10)
+        mean, spread = _moments(x, loud[:, None], float(np.log(mel.FLOOR)))
+        hz = hertz(pitch_codes).double()
+        log_hz, log_spread = _moments(hz.clamp(min=1).log(), hz > 0, voice.USUAL_LOG_HZ)
+        share = (hz > 0).double().mean(1)
+        pitches = torch.stack([log_hz, log_spread.sqrt(), share], 1)
+        return torch.cat([mean, spread.clamp(min=0.05).sqrt(), pitches], 1).float()
+
+    def graphs(self, levels: int) -> Graphs:
+        """The encoder also makes the voice and its register, which a file keeps; pitch and noise are the caller's."""
+        n = sum(self.level_codebooks[:levels])
+
+        def encode(wave: Tensor, pitch_codes: Tensor) -> tuple[Tensor, ...]:
+            profile = self.profiles(wave, pitch_codes)
+            return self.encode(wave, profile, pitch_codes)[:, :n], *self.voice_of_profile(profile)
+
+        def decode(codes: Tensor, values: Tensor, register: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+            z_q, pitches = self.split(codes)
+            f0 = pitch_frames(hertz(pitches).double())  # harmonics magnify what another runtime rounds otherwise
+            envelopes = self.decoder.envelopes(z_q, f0.float(), values, register)
+            return (self.decoder.render(*envelopes, f0, frame_phases(f0), noise),)
+
+        wave = graphs.waveform(
+            (BATCH, Axis("positions", self.stride)), self.rate_hz, f"speech of {self.level_db:g} dB RMS"
+        )
+        pitches = Port(
+            "pitch",
+            (BATCH, Axis("positions", self.pitch_groups)),
+            torch.int64,
+            f"0 where unvoiced, else 1 + {(pitch.PITCHES - 2) / np.log(pitch.HIGHEST_HZ / pitch.LOWEST_HZ):.6g} "
+            f"ln(Hz / {pitch.LOWEST_HZ:g}), rounded, of each {1000 * pitch.STEP / pitch.RATE_HZ:g} ms",
+            (0, pitch.PITCHES - 1),
+            _melody,
+        )
+        codes = graphs.codes(n, max(self.codebook_sizes[:n]), POSITIONS)
+        known = (
+            Port("voice", (BATCH, self.voice_dim), torch.float32, "embedding of the voice", (-1, 1)),
+            Port("register", (BATCH,), torch.float32, "mean ln(Hz) of the voice"),
+        )
+        return Graphs(
+            Graph(encode, (wave, pitches), (codes, *known)),
+            Graph(decode, (codes, *known, graphs.noise(self.stride)), (wave,)),
+        )
 
     # recordings (base.AudioCodec)
 
@@ -263,9 +314,23 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         return moved
 
 
+def _moments(x: Tensor, where: Tensor, usual: float) -> tuple[Tensor, Tensor]:
+    """Mean and variance of x [..., T] over time where `where`; `usual` and 0 where that is nowhere."""
+    count = where.double().sum(-1)
+    weights = where / count.clamp(min=1)[..., None]
+    mean = torch.where(count > 0, (x * weights).sum(-1), usual)
+    return mean, ((x - mean[..., None]).square() * weights).sum(-1)
+
+
+def _melody(shape: Sequence[int]) -> Tensor:
+    """Pitch codes for an example: up and down, with pauses."""
+    time = torch.arange(shape[1])
+    return ((20 + 10 * torch.sin(time / 9)) * (time % 40 > 7)).long().expand(*shape)
+
+
 def hertz(pitch_codes: Tensor) -> Tensor:
     """Pitch in Hz [B, P], 0 where unvoiced, of pitch codes [B, P]."""
-    table = torch.from_numpy(pitch.from_codes(torch.arange(pitch.PITCHES).numpy())).float()
+    table = torch.from_numpy(pitch.from_codes(np.arange(pitch.PITCHES))).float()
     return table.to(pitch_codes.device)[pitch_codes.long()]
 
 

@@ -8,12 +8,13 @@ where, sampling fills in the detail. Such a strong decoder could ignore the late
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vqcli.errors import ModelError
 from vqcli.nets.codecs.base import ImageCodec
 from vqcli.nets.codecs.vqvae2d import ImageVQVAE
 from vqcli.nets.layers.convnet2d import ResidualBlock
@@ -81,6 +82,9 @@ class TwoStage(nn.Module, ImageCodec):
         super().train(mode)
         self.first.eval()
         return self
+
+    def graphs(self, levels: int) -> NoReturn:
+        raise ModelError("its decoder samples codes one after the other, which no graph does", "--model of one stage")
 
     def latents(self, x: Tensor) -> Tensor:
         """z_e [B, latents * dim, 1, 1] of images."""

@@ -73,7 +73,7 @@ class Baseline(nn.Module, ImageCodec):
     def _no_codes(self, *_: Any, **__: Any) -> NoReturn:
         raise ModelError("the model has no codes: it is a baseline for likelihoods", "vq eval likelihood measures it")
 
-    latents = quantize = decode = _no_codes
+    latents = quantize = decode = graphs = _no_codes
     qualities = quantizer = property(_no_codes)
 
     def bound(self, x: Tensor) -> Bound:

@@ -4,7 +4,7 @@
 
 One net, with other sizes, is that of taming-transformers, of the VQ first stages of latent diffusion (Rombach et al.
 2022, https://arxiv.org/abs/2112.10752), of MoVQ, whose decoder is normalised by z_q, and of LlamaGen (Sun et al. 2024,
-https://arxiv.org/abs/2406.06525), where only the directions of z_e and of the entries count.
+https://arxiv.org/abs/2406.06525), where only the directions of z_e and of the entries count; Janus has the latter.
 """
 
 from __future__ import annotations
@@ -63,10 +63,11 @@ class VQGAN(nn.Module, ImageCodec):
             raise ValueError(f"a quantizer is one of {', '.join(QUANTIZERS)}")
         shape = vqgan.Shape(**(net or {}))
         self.channels, self.stride, self.latent_dim, self.codebook_sizes = shape.channels, shape.stride, dim, (K,)
-        self.encoder, self.quant_conv = vqgan.Encoder(shape), nn.Conv2d(shape.z_channels, dim, 1)
+        self.encoder = vqgan.Encoder(shape)
+        self.quant_conv: nn.Module = nn.Conv2d(shape.z_channels, dim, 1)
         self.codebook, self.cosine = nn.Parameter(torch.randn(K, dim)), quantizer == "cosine"
         self.logits = nn.Linear(dim, K) if quantizer == "logits" else None
-        self.post_quant_conv = nn.Conv2d(dim, shape.z_channels, 1)
+        self.post_quant_conv: nn.Module = nn.Conv2d(dim, shape.z_channels, 1)
         self.decoder = vqgan.Decoder(shape, dim if spatial else 0)
 
     def latents(self, x: Tensor) -> Tensor:
@@ -76,17 +77,18 @@ class VQGAN(nn.Module, ImageCodec):
     def quantize(self, z_e: Tensor, quality: Tensor | None = None) -> Tensor:
         rows = z_e.movedim(1, -1).flatten(0, 2)
         if self.logits is None:
-            codes = nearest_codes(F.normalize(rows) if self.cosine else rows, self._entries())
+            codes = nearest_codes(F.normalize(rows) if self.cosine else rows, self.entries())
         else:
-            codes = torch.cat([self.logits(some).argmax(1) for some in rows.split(ROWS)])
+            parts = (rows,) if torch.compiler.is_compiling() else rows.split(ROWS)  # traced, there are any number
+            codes = torch.cat([self.logits(some).argmax(1) for some in parts])
         return codes.view(z_e.shape[0], 1, *z_e.shape[2:])
 
     def decode(self, codes: Tensor, quality: Tensor | None = None, seed: int | None = None) -> Tensor:
-        z_q = self._entries()[codes[:, 0]].movedim(-1, 1)
+        z_q = self.entries()[codes[:, 0]].movedim(-1, 1)
         image: Tensor = self.decoder(self.post_quant_conv(z_q), z_q)
         return image
 
-    def _entries(self) -> Tensor:
+    def entries(self) -> Tensor:
         """What codes stand for, [K, dim]."""
         return F.normalize(self.codebook) if self.cosine else self.codebook
 
@@ -114,28 +116,34 @@ NAMES = {
     "logits": "quantize.proj",
 }
 PATTERNS = {ours: re.compile(rf"(?<![^.])({theirs.replace('.', '[.]')})(?![^.])") for ours, theirs in NAMES.items()}
-UP = re.compile(r"^decoder\.up\.(\d{1,2})\.")  # taming-transformers counts the decoder's levels from the finest one
+UP = re.compile(r"^decoder\.up\.(\d{1,2})\.")
+FIRST_UP = "decoder.up.0.upsample.conv.weight"  # where levels of the decoder are not counted from the finest one
+WITHIN = re.compile(r"^(first_stage_model|gen_vision_model|(model\.)?vqmodel)\.")  # larger models that hold the net
 MATRIX = re.compile(r"(\.(query|key|value|out)|^logits)\.weight$")
 NET = ("encoder", "decoder", "quant_conv", "post_quant_conv", "quantize")  # what else there is, training needs
 COUNTERS = re.compile(r"quantize\.(used|codebook_used|embedding\.(cluster_size|embed_avg))")  # of entries, as it does
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Imported | None:
-    """Of diffusers' `VQModel`, of taming-transformers or latent diffusion, also within a whole model, or of LlamaGen.
+    """Of diffusers' `VQModel`, of taming-transformers or latent diffusion, of LlamaGen, or of Janus as its authors or
+    transformers have it; also within a whole model.
 
     Sizes are those of the tensors. Raises ModelError for variants of the net that vq does not have.
     """
-    config, tensors = checkpoint.config, _renamed(checkpoint.tensors)
+    config, theirs = checkpoint.config, own(checkpoint.tensors)
+    tensors = renamed(theirs)
     known = config.get("_class_name") == "VQModel"
     alike = "_class_name" not in config and "codebook" in tensors and FIRST_BLOCK.format(0) in tensors
     if not (known or alike):
         return None
     _check(config)
-    K, dim = _shape(tensors, "codebook", 2)
-    net = _sizes(tensors) | {"groups": config.get("norm_num_groups", 32)}
+    if not known and not any(name.startswith("decoder.") for name in tensors):
+        raise ModelError("the weights are of an encoder alone, as transformers has Chameleon's", "vqgan.ckpt has both")
+    K, dim = shape(tensors, "codebook", 2)
+    net = sizes(tensors) | {"groups": config.get("norm_num_groups", 32)}
     if K > LARGEST_K or net["channels"] not in (1, 3):
         raise ModelError("of VQGAN, vq knows models of grey or colour images, with at most 65,536 codes")
-    llamagen = any("conv_blocks" in name for name in checkpoint.tensors)
+    llamagen = FIRST_UP in theirs or any("conv_blocks" in name for name in theirs)
     cosine = llamagen and config.get("codebook_l2_norm", True)
     quantizer = "logits" if "logits.weight" in tensors else "cosine" if cosine else "euclidean"
     spatial = "decoder.norm_out.scale.weight" in tensors
@@ -143,15 +151,19 @@ def from_checkpoint(checkpoint: Checkpoint) -> Imported | None:
     return Imported(arguments, tensors, CITATION_LLAMAGEN if llamagen else CITATION_MOVQ if spatial else CITATION)
 
 
-def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the net, where it is a part of a larger model."""
+    parts = {WITHIN.sub("", name): tensor for name, tensor in tensors.items() if WITHIN.match(name)} or tensors
+    return {name: part for name, part in parts.items() if name.split(".")[0] in NET and not COUNTERS.fullmatch(name)}
+
+
+def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The net's tensors by our names; 1x1 convolutions that we have as matrices become such."""
-    own = {name.removeprefix("first_stage_model."): tensor for name, tensor in tensors.items()}
-    coarsest = max((int(match[1]) for match in map(UP.match, own) if match), default=0)
+    last = max((int(match[1]) for match in map(UP.match, tensors) if match), default=0)
+    order = range(last + 1) if FIRST_UP in tensors else range(last, -1, -1)
     found = {}
-    for theirs, tensor in own.items():
-        if theirs.split(".")[0] not in NET or COUNTERS.fullmatch(theirs):
-            continue
-        name = UP.sub(lambda match: f"decoder.levels.{coarsest - int(match[1])}.", theirs.replace(".norm_layer.", "."))
+    for theirs, tensor in tensors.items():
+        name = UP.sub(lambda match: f"decoder.levels.{order[int(match[1])]}.", theirs.replace(".norm_layer.", "."))
         for ours, pattern in PATTERNS.items():
             name = pattern.sub(ours, name)
         found[name] = tensor.flatten(1) if MATRIX.search(name) and tensor.dim() == 4 else tensor
@@ -168,16 +180,17 @@ def _check(config: Mapping[str, Any]) -> None:
             raise ModelError(f"vq's VQGAN has no {name}")
 
 
-def _shape(tensors: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, ...]:
+def shape(tensors: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, ...]:
+    """That of a tensor which must be there."""
     if name not in tensors:
         raise ModelError(f"the checkpoint of a VQGAN lacks {name}")
-    shape = tuple(tensors[name].shape)
-    if len(shape) != dims or 0 in shape:
-        raise ModelError(f"{name} of a VQGAN cannot have the shape {list(shape)}")
-    return shape
+    sides = tuple(tensors[name].shape)
+    if len(sides) != dims or 0 in sides:
+        raise ModelError(f"{name} of a VQGAN cannot have the shape {list(sides)}")
+    return sides
 
 
-def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Arguments of vqgan.Shape."""
 
     def count(name: str) -> int:
@@ -186,12 +199,12 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     levels = range(max(1, count(FIRST_BLOCK)))
     attention = "encoder.{}.attentions.0.query.weight"
     return {
-        "channels": _shape(tensors, "encoder.conv_in.weight", 4)[1],
-        "widths": [_shape(tensors, FIRST_BLOCK.format(level), 4)[0] for level in levels],
+        "channels": shape(tensors, "encoder.conv_in.weight", 4)[1],
+        "widths": [shape(tensors, FIRST_BLOCK.format(level), 4)[0] for level in levels],
         "blocks": count("encoder.levels.0.blocks.{}.conv1.weight"),
         "attention": [level for level in levels if attention.format(f"levels.{level}") in tensors],
         "middle": attention.format("middle") in tensors,
-        "z_channels": _shape(tensors, "encoder.conv_out.weight", 4)[0],
+        "z_channels": shape(tensors, "encoder.conv_out.weight", 4)[0],
     }
 
 

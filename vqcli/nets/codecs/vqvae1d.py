@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcli.errors import BadFile
+from vqcli.errors import BadFile, ModelError
 from vqcli.media import mel, voice
 from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of
 from vqcli.nets.layers.mulaw import compress_tensor
@@ -93,6 +93,11 @@ class WaveVQVAE(nn.Module, AudioCodec):
     def encode(self, wave: Tensor) -> Tensor:
         """Codes int64 [B, 1, P] of waveforms [B, P * stride]."""
         return self.quantizer.codes(self.encoder(wave[:, None]))
+
+    def graphs(self, levels: int) -> NoReturn:
+        raise ModelError(
+            "its decoder, a WaveNet, makes samples one after the other, which no graph does", "speech has one"
+        )
 
     # recordings (base.AudioCodec)
 

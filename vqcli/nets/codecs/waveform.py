@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from vqcli.errors import BadFile
+from vqcli.nets.codecs import graphs
 from vqcli.nets.codecs.base import Analysis, AudioCodec, Samples, device_of, windows_of
+from vqcli.nets.codecs.graphs import BATCH, POSITIONS, Axis, Graph, Graphs
 from vqcli.nets.layers.stream import Stream, whole
 from vqcli.progress import ProgressCallback
+
+# of decoders that see the whole signal
+SEGMENT_S = 60.0  # of it at once: time and memory of attention grow with the square
+MARGIN_S = 3.0  # beyond a segment: as long as the crops that these nets learn from, and wider than their convolutions
+FADE_S = 0.5  # from one segment to the next
 
 
 class WaveformCodec(nn.Module, AudioCodec):
     """Each level has one codebook, or as many as `level_codebooks` says; files can drop the last levels.
 
     A subclass gives `encode` and `decode` of whole signals. Where its layers look no further than a margin, windows of
-    a signal are coded with that margin; a causal one keeps its state (`CausalCodec`).
+    a signal are coded with that margin; others keep a state (`StreamedEncoder`, `CausalCodec`), or take segments of a
+    signal for wholes (`SegmentedDecoder`).
     """
 
     level_db = None
@@ -35,6 +44,15 @@ class WaveformCodec(nn.Module, AudioCodec):
     def decode_window(self, codes: Tensor, first: int, seed: int) -> Tensor:
         """The same, of codes that begin at position `first` of a signal, for nets with noise: of seed and place."""
         return self.decode(codes)
+
+    def graphs(self, levels: int) -> Graphs:
+        n = sum(self.level_codebooks[:levels])
+        codes = graphs.codes(n, max(self.codebook_sizes[:n]), POSITIONS)
+        wave = graphs.waveform((BATCH, 1, Axis("positions", self.stride)), self.rate_hz)
+        return Graphs(
+            Graph(lambda x: (self.encode(x)[:, :n],), (wave,), (codes,)),
+            Graph(lambda x: (self.decode(x),), (codes,), (wave,)),
+        )
 
     def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
         return Analysis(b"")
@@ -84,19 +102,39 @@ class WaveformCodec(nn.Module, AudioCodec):
             yield wave[:, :, (start - first) * self.stride : (stop - first) * self.stride]
 
 
-class CausalCodec(WaveformCodec):
+class StreamedEncoder(WaveformCodec):
+    """An encoder that sees a signal part by part, with what its layers keep of the parts before.
+
+    A subclass gives `encode_part`. Where layers look ahead, codes come later than the samples that they are of, and the
+    rest with the last part; the first, 10 s of a longer signal, has to be enough for the layers to begin with.
+    """
+
+    encoder_margin = None
+
+    def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
+        """Codes int64 [B, codebooks, P] that the next part of waveforms [B, 1, N] makes known."""
+        raise NotImplementedError
+
+    def encode(self, wave: Tensor) -> Tensor:
+        return self.encode_part(wave, whole())
+
+    def encode_windows(self, samples: Samples, analysis: Analysis, device: torch.device) -> Iterator[Tensor]:
+        P, stream = -(-len(samples) // self.stride), Stream()
+        for start, stop in windows_of(self, 0, P):
+            stream.last = stop == P
+            wave = np.asarray(samples[start * self.stride : stop * self.stride], np.float32)
+            yield self.encode_part(torch.from_numpy(wave).to(device)[None, None], stream)[0]
+            stream.first = False
+
+
+class CausalCodec(StreamedEncoder):
     """No layer looks ahead: a signal is coded part by part, with what the layers keep of the parts before.
 
     A subclass gives `encode_part` and `decode_part`, and as `decoder_margin` how many positions before a part its state
     comes from where decoding begins at that part.
     """
 
-    encoder_margin = None
     decoder_margin: int
-
-    def encode_part(self, wave: Tensor, stream: Stream) -> Tensor:
-        """Codes int64 [B, codebooks, P] of the next part of waveforms [B, 1, N]."""
-        raise NotImplementedError
 
     def decode_part(self, codes: Tensor, stream: Stream) -> Tensor:
         """Waveforms [B, 1, P * stride] of the next part of codes [B, codebooks of the first levels, P]."""
@@ -106,19 +144,8 @@ class CausalCodec(WaveformCodec):
         """Give the layers of the decoder their state, from the codes before a part."""
         self.decode_part(codes, stream)
 
-    def encode(self, wave: Tensor) -> Tensor:
-        return self.encode_part(wave, whole())
-
     def decode(self, codes: Tensor) -> Tensor:
         return self.decode_part(codes, whole())
-
-    def encode_windows(self, samples: Samples, analysis: Analysis, device: torch.device) -> Iterator[Tensor]:
-        P, stream = -(-len(samples) // self.stride), Stream()
-        for start, stop in windows_of(self, 0, P):
-            stream.last = stop == P
-            wave = np.asarray(samples[start * self.stride : stop * self.stride], np.float32)
-            yield self.encode_part(torch.from_numpy(wave).to(device)[None, None], stream)[0]
-            stream.first = False
 
     def decode_parts(self, codes: Tensor, part: tuple[int, int], device: torch.device, seed: int) -> Iterator[Tensor]:
         begin, P, stream = max(part[0] - self.decoder_margin, 0), codes.shape[2], Stream()
@@ -129,3 +156,39 @@ class CausalCodec(WaveformCodec):
             stream.last = stop == P
             yield self.decode_part(codes[:, :, start:stop].long().to(device), stream)
             stream.first = False
+
+
+class SegmentedDecoder(WaveformCodec):
+    """A decoder with layers that see all they are given at once, such as attention or norms over time.
+
+    Up to SEGMENT_S of a signal are decoded as a whole. A longer one is cut into segments of equal length, each decoded
+    with MARGIN_S of its neighbours as if that was a signal, and around a cut one fades into the next for FADE_S. Where
+    the cuts are depends on the length of the signal alone: every part of it is decoded as within the whole.
+    """
+
+    @property
+    def decoder_margin(self) -> int:  # type: ignore[override]
+        return self._positions(SEGMENT_S) + self._positions(MARGIN_S) + self._positions(FADE_S)
+
+    def _positions(self, seconds: float) -> int:
+        return max(1, round(seconds * self.rate_hz / self.stride))
+
+    def decode_parts(self, codes: Tensor, part: tuple[int, int], device: torch.device, seed: int) -> Iterator[Tensor]:
+        P, margin, half = codes.shape[2], self._positions(MARGIN_S), self._positions(FADE_S / 2)
+        segments = -(-P // self._positions(SEGMENT_S))
+        cuts = [P * number // segments for number in range(segments + 1)]
+        ramp = (torch.arange(2 * half * self.stride, device=device) + 0.5) / (2 * half * self.stride)
+        before = None  # what the segment before has around the cut
+        for start, stop in pairwise(cuts):
+            if stop + half <= part[0] or start - half >= part[1]:
+                continue
+            first, last = max(start - margin, 0), min(stop + margin, P)
+            wave = self.decode(codes[:, :, first:last].long().to(device))
+            begin, end = start - half if start else 0, stop - half if stop < P else P
+            wave, after = wave[..., (begin - first) * self.stride :], wave[..., (end - first) * self.stride :]
+            if before is not None:
+                wave[..., : len(ramp)] = before + ramp * (wave[..., : len(ramp)] - before)
+            before = after[..., : len(ramp)].clone()
+            inner = slice(max(part[0], begin) - begin, min(part[1], end) - begin)
+            if inner.start < inner.stop:
+                yield wave[..., inner.start * self.stride : inner.stop * self.stride]

@@ -71,8 +71,7 @@ class Attention(nn.Module):
         if self in stream.kept:
             keys, values = stream.kept[self]
             key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
-        past = slice(max(key.shape[2] - self.before, 0), None)
-        stream.kept[self] = key[:, :, past], value[:, :, past]
+        stream.keep(self, lambda: tuple(part[:, :, max(part.shape[2] - self.before, 0) :] for part in (key, value)))
         h = F.scaled_dot_product_attention(query, key, value, seen)
         y: Tensor = self.out(h.transpose(1, 2).flatten(2))
         return y
@@ -115,9 +114,10 @@ class CausalTransformer(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         start = stream.kept.get(self, 0)
-        stop = stream.kept[self] = start + x.shape[2]
+        stop = start + x.shape[2]
+        stream.keep(self, lambda: stop)
         frames = torch.arange(max(start - self.window + 1, 0), stop, device=x.device)
-        current = frames[len(frames) - x.shape[2] :]
+        current = frames[frames.shape[0] - x.shape[2] :]
         age = current[:, None] - frames
         seen = (age >= 0) & (age < self.window)
         rotation = self._rotation(current)

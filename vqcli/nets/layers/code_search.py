@@ -16,10 +16,13 @@ from torch import Tensor
 
 Place = tuple[slice, slice]  # rows and columns of a grid of codes
 Coded = tuple[Tensor, Tensor]  # an image [1, C, H, W] and the bits [] of its codes
+Lost = Callable[[Tensor], Tensor]  # an image [1, C, H, W] -> its distortion [], weighed against bits
 Costs = Callable[[Tensor], Tensor]  # codes [G, h, w] -> bits of each code in their place, [G, h, w, K]
 
-SHARPNESS = (1.0, 14.0)  # of rounding, at the first and the last step
-SCALAR_PACE, VECTOR_PACE = 0.01, 0.3  # learning rates, of latents in units of codes, and of log-probabilities
+SHARPNESS = (2.0, 40.0)  # of rounding, at the first and the last step
+SCALAR_PACE = 0.2  # learning rate of latents, for one step, in units of what is usual in their channel
+VECTOR_PACE = 0.3  # learning rate of log-probabilities
+NUDGE = 0.5  # of codes, by which curvature is measured
 NEAR = 8  # codes that a latent may choose from
 WARMTH = (1.0, 0.05)  # of the choice, at the first and the last step
 RENEWALS = 4  # how often in a search bits are computed anew, as neighbours change
@@ -29,14 +32,16 @@ UNSEEN = 0.5  # how often a code is taken to occur that does not
 class CodeSearch(Protocol):
     """The codes of a window, between which a search can move.
 
-    free  what moves; pace: the learning rate that suits it
+    free  what moves
     """
 
     free: Tensor
-    pace: float
 
-    def soft(self, done: float) -> Coded:
-        """What the codes come to, with a gradient; `done` runs from 0 to 1, where they are codes all but exactly."""
+    def pace(self, steps: int) -> float:
+        """The learning rate that suits a search of so many steps."""
+
+    def soft(self, done: float, lost: Lost) -> Tensor:
+        """The cost of the codes, with a gradient; `done` runs from 0 to 1, where they are codes all but exactly."""
 
     def hard(self, codes: Tensor) -> Coded:
         """What codes [G, rows, columns] of the window come to."""
@@ -48,35 +53,69 @@ class CodeSearch(Protocol):
 class ScalarSearch:
     """Scalar codes by annealed soft rounding (Agustsson and Theis 2020) of the encoder's latents.
 
+    A number between two codes is cheaper and better than both, so a search that takes it as it is ends among numbers
+    that lose by rounding. As it goes on, bits come to be those of a draw between the two codes, and what the variance
+    p (1 - p) of the draw adds to distortion, times half the curvature, is part of the cost.
+
     latents  [1, G, rows, columns] of the window, in units of codes
     values   [1, G, rows, columns] of a larger window: rounded latents, of which those at `place` may move
     limit    [G, 1, 1], of values to each side of 0
-    coded    image and bits of values
+    coded    image and bits of values, and by how much bits are those of a draw, 0 .. 1
     """
 
-    pace = SCALAR_PACE
-
     def __init__(
-        self, latents: Tensor, values: Tensor, place: Place, limit: Tensor, coded: Callable[[Tensor], Coded]
+        self,
+        latents: Tensor,
+        values: Tensor,
+        place: Place,
+        limit: Tensor,
+        coded: Callable[[Tensor, float | None], Coded],
     ) -> None:
-        self.free = latents.clone().requires_grad_()
+        # in a channel of small latents small steps decide
+        self._unit = latents.square().mean((2, 3), keepdim=True).sqrt().clamp(1e-3, 1)
+        self.free = (latents / self._unit).requires_grad_()
         self._values, self._place, self._limit, self._coded = values, (..., *place), limit, coded
+        self._curvature: Tensor | None = None
 
-    def soft(self, done: float) -> Coded:
+    def pace(self, steps: int) -> float:
+        return SCALAR_PACE / math.sqrt(steps)
+
+    def soft(self, done: float, lost: Lost) -> Tensor:
+        if self._curvature is None:
+            self._curvature = self._measured_curvature(lost)
         low, high = SHARPNESS
-        return self._with(soft_round(self.free, low * (high / low) ** done))
+        rounded = soft_round(self.free * self._unit, low * (high / low) ** done)
+        image, bits = self._coded(self._with(rounded), done)
+        share = rounded - rounded.detach().floor()
+        return bits + lost(image) + done * (self._curvature / 2 * share * (1 - share)).sum()
 
     def hard(self, codes: Tensor) -> Coded:
-        return self._with((codes - self._limit)[None].float())
+        return self._coded(self._with((codes - self._limit)[None].float()), None)
 
     def found(self) -> Tensor:
-        rounded = torch.minimum(torch.maximum(self.free.detach().round(), -self._limit), self._limit)
-        return (rounded + self._limit)[0].long()
+        rounded = (self.free.detach() * self._unit).round()
+        return (torch.minimum(torch.maximum(rounded, -self._limit), self._limit) + self._limit)[0].long()
 
-    def _with(self, moved: Tensor) -> Coded:
+    def _measured_curvature(self, lost: Lost) -> Tensor:
+        """Second derivative of distortion by a code of each channel, [1, G, 1, 1], on average.
+
+        Of random signs s, s (gradient(v + s) - gradient(v - s)) / 2 has the diagonal of the Hessian for its mean
+        (Hutchinson 1989). The signs are drawn from a fixed seed, for equal inputs are to give equal files.
+        """
+        middle = self._values[self._place]
+        draw = torch.Generator().manual_seed(0)
+        signs = (torch.randint(0, 2, middle.shape, generator=draw) * 2 - 1).to(middle)
+        gradients = []
+        for way in (NUDGE, -NUDGE):
+            nudged = (middle + way * signs).requires_grad_()
+            gradients.append(torch.autograd.grad(lost(self._coded(self._with(nudged), None)[0]), nudged)[0])
+        second = signs * (gradients[0] - gradients[1]) / (2 * NUDGE)
+        return second.mean((2, 3), keepdim=True).clamp_min(0)
+
+    def _with(self, moved: Tensor) -> Tensor:
         values = self._values.clone()
         values[self._place] = moved
-        return self._coded(values)
+        return values
 
 
 class VectorSearch:
@@ -90,8 +129,6 @@ class VectorSearch:
     decode    images of embeddings [1, D, h, w] of the larger window
     costs     of codes among their neighbours; None: by their frequencies in the larger window
     """
-
-    pace = VECTOR_PACE
 
     def __init__(
         self,
@@ -112,7 +149,10 @@ class VectorSearch:
         self.free = ((nearest - distances) / nearest.mean().clamp_min(1e-12)).requires_grad_()  # [G, N, NEAR]
         self._renewals, self._bits = 0, torch.zeros_like(distances)
 
-    def soft(self, done: float) -> Coded:
+    def pace(self, steps: int) -> float:
+        return VECTOR_PACE
+
+    def soft(self, done: float, lost: Lost) -> Tensor:
         if done * RENEWALS >= self._renewals:
             self._renewals += 1
             self._bits = self._costs_of(self.found()).flatten(1, 2).gather(2, self._near)
@@ -121,7 +161,7 @@ class VectorSearch:
         moved = (share[..., None] * self._vectors).sum(2)  # [G, N, d]
         embedded = self._embedded(self._codes)
         embedded[self._place] = moved.mT.reshape(embedded[self._place].shape)
-        return self._decode(embedded), (share * self._bits).sum()
+        return lost(self._decode(embedded)) + (share * self._bits).sum()
 
     def hard(self, codes: Tensor) -> Coded:
         image = self._decode(self._embedded(self._with(codes)))

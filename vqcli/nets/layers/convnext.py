@@ -16,10 +16,10 @@ class Block(nn.Module):
     x [B, width, T], voice [B, voice] or None for blocks without one.
     """
 
-    def __init__(self, width: int, voice: int = 0, expansion: int = 3) -> None:
+    def __init__(self, width: int, voice: int = 0, expansion: int = 3, eps: float = 1e-5) -> None:
         super().__init__()
         self.depthwise = nn.Conv1d(width, width, KERNEL, padding=REACH, groups=width)
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps)
         self.up, self.down = nn.Linear(width, expansion * width), nn.Linear(expansion * width, width)
         self.gain = nn.Parameter(torch.full((width,), 0.1))
         self.film = nn.Linear(voice, 2 * width) if voice else None

@@ -11,12 +11,14 @@ long recording fit together sample by sample.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcli.media import mel
+from vqcli.nets.layers import operators
 from vqcli.nets.layers.convnext import Blocks
 from vqcli.nets.layers.spectra import short_time_spectra
 
@@ -37,8 +39,7 @@ def pitch_frames(hz: Tensor) -> Tensor:
 
     def neighbour(values: Tensor, shift: int) -> Tensor:
         """Of the position before (-1) or after (1), itself where that one has no voice."""
-        other, there = values.roll(-shift, 1), voiced.roll(-shift, 1).clone()
-        there[:, 0 if shift < 0 else -1] = False
+        other, there = _shifted(values, shift), _shifted(voiced.to(values.dtype), shift) > 0
         return torch.where(there, other, values)
 
     smooth = (2 * log_hz + neighbour(log_hz, -1) + neighbour(log_hz, 1)) / 4
@@ -48,10 +49,15 @@ def pitch_frames(hz: Tensor) -> Tensor:
     return frames.flatten(1)  # (B, 2 P)
 
 
+def _shifted(x: Tensor, step: int) -> Tensor:
+    """x [B, T] of the frame before (-1) or after (1), 0 beyond the ends."""
+    return F.pad(x[:, :-1], (1, 0)) if step < 0 else F.pad(x[:, 1:], (0, 1))
+
+
 def _towards(f0: Tensor) -> tuple[Tensor, Tensor]:
     """Pitch at the edges that each frame shares with the one before and after it; its own next to an unvoiced one."""
     voiced = f0 > 0
-    before, after = F.pad(f0[:, :-1], (1, 0)), F.pad(f0[:, 1:], (0, 1))
+    before, after = _shifted(f0, -1), _shifted(f0, 1)
     before, after = torch.where(before > 0, before, f0), torch.where(after > 0, after, f0)
     return torch.where(voiced, (before + f0) / 2, f0), torch.where(voiced, (after + f0) / 2, f0)
 
@@ -66,8 +72,10 @@ def frame_phases(f0: Tensor) -> Tensor:
     cycles = (before + 2 * f0 + after) / 4 * HOP / RATE_HZ  # (B, T), of each frame
     total = cycles.cumsum(1)
     start = total - cycles
-    onset = (f0 > 0) & (F.pad(f0[:, :-1], (1, 0)) == 0)
-    begun = torch.where(onset, start, torch.zeros_like(start)).cummax(1).values
+    onset = (f0 > 0) & (_shifted(f0, -1) == 0)
+    # by the number of the run, over all items: what is before the first run of an item has no phase
+    starts = F.pad(start[onset], (1, 0))
+    begun = starts[onset.flatten().cumsum(0)].view(start.shape)
     return (start - begun) % 1
 
 
@@ -91,20 +99,44 @@ def pulse_train(f0: Tensor, phases: Tensor) -> Tensor:
 
 def centred_spectra(x: Tensor, window: Tensor) -> Tensor:
     """Complex [B, bins, T] of x [B, T * HOP]; frame j is centred on sample (j + 1/2) * HOP."""
-    n_fft = len(window)
+    return short_time_spectra(_edged(x, len(window)), window, HOP)
+
+
+def centred_magnitudes(x: Tensor, window: Tensor) -> Tensor:
+    """Their absolute values."""
+    if torch.compiler.is_compiling():
+        return operators.magnitudes(_edged(x, len(window)), window, HOP)
+    return centred_spectra(x, window).abs()
+
+
+def _edged(x: Tensor, n_fft: int) -> Tensor:
+    """x with the zeros beyond its ends that the windows of the first and last frame see."""
     margin = (n_fft - HOP) // 2
-    return short_time_spectra(F.pad(x, (margin, n_fft - HOP - margin)), window, HOP)
+    return F.pad(x, (margin, n_fft - HOP - margin))
 
 
 def overlap_add(spectra: Tensor, window: Tensor) -> Tensor:
     """[B, T * HOP] of spectra [B, bins, T], the inverse of `centred_spectra` away from the ends, which fade."""
     n_fft, T = len(window), spectra.shape[2]
-    margin = (n_fft - HOP) // 2
     frames = torch.fft.irfft(spectra, n_fft, dim=1) * window[:, None]  # (B, n_fft, T)
     length = T * HOP + n_fft - HOP
-    x = F.fold(frames, (1, length), (1, n_fft), stride=(1, HOP))[:, 0, 0]
+    return _without_edges(F.fold(frames, (1, length), (1, n_fft), stride=(1, HOP))[:, 0, 0], window)
+
+
+def _without_edges(x: Tensor, window: Tensor) -> Tensor:
+    """[B, T * HOP] of the sum of windows, with the zeros of `_edged` and the scale of overlapping windows undone."""
+    margin = (len(window) - HOP) // 2
     overlap = window.square().sum() / HOP  # the same at every sample for these windows
-    return x[:, margin : margin + T * HOP] / overlap
+    return x[:, margin : margin + x.shape[1] - (len(window) - HOP)] / overlap
+
+
+def filtered(excitations: Sequence[Tensor], gains: Sequence[Tensor], window: Tensor) -> Tensor:
+    """The sum of signals [B, T * HOP], each filtered by gains [B, bins, T] in the short-time Fourier domain."""
+    if torch.compiler.is_compiling():
+        edged = [_edged(x, len(window)) for x in excitations]
+        return _without_edges(operators.filtered(edged, gains, window, HOP), window)
+    parts = [centred_spectra(x, window) * gain for x, gain in zip(excitations, gains, strict=True)]
+    return overlap_add(sum(parts[1:], parts[0]), window)
 
 
 class HarmonicDecoder(nn.Module):
@@ -161,9 +193,7 @@ class HarmonicDecoder(nn.Module):
 
     def render(self, harmonic: Tensor, noisy: Tensor, f0: Tensor, phases: Tensor, noise: Tensor) -> Tensor:
         """Filter the two excitations by their envelopes."""
-        spectrum = self._filtered(pulse_train(f0, phases), harmonic) + self._filtered(noise, noisy)
-        return overlap_add(spectrum, self.window)
-
-    def _filtered(self, excitation: Tensor, envelope: Tensor) -> Tensor:
-        gain = (self.bins @ envelope).clamp(max=LARGEST_LOG_GAIN).exp() * self.high_pass
-        return centred_spectra(excitation, self.window) * gain
+        gains = [
+            (self.bins @ envelope).clamp(max=LARGEST_LOG_GAIN).exp() * self.high_pass for envelope in (harmonic, noisy)
+        ]
+        return filtered((pulse_train(f0, phases).to(noise.dtype), noise), gains, self.window)

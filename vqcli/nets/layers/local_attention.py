@@ -28,12 +28,12 @@ class LocalAttention(nn.Module):
         self.to_out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = self.to_qkv(self.norm(x.transpose(1, 2))).unflatten(1, (-1, self.block))
-        # each [B, heads, blocks, block, HEAD]
-        query, key, value = (part.unflatten(3, (self.heads, HEAD)).movedim(3, 1) for part in qkv.chunk(3, -1))
+        qkv = self.to_qkv(self.norm(x.transpose(1, 2))).unflatten(1, (-1, self.block)).flatten(0, 1)
+        # each [B * blocks, heads, block, HEAD]
+        query, key, value = (part.unflatten(2, (self.heads, HEAD)).transpose(1, 2) for part in qkv.chunk(3, -1))
         rotation = self._rotation(x.device)
         h = F.scaled_dot_product_attention(rotated(query, rotation), rotated(key, rotation), value)
-        y: Tensor = self.to_out(h.movedim(1, 3).flatten(3).flatten(1, 2))
+        y: Tensor = self.to_out(h.transpose(1, 2).flatten(2)).view(x.shape[0], -1, x.shape[1])
         return y.transpose(1, 2) + x
 
     def _rotation(self, device: torch.device) -> Rotation:

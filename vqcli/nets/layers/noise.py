@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,26 @@ class Place:
     seed: int = 0
     first: int = 0
 
+    def noise(self, channels: int, length: int, layer: Noise) -> Tensor:
+        start = self.first * layer.rate
+        return white_noise(channels, start, start + length, self.seed, layer.number)
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """Noise that a caller brings along.
+
+    values  [B, frames * sum(rates)], the noise of each layer after that of the layers before it
+    rates   of the layers, by their numbers
+    """
+
+    values: Tensor
+    rates: Sequence[int]
+
+    def noise(self, channels: int, length: int, layer: Noise) -> Tensor:
+        start = self.values.shape[1] // sum(self.rates) * sum(self.rates[: layer.number])
+        return self.values[:, start : start + length]
+
 
 class Noise(nn.Module):
     """x + noise * linear(x) of [B, width, N]: as loud, channel by channel, as x asks for; all channels have the same.
@@ -44,16 +65,15 @@ class Noise(nn.Module):
         self.number, self.rate = number, rate
         self.linear = nn.Conv1d(width, width, 1, bias=False)
 
-    def forward(self, x: Tensor, place: Place) -> Tensor:
-        start = place.first * self.rate
-        noise = white_noise(len(x), start, start + x.shape[2], place.seed, self.number)
+    def forward(self, x: Tensor, place: Place | Supplied) -> Tensor:
+        noise = place.noise(x.shape[0], x.shape[2], self)
         return x + noise[:, None].to(x) * self.linear(x)
 
 
 class Noisy(nn.Sequential):
     """Layers one after the other; those that add noise, or hold some that do, are told the place of their input."""
 
-    def forward(self, x: Tensor, place: Place) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, place: Place | Supplied) -> Tensor:  # type: ignore[override]
         for layer in self:
             x = layer(x, place) if isinstance(layer, (Noise, Noisy)) else layer(x)
         return x

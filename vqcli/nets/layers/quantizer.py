@@ -50,10 +50,12 @@ def nearest_codes(rows: Tensor, codebook: Tensor) -> Tensor:
     argmin |x - e|^2 = argmin |e|^2 / 2 - x.e, one matrix product; in chunks, so that the
     scores of a chunk stay in cache (2^18 floats = 1 MiB) instead of taking N x K.
     """
+    half_norms = codebook.square().sum(1) / 2  # (K,)
     if rows.shape[0] == 0:
         return rows.new_zeros(0, dtype=torch.int64)
-    half_norms = codebook.square().sum(1) / 2  # (K,)
     chunk = max(1, 2**18 // codebook.shape[0])
+    if torch.compiler.is_compiling():  # a graph for any number of rows has no loop over them
+        return torch.addmm(half_norms, rows, codebook.T, alpha=-1).argmin(1)
     with torch.autocast(rows.device.type, enabled=False):  # a product in 16 bits chooses other codes
         scores = (torch.addmm(half_norms, part, codebook.T, alpha=-1) for part in rows.split(chunk))
         # on a CPU min takes half the time of argmin, and gives the place too

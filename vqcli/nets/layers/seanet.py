@@ -4,7 +4,8 @@
                           -> LSTM -> ELU -> conv -> latents [B, dim, P]
     and the mirror image with transposed convolutions (Défossez et al. 2022, section 3.1)
 
-Layers are numbered as in the authors' checkpoints. A causal net can see a signal part by part (layers/stream.py).
+Layers are numbered as in the authors' checkpoints. A causal net, and any encoder, can see a signal part by part
+(layers/stream.py).
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from vqcli.errors import ModelError
+from vqcli.nets.layers.operators import lstm
 from vqcli.nets.layers.stream import Stream, through
+
+PADDINGS = ("reflect", "constant", "replicate")
+MOST_BLOCKS, LONGEST_DILATION = 32, 2**10  # whatever a configuration says
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,14 @@ class Shape:
     padding: str = "reflect"
     normalization: str = "weight"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.growth, int) or self.growth < 1 or not 1 <= self.blocks <= MOST_BLOCKS:
+            raise ValueError(f"{self.blocks} residual blocks of dilations that grow by {self.growth!r}")
+        if self.growth ** (self.blocks - 1) > LONGEST_DILATION:
+            raise ValueError(f"a dilation of {self.growth} to the power of {self.blocks - 1}")
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding by {self.padding!r}, which is none of {', '.join(PADDINGS)}")
+
     @property
     def stride(self) -> int:
         return math.prod(self.ratios)
@@ -64,11 +77,18 @@ class Shape:
 
 def padded(x: Tensor, left: int, right: int, mode: str) -> Tensor:
     """x [B, C, N] with more on both ends; reflection takes zeros for what a short signal lacks."""
-    if mode != "reflect" or not (left or right):
+    if mode != "reflect":
         return F.pad(x, (left, right), mode)
-    short = max(0, max(left, right) + 1 - x.shape[-1])
-    grown = F.pad(F.pad(x, (0, short)), (left, right), "reflect")
-    return grown[..., : grown.shape[-1] - short]
+    grown = x
+    if right:
+        short = max(0, max(left, right) + 1 - x.shape[-1])
+        grown = F.pad(F.pad(x, (0, short)), (0, right), "reflect")
+        grown = grown[..., : grown.shape[-1] - short]
+    if left:  # by places, which do not depend on the length where a net is traced
+        places = torch.arange(left, 0, -1, device=x.device)
+        mirrored = torch.where(places < x.shape[-1], x[..., places.clamp(max=x.shape[-1] - 1)], 0.0)
+        grown = torch.cat([mirrored, grown], -1)
+    return grown
 
 
 class Conv(nn.Module):
@@ -84,16 +104,21 @@ class Conv(nn.Module):
             self.conv = weight_norm(self.conv)
         elif shape.normalization == "group":
             self.norm = nn.GroupNorm(1, out)
-        self.stride, self.past, self.padding = stride, (kernel - 1) * dilation + 1 - stride, shape.padding
+        self.width, self.stride, self.padding = out, stride, shape.padding
+        self.past = (kernel - 1) * dilation + 1 - stride
         self.ahead = 0 if shape.causal else self.past // 2
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        rest = -x.shape[-1] % self.stride  # of the last frame
-        left, right = (self.past - self.ahead) * stream.first, (self.ahead + rest) * stream.last
-        if not stream.first and self.past:
-            x = torch.cat([stream.kept[self], x], -1)
+        x = stream.joined(self, x)
+        left, right = (self.past - self.ahead) * stream.first, 0
+        if stream.last:
+            right = self.ahead + -(left + x.shape[-1] + self.ahead - self.past) % self.stride
         x = padded(x, left, right, self.padding)
-        stream.kept[self] = x[..., x.shape[-1] - self.past :].clone()
+        if not stream.last:
+            frames = max(x.shape[-1] - self.past, 0) // self.stride
+            stream.kept[self] = x[..., frames * self.stride :].clone()
+            if not frames:  # the first needs more than there is yet
+                return x.new_empty(len(x), self.width, 0)
         y: Tensor = self.norm(self.conv(x))
         return y
 
@@ -116,7 +141,7 @@ class Upsampling(nn.Module):
         before = 0
         if not stream.first:  # the frame before reaches into this part
             x, before = torch.cat([stream.kept[self], x], -1), self.stride
-        stream.kept[self] = x[..., -1:].clone()
+        stream.keep(self, lambda: x[..., -1:].clone())
         y: Tensor = self.norm(self.conv(x))
         return y[..., before + self.cut : y.shape[-1] - (self.stride - self.cut)]
 
@@ -146,7 +171,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         h = through(self.block, x, stream)
-        return (x if self.shortcut is None else self.shortcut(x, stream)) + h
+        x = stream.joined(self, x if self.shortcut is None else self.shortcut(x, stream))
+        if not stream.last:  # h, which may look ahead, does not reach the last frames yet
+            stream.kept[self], x = x[..., h.shape[-1] :].clone(), x[..., : h.shape[-1]]
+        return x + h
 
 
 class LSTM(nn.Module):
@@ -158,7 +186,10 @@ class LSTM(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         rows = x.permute(2, 0, 1)
-        h, stream.kept[self] = self.lstm(rows, stream.kept.get(self))
+        if torch.compiler.is_compiling():
+            return (lstm(self.lstm, rows) + rows).permute(1, 2, 0)
+        h, state = self.lstm(rows, stream.kept.get(self))
+        stream.keep(self, lambda: state)
         return (h + rows).permute(1, 2, 0)
 
 

@@ -14,6 +14,25 @@ def short_time_spectra(x: Tensor, window: Tensor, hop: int) -> Tensor:
     return _RealTransform.apply(frames).transpose(1, 2)  # type: ignore[no-untyped-call]
 
 
+def waveforms(spectra: Tensor, window: Tensor, hop: int) -> Tensor:
+    """Waveforms [B, T * hop] of complex spectra [B, T, n / 2 + 1]; frame j is centred on samples j * hop .. + hop.
+
+    The inverse of least squares (Griffin and Lim 1984). n = len(window) is a multiple of hop, two at least, and n - hop
+    even; the outer halves of the first and the last frame lie beyond the waveform.
+    """
+    n, T = len(window), spectra.shape[1]
+    overlap = n // hop
+
+    def added(frames: Tensor) -> Tensor:
+        """Frames [B, T, n] on top of one another, as far as they are wanted."""
+        y = frames.new_zeros(len(frames), T + overlap - 1, hop)
+        for number, part in enumerate(frames.split(hop, 2)):
+            y[:, number : number + T] += part
+        return y.flatten(1)[:, (n - hop) // 2 :][:, : T * hop]
+
+    return added(torch.fft.irfft(spectra, n) * window) / added(window.square().expand(1, T, n))
+
+
 class _RealTransform(torch.autograd.Function):
     """The discrete Fourier transform of real frames [..., n], n even: [..., n / 2 + 1]."""
 

@@ -45,7 +45,7 @@ class Shape:
 
 
 class Norm(nn.GroupNorm):
-    """Group normalisation over the whole picture.
+    """Group normalisation over the whole picture, or signal.
 
     In the decoder of MoVQ, every place has a scale and a shift of its own, linear in z_q [B, condition, h, w] there
     (Zheng et al. 2022, https://arxiv.org/abs/2209.09002).
@@ -69,16 +69,21 @@ MakeNorm = Callable[[int], Norm]  # of a number of channels
 
 
 class Block(nn.Module):
-    """x, or a 1x1 convolution of it where widths differ, + conv(SiLU(norm(conv(SiLU(norm(x))))))."""
+    """x, or a 1x1 convolution of it where widths differ, + conv(SiLU(norm(conv(SiLU(norm(x)))))).
 
-    def __init__(self, into: int, width: int, norm: MakeNorm) -> None:
+    Images, or with `conv` nn.Conv1d signals [B, channels, T].
+    """
+
+    def __init__(
+        self, into: int, width: int, norm: MakeNorm, conv: type[nn.Conv1d] | type[nn.Conv2d] = nn.Conv2d
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = norm(into), norm(width)
-        self.conv1 = nn.Conv2d(into, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.shortcut = nn.Conv2d(into, width, 1) if into != width else None
+        self.conv1 = conv(into, width, 3, padding=1)
+        self.conv2 = conv(width, width, 3, padding=1)
+        self.shortcut = conv(into, width, 1) if into != width else None
 
-    def forward(self, x: Tensor, z_q: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x, z_q), inplace=True))
         h = self.conv2(F.silu(self.norm2(h, z_q), inplace=True))
         y: Tensor = h.add_(x if self.shortcut is None else self.shortcut(x))
@@ -86,14 +91,14 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """x + attention of every place to all, with one head."""
+    """x + attention of every place to all, with one head; of images, or signals [B, width, T]."""
 
     def __init__(self, width: int, norm: MakeNorm) -> None:
         super().__init__()
         self.norm = norm(width)
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, x: Tensor, z_q: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         rows = self.norm(x, z_q).flatten(2).transpose(1, 2)[:, None]  # [B, 1, h * w, width]
         h = self.out(F.scaled_dot_product_attention(self.query(rows), self.key(rows), self.value(rows)))
         return x + h[:, 0].transpose(1, 2).unflatten(2, x.shape[2:])

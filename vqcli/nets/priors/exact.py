@@ -291,10 +291,11 @@ class ExactPrior(nn.Module):
         quality_weights = (1 - (quality[:, None] - whole).abs()).clamp_min(0)  # (B, qualities)
         return [part(values, features, quality_weights, coded) for part in self.slices]
 
-    def bits(self, values: Tensor, quality: Tensor, coded: Tensor | None = None) -> Tensor:
+    def bits(self, values: Tensor, quality: Tensor, coded: Tensor | None = None, chosen: float | None = None) -> Tensor:
         """Bits of each item [B], with a gradient: values [B, G, H, W] counted from the middle of the codebook.
 
-        With `coded` [B, G, H, W] the bits are those of that, real numbers, while `values` are the context.
+        With `coded` [B, G, H, W] the bits are those of that, real numbers, while `values` are the context. With
+        `chosen`, 0 .. 1, a number counts by so much as a draw of the two codes around it, and else as one itself.
         """
         noisy = None if coded is None else coded.movedim(1, -1)
         items, _, height, width = values.shape
@@ -302,9 +303,11 @@ class ExactPrior(nn.Module):
         for part, (target, mean, log_scale) in zip(
             self.slices, self._logistics(values.movedim(1, -1), quality, noisy), strict=True
         ):
-            nats = logistic_nats(target, mean, log_scale).sum(1)
+            nats = logistic_nats(target, mean, log_scale)
+            if chosen is not None:
+                nats = nats.lerp(drawn_nats(target, mean, log_scale), chosen)
             assert isinstance(part, ScalarSlice)
-            for rows in nats.split(part.positions(height, width, items)):
+            for rows in nats.sum(1).split(part.positions(height, width, items)):
                 total = total + rows.view(items, -1).sum(1)
         return total / math.log(2)
 
@@ -314,6 +317,13 @@ def logistic_nats(values: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     inverse = torch.exp(-log_scale)
     upper, lower = (values - mean + 0.5) * inverse, (values - mean - 0.5) * inverse
     return -(F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-inverse)))
+
+
+def drawn_nats(values: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """What `logistic_nats` is on average if a number becomes a code, of the two around it the nearer likelier."""
+    below = values.detach().floor()
+    low, high = (logistic_nats(code, mean, log_scale) for code in (below, below + 1))
+    return low.lerp(high, values - below)
 
 
 def _pad(x: Tensor, margin: int) -> Tensor:
