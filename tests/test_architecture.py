@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A folder or module imports only what stands above it here: one layer each, in strict order.
 LAYERS = (
-    *("errors", "progress", "deprecation", "files", "recipe", "batch"),
+    *("errors", "progress", "deprecation", "files", "pickles", "recipe", "batch"),
     *("container", "media", "entropy", "data"),
     *("nets.kernels", "nets.layers", "nets.priors", "nets.wavenet", "nets.codecs"),
     *("zoo", "codec", "sampling", "api"),
@@ -20,7 +20,7 @@ LAYERS = (
     *("training", "experiments", "cli"),
 )
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
-WITHOUT_TORCH = ("container", "errors", "files", "progress", "recipe", "media", "entropy", "batch")
+WITHOUT_TORCH = ("container", "errors", "files", "pickles", "progress", "recipe", "media", "entropy", "batch")
 # of evaluation
 NUMBERS_ONLY = ("metrics", "baselines", "h264", "spectrograms", "evaluators")
 

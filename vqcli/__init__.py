@@ -30,7 +30,9 @@ if TYPE_CHECKING:
         EncodedAudio,
         EncodedImage,
         EncodedVideo,
+        Reduced,
         decode,
+        drop_levels,
         encode,
     )
     from vqcli.codec.conversion import Converted, convert_speaker
@@ -57,6 +59,7 @@ __all__ = [
     "EncodedVideo",
     "ModelError",
     "OutputError",
+    "Reduced",
     "Samples",
     "Sampling",
     "SpeechSamples",
@@ -66,6 +69,7 @@ __all__ = [
     "VqError",
     "convert_speaker",
     "decode",
+    "drop_levels",
     "encode",
     "list_models",
     "load",
@@ -81,7 +85,7 @@ _HOMES = {
     "vqcli.api": (
         *("Decoded", "DecodedAudio", "DecodedImage", "DecodedVideo"),
         *("Encoded", "EncodedAudio", "EncodedImage", "EncodedVideo"),
-        *("decode", "encode"),
+        *("Reduced", "decode", "drop_levels", "encode"),
     ),
     "vqcli.errors": ("BadFile", "DamagedChunks", "ModelError", "OutputError", "UnknownLabel", "UsageError", "VqError"),
     "vqcli.sampling.image": ("Samples", "sample"),

@@ -16,9 +16,11 @@ from typing import BinaryIO, TypedDict, Unpack
 
 import numpy as np
 
+from vqcli.codec import levels as file_levels
 from vqcli.codec import medium
 from vqcli.codec.audio import DecodedAudio, EncodedAudio
 from vqcli.codec.image import DecodedImage, EncodedImage
+from vqcli.codec.levels import Reduced
 from vqcli.codec.video import DecodedVideo, EncodedVideo
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
@@ -144,16 +146,30 @@ def decode(
     """
     # what lies outside of a part may be damaged
     lenient = options.get("salvage", False) or any(options.get(name) is not None for name in ("start_s", "end_s"))
-    if isinstance(source, EncodedImage | EncodedAudio | EncodedVideo):
-        source = source.data
-    if isinstance(source, bytes):
-        source = vqz.unpack(source, salvage=lenient)
-    file = source if isinstance(source, Vqz) else vqz.read(Path(source), lenient)
+    file = _parsed(source, lenient)
     kind = medium.of(file.header.modality)
     chosen = medium.own_options(file.header.modality, options, medium.parameters("decode"), f"this is {kind.WHAT}")
     loaded = load_for(file.header, model, device)
     result: Decoded = kind.decode(file, loaded, progress=progress, **chosen)
     return result
+
+
+def drop_levels(
+    source: str | Path | bytes | Vqz | Encoded,
+    *,
+    levels: int | None = None,
+    kbit_per_s: float | None = None,
+    size_bytes: int | None = None,
+) -> Reduced:
+    """A .vqz file with its first levels only: a path, its bytes, or what `vqz` read of it. No model is needed.
+
+    levels      how many to keep, or
+    kbit_per_s  as many as stay within this rate, of audio, or
+    size_bytes  as many as stay within this size
+
+    Raises BadFile, UsageError for levels that the file has not.
+    """
+    return file_levels.drop(_parsed(source), levels=levels, kbit_per_s=kbit_per_s, size_bytes=size_bytes)
 
 
 def load_for(header: Header, model: str | LoadedModel | None, device: str = "auto") -> LoadedModel:
@@ -177,6 +193,15 @@ def modality_of(source: Path | BinaryIO | np.ndarray, model: store.ModelInfo | N
     elif default == "audio" and not (isinstance(source, Path) and (source.is_dir() or source.suffix == ".npz")):
         return default  # those who read audio say themselves what to do with a video
     return medium.recognise(source, default)
+
+
+def _parsed(source: str | Path | bytes | Vqz | Encoded, lenient: bool = False) -> Vqz:
+    """The .vqz file that a source is, has the bytes of, or names."""
+    if isinstance(source, EncodedImage | EncodedAudio | EncodedVideo):
+        source = source.data
+    if isinstance(source, bytes):
+        source = vqz.unpack(source, salvage=lenient)
+    return source if isinstance(source, Vqz) else vqz.read(Path(source), lenient)
 
 
 def _opened(source: Path | BinaryIO | np.ndarray, stack: contextlib.ExitStack) -> Path | BinaryIO | np.ndarray:

@@ -13,7 +13,7 @@ from vqcli.codec.codes import AudioCodes
 from vqcli.container import vqz
 from vqcli.entropy import coders
 from vqcli.errors import BadFile, DamagedChunks, UsageError
-from vqcli.media import audio
+from vqcli.media import audio, loudness
 from vqcli.nets.codecs import base
 from vqcli.nets.priors import rounding
 from vqcli.zoo import loading, priors, registry, store
@@ -110,7 +110,7 @@ def test_channels_are_mixed_or_coded_alone(model):
 def test_loudness_is_kept(model):
     loud, quiet = (encode(gain * talk(2), model) for gain in (1.0, 0.01))
     assert loud.audio.loudness_db[0] - quiet.audio.loudness_db[0] == pytest.approx(40, abs=0.11)
-    levels = [audio.active_rms_db(vqcli.decode(encoded, model).samples[0]) for encoded in (loud, quiet)]
+    levels = [loudness.active_rms_db(vqcli.decode(encoded, model).samples[0]) for encoded in (loud, quiet)]
     assert levels[0] - levels[1] == pytest.approx(40, abs=1)
 
 

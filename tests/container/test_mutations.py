@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqcli.container import vqz
-from vqcli.container.header import LosslessResidual
+from vqcli.container.header import LARGEST_K, NARROW_K, LosslessResidual
 from vqcli.errors import BadFile
 
 FUZZ = runpy.run_path(str(Path(__file__).parents[1] / "fuzz_vqz.py"))
@@ -27,13 +27,15 @@ def files(draw: st.DrawFn) -> tuple[vqz.Header, tuple[bytes, ...]]:
     modality = draw(st.sampled_from(sorted(SIZES)))
     levels = draw(st.integers(1, 4))
     groups = levels * draw(st.integers(1, 3))
+    residual = draw(st.none() | RESIDUAL_CODERS) if modality == "image" else None
+    sizes = st.integers(2, NARROW_K if residual else LARGEST_K)
     sides = st.lists(st.integers(1, 9), min_size=DIMS[modality], max_size=DIMS[modality]).map(tuple)
     header = vqz.Header(
         modality=modality,
         size=draw(SIZES[modality]),
         grid=draw(sides),
         chunk=draw(st.just(()) | sides.map(lambda shape: tuple(side + 1 for side in shape))),
-        codebook_sizes=tuple(draw(st.lists(st.integers(2, 65536), min_size=groups, max_size=groups))),
+        codebook_sizes=tuple(draw(st.lists(sizes, min_size=groups, max_size=groups))),
         levels=levels,
         model=draw(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)),
         digest=draw(st.binary(min_size=8, max_size=8)),
@@ -42,7 +44,7 @@ def files(draw: st.DrawFn) -> tuple[vqz.Header, tuple[bytes, ...]]:
         prior=draw(st.just(b"") | st.binary(min_size=8, max_size=8)),
         codes_crcs=tuple(draw(st.lists(st.integers(0, 2**32 - 1), min_size=levels, max_size=levels))),
         metadata=draw(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=4)),
-        residual=draw(st.none() | RESIDUAL_CODERS) if modality == "image" else None,
+        residual=residual,
     )
     seeds = draw(st.binary(max_size=200))
     payloads = [seeds[: number % 201] for number in range(header.records)]
@@ -71,10 +73,15 @@ def test_dropping_levels_leaves_a_valid_file(file: tuple[vqz.Header, tuple[bytes
     fewer = vqz.drop_levels(parsed, keep)
     assert vqz.unpack(vqz.pack(fewer.header, fewer.payloads)) == fewer
     assert fewer.payloads == parsed.payloads[: len(fewer.payloads)]
-    assert fewer.header.version == (4 if parsed.header.side_bytes else 1)
+    wide = max(fewer.header.codebook_sizes) > NARROW_K
+    assert fewer.header.version == (4 if parsed.header.side_bytes else 3 if wide else 1)
 
 
-@given(st.binary(max_size=300), st.sampled_from([b"", vqz.MAGIC, vqz.MAGIC + b"\1", vqz.MAGIC + b"\2"]), st.booleans())
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", vqz.MAGIC, vqz.MAGIC + b"\1", vqz.MAGIC + b"\2", vqz.MAGIC + b"\3"]),
+    st.booleans(),
+)
 @settings(max_examples=200, deadline=None)
 def test_noise_is_a_bad_file(noise: bytes, prefix: bytes, salvage: bool) -> None:
     with pytest.raises(BadFile):

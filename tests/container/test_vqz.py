@@ -232,7 +232,7 @@ def test_headers_that_a_checksum_does_not_catch(data: bytes) -> None:
         {"chunk": (10, 10)},
         {"grid": (2**21,), "chunk": (1,)},
         {"codebook_sizes": (1, 2, 2, 2)},
-        {"codebook_sizes": (2, 2, 2, 65537)},
+        {"codebook_sizes": (2, 2, 2, 2**18 + 1)},
         {"codebook_sizes": ()},
         {"codebook_sizes": (2, 2, 2)},
         {"codebook_sizes": (2, 3) * 200},
@@ -445,11 +445,16 @@ def golden_files() -> dict[str, tuple[vqz.Header, tuple[bytes, ...]]]:
         model="snac-24khz",
         codes_crcs=(7, 8, 9),
     )
+    wide = dataclasses.replace(
+        photo, size=(24, 16, 3), grid=(2, 3), codebook_sizes=(65536, 65537, 64, 2**18), levels=2, model="lfq-18",
+        codes_crcs=(3, 4),
+    )  # fmt: skip
     sides = dataclasses.replace(
         chunked(), size=(95_700, 48_000, 2), grid=(302,), chunk=(150,), side_bytes=12, codebook_sizes=(1024,) * 2
     )
     with_sides = [vqz.with_side(bytes(range(n, n + 4)), b"coded"[: n % 5]) for n in (0, 4, 8)]
     return {
+        "wide": (wide, (b"first level", b"second")),
         "sides": (sides, (*with_sides, b"", b"5", b"66")),
         "uneven": (uneven, (b"a", b"", b"ccc", b"dddd", b"e", b"ff")),
         "lossless": (lossless, (b"1", b"22", b"", b"4444", b"the first chunk", b"the other")),
@@ -508,6 +513,34 @@ def test_levels_with_numbers_of_groups_of_their_own():
             dataclasses.replace(header, uneven=counts)
     with pytest.raises(BadFile, match="residual"):
         dataclasses.replace(golden_files()["lossless"][0], codebook_sizes=(16,) * 3, uneven=(1, 2))
+
+
+def test_codebooks_of_more_than_two_bytes():
+    header, payloads = golden_files()["wide"]
+    data = vqz.pack(header, payloads)
+    assert header.version == data[6] == 3 and header.uneven == () and header.level_groups == (2, 2)
+    assert vqz.unpack(data).header == header
+    narrow = dataclasses.replace(header, codebook_sizes=(65536, 2, 64, 2))
+    assert narrow.version == 1
+    unequal = dataclasses.replace(header, uneven=(1, 3))
+    assert vqz.unpack(vqz.pack(unequal, payloads)).header.level_groups == (1, 3)
+    assert vqz.drop_levels(vqz.unpack(vqz.pack(unequal, payloads)), 1).header.version == 1
+    with pytest.raises(BadFile, match="codebook size"):
+        dataclasses.replace(header, codebook_sizes=(2**18 + 1,) * 4)
+    with pytest.raises(BadFile, match="residual"):
+        dataclasses.replace(header, residual=LosslessResidual(0, 1))
+
+
+def test_codes_are_summed_up_by_codebook():
+    """So that dropping a level changes no sum of those that stay; a codebook of two bytes as ever."""
+    codes = np.array([[[1, 65_535]], [[7, 2**18 - 1]]])
+    expected = zlib.crc32(codes[0].astype("<u2").tobytes() + codes[1].astype("<u4").tobytes())
+    assert vqz.codes_crc(codes, (65_536, 2**18)) == expected
+    assert (
+        vqz.codes_crc(codes[:1], (65_536,)) == vqz.codes_crc(codes[:1]) == zlib.crc32(codes[0].astype("<u2").tobytes())
+    )
+    with pytest.raises(BadFile, match="not in"):
+        vqz.codes_crc(codes)
 
 
 def test_a_later_version_than_needed_is_refused():

@@ -6,7 +6,7 @@ import pytest
 
 from vqcli.data.speech import RATE_HZ, Utterances
 from vqcli.errors import UsageError
-from vqcli.media import audio, pitch, voice
+from vqcli.media import audio, loudness, pitch, voice
 from vqcli.recipe import Data
 
 DATA = Data(batch=6, seconds=0.4, balance=0.5)
@@ -34,7 +34,7 @@ def test_the_halves_part_the_clips(clips_folder, clips):
 def test_clips_lie_at_one_loudness(clips):
     for index in range(len(clips)):
         samples = clips.clip(index).wave
-        assert abs(audio.active_rms_db(samples) - voice.LEVEL_DB) < 0.1
+        assert abs(loudness.active_rms_db(samples) - voice.LEVEL_DB) < 0.1
 
 
 def test_a_batch_has_what_belongs_together(clips):

@@ -1,13 +1,15 @@
 import io
 import os
+import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.media import audio
+from vqcli.media import audio, loudness
 
 RATES = (8000, 16_000, 22_050, 44_100, 48_000)
 
@@ -153,7 +155,7 @@ def test_clipping_is_noted():
 
 def test_silence():
     recording = audio.from_samples(np.zeros(16_000), 16_000, 16_000, True)
-    assert recording.notes == () and audio.active_rms_db(recording.samples[0]) == -100
+    assert recording.notes == () and loudness.active_rms_db(recording.samples[0]) == -100
 
 
 @pytest.mark.parametrize("claimed", [10**9, 2**32 - 1])
@@ -246,11 +248,11 @@ def test_random_bytes_after_a_true_start():
 def test_loudness_is_that_of_the_active_part():
     speech = tone(16_000, 1.0)[0]
     expected = 20 * np.log10(0.4 / np.sqrt(2))
-    assert audio.active_rms_db(speech) == pytest.approx(expected, abs=0.02)
+    assert loudness.active_rms_db(speech) == pytest.approx(expected, abs=0.02)
     pauses = np.concatenate([np.zeros(48_000, np.float32), speech, 1e-5 * speech])
-    assert audio.active_rms_db(pauses) == pytest.approx(expected, abs=0.02)
-    assert audio.active_rms_db(speech[:1] + 0.1) == pytest.approx(-20)
-    assert audio.active_rms_db(np.float32([])) == -100
+    assert loudness.active_rms_db(pauses) == pytest.approx(expected, abs=0.02)
+    assert loudness.active_rms_db(speech[:1] + 0.1) == pytest.approx(-20)
+    assert loudness.active_rms_db(np.float32([])) == -100
 
 
 def test_peaks_are_bent_not_cut(tmp_path):
@@ -273,3 +275,22 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(UsageError, match="exists"):
         audio.write(tmp_path / "a.wav", tone(16_000), 16_000)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_parts_that_were_read_are_given_back():
+    """A long recording is a memory map: what was read of it must not stay in memory."""
+
+    def mapped_mb():
+        return int(re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+    recording = audio.from_samples(np.full(2**24, 0.1, np.float32), 16_000, 16_000, mono=True)  # 64 MB
+    samples = recording.samples[0]
+    loudness.active_rms_db(samples)
+    audio.release(samples)
+    before = mapped_mb()
+    for at in range(0, len(samples), 2**20):
+        samples[at : at + 2**20].sum()
+        audio.release(samples)
+        assert mapped_mb() < before + 10
+    assert samples[-1] == np.float32(0.1)

@@ -255,7 +255,7 @@ def test_no_picture(tmp_path, data, said):
 
 
 def test_vqz_hint():
-    assert refused(io.BytesIO(b"\x89VQZ\r\n\x1a\n")).hint == "vq decode reads it"
+    assert refused(io.BytesIO(b"\x89VQZ\r\n\x1a\n")).hint == "vq decode reads it, --levels drops levels"
 
 
 def test_heic_without_its_extra(monkeypatch):

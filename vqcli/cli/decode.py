@@ -47,6 +47,7 @@ class PartOptions:
     ] = None
 
 
+FOREIGN = (".ecdc", ".dac")  # of other programs
 Inputs = Annotated[list[Path], typer.Argument(help=".vqz files or folders of them; - is stdin.", show_default=False)]
 Format = Annotated[
     str | None,
@@ -76,6 +77,7 @@ def decode(
     vq decode photo.vqz -o photo.webp
     vq decode talk.vqz -o talk.opus
     vq decode talk.ecdc
+    vq decode talk.dac --model dac-44khz
     vq decode talk.vqz --start 1:30 --end 2:00 -o part.wav
     vq decode codes/ -o images/ --format jpg
     vq decode clip.vqz -o clip.mp4
@@ -96,7 +98,7 @@ def decode(
     def suffix_of(path: Path) -> str:
         if format is not None:
             return "" if as_frames else f".{format.lstrip('.')}"
-        if path.suffix == ".ecdc":
+        if path.suffix in FOREIGN:
             return ".wav"
         try:
             return media.of(vqz.read_header(path)[0].modality).suffix()
@@ -126,7 +128,7 @@ def decode(
         places = {"source": str(job.source), "target": str(job.target)}
         return f"{job.source} -> {job.target} {said}", places | facts
 
-    process(batch.plan(inputs, output, (".vqz", ".ecdc"), suffix_of), work, describe, "decode", running)
+    process(batch.plan(inputs, output, (".vqz", *FOREIGN), suffix_of), work, describe, "decode", running)
 
 
 class _Decoder:
@@ -147,7 +149,7 @@ class _Decoder:
         lenient = self._part.salvage or any(at is not None for at in self._times.values())
         if source == STREAM:
             return vqz.unpack(sys.stdin.buffer.read(), salvage=lenient)
-        if source.suffix == ".ecdc":
+        if source.suffix in FOREIGN:
             return self._foreign(source)
         return vqz.read(source, lenient)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console, media
+from vqcli.cli import console, media, reducing
 from vqcli.cli.files import process
 from vqcli.cli.media import audio, image, video
 from vqcli.cli.options import RUNNING, STREAM, Coder, Model, Output, Running, command, spelled
@@ -18,6 +18,7 @@ from vqcli.cli.options import RUNNING, STREAM, Coder, Model, Output, Running, co
 if TYPE_CHECKING:
     from vqcli.api import Encoded
     from vqcli.batch import Job
+    from vqcli.codec.levels import Reduced
     from vqcli.zoo.loading import LoadedModel
 
 
@@ -51,8 +52,12 @@ class FileOptions:
     ] = False
 
 
+CHOICES = (image.EncodeOptions, audio.EncodeOptions, video.EncodeOptions, CodeOptions)
 Inputs = Annotated[
-    list[Path], typer.Argument(help="Images, recordings, clips, or folders of them; - is stdin.", show_default=False)
+    list[Path],
+    typer.Argument(
+        help="Images, recordings, clips, or folders of them, or .vqz files; - is stdin.", show_default=False
+    ),
 ]
 
 
@@ -68,7 +73,7 @@ def encode(
     files: FileOptions = FileOptions(),
     running: Running = RUNNING,
 ) -> None:
-    """Encode images, recordings and clips into .vqz files of codes.
+    """Encode images, recordings and clips into .vqz files of codes; of a .vqz file, drop levels.
 
     \b
     vq encode photo.png
@@ -79,6 +84,7 @@ def encode(
     vq encode photo.png --model photo-2 --tune psnr --effort 3
     vq encode talk.wav --levels 1 --channels
     vq encode talk.wav --kbps 1.5
+    vq encode talk.vqz --levels 1 -o words.vqz
     vq encode photo.png --model tokens
     vq encode clip.mp4
     vq encode holiday/ --frames --fps 30 -o holiday.vqz
@@ -86,6 +92,7 @@ def encode(
     cat photo.png | vq encode - > photo.vqz
     """
     from vqcli import batch
+    from vqcli.codec.levels import Reduced
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
 
@@ -101,16 +108,21 @@ def encode(
         _stream(encoder, inputs[0], output, running)
         return
 
-    def work(job: Job) -> tuple[Encoded, float]:
+    def work(job: Job) -> tuple[Encoded | Reduced, float]:
         if not job.in_folder and job.source != job.target:  # reading says what is wrong with such a file
             refuse_existing(job.target, running.force)  # before the work, not after it
         result, took_s = encoder.encode(job.source)
+        if files.verify and isinstance(result, Reduced):
+            raise UsageError(f"--verify decodes what was encoded, and {job.source} was so before", "leave --verify out")
         result.save(job.target, force=running.force)
         return result, took_s
 
-    def describe(job: Job, done: tuple[Encoded, float]) -> tuple[str, dict[str, Any]]:
+    def describe(job: Job, done: tuple[Encoded | Reduced, float]) -> tuple[str, dict[str, Any]]:
         result, took_s = done
-        line, facts = _line(str(job.source), str(job.target), result, took_s, _source_bytes(job)), _facts(job, *done)
+        if isinstance(result, Reduced):
+            return reducing.line(job.source, job.target, result), reducing.facts(job.source, job.target, result)
+        before = _source_bytes(job)
+        line, facts = _line(str(job.source), str(job.target), result, took_s, before), _facts(job, result, took_s)
         if files.verify:
             from vqcli import api
 
@@ -134,28 +146,41 @@ class _Encoder:
     models: _Models
     options: dict[str, Any]
 
-    def encode(self, source: Path) -> tuple[Encoded, float]:
+    def encode(self, source: Path) -> tuple[Encoded | Reduced, float]:
         """What became of a file, and the seconds it took."""
         from vqcli import api
 
+        begun = time.perf_counter()
+        if reducing.asked(chosen := self._set()) and reducing.is_coded(source):
+            with spelled(*CHOICES):
+                return reducing.reduced(source, chosen, self.models.name), time.perf_counter() - begun
         loaded = self.models.of(source)
         begun = time.perf_counter()
         opened: Any = sys.stdin.buffer if source == STREAM else source
-        media_options = (image.EncodeOptions, audio.EncodeOptions, video.EncodeOptions, CodeOptions)
-        with console.progress(f"encoding {source.name}") as progress, spelled(*media_options):
+        with console.progress(f"encoding {source.name}") as progress, spelled(*CHOICES):
             result = api.encode(opened, loaded, progress=progress, device=self.models.device, **self.options)
             return result, time.perf_counter() - begun
+
+    def _set(self) -> dict[str, Any]:
+        """The options that are not as they are without being named."""
+        usual = {name: value for each in CHOICES for name, value in asdict(each()).items()}
+        return {name: value for name, value in self.options.items() if value != usual[name]}
 
 
 def _stream(encoder: _Encoder, source: Path, output: Path | None, running: Running) -> None:
     """One file from or to a stream."""
+    from vqcli.codec.levels import Reduced
+
     result, took_s = encoder.encode(source)
     if output in (None, STREAM):
         sys.stdout.buffer.write(result.data)
         sys.stdout.buffer.flush()
     else:
         result.save(output, force=running.force)
-    console.say(_line(str(source), str(output or "-"), result, took_s))
+    if isinstance(result, Reduced):
+        console.say(reducing.line(source, output or STREAM, result))
+    else:
+        console.say(_line(str(source), str(output or "-"), result, took_s))
 
 
 class _Models:
@@ -164,7 +189,7 @@ class _Models:
     def __init__(self, name: str | None, device: str) -> None:
         from vqcli.zoo import loading
 
-        self.device = device
+        self.device, self.name = device, name
         self._named = None if name is None else loading.load(name, device)
         self._loaded: dict[str, LoadedModel] = {}
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 Exported = Annotated[list[Path], typer.Argument(help=".vqz files or folders of them.", show_default=False)]
 Imported = Annotated[
-    list[Path], typer.Argument(help=".npy, .npz, .safetensors, .json or .ecdc, or folders.", show_default=False)
+    list[Path], typer.Argument(help=".npy, .npz, .safetensors, .json, .ecdc or .dac, or folders.", show_default=False)
 ]
-Format = Annotated[str | None, typer.Option(help="npy, npz, safetensors, json or ecdc.", show_default="npy")]
+Format = Annotated[str | None, typer.Option(help="npy, npz, safetensors, json, ecdc or dac.", show_default="npy")]
 Flatten = Annotated[
     bool, typer.Option("--flatten", help="One row of integers, the groups of a position in turn, each a range apart.")
 ]
@@ -73,12 +73,13 @@ def import_codes(
 ) -> None:
     """Make .vqz files of codes that `vq export` or another tool has written.
 
-    Of a .npy, which holds codes alone, --model says what they are codes of.
+    Of a .npy, which holds codes alone, and of a .dac, --model says what they are codes of.
 
     \b
     vq import talk.npz -o talk.vqz
     vq import generated.npy --model tokens -o generated.vqz
     vq import talk.ecdc
+    vq import talk.dac --model dac-44khz
     """
     from vqcli import batch
     from vqcli.codec import exchange
@@ -90,7 +91,7 @@ def import_codes(
 
     def work(job: Job) -> dict[str, Any]:
         array, facts = exchange.read(job.source)
-        if model is None and facts is None:
+        if model is None and (facts is None or not facts.model):
             raise UsageError(f"{job.source} does not say what it holds codes of", "--model NAME")
         info = store.find(model or "") if facts is None or model else exchange.model_of(facts)
         if info.digest not in models:

@@ -12,11 +12,13 @@ from typing import BinaryIO
 import numpy as np
 
 from vqcli.codec import audio_file, windows
+from vqcli.codec import levels as file_levels
 from vqcli.codec.codes import AudioCodes, File, keep_levels, part_in
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import DamagedChunks, UsageError
 from vqcli.media import audio
+from vqcli.nets.codecs.framing import Framing
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
@@ -82,12 +84,15 @@ class DecodedAudio:
     def blocks(self) -> Iterator[np.ndarray]:
         """The sound in blocks float32 [channels, n] of some seconds, so that hours take no more memory than minutes."""
         net = self._model.audio
-        start, stop = _positions(self._model, len(self.lost), self.rate_hz, self._first, self.samples_count)
+        framing = windows.framing(self._model, self.audio.window)
+        start, stop = _positions(self._model, framing, len(self.lost), self.rate_hz, self._first, self.samples_count)
         made = windows.decode_audio(self._model, self.audio, start=start, stop=stop, progress=self._progress)
-        begins = net.framing.samples(len(self.lost))
+        begins, lost = framing.samples(len(self.lost)), self.lost
+        if window := self.audio.window:  # which needs all of its codes
+            lost = lost.reshape(-1, window).max(1).repeat(window)
         begin = int(begins[start]) * self.rate_hz // net.rate_hz
         return audio.restore(
-            _silenced(made, self.lost[start:stop], begins[start : stop + 1] - begins[start]),
+            _silenced(made, lost[start:stop], begins[start : stop + 1] - begins[start]),
             *(net.rate_hz, self.rate_hz, self.samples_count, self.channels),
             skip=self._first - begin,
         )
@@ -149,20 +154,16 @@ def encode(
     header, payloads = audio_file.pack_audio(model, codes, coder=coder, metadata=metadata)
     encoded = EncodedAudio(codes, header, payloads, recording.notes)
     if kbit_per_s is not None:
-        size_bytes = int(1000 * kbit_per_s * codes.length_s / 8)
+        size_bytes = file_levels.bytes_at(kbit_per_s, codes.length_s)
     return encoded if size_bytes is None else _within(encoded, model, size_bytes)
 
 
 def _within(encoded: EncodedAudio, model: LoadedModel, size_bytes: int) -> EncodedAudio:
     """The same recording with as many levels as fit into so many bytes, one at least."""
-    whole = vqz.unpack(encoded.data)
-    for levels in range(encoded.header.levels, 0, -1):
-        file = vqz.drop_levels(whole, levels)
-        if file.size_bytes <= size_bytes or levels == 1:
-            break
+    file = file_levels.within(vqz.unpack(encoded.data), size_bytes)
     fewer = replace(
         encoded,
-        audio=keep_levels(model, encoded.audio, levels),
+        audio=keep_levels(model, encoded.audio, file.header.levels),
         header=file.header,
         payloads=tuple(payload for payload in file.payloads if payload is not None),
     )
@@ -186,24 +187,26 @@ def decode(
     audio_file.check_audio(model, file.header)
     samples, rate_hz, channels = file.header.size
     first, count = part_in(start_s, end_s, samples, rate_hz)
-    wanted, margin = None, model.net.decoder_margin
+    window = audio_file.window_of(file.header)
+    wanted, margin = None, 0 if window else model.net.decoder_margin
     if count < samples and margin is not None:
-        start, stop = _positions(model, file.header.grid[0], rate_hz, first, count)
-        wanted = slice(max(0, start - margin - windows.CONTEXT), stop + margin)
+        framing = windows.framing(model, window)
+        start, stop = _positions(model, framing, file.header.grid[0], rate_hz, first, count)
+        wanted = slice(max(0, start - (0 if window else margin + windows.CONTEXT)), stop + margin)
     codes, lost = audio_file.unpack_audio(model, file, levels=levels, wanted=wanted)
     if lost.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
     return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, model, first, progress)
 
 
-def _positions(model: LoadedModel, T: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:
+def _positions(model: LoadedModel, framing: Framing, T: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:
     """Positions that `count` samples of the original from `first` on need, beginning where both rates have a sample."""
     net = model.audio
-    slack, each = SLACK * net.stride * rate_hz, net.framing.hop * rate_hz  # in both rates: a segment is `each` long
+    slack, each = SLACK * net.stride * rate_hz, framing.hop * rate_hz  # in both rates: a segment is `each` long
     step = net.rate_hz // math.gcd(net.rate_hz, each)
     start = max(0, first * net.rate_hz - slack) // each // step * step
     stop = -(-((first + count) * net.rate_hz + slack) // each)
-    return start * net.framing.segment, min(T, stop * net.framing.segment)
+    return start * framing.segment, min(T, stop * framing.segment)
 
 
 def _silenced(blocks: Iterable[np.ndarray], lost: np.ndarray, begins: np.ndarray) -> Iterator[np.ndarray]:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 
-from vqcli.codec import chunks
+from vqcli.codec import chunks, windows
 from vqcli.codec.codes import (
     MAX_CODES,
     AudioCodes,
@@ -29,7 +30,8 @@ from vqcli.zoo.loading import LoadedModel
 
 CHUNK_SECONDS = 10  # of sound, at least
 CHUNK_BYTES = 1200  # of a level's chunk when packed, at least: so its 6 bytes of index stay below 1 % when coded well
-LOUDNESS, VOICE = "loudness_db", "voice"  # keys of the metadata that are vq's own
+# keys of the metadata that are vq's own
+LOUDNESS, VOICE, GAIN, WINDOW = "loudness_db", "voice", "decoder_gain_db", "decoder_window"
 
 
 def file_size(model: LoadedModel, recording: AudioCodes, *, coder: str = "auto") -> int:
@@ -37,9 +39,12 @@ def file_size(model: LoadedModel, recording: AudioCodes, *, coder: str = "auto")
     return len(vqz.pack(*pack_audio(model, recording, coder=coder)))
 
 
-def positions(model: LoadedModel, samples: int, rate_hz: int) -> int:
-    """T, the number of positions of codes, for so many samples at the rate of the original."""
-    return model.audio.framing.positions(audio.length_at(samples, rate_hz, model.audio.rate_hz))
+def positions(model: LoadedModel, samples: int, rate_hz: int, window: int = 0) -> int:
+    """T, the number of positions of codes, for so many samples at the rate of the original.
+
+    Raises BadFile for windows that the model cannot decode.
+    """
+    return windows.framing(model, window).positions(audio.length_at(samples, rate_hz, model.audio.rate_hz))
 
 
 def pack_audio(
@@ -50,7 +55,7 @@ def pack_audio(
     Raises UsageError if `metadata` has keys that are vq's own, BadFile for more codes than a file may hold, and for
     side information that does not belong to them.
     """
-    if reserved := {LOUDNESS, VOICE} & (metadata or {}).keys():
+    if reserved := {LOUDNESS, VOICE, GAIN, WINDOW} & (metadata or {}).keys():
         raise UsageError(f"the metadata key {min(reserved)} is vq's own", "use another")
     channels, groups, T = recording.codes.shape
     if recording.codes.size > MAX_CODES:
@@ -95,7 +100,8 @@ def unpack_audio(
     T, kept = header.grid[0], levels or header.levels
     parts = [codes[header.groups_of(level)].reshape(channels, -1, T) for level in range(kept)]
     codes = np.concatenate(parts, 1)
-    return AudioCodes(codes, header.size[1], header.size[0], header.size[2], loudness_db, voice), lost
+    side: dict[str, Any] = {"gain_db": _gain(header, channels), "window": window_of(header)}
+    return AudioCodes(codes, header.size[1], header.size[0], header.size[2], loudness_db, voice, **side), lost
 
 
 def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, ...], tuple[bytes, ...]]:
@@ -108,7 +114,7 @@ def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, .
     samples, rate_hz, channels = header.size
     if rate_hz not in audio.RATES_HZ:
         raise BadFile(f"a sample rate of {rate_hz} Hz is not within 1,000 to 768,000")
-    T = positions(model, samples, rate_hz)
+    T = positions(model, samples, rate_hz, window_of(header))
     if samples > audio.MAX_SECONDS * rate_hz or T * header.groups > MAX_CODES:
         raise BadFile(f"{samples} samples in {header.groups} groups are more than vq decodes")
     if header.grid != (T,):
@@ -120,6 +126,7 @@ def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, .
         raise BadFile(f"{coded} coded channels do not make {channels}")
     check_books(model, header, coded)
     _check_segments(model, header, coded)
+    _gain(header, coded)
     return coded, _loudness(header, coded), _voice(header, coded)
 
 
@@ -179,7 +186,29 @@ def _of_sides(model: LoadedModel, file: Vqz, channels: int) -> tuple[bytes, ...]
 def _own_metadata(model: LoadedModel, recording: AudioCodes) -> dict[str, str]:
     own = {LOUDNESS: ",".join(f"{level:.1f}" for level in recording.loudness_db)}
     joined = b"" if model.audio.side_bytes else b"".join(recording.voice)
+    if recording.gain_db:
+        own[GAIN] = ",".join(f"{gain:.5f}" for gain in recording.gain_db)
+    if recording.window:
+        own[WINDOW] = str(recording.window)
     return own | ({VOICE: base64.b64encode(joined).decode()} if joined else {})
+
+
+def window_of(header: Header) -> int:
+    """Positions of the windows that decode on their own, 0 for one signal. Raises BadFile."""
+    text = header.metadata.get(WINDOW, "0")
+    if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text, re.ASCII):
+        raise BadFile(f"windows of {text[:20]!r} positions are none")
+    return int(text)
+
+
+def _gain(header: Header, channels: int) -> tuple[float, ...]:
+    """What the decoder's output of each coded channel is raised by, in dB; () if the file does not say."""
+    if GAIN not in header.metadata:
+        return ()
+    parts = header.metadata[GAIN].split(",")
+    if len(parts) != channels or not all(re.fullmatch(r"-?[0-9]{1,3}\.[0-9]{5}", part, re.ASCII) for part in parts):
+        raise BadFile(f"the file does not tell the gain of its {channels} coded channels")
+    return tuple(map(float, parts))
 
 
 def _loudness(header: Header, channels: int) -> tuple[float, ...]:

@@ -17,14 +17,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import TypeVar
-from zlib import crc32
 
 import numpy as np
 
+from vqcli.codec.codes import code_type
 from vqcli.container import vqz
 from vqcli.container.crc import combined
+from vqcli.container.header import code_bytes
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import coders
 from vqcli.entropy.coders import EntropyNet, Given
@@ -128,7 +128,7 @@ def pack_stream(
     crcs, done, step = [0] * header.groups, 0, 0
     for part in parts:
         step, done = step or part.shape[1], done + part.shape[1]
-        crcs = _continued(crcs, part)
+        crcs = _continued(crcs, part, header)
         tasks = [(at, level) for at in range(len(codings)) if verified[at] for level in range(header.levels)]
 
         def encode(task: tuple[int, int], part: np.ndarray = part) -> tuple[bytes, bool]:
@@ -149,7 +149,7 @@ def pack_stream(
         _with_coder(codings[best], header),
         grid=(done, *header.grid[1:]),
         chunk=(step, *header.grid[1:]),
-        codes_crcs=_of_levels(crcs, header, 2 * done * math.prod(header.grid[1:])),
+        codes_crcs=_of_levels(crcs, header, done * math.prod(header.grid[1:])),
     )
     return finished, tuple(payload for level in payloads[best] for payload in level)
 
@@ -157,7 +157,7 @@ def pack_stream(
 def unpack(
     model: LoadedModel, file: Vqz, *, channels: int = 1, levels: int | None = None, wanted: Window | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes uint16 [groups, *grid] of a parsed file that fits the model, and which are lost: bool [*grid], true only in
+    """Codes [groups, *grid] of a parsed file that fits the model, and which are lost: bool [*grid], true only in
     salvaged files.
 
     `levels` reads the first ones only, `wanted` the chunks that touch that window of the grid only: elsewhere codes are
@@ -167,7 +167,7 @@ def unpack(
     header = file.header
     kept = levels or header.levels
     coding = _coding_of(model, header, channels)
-    codes = np.zeros((header.groups_in(kept), *header.grid), np.uint16)
+    codes = np.zeros((header.groups_in(kept), *header.grid), code_type(header.codebook_sizes))
     lost = np.zeros(header.grid, bool)
     chunks = [chunk for chunk in enumerate(header.chunk_windows()) if wanted is None or _touch(chunk[1], wanted)]
 
@@ -177,7 +177,8 @@ def unpack(
 
     _together(read, chunks)
     if not lost.any() and len(chunks) == header.chunk_count:
-        _check(header, [vqz.codes_crc(codes[header.groups_of(level)]) for level in range(kept)])
+        levels_groups = [header.groups_of(level) for level in range(kept)]
+        _check(header, [vqz.codes_crc(codes[groups], header.codebook_sizes[groups]) for groups in levels_groups])
     return codes, lost
 
 
@@ -198,14 +199,14 @@ def unpack_stream(
         if wanted is not None and not _touch((run,), (wanted,)):
             whole = False
             continue
-        codes = np.zeros((groups, run.stop - run.start, *(side.stop for side in sides)), np.uint16)
+        shape = (groups, run.stop - run.start, *(side.stop for side in sides))
+        codes = np.zeros(shape, code_type(header.codebook_sizes))
         lost = _fill(coding, file, number, codes)
         whole = whole and not lost
-        crcs = _continued(crcs, codes)
+        crcs = _continued(crcs, codes, header)
         yield run.start, codes, lost
     if whole:
-        size_bytes = 2 * math.prod(header.grid)
-        _check(header, _of_levels(crcs, header, size_bytes))
+        _check(header, _of_levels(crcs, header, math.prod(header.grid)))
 
 
 def _codings(model: LoadedModel, header: Header, coder: str, channels: int = 1) -> list[Coding]:
@@ -249,16 +250,24 @@ def _fill(coding: Coding, file: Vqz, number: int, chunk: np.ndarray) -> bool:
     return gone
 
 
-def _continued(crcs: Sequence[int], codes: np.ndarray) -> list[int]:
+def _continued(crcs: Sequence[int], codes: np.ndarray, header: Header) -> list[int]:
     """The CRC-32 of each group, with the codes [groups, ...] of one more chunk behind it."""
-    return [crc32(group.astype("<u2").tobytes(), crc) for group, crc in zip(codes, crcs, strict=True)]
+    known = zip(codes, header.codebook_sizes, crcs, strict=False)  # the file may have more levels
+    return [vqz.group_crc(group, K, crc) for group, K, crc in known]
 
 
-def _of_levels(crcs: Sequence[int], header: Header, size_bytes: int) -> tuple[int, ...]:
-    """The CRC-32 of the codes of each level, from those of all groups that are there, of so many bytes each."""
-    levels = [header.groups_of(level) for level in range(header.levels)]
-    parts = (crcs[groups] for groups in levels if groups.stop <= len(crcs))
-    return tuple(reduce(lambda a, b: combined(a, b, size_bytes), part) for part in parts)
+def _of_levels(crcs: Sequence[int], header: Header, positions: int) -> tuple[int, ...]:
+    """The CRC-32 of the codes of each level, from those of all groups that are there, of so many positions each."""
+    sums = []
+    for level in range(header.levels):
+        groups = header.groups_of(level)
+        if groups.stop > len(crcs):
+            break
+        found, *others = crcs[groups]
+        for crc, K in zip(others, header.codebook_sizes[groups][1:], strict=True):
+            found = combined(found, crc, positions * code_bytes(K))
+        sums.append(found)
+    return tuple(sums)
 
 
 def _check(header: Header, crcs: Sequence[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -13,13 +13,18 @@ import numpy as np
 
 from vqcli.codec.tiles import Tiles
 from vqcli.container import vqz
-from vqcli.container.header import MODEL_NAME
+from vqcli.container.header import MODEL_NAME, NARROW_K
 from vqcli.container.vqz import Header
 from vqcli.entropy import coders
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.zoo.loading import LoadedModel
 
 MAX_CODES = 2**27  # of a recording: 256 MiB
+
+
+def code_type(codebook_sizes: Sequence[int]) -> type[np.unsignedinteger[Any]]:
+    """The type of codes of such codebooks: uint16, or uint32 where one has more than 65,536 vectors."""
+    return np.uint16 if max(codebook_sizes, default=0) <= NARROW_K else np.uint32
 
 
 class File:
@@ -42,7 +47,7 @@ class File:
 class ImageCodes:
     """An image as integers.
 
-    codes     uint16 [groups, rows, columns]
+    codes     uint16 (as all codes, or uint32: `code_type`) [groups, rows, columns]
     size      width, height of the image in pixels
     channels  1 grey, 3 colour
     quality   in tenths of a step, 0 for models without one
@@ -68,6 +73,8 @@ class AudioCodes:
     loudness_db  of each coded channel: RMS of its active part, -100 to 100, in a file to a tenth
     voice        of each coded channel, what decoding it needs besides codes, in the bytes of its model (nets/codecs): a
                  voice, or the scale of each segment; b"" if nothing
+    gain_db      what the decoder's output of each coded channel is raised by, () for nothing
+    window       positions of the windows that decode one by one, without padding (dac.py); 0: as the model has them
     """
 
     codes: np.ndarray
@@ -76,6 +83,8 @@ class AudioCodes:
     channels: int
     loudness_db: tuple[float, ...]
     voice: tuple[bytes, ...]
+    gain_db: tuple[float, ...] = ()
+    window: int = 0
 
     @property
     def length_s(self) -> float:
@@ -122,7 +131,9 @@ def new_header(
     counts = tuple(channels * count for count in books(model)[1][:levels])
     crcs = (0,) * levels
     if codes is not None:
-        crcs = tuple(map(vqz.codes_crc, np.split(codes, list(accumulate(counts))[:-1])))
+        ends = list(accumulate(counts))[:-1]
+        parts = zip(np.split(codes, ends), np.split(np.array(book_layout(model, levels, channels)), ends), strict=True)
+        crcs = tuple(vqz.codes_crc(part, sizes.tolist()) for part, sizes in parts)
     return Header(
         modality=modality,
         size=size,

@@ -1,12 +1,13 @@
 """Codes as other tools read them: .npy, .npz, .safetensors and .json, and back.
 
-Codes are uint16 [groups, positions], of an image [groups, rows, columns], of a clip [groups, frames, rows, columns]. A
+Codes are uint16 (uint32 where K is above 65,536) [groups, positions], of an image [groups, rows, columns], of a clip
+[groups, frames, rows, columns]. A
 recording whose channels are coded apart has the groups of the first channel, then those of the second, and so on.
 Flattened, as language models take them, they are one row of integers: position after position, in each all groups, and
 the numbers of each group follow those of the group before.
 
 All formats but .npy also hold what a .vqz file says besides its codes, so that it can be made again. An .ecdc is a file
-of EnCodec's own program (ecdc.py).
+of EnCodec's own program (ecdc.py), a .dac one of descript-audio-codec (dac.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -21,19 +23,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from vqcli.codec import audio_file, ecdc, image_file, tiling, video_file
-from vqcli.codec.codes import AudioCodes, ImageCodes, VideoCodes, check_name
+from vqcli.codec import audio_file, dac, ecdc, image_file, tiling, video_file, windows
+from vqcli.codec.codes import AudioCodes, ImageCodes, VideoCodes, check_name, code_type
 from vqcli.codec.tiles import Tiles
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
 from vqcli.media import audio
+from vqcli.nets.codecs.base import DecodesAlone
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.store import ModelInfo
 
 Codes = ImageCodes | AudioCodes | VideoCodes
-FORMATS = ("npy", "npz", "safetensors", "json", "ecdc")
+FORMATS = ("npy", "npz", "safetensors", "json", "ecdc", "dac")
 CODES, FACTS = "codes", "vq"  # in files of several parts
 LARGEST_BYTES = 2**31  # of a file that is read
 
@@ -60,12 +63,17 @@ class ImageFacts(_Facts, frozen=True, tag="image"):
 
 
 class AudioFacts(_Facts, frozen=True, tag="audio"):
+    """`target_db`: the loudness by ITU-R BS.1770 that each coded channel is to have, where `gain_db` is not known."""
+
     positions_per_s: float
     rate_hz: int
     samples: int
     channels: int
     loudness_db: tuple[float, ...]
     voice: tuple[bytes, ...]
+    gain_db: tuple[float, ...] = ()
+    window: int = 0
+    target_db: tuple[float, ...] = ()
 
 
 class VideoFacts(_Facts, frozen=True, tag="video"):
@@ -91,7 +99,9 @@ def file_of(model: LoadedModel, codes: Codes, coder: str = "auto") -> tuple[Head
     """Header and payloads of a .vqz file of codes. Raises BadFile for what no file of the model can say."""
     check_name(model)
     if isinstance(codes, AudioCodes):
-        return audio_file.pack_audio(model, codes, coder=coder)
+        packed = audio_file.pack_audio(model, codes, coder=coder)
+        audio_file.check_audio(model, packed[0])
+        return packed
     if isinstance(codes, VideoCodes):
         return video_file.pack_video(model, codes, coder=coder)
     return image_file.pack_image(model, codes, coder=coder)
@@ -116,7 +126,7 @@ def facts_of(codes: Codes, model: LoadedModel) -> Facts:
         per_s = model.audio.framing.positions_per_s(model.audio.rate_hz)
         return AudioFacts(
             positions_per_s=per_s, rate_hz=codes.rate_hz, samples=codes.samples, channels=codes.channels,
-            loudness_db=codes.loudness_db, voice=codes.voice, **common,
+            loudness_db=codes.loudness_db, voice=codes.voice, gain_db=codes.gain_db, window=codes.window, **common,
         )  # fmt: skip
     common |= {"size": codes.size, "quality": codes.quality, "tiles": codes.tiles}
     if isinstance(codes, VideoCodes):
@@ -150,8 +160,8 @@ def write(path: Path, codes: Codes, model: LoadedModel, *, flat: bool = False, f
             np.save(stream, array, allow_pickle=False)
         elif name == "npz":
             np.savez_compressed(stream, codes=array, vq=np.array(text))
-        elif name == "ecdc":
-            stream.write(_as_ecdc(codes, model))
+        elif name in ("ecdc", "dac"):
+            stream.write(_as_ecdc(codes, model) if name == "ecdc" else _as_dac(codes, model))
         elif name == "safetensors":
             from safetensors.numpy import save
 
@@ -170,8 +180,8 @@ def read(path: Path) -> tuple[np.ndarray, Facts | None]:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise BadFile(f"{path} is larger than {LARGEST_BYTES} bytes")
-        if name == "ecdc":
-            return _of_ecdc(path.read_bytes())
+        if name in ("ecdc", "dac"):
+            return (_of_ecdc if name == "ecdc" else _of_dac)(path.read_bytes())
         array, text = _parts(path, name)
         facts = None if text is None else msgspec.json.decode(text, type=Facts)
     except msgspec.ValidationError as error:
@@ -203,10 +213,10 @@ def restored(array: np.ndarray, facts: Facts | None, model: LoadedModel) -> Code
     rows = array.reshape(len(array), -1)
     if rows.min() < 0 or (rows.max(1) >= sizes).any():
         raise BadFile(f"codes are not within the codebooks of model {model.info.name}")
-    codes = array.astype(np.uint16)
+    codes = array.astype(code_type(sizes.tolist()))
     if isinstance(facts, AudioFacts):
         codes = codes.reshape(coded, groups, -1)
-        return AudioCodes(codes, facts.rate_hz, facts.samples, facts.channels, facts.loudness_db, facts.voice)
+        return _recording(codes, facts, model)
     if isinstance(facts, VideoFacts):
         return VideoCodes(codes, facts.size, facts.frames_per_1000s, facts.quality, facts.tiles)
     return ImageCodes(codes, facts.size, facts.channels, facts.quality, facts.tiles)
@@ -214,6 +224,8 @@ def restored(array: np.ndarray, facts: Facts | None, model: LoadedModel) -> Code
 
 def model_of(facts: Facts) -> ModelInfo:
     """The model that codes are of. Raises ModelError if it is not here, BadFile for a digest that is none."""
+    if not facts.model:
+        raise UsageError("the file does not say of which model its codes are", "--model NAME")
     if not facts.digest:
         return store.find(facts.model)
     try:
@@ -246,6 +258,46 @@ def _bare_facts(array: np.ndarray, model: LoadedModel) -> Facts:
         f"codes of the shape {list(array.shape)} alone do not make a file of {model.info.name}",
         "[groups, positions] or [groups, rows, columns], of a model without qualities; or export .npz",
     )
+
+
+def _recording(codes: np.ndarray, facts: AudioFacts, model: LoadedModel) -> AudioCodes:
+    """Codes [coded channels, groups, T] with what their facts say, and what decoding them tells."""
+    if any(abs(db) > dac.MOST_DB for db in (*facts.gain_db, *facts.target_db)):
+        raise BadFile(f"gains and loudness are not within {dac.MOST_DB} dB")
+    framing, samples = windows.framing(model, facts.window), facts.samples
+    if framing.alone:  # other programs round lengths down where they resample: there are no more samples than codes
+        most = codes.shape[2] // framing.segment * framing.hop
+        samples = min(samples, most * facts.rate_hz // model.audio.rate_hz)
+    side: dict[str, Any] = {"gain_db": facts.gain_db, "window": facts.window}
+    recording = AudioCodes(codes, facts.rate_hz, samples, facts.channels, facts.loudness_db, facts.voice, **side)
+    if not facts.target_db:
+        return recording
+    gain_db = np.array(facts.target_db) - windows.loudness_db(model, recording)
+    return replace(recording, gain_db=tuple(gain_db.tolist()))
+
+
+def _as_dac(codes: Codes, model: LoadedModel) -> bytes:
+    """Raises UsageError for codes of anything else than DAC."""
+    if not isinstance(codes, AudioCodes) or not isinstance(model.net, DecodesAlone):
+        raise UsageError("a .dac file holds sound coded by DAC", "--format npz takes any codes")
+    net: Any = model.net
+    each = codes.window or codes.codes.shape[2]
+    made = codes.codes.shape[2] // each * net.samples_of(each, alone=bool(codes.window))
+    samples = min(codes.samples, made * codes.rate_hz // net.rate_hz)  # no more, or they refuse it
+    loudness_db = tuple(windows.loudness_db(model, codes).tolist())
+    return dac.write(dac.DacFile(codes.codes, samples, codes.rate_hz, codes.window, loudness_db))
+
+
+def _of_dac(data: bytes) -> tuple[np.ndarray, Facts]:
+    file = dac.read(data)
+    channels = len(file.codes)
+    array = file.codes.reshape(-1, file.codes.shape[2])
+    loudness_db = tuple(round(min(max(db, -100), 100), 1) for db in file.input_db)
+    return array, AudioFacts(
+        model="", digest="", shape=array.shape, codebook_sizes=(), positions_per_s=0, rate_hz=file.rate_hz,
+        samples=file.samples, channels=channels, loudness_db=loudness_db, voice=(b"",) * channels,
+        window=file.window, target_db=file.input_db,
+    )  # fmt: skip
 
 
 def _as_ecdc(codes: Codes, model: LoadedModel) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from vqcli.codec.codes import ImageCodes
+from vqcli.codec.codes import ImageCodes, code_type
 from vqcli.codec.tiles import Tiles, Window, blended, exact, within
 from vqcli.container.header import QUALITIES_OF_TUNE
 from vqcli.errors import BadFile, UsageError
@@ -243,8 +243,9 @@ def _codes(model: LoadedModel, z_e: torch.Tensor, quality: int) -> np.ndarray:
 def _empty(model: LoadedModel, pixels: np.ndarray, quality: int) -> ImageCodes:
     """Codes to be filled in for pixels [H, W, C]."""
     H, W, channels = pixels.shape
-    shape = (len(model.image.codebook_sizes), *model.image.grid(H, W))
-    return ImageCodes(np.empty(shape, np.uint16), (W, H), channels, quality, tiles_of(model.image, H, W))
+    sizes = model.image.codebook_sizes
+    codes = np.empty((len(sizes), *model.image.grid(H, W)), code_type(sizes))
+    return ImageCodes(codes, (W, H), channels, quality, tiles_of(model.image, H, W))
 
 
 def _taken(x: torch.Tensor, value_range: tuple[float, float]) -> torch.Tensor:

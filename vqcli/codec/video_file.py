@@ -15,7 +15,16 @@ from dataclasses import replace
 import numpy as np
 
 from vqcli.codec import chunks, image_file, tiling
-from vqcli.codec.codes import MAX_CODES, ImageCodes, VideoCodes, check_books, check_levels, levels_in, new_header
+from vqcli.codec.codes import (
+    MAX_CODES,
+    ImageCodes,
+    VideoCodes,
+    check_books,
+    check_levels,
+    code_type,
+    levels_in,
+    new_header,
+)
 from vqcli.codec.tiles import Tiles
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, UsageError
@@ -79,7 +88,7 @@ def unpack_video(
     T, groups = wanted.stop - wanted.start, file.header.groups_in(levels or file.header.levels)
     if T * groups * math.prod(file.header.grid[1:]) > MAX_CODES:
         raise UsageError(f"the codes of {T} frames are too many at once", "take a part of the clip")
-    codes = np.empty((groups, T, *file.header.grid[1:]), np.uint16)
+    codes = np.empty((groups, T, *file.header.grid[1:]), code_type(file.header.codebook_sizes))
     lost = np.zeros(T, bool)
     for index, (frame, gone) in enumerate(unpack_frames(model, file, levels=levels, wanted=wanted)):
         codes[:, index], lost[index] = frame.codes, gone

@@ -8,16 +8,21 @@ ties within float error) and memory is bounded by the window. What becomes of th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
-from vqcli.codec.codes import AudioCodes
-from vqcli.media import audio, voice
+from vqcli.codec.codes import AudioCodes, code_type
+from vqcli.errors import BadFile
+from vqcli.media import audio, loudness, voice
 from vqcli.media.audio import Recording
+from vqcli.nets.codecs.base import DecodesAlone
+from vqcli.nets.codecs.framing import Alone, Framing
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
+LONGEST_ALONE_S = 600  # of a window that is decoded on its own
 CONTEXT = 100  # positions before a part that suffice to decode it as within the whole
 
 
@@ -30,8 +35,8 @@ def encode_audio(model: LoadedModel, recording: Recording, progress: ProgressCal
     count, together = len(recording.samples), model.audio.channels
     groups = [[min(row, count - 1) for row in range(at, at + together)] for at in range(0, count, together)]
     channels = [_Channel(model, recording.samples, rows) for rows in groups]
-    P = model.audio.framing.positions(recording.samples.shape[1])
-    codes = np.empty((len(channels), len(model.audio.codebook_sizes), P), np.uint16)
+    P, sizes = model.audio.framing.positions(recording.samples.shape[1]), model.audio.codebook_sizes
+    codes = np.empty((len(channels), len(sizes), P), code_type(sizes))
     for number, channel in enumerate(channels):
         stop = 0
         for found in channel.codes():
@@ -68,8 +73,14 @@ def decode_audio(
     gains = np.ones((len(codes.codes), 1), np.float32)
     if net.level_db is not None:
         gains[:, 0] = [10 ** ((db - net.level_db) / 20) for db in codes.loudness_db]
+    if codes.gain_db:
+        gains[:, 0] *= [10 ** (db / 20) for db in codes.gain_db]
     gains = gains.repeat(net.channels, 0)
-    for block in net.decode_windows(codes.codes, codes.voice, part, seed=seed, progress=progress):
+    if codes.window:
+        blocks = _decode_alone(model, codes, part, progress)
+    else:
+        blocks = net.decode_windows(codes.codes, codes.voice, part, seed=seed, progress=progress)
+    for block in blocks:
         yield _as_recorded(block * gains, codes, net.channels)
 
 
@@ -80,6 +91,42 @@ def _as_recorded(block: np.ndarray, codes: AudioCodes, together: int) -> np.ndar
     return block.mean(0, keepdims=True) if len(codes.codes) == 1 else block[: codes.channels]
 
 
+def loudness_db(model: LoadedModel, codes: AudioCodes) -> np.ndarray:
+    """Loudness by ITU-R BS.1770 of each coded channel as it decodes, float [channels]."""
+    meter = loudness.Meter(model.audio.rate_hz, len(codes.codes))
+    for block in decode_audio(model, codes):
+        meter.add(block)
+    return meter.loudness_db()
+
+
+def framing(model: LoadedModel, window: int) -> Framing:
+    """Where positions lie: as the model has them, or in windows of so many positions that decode alone.
+
+    Raises BadFile if the model has no such windows.
+    """
+    if not window:
+        return model.audio.framing
+    net: Any = model.net
+    most = LONGEST_ALONE_S * net.rate_hz // net.stride
+    samples = net.samples_of(window, alone=True) if isinstance(net, DecodesAlone) and 0 < window <= most else 0
+    if not samples:
+        raise BadFile(f"model {model.info.name} does not decode windows of {window} positions on their own")
+    return Alone(net.stride, window, samples)
+
+
+def _decode_alone(
+    model: LoadedModel, codes: AudioCodes, part: tuple[int, int], progress: ProgressCallback
+) -> Iterator[np.ndarray]:
+    """Waveforms [channels, n] of the windows of a part, which begins and ends with one."""
+    net: Any = model.net
+    if any(codes.voice):
+        raise BadFile("the voice in the file does not belong to its model, which knows none")
+    for at in range(*part, codes.window):
+        window = torch.from_numpy(codes.codes[:, :, at : at + codes.window].astype(np.int64))
+        yield net.decode_alone(window.to(model.device))[:, 0].cpu().numpy()
+        progress((at + codes.window - part[0]) / (part[1] - part[0]))
+
+
 class _Channel:
     """A channel, or some that are coded together, on the way to codes: all that takes hearing the whole, then windows.
 
@@ -88,7 +135,7 @@ class _Channel:
 
     def __init__(self, model: LoadedModel, samples: np.ndarray, rows: list[int]) -> None:
         self._model, self._net = model, model.audio
-        self.loudness_db = max(audio.active_rms_db(samples[row]) for row in set(rows))
+        self.loudness_db = max(loudness.active_rms_db(samples[row]) for row in set(rows))
         level_db = self._net.level_db
         gain = np.float32(1 if level_db is None else voice.gain(self.loudness_db, level_db))
         self._samples = _Scaled(samples, rows if len(rows) > 1 else rows[0], gain)
@@ -110,4 +157,6 @@ class _Scaled:
         return self._samples.shape[1]
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        return np.asarray(self._samples[self._rows, part]) * self._gain
+        found: np.ndarray = np.asarray(self._samples[self._rows, part]) * self._gain
+        audio.release(self._samples)
+        return found

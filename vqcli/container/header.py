@@ -20,6 +20,7 @@ _SIZE_BOUNDS = {
     "audio": {"samples": 2**36, "rate_hz": 2**20, "channels": 64},
     "video": {"width": 2**20, "height": 2**20, "frames": 2**24, "frames_per_1000s": 2**20},
 }
+LARGEST_K, NARROW_K = 2**18, 2**16  # of codebooks, and of those whose codes have two bytes where they are summed up
 RESIDUAL_CODERS = {0: "predicted", 1: "likelihood"}  # coders of the residual; numbers are never reused
 _GRID_DIMS = {"image": 2, "audio": 1, "video": 3}
 
@@ -32,6 +33,11 @@ def tune_of(quality: float) -> tuple[str, float]:
     """The tune and the quality within it that a quality of a file, in steps, stands for; beyond all, the last tune."""
     number = min(int((quality - 1) // QUALITIES_OF_TUNE), len(TUNES) - 1) if quality >= 1 else 0
     return TUNES[number], quality - number * QUALITIES_OF_TUNE
+
+
+def code_bytes(K: int) -> int:
+    """Bytes of a code of a codebook of K, where codes are summed up."""
+    return 2 if K <= NARROW_K else 4
 
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -92,7 +98,7 @@ class Header:
         within("number of groups", self.groups, 1, 4096)
         within("number of codes", math.prod(self.grid) * self.groups, 1, 2**33)
         within("codebook runs", 1 + sum(a != b for a, b in itertools.pairwise(self.codebook_sizes)), 1, 255)
-        require(all(2 <= k <= 65536 for k in self.codebook_sizes), "a codebook size is not in 2..65536")
+        require(all(2 <= k <= LARGEST_K for k in self.codebook_sizes), f"a codebook size is not in 2..{LARGEST_K}")
         within("levels", self.levels, 1, 64)
         if len(set(self.uneven)) == 1:
             object.__setattr__(self, "uneven", ())
@@ -100,7 +106,6 @@ class Header:
             require(len(self.uneven) == self.levels, f"{self.levels} levels need the number of groups of each")
             within("smallest number of groups in a level", min(self.uneven), 1, 4096)
             require(sum(self.uneven) == self.groups, f"{self.groups} groups are not those of the levels")
-            require(not self.residual, "a residual belongs to levels of equally many groups")
         else:
             require(self.groups % self.levels == 0, f"{self.groups} groups do not divide into {self.levels} levels")
         checksums = [crc for crc in self.codes_crcs if 0 <= crc < 2**32]
@@ -115,6 +120,7 @@ class Header:
         within("bytes of side information", self.side_bytes, 0, 2**32)
         require(not (self.residual and self.side_bytes), "a residual belongs to chunks without side information")
         if self.residual:
+            require(self.version == 2, f"a residual belongs to levels of equally many groups, of K up to {NARROW_K}")
             require(self.modality == "image", f"the residual is that of {self.modality}, not of an image")
             within("residual coder id", self.residual.coder, 0, 127)
             within("CRC-32 of the pixels", self.residual.pixels_crc, 0, 2**32 - 1)
@@ -122,7 +128,9 @@ class Header:
     @property
     def version(self) -> int:
         """The format version of a file with this header: the lowest that can express it."""
-        return 4 if self.side_bytes else 3 if self.uneven else 2 if self.residual else 1
+        if self.side_bytes:
+            return 4
+        return 3 if self.uneven or max(self.codebook_sizes) > NARROW_K else 2 if self.residual else 1
 
     @property
     def level_groups(self) -> tuple[int, ...]:

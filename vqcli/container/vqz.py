@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from zlib import crc32
 
 from vqcli.container.fields import Reader, require, u32, varint
-from vqcli.container.header import Header, read_fields, write_fields
+from vqcli.container.header import NARROW_K, Header, code_bytes, read_fields, write_fields
 from vqcli.errors import BadFile, DamagedChunks, OutputError, UsageError
 from vqcli.files import replacing
 
@@ -140,13 +140,27 @@ def drop_levels(vqz: Vqz, keep: int) -> Vqz:
     return Vqz(fewer, vqz.payloads[: fewer.records], vqz.lengths[: fewer.records])
 
 
-def codes_crc(codes: np.ndarray) -> int:
-    """The CRC-32 of one level's codes, integers 0..65535 as [groups of the level, *grid]. BadFile for others."""
+def codes_crc(codes: np.ndarray, codebook_sizes: Sequence[int] = ()) -> int:
+    """The CRC-32 of one level's codes, integers [groups of the level, *grid]; no K means that of NARROW_K or less.
+
+    Raises BadFile for what are no codes of such codebooks.
+    """
     import numpy as np
 
     require(np.issubdtype(codes.dtype, np.integer), f"codes are {codes.dtype}, not integers")
-    require(codes.size == 0 or (codes.min() >= 0 and codes.max() <= 65535), "codes are not in 0..65535")
-    return crc32(codes.astype("<u2").tobytes())
+    largest = max(NARROW_K, *codebook_sizes) - 1 if codebook_sizes else NARROW_K - 1
+    require(codes.size == 0 or (codes.min() >= 0 and codes.max() <= largest), f"codes are not in 0..{largest}")
+    if largest < NARROW_K:
+        return crc32(codes.astype("<u2").tobytes())
+    crc = 0
+    for group, K in zip(codes, codebook_sizes, strict=True):
+        crc = group_crc(group, K, crc)
+    return crc
+
+
+def group_crc(codes: np.ndarray, K: int, crc: int = 0) -> int:
+    """The CRC-32 of the codes of a codebook of K, after those that have the CRC-32 `crc`."""
+    return crc32(codes.astype(f"<u{code_bytes(K)}").tobytes(), crc)
 
 
 def _front(header: Header, index: Sequence[tuple[int, int]]) -> bytes:

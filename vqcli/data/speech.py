@@ -14,7 +14,7 @@ import numpy as np
 
 from vqcli.data import pitch_cache
 from vqcli.data.clips import Clip, Clips
-from vqcli.media import audio, pitch, voice
+from vqcli.media import loudness, pitch, voice
 from vqcli.recipe import Data
 
 RATE_HZ = 16_000
@@ -82,7 +82,7 @@ class Utterances(Clips[Utterance, UtteranceBatch]):
         return speakers
 
     def analysed(self, samples: np.ndarray) -> Utterance:
-        samples = samples * np.float32(voice.gain(audio.active_rms_db(samples)))
+        samples = samples * np.float32(voice.gain(loudness.active_rms_db(samples)))
         codes = pitch_cache.codes_of(samples)
         return Utterance(Utterance.rounded(samples), codes, voice.profile(samples, codes))
 

@@ -73,7 +73,7 @@ def _encode(
 ) -> np.ndarray:
     G, H, W = symbols.shape
     skew_classes = counts.shape[1] // (thresholds.shape[1] + 1)  # that the model distinguishes
-    out = np.zeros(symbols.size * 4 + 16, np.uint8)  # a symbol costs at most log2(256 * 65536) = 24 bits
+    out = np.zeros(symbols.size * 4 + 16, np.uint8)  # a symbol costs at most log2(256 K) bits, 26 of K = 2^18
     state = rangecoder.new_state()
     totals = _totals(counts)
     for g in range(G):

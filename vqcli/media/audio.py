@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import mmap
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,6 @@ MAX_SECONDS = 24 * 3600
 MAX_CHANNELS = 64
 RATES_HZ = range(1000, 768_001)
 LOUDEST = 2.0**16  # in full scales; beyond, a sample is damaged
-SILENCE_DB = -100.0  # the loudness given for silence
 
 # What a scan of a folder takes for an audio file; reading goes by the content alone.
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
@@ -132,7 +132,7 @@ def _seekable(stream: BinaryIO, name: str, stack: contextlib.ExitStack) -> Binar
     """The stream, or a temporary copy if it is a pipe, once it is seen to begin like an audio file."""
     head = stream.read(64)
     if b"VQZ" in head[:8]:
-        raise BadFile(f"{name} is a .vqz file, not audio", "vq decode reads it")
+        raise BadFile(f"{name} is a .vqz file, not audio", "vq decode reads it, --levels drops levels")
     if not is_audio(head):
         text = bytes(range(32, 127)) + b"\t\n\r\f"
         kind = next((kind for offset, magic, kind in _FOREIGN if head.startswith(magic, offset)), None)
@@ -232,6 +232,13 @@ def _array(store: tempfile.SpooledTemporaryFile[bytes], N: int, channels: int) -
     return np.frombuffer(bytearray(store.read(size)), "<f4").reshape(N, channels).T
 
 
+def release(samples: np.ndarray) -> None:
+    """Give back the memory of the parts that were read of a recording in a temporary file; they can be read again."""
+    mapped = getattr(samples, "_mmap", None)
+    if mapped is not None and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def _noted(recording: Recording, note: str) -> Recording:
     return Recording(**{**vars(recording), "notes": (*recording.notes, note)})
 
@@ -239,27 +246,6 @@ def _noted(recording: Recording, note: str) -> Recording:
 def _reason(error: Exception) -> str:
     """What libsndfile says, without the name of a Python object."""
     return " ".join(str(getattr(error, "error_string", error)).split()) or type(error).__name__
-
-
-# ---------------------------------------------------------------- loudness
-
-
-def active_rms_db(samples: np.ndarray, rate_hz: int = 16_000) -> float:
-    """Loudness of samples float [N] in dB of full scale: RMS over the blocks of 20 ms within 40 dB of the loudest.
-
-    -100 for silence, and never below or beyond 100. A memory map is read in parts.
-    """
-    width = max(1, rate_hz // 50)
-    powers: list[np.ndarray] = []
-    for at in range(0, len(samples), width * 1000):
-        part = np.asarray(samples[at : at + width * 1000], np.float64) ** 2
-        whole = len(part) // width * width
-        powers.append(part[:whole].reshape(-1, width).mean(1))
-        if whole < len(part):
-            powers.append(part[whole:].mean(keepdims=True))
-    power = np.concatenate(powers) if powers else np.zeros(1)
-    mean = float(power[power >= power.max() * 1e-4].mean())
-    return float(np.clip(10 * np.log10(mean), SILENCE_DB, -SILENCE_DB)) if mean > 0 else SILENCE_DB
 
 
 # ---------------------------------------------------------------- arrays -> files

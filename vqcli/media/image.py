@@ -112,7 +112,7 @@ def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, 
 def _decoder(head: bytes, name: str) -> Decoder:
     """The decoder for a file that starts with `head`; BadFile says what the file looks like if there is none."""
     if b"vqz" in head[:8].lower():
-        raise BadFile(f"{name} is a .vqz file, not an image", "vq decode reads it")
+        raise BadFile(f"{name} is a .vqz file, not an image", "vq decode reads it, --levels drops levels")
     kind = next((kind for offset, magic, kind in _KINDS if head.startswith(magic, offset)), None)
     if kind == "HEIC":
         try:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vqcli.codec import image_file, tiling
-from vqcli.codec.codes import ImageCodes
+from vqcli.codec.codes import ImageCodes, code_type
 from vqcli.container import vqz
 from vqcli.data.crops import rgb
 from vqcli.deprecation import renamed_keyword
@@ -169,7 +169,7 @@ def sample(
             raise UsageError("this prior has not learned to do without a class", "leave --guidance out")
         keep_mask = np.broadcast_to(kept, shape)
         codes = in_batches(sampler_of(net), codes, keep_mask, uniforms, numbers, sampling, progress)
-    stored = codes.astype(np.uint16)
+    stored = codes.astype(code_type(model.net.codebook_sizes))
     tiles = tiling.tiles_of(model.image, H, W)
     pixels = [tiling.decode_image(model, ImageCodes(item, (W, H), 3, 0, tiles)) for item in stored]
     return Samples(stored, np.stack(pixels), tuple(names), seed, prior, len(labels) or 1, model)

@@ -16,7 +16,7 @@ from typing import Unpack
 import numpy as np
 
 from vqcli.codec import audio_file, conversion, windows
-from vqcli.codec.codes import AudioCodes
+from vqcli.codec.codes import AudioCodes, code_type
 from vqcli.container import vqz
 from vqcli.deprecation import renamed_keyword
 from vqcli.errors import ModelError, UsageError, near_matches
@@ -131,7 +131,8 @@ def sample_speech(
         )  # fmt: skip
     size = {"rate_hz": net.rate_hz, "samples": shape[1] * net.stride, "channels": 1}
     made = tuple(
-        replace(each, codes=item[None].astype(np.uint16), **size) for each, item in zip(begun, codes, strict=True)
+        replace(each, codes=item[None].astype(code_type(net.codebook_sizes)), **size)
+        for each, item in zip(begun, codes, strict=True)
     )
     sounds = []
     for index, item in enumerate(made):

@@ -1,27 +1,28 @@
 """Other people's model files as tensors: safetensors, and torch's archives without running what is pickled in them.
 
-A pickle is a program. `torch.load(weights_only=True)` runs a harmless part of the language; for files that hold more,
-of a trainer or of a configuration, `_Tensors` reads the tensors and takes inert stand-ins for everything else.
+A pickle is a program. `torch.load(weights_only=True)` runs a harmless part of the language; of files that hold more,
+of a trainer or of a configuration, vqcli/pickles.py reads the tensors, and notes for everything else.
 """
 
 from __future__ import annotations
 
-import collections
 import json
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vqcli import pickles
 from vqcli.errors import ModelError, VqError
 from vqcli.nets.codecs.checkpoint import Checkpoint
+from vqcli.pickles import Made, Name
 
 # of weights in a folder, the first that is there; then any other file of these kinds, if there is but one
 NAMES = (
@@ -138,60 +139,45 @@ def _refuse_programs(path: Path) -> None:
 
 
 def _tensors_alone(path: Path) -> Any:
-    """The content of an archive, its tensors real and all other objects stand-ins."""
+    """The content of an archive, its tensors real and all other objects notes."""
     try:
         with zipfile.ZipFile(path) as archive:
             root = next(name.removesuffix("data.pkl") for name in archive.namelist() if name.endswith("data.pkl"))
             if archive.getinfo(root + "data.pkl").file_size > LARGEST_PICKLE:
                 raise ModelError(f"{path} has a pickle of more than {LARGEST_PICKLE} bytes")
-            with archive.open(root + "data.pkl") as stream:
-                return _Tensors(stream, archive, root).load()
+            tensors = _Tensors(archive, root)
+            return pickles.read(archive.read(root + "data.pkl"), tensors.make, tensors.storage)
     except (zipfile.BadZipFile, StopIteration):
         raise ModelError(f"{path} holds pickled objects, which vq does not run") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise ModelError(f"{path} cannot be read without running it: {error}") from None
 
 
-class _Ignored:
-    """Stands in for every object that is not a tensor or a plain container; takes whatever is done to it."""
+class _Tensors:
+    """Makes tensors of what the pickle of an archive calls, and plain dictionaries of ordered ones."""
 
-    def __new__(cls, *_: Any, **__: Any) -> _Ignored:
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-    def __setstate__(self, state: Any) -> None: ...
-    def __setitem__(self, key: Any, value: Any) -> None: ...
-    def __call__(self, *_: Any, **__: Any) -> _Ignored:
-        return self
-
-    def append(self, value: Any) -> None: ...
-    def extend(self, values: Any) -> None: ...
-    def add(self, value: Any) -> None: ...
-
-
-class _Tensors(pickle.Unpickler):
-    """Reads the pickle of torch's archives; whatever a file names, only what is written here is ever called."""
-
-    def __init__(self, stream: BinaryIO | Any, archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(stream)
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         self._archive, self._root, self._storages = archive, root, {}  # type: ignore[var-annotated]
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
-            return _tensor if name == "_rebuild_tensor_v2" else _parameter
-        return DTYPES[name] if module == "torch" and name in DTYPES else _Ignored
+    def make(self, called: Any, arguments: Any) -> Any:
+        if called == Name("collections", "OrderedDict"):
+            return dict(*arguments)
+        if called == Name("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor(*arguments)
+        if called == Name("torch._utils", "_rebuild_parameter"):
+            return arguments[0]
+        return Made(called, arguments)
 
-    def persistent_load(self, reference: Any) -> Tensor:
+    def storage(self, reference: Any) -> Tensor:
         """A storage as a tensor of one dimension."""
-        _, dtype, key, _, _ = reference
-        if not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError("a storage of an unknown type")
+        _, kind, key, _, _ = reference
+        if not (isinstance(kind, Name) and kind.module == "torch" and kind.name in DTYPES):
+            raise ValueError("a storage of an unknown type")
+        dtype = DTYPES[kind.name]
         if key not in self._storages:
             info = self._archive.getinfo(f"{self._root}data/{key}")
             if info.compress_type != zipfile.ZIP_STORED:
-                raise pickle.UnpicklingError("a compressed storage")
+                raise ValueError("a compressed storage")
             data = bytearray(self._archive.read(info))
             self._storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         found: Tensor = self._storages[key]
@@ -201,9 +187,5 @@ class _Tensors(pickle.Unpickler):
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
-        raise pickle.UnpicklingError("a tensor that its storage does not hold")
+        raise ValueError("a tensor that its storage does not hold")
     return storage.as_strided(size, stride, offset)
-
-
-def _parameter(data: Tensor, *_: Any) -> Tensor:
-    return data

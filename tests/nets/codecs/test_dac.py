@@ -109,6 +109,19 @@ def test_it_equals_the_authors(authors, net, N):
         assert not decoded[..., expected.shape[2] :].any()
 
 
+@torch.inference_mode()
+def test_windows_alone_equal_the_authors_without_padding(authors, net):
+    codes = torch.randint(64, (2, 6, 90), generator=torch.Generator().manual_seed(0))
+    authors.padding = False
+    try:
+        expected = authors.decode(authors.quantizer.from_codes(codes)[0])
+    finally:
+        authors.padding = True
+    assert net.samples_of(90, alone=True) == expected.shape[2] > 0 == net.samples_of(2, alone=True)
+    assert torch.allclose(net.decode_alone(codes), expected, atol=1e-6)
+    assert net.samples_of(90, alone=False) == authors.decode(authors.quantizer.from_codes(codes)[0]).shape[2]
+
+
 @pytest.mark.parametrize("N", LENGTHS)
 @torch.inference_mode()
 def test_it_equals_transformers(library, N):

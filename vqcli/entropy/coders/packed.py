@@ -22,8 +22,9 @@ def encode(codes: np.ndarray, given: Given) -> bytes:
     """Bytes of codes [G, *grid]: group after group, most significant bit first, zero bits to fill the last byte."""
     parts = []
     for group, K in zip(codes, given.codebook_sizes, strict=True):
-        shifts = np.arange(bits_per_code(K) - 1, -1, -1, dtype=np.uint16)
-        parts.append((group.astype(np.uint16).reshape(-1, 1) >> shifts & 1).astype(np.uint8).ravel())
+        kind = np.uint16 if bits_per_code(K) <= 16 else np.uint32
+        shifts = np.arange(bits_per_code(K) - 1, -1, -1, dtype=kind)
+        parts.append((group.astype(kind).reshape(-1, 1) >> shifts & 1).astype(np.uint8).ravel())
     return np.packbits(np.concatenate(parts)).tobytes()
 
 

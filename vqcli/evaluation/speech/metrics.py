@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqcli.errors import UsageError
-from vqcli.media import audio, mel, pitch, voice
+from vqcli.media import loudness, mel, pitch, voice
 
 RATE_HZ = mel.RATE_HZ
 DB = 20 / math.log(10)  # for each unit of a natural logarithm of magnitudes
@@ -137,7 +137,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _normalised(samples: np.ndarray) -> np.ndarray:
-    return np.asarray(samples * voice.gain(audio.active_rms_db(samples)), np.float32)
+    return np.asarray(samples * voice.gain(loudness.active_rms_db(samples)), np.float32)
 
 
 def _pair(source: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

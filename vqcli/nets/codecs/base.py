@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -250,6 +250,17 @@ class AudioCodec(Codec, Protocol):
     def convert(self, codes: np.ndarray, stored: bytes, target: bytes, pitch: str, semitones: float) -> np.ndarray:
         """Codes [codebooks, P] for another voice: 'target' moves the melody to its register, 'keep' leaves it."""
         return codes
+
+
+@runtime_checkable
+class DecodesAlone(Protocol):
+    """A codec of audio whose decoder also takes windows without padding, as files of other programs have them."""
+
+    def decode_alone(self, codes: Tensor) -> Tensor:
+        """Waveforms [B, 1, samples_of(P, alone=True)] of codes [B, codebooks of the first levels, P]."""
+
+    def samples_of(self, positions: int, *, alone: bool) -> int:
+        """Samples that the decoder makes of so many positions, of a window that is decoded alone or of a signal."""
 
 
 CONTRACTS: dict[str, type] = {"image": ImageCodec, "audio": AudioCodec}  # by the modality of a model

@@ -21,6 +21,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from vqcli.errors import ModelError
 from vqcli.nets.codecs.checkpoint import Checkpoint, Imported, modern
 from vqcli.nets.codecs.waveform import WaveformCodec
+from vqcli.nets.layers import unpadded
 from vqcli.nets.layers.reach import reach
 from vqcli.nets.layers.residual_vq import ResidualFactorizedVQ
 from vqcli.nets.layers.snake import Snake, decoder_block, encoder_block
@@ -99,6 +100,12 @@ class Dac(WaveformCodec):
         """Odd strides leave the last few samples open, which become zeros."""
         wave: Tensor = self.decoder(z_q)
         return F.pad(wave, (0, z_q.shape[-1] * self.stride - wave.shape[-1]))
+
+    def decode_alone(self, codes: Tensor) -> Tensor:
+        return unpadded.run(self.decoder, self.quantizer.decode(codes))
+
+    def samples_of(self, positions: int, *, alone: bool) -> int:
+        return unpadded.length(self.decoder, positions, padded=not alone)
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Imported | None:

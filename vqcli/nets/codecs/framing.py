@@ -35,6 +35,11 @@ class Framing:
         if not (self.stride > 0 and self.segment * self.stride // 2 <= self.hop <= self.segment * self.stride):
             raise ValueError(f"segments of {self.segment} x {self.stride} samples cannot follow every {self.hop}")
 
+    @property
+    def alone(self) -> bool:
+        """Whether segments do not overlap, so that each stands for `hop` samples."""
+        return self.hop == self.segment * self.stride
+
     def positions_per_s(self, rate_hz: int) -> float:
         return rate_hz * self.segment / self.hop
 
@@ -74,3 +79,29 @@ class Framing:
     def _within(self, samples: int, number: int) -> int:
         """Positions of one segment."""
         return -(-min(samples - number * self.hop, self.segment * self.stride) // self.stride)
+
+
+@dataclass(frozen=True)
+class Alone(Framing):
+    """Segments that are decoded one by one, each, and the last too, to `hop` samples, whatever they looked at."""
+
+    def __post_init__(self) -> None:
+        if min(self.stride, self.segment, self.hop) < 1:
+            raise ValueError(f"segments of {self.segment} positions that make {self.hop} samples")
+
+    @property
+    def alone(self) -> bool:
+        return True
+
+    def positions(self, samples: int) -> int:
+        return -(-samples // self.hop) * self.segment
+
+    def segments(self, positions: int) -> np.ndarray:
+        if positions % self.segment:
+            raise ValueError(f"{positions} positions do not divide into segments of {self.segment}")
+        return np.arange(0, positions + 1, self.segment)
+
+    def samples(self, positions: int) -> np.ndarray:
+        """As if the positions of a segment followed one another in time."""
+        at = np.arange(positions + 1)
+        return at // self.segment * self.hop + at % self.segment * self.hop // self.segment

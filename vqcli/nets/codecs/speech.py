@@ -157,9 +157,11 @@ class SpeechVQVAE(nn.Module, AudioCodec):
 
     def split(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Latents z_q [B, dim, P] and pitch codes [B, P * pitch_groups] of codes of whole levels, the first or more."""
-        pitches = codes[:, 1 : 1 + self.pitch_groups].transpose(1, 2).flatten(1)
         vector_codes = torch.cat([codes[:, :1], codes[:, 1 + self.pitch_groups :]], 1)
-        return self.quantizer.lookup(vector_codes), pitches
+        return self.quantizer.lookup(vector_codes), self._pitches(codes)
+
+    def _pitches(self, codes: Tensor) -> Tensor:
+        return codes[:, 1 : 1 + self.pitch_groups].transpose(1, 2).flatten(1)
 
     def n_codebooks(self, levels: int) -> int:
         """Number of vector codebooks in the first `levels` levels."""
@@ -269,17 +271,16 @@ class SpeechVQVAE(nn.Module, AudioCodec):
         """Window by window, each with its margin; phases and noise are those of the whole recording."""
         device, (start, stop), margin = device_of(self), part, self.decoder_margin
         values, registers = (torch.stack(each).to(device) for each in zip(*map(self._voice, stored), strict=True))
-        all_codes = torch.from_numpy(codes.astype(np.int64))
-        f0, phases = excitation(
-            self.split(all_codes[:, : self.groups_of_level])[1]
-        )  # of all frames: a few numbers each
+        all_codes = torch.from_numpy(codes)  # of hours: as small as they come, and int64 window by window
+        # of all frames: a few numbers each
+        f0, phases = excitation(self._pitches(all_codes[:, : self.groups_of_level].long()))
         for first, last in windows_of(self, start, stop):
             outer = slice(max(first - margin, 0), min(last + margin, all_codes.shape[2]))
             at = slice(outer.start * self.frames, outer.stop * self.frames)
             noise = white_noise(len(stored), outer.start * self.stride, outer.stop * self.stride, seed)
             wave = self.decode(
-                all_codes[:, :, outer].to(device), phases[:, at].to(device), f0[:, at].to(device), noise.to(device),
-                (values, registers),
+                all_codes[:, :, outer].long().to(device),
+                *(phases[:, at].to(device), f0[:, at].to(device), noise.to(device), (values, registers)),
             )  # fmt: skip
             inner = slice((first - outer.start) * self.stride, (last - outer.start) * self.stride)
             progress((last - start) / (stop - start))

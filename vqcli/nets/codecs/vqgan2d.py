@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcli.container.header import LARGEST_K
 from vqcli.errors import ModelError
 from vqcli.nets.codecs.base import ImageCodec
 from vqcli.nets.codecs.checkpoint import Checkpoint, Imported
@@ -33,7 +34,6 @@ CITATION_LLAMAGEN = (
     "Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation. 2024."
 )
 QUANTIZERS = ("euclidean", "cosine", "logits")
-LARGEST_K = 65_536  # of the codebooks that files know
 ROWS = 4096  # latents whose logits are computed at a time
 
 

@@ -107,17 +107,20 @@ class WaveformCodec(nn.Module, AudioCodec):
             raise BadFile("the voice in the file does not belong to its model, which knows none")
         start, stop = part
         done = start
-        for wave in self.decode_parts(torch.from_numpy(codes.astype(np.int64)), part, device_of(self), seed):
+        for wave in self.decode_parts(torch.from_numpy(codes), part, device_of(self), seed):
             done += wave.shape[-1] // self.stride
             progress((done - start) / (stop - start))
             yield wave[:, 0].cpu().numpy()
 
     def decode_parts(self, codes: Tensor, part: tuple[int, int], device: torch.device, seed: int) -> Iterator[Tensor]:
-        """Waveforms [channels, 1, n * stride] of codes [channels, codebooks, P], window by window of `part`."""
+        """Waveforms [channels, 1, n * stride] of codes [channels, codebooks, P], window by window of `part`.
+
+        Codes are integers of any type: those of hours are as small as they come.
+        """
         margin, P = self.decoder_margin, codes.shape[2]
         for start, stop in [part] if margin is None else windows_of(self, *part):
             first, last = (0, P) if margin is None else (max(start - margin, 0), min(stop + margin, P))
-            wave = self.decode_window(codes[:, :, first:last].to(device), first, seed)
+            wave = self.decode_window(codes[:, :, first:last].long().to(device), first, seed)
             yield wave[:, :, (start - first) * self.stride : (stop - first) * self.stride]
 
 
@@ -178,11 +181,11 @@ class CausalCodec(StreamedEncoder):
     def decode_parts(self, codes: Tensor, part: tuple[int, int], device: torch.device, seed: int) -> Iterator[Tensor]:
         begin, P, stream = max(part[0] - self.decoder_margin, 0), codes.shape[2], Stream()
         if begin < part[0]:
-            self.warm_up(codes[:, :, begin : part[0]].to(device), stream)
+            self.warm_up(codes[:, :, begin : part[0]].long().to(device), stream)
             stream.first = False
         for start, stop in windows_of(self, *part):
             stream.last = stop == P
-            yield self.decode_part(codes[:, :, start:stop].to(device), stream)
+            yield self.decode_part(codes[:, :, start:stop].long().to(device), stream)
             stream.first = False
 
 
@@ -211,7 +214,7 @@ class SegmentedDecoder(WaveformCodec):
             if stop + half <= part[0] or start - half >= part[1]:
                 continue
             first, last = max(start - margin, 0), min(stop + margin, P)
-            wave = self.decode(codes[:, :, first:last].to(device))
+            wave = self.decode(codes[:, :, first:last].long().to(device))
             begin, end = start - half if start else 0, stop - half if stop < P else P
             wave, after = wave[..., (begin - first) * self.stride :], wave[..., (end - first) * self.stride :]
             if before is not None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from vqcli.codec import windows
+from vqcli.codec.codes import code_type
 from vqcli.data.clips import Clip, Clips
 from vqcli.data.dataset import Batch
 from vqcli.data.prefetch import Batches
@@ -74,7 +75,7 @@ def codes_of(codec: loading.LoadedModel, clip: Clip) -> np.ndarray:
     # utterances are analysed once, for all runs
     known = net.analysis_of(clip.profile, clip.pitch)
     parts = [part.cpu().numpy() for part in net.encode_windows(clip.wave, known, codec.device)]
-    return np.concatenate(parts, 1).astype(np.uint16)
+    return np.concatenate(parts, 1).astype(code_type(net.codebook_sizes))
 
 
 def _stack(items: list[tuple[np.ndarray, int]]) -> Batch:

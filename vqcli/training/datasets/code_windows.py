@@ -16,7 +16,7 @@ from vqcli.data import split
 from vqcli.data.dataset import Batch, permutation
 from vqcli.data.prefetch import Batches
 from vqcli.data.recordings import episode_files, read_actions, read_episode
-from vqcli.errors import UsageError
+from vqcli.errors import ModelError, UsageError
 from vqcli.evaluation.video.frames import codes_of
 from vqcli.nets.priors.frames import MISSING, UNKNOWN
 from vqcli.recipe import Data
@@ -49,6 +49,8 @@ class CodeWindows(Batches[Batch]):
         if self.classes and not all(known):
             raise UsageError("some of the episodes have no actions", "record all, or none, with actions")
         numbers = {name: number for number, name in enumerate(self.classes)}
+        if max(codec.net.codebook_sizes) > MISSING:
+            raise ModelError(f"a prior over video has codebooks of up to {MISSING} vectors", "use another codec")
         self.context, self.names = context, [file.stem for file in kept]
         self.skipped: dict[str, str] = {}
         self.too_small: dict[str, str] = {}

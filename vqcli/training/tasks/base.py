@@ -87,7 +87,7 @@ class Task(nn.Module):
         int64 [B, n_codebooks, *grid]; labels are int64 [B], of windows of video [B, context].
         """
         labels = torch.from_numpy(batch.labels).to(device)
-        if batch.pixels.dtype == np.uint16:
+        if batch.pixels.dtype != np.uint8:
             return torch.from_numpy(batch.pixels.astype(np.int64)).to(device).movedim(-1, 1), labels
         return from_pixels(batch.pixels, device), labels
 
