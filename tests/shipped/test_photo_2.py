@@ -20,7 +20,9 @@ def model():
 
 
 @pytest.mark.parametrize("tune", ["ssim", "psnr"])
-def test_it_is_better_than_jpeg_at_equal_bytes(model, tune):
+@pytest.mark.parametrize("name", ["photo-2", "photo-free"])
+def test_it_is_better_than_jpeg_at_equal_bytes(name, tune):
+    model = loading.load(store.describe(MODELS / name), "cpu")
     original = image.read(PARROTS).pixels
     encoded = vqcli.encode(original, model, quality=5, tune=tune)
     decoded = vqcli.decode(encoded, model).pixels
@@ -33,6 +35,14 @@ def test_it_is_better_than_jpeg_at_equal_bytes(model, tune):
 def test_it_is_the_default():
     assert store.DEFAULTS["image"] == store.DEFAULTS["video"] == "photo-2"
     assert vqcli.encode(np.zeros((16, 16, 3), np.uint8)).header.model == "photo-2"
+
+
+def test_files_of_a_preview_are_not_to_be_kept():
+    model = loading.load(store.describe(MODELS / "photo-free"), "cpu")
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    for encoded in (vqcli.encode(pixels, model), vqcli.encode(np.stack([pixels] * 2), model)):
+        assert len(encoded.notes) == 1 and "preview" in encoded.notes[0]
+    assert vqcli.encode(pixels).notes == ()
 
 
 def chessboard(square, dark, light, side=128):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,12 +55,19 @@ def list_models(
             console.size(model.path.stat().st_size),
             model.digest.hex(),
             ", ".join(name for name in priors.FAMILIES if priors.path_of(model.folder, name).is_file()) or "–",
-            model.description.get("recipe", {}).get("description", ""),
+            "preview: " * bool(model.notes) + _what_for(model.description),
         )
         for model in found
     ]
     console.emit_table(("model", "modality", "size", "digest", "priors", "what for"), rows)
     console.say("* default of its modality")
+
+
+def _what_for(model: Mapping[str, Any]) -> str:
+    """The purpose that a recipe states; of another's model, family and source."""
+    if source := model.get("source"):
+        return f"{model['family']} of {source['place']}"
+    return str(model.get("recipe", {}).get("description", ""))
 
 
 def _list_remote(as_json: bool) -> None:

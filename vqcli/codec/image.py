@@ -163,7 +163,7 @@ def _packed(picture: image.LoadedImage, model: LoadedModel, codes: ImageCodes, c
     if chosen.levels is not None:
         codes = keep_levels(model, codes, chosen.levels)
     header, payloads = image_file.pack_image(model, codes, coder=chosen.coder, metadata=chosen.metadata)
-    return EncodedImage(codes, header, payloads, picture.pixels, picture.notes)
+    return EncodedImage(codes, header, payloads, picture.pixels, (*picture.notes, *model.info.notes))
 
 
 def _encode_lossless(
@@ -183,7 +183,7 @@ def _encode_lossless(
     header, rest = lossless.pack(
         model, header, codes, picture.pixels, progress=lambda share: progress(0.25 + 0.75 * share)
     )  # fmt: skip
-    return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, picture.notes)
+    return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, (*picture.notes, *model.info.notes))
 
 
 def decode(

@@ -168,7 +168,7 @@ def encode(
         header, payloads = video_file.pack_frames(model, frames, clip.frames_per_1000s, coder=coder, metadata=metadata)
         # the rate of uneven frames is known now
         header = video_file.with_rate(header, clip.frames_per_1000s)
-        return EncodedVideo(header, payloads, tuple(clip.notes), model)
+        return EncodedVideo(header, payloads, (*clip.notes, *model.info.notes), model)
 
 
 def decode(

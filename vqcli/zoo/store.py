@@ -50,6 +50,13 @@ class ModelInfo:
     def modality(self) -> str:
         return self.description["modality"]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever makes a file with the model should know."""
+        if not self.description.get("preview"):
+            return ()
+        return (f"model {self.name} is a preview that still learns: later releases may not decode this",)
+
     @cached_property
     def digest(self) -> bytes:
         """First 8 bytes of the SHA-256 of the model file, or of what an imported one consists of."""
