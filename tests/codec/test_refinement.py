@@ -12,7 +12,7 @@ from vqcli.training.export.joint2d import write_entropy_model
 from vqcli.zoo import loading, registry
 
 ARGUMENTS = {"width": 16, "dim": 8, "blocks": 1, "rate": {"slices": [2, 6], "levels": [1, 1], "hidden": 8}}
-RATE = {"lambda_low": 0.001, "lambda_high": 0.1, "ssim": 0.5}
+RATE = {"lambda_low": 0.001, "lambda_high": 0.1, "ssim": 0.5, "flat": 8.0}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,8 @@ def test_codes_cost_less(model, picture, tune):
     whole = (slice(0, 12), slice(0, 15))
     costs = [refinement._Tile(model, pixels, each.codes, each.quality, whole, whole) for each in (plain, better)]
     aim = refinement.aim_of(model, plain.quality)
-    assert aim.ssim == (0.5 if tune == "ssim" else 0.0) and RATE["lambda_low"] < aim.weight < RATE["lambda_high"]
+    assert (aim.ssim, aim.flat) == ((0.5, 8.0) if tune == "ssim" else (0.0, 0.0))
+    assert RATE["lambda_low"] < aim.weight < RATE["lambda_high"]
     with torch.no_grad():
         before, after = (float(tile.cost(tile.search.hard(tile.begin), aim)) for tile in costs)
     assert after < before

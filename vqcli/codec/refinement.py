@@ -26,7 +26,7 @@ from vqcli.entropy import prior2d, prior2d_net
 from vqcli.errors import UsageError
 from vqcli.nets.layers.code_search import Coded, Costs
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels
-from vqcli.nets.layers.distortion import distortion, lambda_at
+from vqcli.nets.layers.distortion import distortion, flat_colour, lambda_at
 from vqcli.nets.layers.ms_ssim import WINDOW
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
@@ -39,14 +39,17 @@ SSIM = 0.5  # share of MS-SSIM where the model was trained without rate
 
 @dataclass(frozen=True)
 class Aim:
-    """bits + weight * distortion of all pixels; `ssim` is the share of MS-SSIM.
+    """bits + weight * distortion of all pixels.
 
     weight  as training had it; None for a model that was trained without rate: such that a per
             cent of the bits is worth one of the distortion
+    ssim    share of MS-SSIM
+    flat    weight of blotches in flat areas, against squared error
     """
 
     weight: float | None
     ssim: float
+    flat: float = 0.0
 
 
 def refined(
@@ -81,7 +84,7 @@ def aim_of(model: LoadedModel, quality: int) -> Aim:
     rate = model.info.description["recipe"]["rate"]
     tune, within = tune_of(quality / 10)
     weight = lambda_at((within - 1) / max(model.image.qualities - 1, 1), rate["lambda_low"], rate["lambda_high"])
-    return Aim(weight, rate["ssim"] if tune == TUNES[0] else 0.0)
+    return Aim(weight, rate["ssim"], rate.get("flat", 0.0)) if tune == TUNES[0] else Aim(weight, 0.0)
 
 
 class _Tile:
@@ -109,6 +112,8 @@ class _Tile:
     def lost(self, image: Tensor, aim: Aim) -> Tensor:
         """What the distortion of the whole tile weighs against bits."""
         value = distortion(image, self.original, self._ssim(aim)).value.sum()
+        if aim.flat:
+            value = value + aim.flat * flat_colour(image, self.original).sum()
         return self.weight(aim) * image[0, 0].numel() * value
 
     def _ssim(self, aim: Aim) -> float:
