@@ -279,8 +279,8 @@ def test_what_tensors_do_not_tell_is_refused(small):
     tensors = as_taming(small[0])
     with pytest.raises(ModelError, match="tanh_out"):
         vqgan2d.from_checkpoint(Checkpoint(tensors, {"norm_num_groups": 2, "ddconfig": {"tanh_out": True}}))
-    large = tensors | {"quantize.embedding.weight": torch.zeros(70_000, 3)}
-    with pytest.raises(ModelError, match="65,536 codes"):
+    large = tensors | {"quantize.embedding.weight": torch.zeros(2**18 + 1, 3)}
+    with pytest.raises(ModelError, match="262,144 codes"):
         vqgan2d.from_checkpoint(Checkpoint(large, {"norm_num_groups": 2}))
 
 

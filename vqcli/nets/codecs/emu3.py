@@ -123,7 +123,7 @@ def from_checkpoint(checkpoint: Checkpoint) -> Imported | None:
     K, dim = vqgan2d.shape(tensors, "codebook", 2)
     net = vqgan2d.sizes(tensors)
     if K > vqgan2d.LARGEST_K or net["channels"] != 3:
-        raise ModelError("of Emu3, vq knows models of colour images, with at most 65,536 codes")
+        raise ModelError(f"of Emu3, vq knows models of colour images, with at most {vqgan2d.LARGEST_K:,} codes")
     halvings, blocks = (
         next(n for n in range(len(tensors)) if name.format(n) not in tensors)
         for name in ("halvings.{}.weight", "encoder_blocks.{}.conv1.weight")

@@ -142,7 +142,7 @@ def from_checkpoint(checkpoint: Checkpoint) -> Imported | None:
     K, dim = shape(tensors, "codebook", 2)
     net = sizes(tensors) | {"groups": config.get("norm_num_groups", 32)}
     if K > LARGEST_K or net["channels"] not in (1, 3):
-        raise ModelError("of VQGAN, vq knows models of grey or colour images, with at most 65,536 codes")
+        raise ModelError(f"of VQGAN, vq knows models of grey or colour images, with at most {LARGEST_K:,} codes")
     llamagen = FIRST_UP in theirs or any("conv_blocks" in name for name in theirs)
     cosine = llamagen and config.get("codebook_l2_norm", True)
     quantizer = "logits" if "logits.weight" in tensors else "cosine" if cosine else "euclidean"
