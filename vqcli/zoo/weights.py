@@ -44,6 +44,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
         arrays = load_file(path)
     except (SafetensorError, TypeError, AttributeError) as error:  # the latter two for types that numpy lacks
         raise ValueError(str(error)) from None
+    if foreign := {str(array.dtype) for array in arrays.values() if array.dtype.isbuiltin != 1}:
+        # a package may teach numpy types of its own, so that what loads would depend on what is installed
+        raise ValueError(f"arrays of {', '.join(sorted(foreign))}")
     return inflated(arrays)
 
 
