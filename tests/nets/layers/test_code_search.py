@@ -18,7 +18,7 @@ def test_a_search_begins_and_ends_at_the_encoders_codes():
     latents, limit = torch.randn(1, 3, 4, 5) * 2, torch.full((3, 1, 1), 7)
     values = torch.zeros(1, 3, 8, 8)
     place = slice(2, 6), slice(1, 6)
-    search = ScalarSearch(latents, values, place, limit, lambda moved, chosen: (moved, moved.abs().sum()))
+    search = ScalarSearch(latents, values, place, limit, lambda moved, drawn: (moved, moved.abs().sum()))
     codes = search.found()
     assert torch.equal(codes, (latents[0].round() + limit).long())
     hard, bits = search.hard(codes)
@@ -35,7 +35,7 @@ def test_numbers_between_codes_cost_what_rounding_adds():
     weight = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
     latents, values = torch.full((1, 2, 1, 1), 0.5), torch.zeros(1, 2, 1, 1)
     place, limit = (slice(0, 1), slice(0, 1)), torch.full((2, 1, 1), 7)
-    search = ScalarSearch(latents, values, place, limit, lambda moved, chosen: (moved, torch.zeros(())))
+    search = ScalarSearch(latents, values, place, limit, lambda moved, drawn: (moved, torch.zeros(())))
     cost = search.soft(1.0, lambda image: (weight * image.square()).sum())
     assert torch.isclose(cost, (weight / 2).sum())  # half of 0 and half of 1, squared
     whole = search.soft(0.0, lambda image: (weight * image.square()).sum())

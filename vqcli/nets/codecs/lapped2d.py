@@ -142,8 +142,8 @@ class LappedCodec(nn.Module, ImageCodec):
         with torch.no_grad():
             latents = self.scaled(self.latents(x), at)[(..., *place)]
 
-        def coded(values: Tensor, chosen: float | None = None) -> Coded:
-            return self.reconstruct(values, at), self.rate.bits(values, at, chosen=chosen).sum()
+        def coded(values: Tensor, drawn: float) -> Coded:
+            return self.reconstruct(values, at), self.rate.bits(values, at, drawn=drawn).sum()
 
         return ScalarSearch(latents, (codes - limit)[None].float(), place, limit, coded)
 

@@ -60,7 +60,7 @@ class ScalarSearch:
     latents  [1, G, rows, columns] of the window, in units of codes
     values   [1, G, rows, columns] of a larger window: rounded latents, of which those at `place` may move
     limit    [G, 1, 1], of values to each side of 0
-    coded    image and bits of values, and by how much bits are those of a draw, 0 .. 1
+    coded    of values, and a share 0 .. 1 in which bits are those of a draw between codes: image and bits
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ScalarSearch:
         values: Tensor,
         place: Place,
         limit: Tensor,
-        coded: Callable[[Tensor, float | None], Coded],
+        coded: Callable[[Tensor, float], Coded],
     ) -> None:
         # in a channel of small latents small steps decide
         self._unit = latents.square().mean((2, 3), keepdim=True).sqrt().clamp(1e-3, 1)
@@ -90,7 +90,7 @@ class ScalarSearch:
         return bits + lost(image) + done * (self._curvature / 2 * share * (1 - share)).sum()
 
     def hard(self, codes: Tensor) -> Coded:
-        return self._coded(self._with((codes - self._limit)[None].float()), None)
+        return self._coded(self._with((codes - self._limit)[None].float()), 0.0)
 
     def found(self) -> Tensor:
         rounded = (self.free.detach() * self._unit).round()
@@ -108,7 +108,7 @@ class ScalarSearch:
         gradients = []
         for way in (NUDGE, -NUDGE):
             nudged = (middle + way * signs).requires_grad_()
-            gradients.append(torch.autograd.grad(lost(self._coded(self._with(nudged), None)[0]), nudged)[0])
+            gradients.append(torch.autograd.grad(lost(self._coded(self._with(nudged), 0.0)[0]), nudged)[0])
         second = signs * (gradients[0] - gradients[1]) / (2 * NUDGE)
         return second.mean((2, 3), keepdim=True).clamp_min(0)
 

@@ -291,11 +291,11 @@ class ExactPrior(nn.Module):
         quality_weights = (1 - (quality[:, None] - whole).abs()).clamp_min(0)  # (B, qualities)
         return [part(values, features, quality_weights, coded) for part in self.slices]
 
-    def bits(self, values: Tensor, quality: Tensor, coded: Tensor | None = None, chosen: float | None = None) -> Tensor:
+    def bits(self, values: Tensor, quality: Tensor, coded: Tensor | None = None, drawn: float = 0.0) -> Tensor:
         """Bits of each item [B], with a gradient: values [B, G, H, W] counted from the middle of the codebook.
 
         With `coded` [B, G, H, W] the bits are those of that, real numbers, while `values` are the context. With
-        `chosen`, 0 .. 1, a number counts by so much as a draw of the two codes around it, and else as one itself.
+        `drawn` above 0, a number between two codes takes in that share (0 .. 1) what a draw between the two takes.
         """
         noisy = None if coded is None else coded.movedim(1, -1)
         items, _, height, width = values.shape
@@ -304,8 +304,8 @@ class ExactPrior(nn.Module):
             self.slices, self._logistics(values.movedim(1, -1), quality, noisy), strict=True
         ):
             nats = logistic_nats(target, mean, log_scale)
-            if chosen is not None:
-                nats = nats.lerp(drawn_nats(target, mean, log_scale), chosen)
+            if drawn:
+                nats = nats.lerp(drawn_nats(target, mean, log_scale), drawn)
             assert isinstance(part, ScalarSlice)
             for rows in nats.sum(1).split(part.positions(height, width, items)):
                 total = total + rows.view(items, -1).sum(1)
