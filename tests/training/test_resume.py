@@ -39,7 +39,7 @@ def killed_run(folder):
     """What the child does: a run that saves at every step, so that kills fall into the writing too."""
     torch.set_num_threads(1)
     loop.CHECKPOINT_SECONDS = 0
-    train(of(VECTOR, f"optimization.steps={STEPS}"), folder, resume=(folder / checkpoint.NAME).exists())
+    train(of(VECTOR, f"optimization.steps={STEPS}"), folder, resume=checkpoint.exists(folder))
 
 
 def test_kill_9_at_ten_random_moments(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 from tests.training.conftest import CPU, SCALAR, VECTOR, begin, of
@@ -100,7 +101,7 @@ def test_a_run_that_was_never_judged(before, tmp_path):
     shutil.copytree(before / "vector", tmp_path / "young")
     (tmp_path / "young" / checkpoint.BEST).unlink()
     start = warm_start.read(str(tmp_path / "young"), of(VECTOR))
-    with checkpoint.safe_open(tmp_path / "young" / checkpoint.NAME, "pt") as file:
+    with safe_open(tmp_path / "young" / checkpoint.NAME, "pt") as file:
         assert torch.equal(start.tensors["model.decoder.0.weight"], file.get_tensor("average.model.decoder.0.weight"))
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from vqcli.errors import VqError
 from vqcli.nets.layers import distributed
 from vqcli.training import checkpoint, optimizers
 from vqcli.training.budget import Budget
+from vqcli.training.checkpoint import State
 from vqcli.training.datasets.base import DataSet, Items
 from vqcli.training.ema import EMA
 from vqcli.training.log import RunLog
@@ -47,24 +48,6 @@ class Progress:
         terms = "  ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
         used = f"  codes used {self.usage:.0%}" if self.usage is not None else ""
         return f"step {self.step}  {terms}{used}  {self.items_per_second:.0f} items/s"
-
-
-@dataclass
-class State:
-    """Counters of a run, over all its sessions. They go into the checkpoint."""
-
-    step: int = 0
-    seconds: float = 0.0
-    data: list[str] = field(default_factory=list)  # paths of the data
-    threads: int = 0  # of torch; another number of threads sums floats in another order
-    precision: str = "float32"
-    budget_s: float | None = None  # of the whole run
-    start: dict[str, Any] | None = None  # the model whose weights the run started from (warm_start.py)
-    classes: list[str] | None = None
-    best: float = math.inf  # loss, or bits/dim, of the best validation
-    best_step: int = 0
-    worse: int = 0  # validations since then
-    usage: float | None = None
 
 
 class Sitting(TypedDict, total=False):
@@ -144,7 +127,7 @@ class Session:
         self.optimizer = optimizers.build(self.learned, options)
         self.ema = EMA(task, options.average)
         if resume:
-            now = {name: getattr(state, name) for name in ("threads", "precision", "budget_s")}
+            now = {name: getattr(state, name) for name in ("threads", "precision", "budget_s", "data", "items")}
             vars(state).update(checkpoint.read(self.folder, task, self.ema, self.optimizer) | now)
         self.batches: Generator[Items, None, None] = self.dataset.batches(
             data, options.seed, state.step, rank=distributed.rank(), world=distributed.world(), workers=workers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,12 +21,13 @@ from vqcli.errors import UsageError
 from vqcli.files import replacing
 from vqcli.nets.layers import distributed
 from vqcli.recipe import Recipe
-from vqcli.training import autotune, checkpoint, warm_start
+from vqcli.training import autotune, checkpoint, lock, warm_start
 from vqcli.training.budget import Budget
+from vqcli.training.checkpoint import State
 from vqcli.training.datasets.base import DataSet
 from vqcli.training.export.finished import FinishedRun
 from vqcli.training.log import RunLog, Start, machine
-from vqcli.training.loop import Progress, State, train
+from vqcli.training.loop import Progress, train
 from vqcli.training.tasks import registry
 from vqcli.training.tasks.base import Task
 from vqcli.training.validation import Validation
@@ -85,6 +86,13 @@ def run(recipe: Recipe, data: list[Path] | Source, output: Path, **options: Unpa
     chosen = Options(**options)
     recipe = warm_start.adopted(recipe, chosen.start, output if chosen.resume else None)
     _check_output(output, recipe, chosen.resume)
+    alone = lock.held(output) if os.environ.get("RANK", "0") == "0" else nullcontext()
+    with alone:
+        _check_output(output, recipe, chosen.resume)  # again: a run may have ended there meanwhile
+        return _joined(recipe, data, output, chosen)
+
+
+def _joined(recipe: Recipe, data: list[Path] | Source, output: Path, chosen: Options) -> store.ModelInfo | None:
     place = join(chosen.device)
     try:
         start = None if chosen.start is None else warm_start.read(chosen.start, recipe, chosen.partial)
@@ -99,7 +107,8 @@ def run(recipe: Recipe, data: list[Path] | Source, output: Path, **options: Unpa
 
 def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: Options) -> store.ModelInfo | None:
     """Train what is prepared and export the model; None in all processes but the first."""
-    before = checkpoint.metadata_of(output)[1] if options.resume else {}
+    last = checkpoint.last(output) if options.resume else None
+    before = last.counters if last else {}
     seconds = options.budget.seconds if options.budget else before.get("budget_s")
     budget = (options.budget or Budget(seconds or math.inf)).without(before.get("seconds", 0.0))
     first = distributed.rank() == 0
@@ -109,9 +118,13 @@ def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: O
             options.say(f"no {prepared.task.ITEMS} are held out: the last weights become the model, not validated")
     settings = _settings(prepared, budget, before, options)
     state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [], budget_s=seconds)
+    state.items = len(prepared.dataset)
     state.threads, state.precision = settings.threads, settings.precision
     state.classes, state.start = list(prepared.dataset.classes), prepared.start
+    remarks = [*last.remarks, *_other_data(before, state, prepared.task.ITEMS)] if last else []
     if first:
+        for remark in remarks:
+            options.say(remark)
         options.say(f"{settings}, on {_where(prepared.device)}")
         _write_recipe(output, prepared.task.recipe)
     if distributed.world() > 1:
@@ -119,6 +132,8 @@ def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: O
     with RunLog(output, before.get("step")) if first else nullcontext() as log:
         if log is not None:
             log.start(before.get("step", 0), _start(prepared, settings, before))
+            for remark in remarks:
+                log.alarm(before.get("step", 0), remark)
         train(
             prepared.task, prepared.dataset, prepared.validation, output, state, log, device=prepared.device,
             resume=options.resume, budget=budget, workers=options.workers, progress=options.progress,
@@ -130,6 +145,23 @@ def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: O
             log.skipped(name, reason)
     _say_left_out(left_out, options.say)
     return _export(prepared, settings, state, output, budget, options.say)
+
+
+def _other_data(before: dict[str, Any], state: State, items: str) -> Iterator[str]:
+    """What of the data is not as it was in the session before: paths, number of items, classes."""
+    if before.get("data", []) != state.data:
+        yield f"resumed on other data: {_named(state.data)}; before, {_named(before.get('data'))}"
+    elif before.get("items") and before["items"] != state.items:
+        yield f"resumed on other data: {state.items} {items} in the same place; before, {before['items']}"
+    if before.get("classes") is not None and before["classes"] != state.classes:
+        yield f"resumed on other classes: {_named(state.classes)}; before, {_named(before['classes'])}"
+
+
+def _named(names: list[str] | None, most: int = 5) -> str:
+    """Some names in a line."""
+    if not names:
+        return "none"
+    return ", ".join(names[:most]) + f" and {len(names) - most} more" * (len(names) > most)
 
 
 def _write_recipe(output: Path, recipe: Recipe) -> None:
@@ -199,7 +231,7 @@ def _description(
 def _settings(prepared: Prepared, budget: Budget, before: dict[str, Any], options: Options) -> autotune.Settings:
     """Threads and precision: those of the run that is resumed, else the fastest."""
     if "precision" in before:
-        settings = autotune.Settings(options.threads or before["threads"], before["precision"])
+        settings = autotune.Settings(options.threads or before.get("threads", 0), before["precision"])
         torch.set_num_threads(settings.threads or torch.get_num_threads())
         return settings
 
@@ -265,7 +297,7 @@ def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:
         )
     if not MODEL_NAME.fullmatch(output.resolve().name):
         raise UsageError(f"{output.name} cannot name a model", "small letters, digits, dots and dashes")
-    if not resume and ((output / checkpoint.NAME).exists() or (output / store.FILE).exists()):
+    if not resume and (checkpoint.exists(output) or (output / store.FILE).exists()):
         raise UsageError(f"{output} holds a run already", "--resume continues it, another name starts a new one")
     if resume:
         before, _ = _begun(output)
@@ -277,7 +309,7 @@ def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:
 
 def _begun(output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Recipe and counters of the run in `output`. Raises UsageError if there is none."""
-    if not (output / checkpoint.NAME).exists():
+    if not checkpoint.exists(output):
         raise UsageError(f"{output} holds no run to resume")
     return checkpoint.metadata_of(output)
 
@@ -318,4 +350,4 @@ def recipe_of(output: Path) -> Recipe:
 def data_of(output: Path) -> list[Path]:
     """Paths of the data that the run in `output` was started with."""
     _, counters = _begun(output)
-    return [Path(path) for path in counters["data"]]
+    return [Path(path) for path in counters.get("data", [])]

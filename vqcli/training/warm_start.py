@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 from msgspec.structs import replace
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vqcli.entropy.statistics import Statistics
@@ -53,7 +51,7 @@ def read(name: str, recipe: Recipe, partial: bool = False) -> Start:
 
     Raises ModelError if there is none, if it is damaged, of another family, or a prior over other codes.
     """
-    if (Path(name) / checkpoint.NAME).is_file():
+    if checkpoint.exists(Path(name)):
         return _of_run(Path(name), recipe, partial)
     info = store.find(name)
     if recipe.codec is None or recipe.model.family == info.description["family"]:
@@ -67,7 +65,7 @@ def adopted(recipe: Recipe, name: str | None, run: Path | None = None) -> Recipe
     if recipe.model.family:
         return recipe
     folder = run if name is None else Path(name)
-    if folder is not None and (folder / checkpoint.NAME).is_file():
+    if folder is not None and checkpoint.exists(folder):
         found = checkpoint.metadata_of(folder)[0]["model"]
     elif name is not None:
         found = store.find(name).description
@@ -82,18 +80,7 @@ def adopted(recipe: Recipe, name: str | None, run: Path | None = None) -> Recipe
 def _of_run(folder: Path, recipe: Recipe, partial: bool) -> Start:
     before, counters = checkpoint.metadata_of(folder)
     _check_family(str(folder), before["model"]["family"], recipe)
-    best = folder / checkpoint.BEST
-    try:
-        if best.exists():
-            tensors = load_file(best)
-        else:  # never validated: its averages would have become the model
-            stored = load_file(folder / checkpoint.NAME)
-            tensors = {
-                key.partition(".")[2]: stored[key] for part in ("module.", "average.") for key in stored
-                if key.startswith(part)
-            }  # fmt: skip
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"the weights of the run in {folder} cannot be read: {error}") from None
+    tensors = checkpoint.weights_of(folder)
     facts = {"model": folder.resolve().name, "digest": "", "steps": counters["best_step"] or counters["step"]}
     facts |= _source_in(counters.get("start") or {})
     return Start(facts, tensors, counters.get("classes"), None, partial)
