@@ -1,11 +1,14 @@
 import json
+import random
 import struct
+import zlib
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from tests.data.test_sources import assert_same, png
+from vqcli import checksums
 from vqcli.data import packs
 from vqcli.data.dataset import Dataset
 from vqcli.data.sources import open_source, open_sources
@@ -77,9 +80,20 @@ def parts_of(path):
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
+def put(path, header, body):
+    """A pack whose checksum fits whatever else is wrong with it."""
+    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    front, pixels = struct.pack("<Q", len(text)) + text, 0
+    if isinstance(header, dict) and "crc32" in header["__metadata__"]:
+        pixels = header["pixels"]["data_offsets"][1]
+        digits = header["__metadata__"]["crc32"].encode()
+        front = front.replace(b'"crc32":"' + digits, b'"crc32":"' + checksums.ZEROS)
+        front = checksums.sealed(front, zlib.crc32(body[pixels:], zlib.crc32(front)))
+    path.write_bytes(front + body)
+
+
 def assert_bad(path, header, body):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    put(path, header, body)
     with pytest.raises(BadFile):
         open_source(path)
 
@@ -102,6 +116,8 @@ def test_no_cut_off_pack_opens(packed, tmp_path):
 def test_tables_that_do_not_agree(packed, tmp_path):
     header, body = parts_of(packed)
     path = tmp_path / "a.safetensors"
+    put(path, header, body)
+    assert_same(open_source(path), open_source(packed))
     types = {"offsets": "<i8", "shapes": "<i4", "labels": "<i4", "held_out": "u1"}
     wrong = {
         "offsets": [(0, 1), (1, 0), (3, -1), (3, 2**62), (12, 2**62)],
@@ -128,7 +144,7 @@ def test_headers_that_are_wrong(packed, tmp_path):
     facts = json.loads(header["__metadata__"]["vq.pack"])
 
     def with_facts(**changes):
-        return header | {"__metadata__": {"vq.pack": json.dumps(facts | changes)}}
+        return header | {"__metadata__": header["__metadata__"] | {"vq.pack": json.dumps(facts | changes)}}
 
     for changed in (
         b"{}",
@@ -144,7 +160,11 @@ def test_headers_that_are_wrong(packed, tmp_path):
         header | {"labels": header["labels"] | {"shape": [9] * 100_000}},
         header | {"pixels": header["pixels"] | {"data_offsets": [0, 2**70]}},
         header | {"pixels": header["pixels"] | {"data_offsets": [8, header["pixels"]["data_offsets"][1]]}},
-        with_facts(format=2),
+        with_facts(format=3),
+        with_facts(format=1),
+        header | {"__metadata__": {"vq.pack": header["__metadata__"]["vq.pack"]}},
+        header | {"__metadata__": {"vq.pack": header["__metadata__"]["vq.pack"], "crc32": "00000000"}},
+        {name: tensor for name, tensor in header.items() if name != "crcs"},
         with_facts(pictures=11),
         with_facts(names=facts["names"][1:]),
         with_facts(classes=["ape"]),
@@ -156,3 +176,43 @@ def test_headers_that_are_wrong(packed, tmp_path):
 def test_a_model_is_not_a_pack(scalar_model):
     with pytest.raises(BadFile, match="is no pack"):
         open_source(scalar_model.info.path)
+
+
+@pytest.mark.fault("11 packs that rot")
+def test_every_flipped_bit_is_noticed(animals, tmp_path):
+    """On opening, or when its image is read; other images stay readable."""
+    path = tmp_path / "a.safetensors"
+    packs.write(open_source(animals), path, size=8)
+    data = path.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    source = random.Random(0)
+    bits = [source.randrange(8 * len(data)) for _ in range(120)] + [source.randrange(8 * begin) for _ in range(60)]
+    for bit in bits:
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        bad = 0
+        try:
+            pack = open_source(path)
+        except BadFile:
+            continue
+        for index in range(len(pack.names)):
+            try:
+                pack.read(index)
+            except BadFile as error:
+                assert pack.names[index] in str(error)
+                bad += 1
+        assert bad == 1
+
+
+@pytest.mark.fault("11 packs that rot")
+def test_packs_of_format_1_are_read(packed, tmp_path):
+    """They have no checksums."""
+    header, body = parts_of(packed)
+    facts = json.loads(header["__metadata__"]["vq.pack"]) | {"format": 1}
+    begin, end = header.pop("crcs")["data_offsets"]
+    header["held_out"]["data_offsets"] = [begin, begin + len(facts["names"])]
+    put(
+        tmp_path / "a.safetensors", header | {"__metadata__": {"vq.pack": json.dumps(facts)}}, body[:begin] + body[end:]
+    )
+    assert_same(open_source(tmp_path / "a.safetensors"), open_source(packed))

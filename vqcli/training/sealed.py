@@ -1,8 +1,6 @@
-"""Safetensors files with a checksum, so that one flipped bit anywhere in them is noticed.
+"""Safetensors files of tensors and JSON with a checksum of the whole (vqcli/checksums.py).
 
-The metadata of the header hold `crc32`, the CRC-32 of the whole file with zeros in place of its eight hexadecimal
-digits, and `sealed`, "1": a file that has either must have both. Files of earlier versions have neither; of them only
-the layout can be checked.
+Files of earlier versions have none; of them only the layout can be checked.
 """
 
 from __future__ import annotations
@@ -18,22 +16,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vqcli import checksums
+
 LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 BLOCK_BYTES = 2**20
-_ZEROS = b"0" * 8
-_KEY = b'"crc32":"'  # quotes inside of values are escaped, so this is there once
 
 
 def write(stream: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors and the values of `metadata`, each as JSON, with their checksum."""
     texts = {name: json.dumps(value) for name, value in metadata.items()}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = memoryview(save(contiguous, {**texts, "sealed": "1", "crc32": _ZEROS.decode()}))
-    length = 8 + int.from_bytes(data[:8], "little")
-    at = bytes(data[:length]).index(_KEY) + len(_KEY)
-    stream.write(data[:at])
-    stream.write(b"%08x" % zlib.crc32(data))
-    stream.write(data[at + len(_ZEROS) :])
+    data = memoryview(save(contiguous, {**texts, **checksums.FIELDS}))
+    end = 8 + int.from_bytes(data[:8], "little")
+    stream.write(checksums.sealed(bytes(data[:end]), zlib.crc32(data)))
+    stream.write(data[end:])
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -53,14 +49,13 @@ def verify(path: Path) -> dict[str, Any]:
         header = stream.read(length)
         try:
             texts = json.loads(header).get("__metadata__", {})
-            crc = texts.get("crc32")
-            sealed = "sealed" in texts or crc is not None
-            if sealed and crc != f"{_crc(start + header.replace(_KEY + crc.encode(), _KEY + _ZEROS), stream):08x}":
+            unsealed = checksums.unsealed(start + header, texts)
+            if unsealed is not None and unsealed[1] != _crc(unsealed[0], stream):
                 raise ValueError("its checksum does not fit")
             with safe_open(path, "np"):  # which compares the layout with the size of the file
                 pass
-            return {name: json.loads(text) for name, text in texts.items() if name not in ("sealed", "crc32")}
-        except (KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+            return {name: json.loads(text) for name, text in texts.items() if name not in checksums.FIELDS}
+        except (TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise ValueError(str(error)) from None
 
 
