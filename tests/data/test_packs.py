@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.data.test_sources import assert_same, png
-from vqcli import checksums
+from vqcli.container import checksums
 from vqcli.data import packs
 from vqcli.data.dataset import Dataset
 from vqcli.data.sources import open_source, open_sources

@@ -8,8 +8,8 @@
     held_out  U8  [N]       1 for images that are not trained on
 
 in this order. The metadata of the header holds the JSON text `vq.pack`: format (2), images (N), classes, and the
-names of the images, so that the split survives packing; and a checksum (vqcli/checksums.py) of all but the pixels.
-Packs of format 1 have neither that nor `crcs`.
+names of the images, so that the split survives packing; and a checksum (vqcli/container/checksums.py) of all but the
+pixels. Packs of format 1 have neither that nor `crcs`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import numpy as np
 
-from vqcli import checksums
+from vqcli.container import checksums
 from vqcli.data import split
 from vqcli.data.crops import reduced, rgb
 from vqcli.data.prefetch import in_order

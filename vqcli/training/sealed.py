@@ -1,4 +1,4 @@
-"""Safetensors files of tensors and JSON with a checksum of the whole (vqcli/checksums.py).
+"""Safetensors files of tensors and JSON with a checksum of the whole (vqcli/container/checksums.py).
 
 Files of earlier versions have none; of them only the layout can be checked.
 """
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vqcli import checksums
+from vqcli.container import checksums
 
 LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 BLOCK_BYTES = 2**20
