@@ -254,9 +254,10 @@ def test_no_file_at_all(tmp_path):
     ids=str,
 )
 def test_descriptions_that_make_no_net(tmp_path, change):
-    info = loading.save(tmp_path / "x", registry.build("vqvae2d", ARGUMENTS), None, {**DESCRIPTION, **change})
     with pytest.raises(ModelError):
-        loading.load(info, "cpu")
+        loading.load(
+            loading.save(tmp_path / "x", registry.build("vqvae2d", ARGUMENTS), None, {**DESCRIPTION, **change}), "cpu"
+        )
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])

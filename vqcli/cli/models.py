@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +39,7 @@ def list_models(
     vq models list --remote
     vq models list --json
     """
-    from vqcli.zoo import priors, store
+    from vqcli.zoo import store
 
     if remote:
         _list_remote(as_json)
@@ -48,7 +48,15 @@ def list_models(
     if as_json:
         console.emit_json([model_facts(model) for model in found])
         return
-    rows = [
+    console.emit_table(("model", "modality", "size", "digest", "priors", "what for"), rows(found))
+    console.say("* default of its modality")
+
+
+def rows(found: Sequence[ModelInfo]) -> list[tuple[str, ...]]:
+    """A row of the table for each model."""
+    from vqcli.zoo import priors, store
+
+    return [
         (
             model.name + " *" * (model.name in store.DEFAULTS.values()),
             model.modality,
@@ -59,8 +67,6 @@ def list_models(
         )
         for model in found
     ]
-    console.emit_table(("model", "modality", "size", "digest", "priors", "what for"), rows)
-    console.say("* default of its modality")
 
 
 def _what_for(model: Mapping[str, Any]) -> str:

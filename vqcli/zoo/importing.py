@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vqcli.container.header import MODEL_NAME
@@ -25,9 +24,8 @@ from vqcli.media.audio import RATES_HZ
 from vqcli.nets.codecs import base
 from vqcli.nets.codecs.checkpoint import Checkpoint, Imported
 from vqcli.zoo import checkpoints, hub, registry, store
+from vqcli.zoo.filling import filled
 from vqcli.zoo.store import ModelInfo
-
-SHOWN = 3  # names in an error message
 
 
 @dataclass(frozen=True)
@@ -103,22 +101,16 @@ def recognised(checkpoint: Checkpoint, place: str) -> tuple[str, Imported]:
 
 def checked(family: str, found: Imported) -> Any:
     """The net with its weights. Raises ModelError if they do not fit together."""
-    with torch.device("meta"):  # a net without memory: what a file says of its sizes is not yet borne out
-        net = registry.build(family, found.arguments)
+    try:
+        net = filled(family, found.arguments, found.tensors)
+    except ValueError as error:
+        raise ModelError(f"the weights do not fit a {family}: {error}") from None
     rate_hz = getattr(net, "rate_hz", RATES_HZ[0])
     if type(rate_hz) is not int or rate_hz not in RATES_HZ:
         raise ModelError(f"a sampling rate of {rate_hz!r} Hz is none that vq knows", "its config.json says so")
-    wanted, there = net.state_dict(), found.tensors
-    wrong = [name for name in wanted if name not in there or wanted[name].shape != there[name].shape]
-    wrong += [name for name in there if name not in wanted]
-    if wrong:
-        more = f" and {len(wrong) - SHOWN} more" * (len(wrong) > SHOWN)
-        raise ModelError(f"the weights do not fit a {family}: {', '.join(wrong[:SHOWN])}{more}")
-    for name, tensor in there.items():
+    for name, tensor in found.tensors.items():
         if not tensor.isfinite().all():
             raise ModelError(f"{name} holds numbers that are not finite")
-    net = registry.build(family, found.arguments)
-    net.load_state_dict(there)
     return net.eval()
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from vqcli.deprecation import renamed
 from vqcli.errors import ModelError, VqError
 from vqcli.files import replacing
-from vqcli.zoo.registry import build
 from vqcli.zoo.store import FILE, FORMAT, STATISTICS, ModelInfo, describe, find
 
 if TYPE_CHECKING:
@@ -69,17 +68,17 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
     from vqcli.entropy.statistics import Statistics
     from vqcli.nets.codecs import base
     from vqcli.zoo import weights
+    from vqcli.zoo.filling import filled
 
     info = find(model) if isinstance(model, str) else model
     place = pick_device(device)
-    net = build(info.description["family"], info.description["arguments"])
-    base.check(net, info.modality)
     try:
         arrays = weights.read(info.path)
         tables = {
             name.removeprefix(STATISTICS): arrays.pop(name) for name in list(arrays) if name.startswith(STATISTICS)
         }
-        net.load_state_dict(weights.unpacked(arrays))
+        net = filled(info.description["family"], info.description["arguments"], weights.unpacked(arrays))
+        base.check(net, info.modality)
         statistics = Statistics(**tables) if tables else None
         if statistics is not None:
             statistics.check(net.codebook_sizes)

@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
 
 from vqcli.errors import ModelError, UnknownLabel, near_matches
 from vqcli.files import replacing
@@ -34,6 +36,20 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FAMILIES = ("pixelcnn", "frames", "wavenet", "exact")  # as their files are called
+
+
+class Fields(msgspec.Struct):
+    """Types of the keys of a prior's description that are read anywhere; there may be others."""
+
+    family: str
+    arguments: dict[str, Any]
+    codec: str
+    classes: list[str] = []
+    aliases: dict[str, str] = {}
+    remarks: dict[str, str] = {}
+    steps: Annotated[int, msgspec.Meta(ge=0)] = 0
+    recipe: store.RecipeFields | None = None
+    measured: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,12 +139,8 @@ def describe(path: Path) -> PriorInfo:
         description = store.read_description(path)
         if description["format"] != FORMAT:
             raise ValueError(f"it has format {description['format']}, this vq reads {FORMAT}")
-        classes, aliases = description.get("classes", []), description.get("aliases", {})
-        if not all(isinstance(name, str) for name in [*classes, *aliases, *aliases.values()]):
-            raise ValueError("its classes are no names")
-        if not {"family", "arguments", "codec"} <= description.keys():
-            raise ValueError("its description is incomplete")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        msgspec.convert(description, Fields)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is not a prior of vq: {error}") from None
     return PriorInfo(path, description)
 
@@ -164,10 +176,10 @@ def load_wavenet(info: PriorInfo, device: torch.device) -> WaveNetPrior:
 
 def _load(info: PriorInfo, device: torch.device) -> Any:
     from vqcli.zoo import weights
+    from vqcli.zoo.filling import filled
 
-    net = registry.build(info.family, info.description["arguments"])
     try:
-        net.load_state_dict(weights.unpacked(weights.read(info.path)))
+        net = filled(info.family, info.description["arguments"], weights.unpacked(weights.read(info.path)))
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
     return net.eval().requires_grad_(False).to(device)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vqcli.errors import ModelError, near_matches
+from vqcli.errors import ModelError, VqError, near_matches
 from vqcli.nets import codecs, priors
 
 if TYPE_CHECKING:
@@ -43,8 +43,11 @@ def build(family: str, arguments: Mapping[str, Any]) -> Any:
     made = family_of(family)
     try:
         return made(**arguments)
-    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, RuntimeError) as error:
-        raise ModelError(f"these arguments do not make a {family}: {error}") from None
+    except VqError:
+        raise
+    except Exception as error:  # whatever a constructor makes of the arguments of another's file
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelError(f"these arguments do not make a {family}: {reason}") from error
 
 
 def _files() -> dict[str, str]:

@@ -17,7 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from vqcli.errors import ModelError, near_matches
 
@@ -29,6 +31,38 @@ LARGEST_HEADER = 2**24
 SOURCE = "source"  # key of the description of an imported model: where it comes from
 KNOWN = Path(__file__).parent / "known.toml"
 STATISTICS = "statistics."  # prefix of the tensors that belong to the coders, not to the net
+
+
+class Speaker(msgspec.Struct, forbid_unknown_fields=True):
+    """A voice in the table of a model, as its description has it (codec/conversion.py)."""
+
+    name: str
+    seconds: Annotated[float, msgspec.Meta(ge=0, lt=1e9)]
+    pitch_hz: Annotated[float, msgspec.Meta(gt=0, lt=1e5)]
+    sex: str = ""
+    source: str = ""
+
+
+class RecipeFields(msgspec.Struct):
+    """Types of the keys of a recipe that are read from a description; there may be others."""
+
+    description: str = ""
+    data: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    rate: dict[str, Any] | None = None
+
+
+class Fields(msgspec.Struct):
+    """Types of the keys of a model's description that are read anywhere; there may be others."""
+
+    family: str
+    arguments: dict[str, Any]
+    modality: str
+    steps: Annotated[int, msgspec.Meta(ge=0)] = 0
+    recipe: RecipeFields | None = None
+    speakers: list[Speaker] | None = None
+    source: dict[str, str] | None = None
+    measured: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -194,8 +228,7 @@ def describe(folder: Path) -> ModelInfo:
         description = read_description(path)
         if description["format"] != FORMAT:
             raise ValueError(f"it has format {description['format']}, this vq reads {FORMAT}")
-        if not {"family", "arguments", "modality"} <= description.keys():
-            raise ValueError("its description is incomplete")
+        msgspec.convert(description, Fields)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is not a model of vq: {error}") from None
     return ModelInfo(folder, description)

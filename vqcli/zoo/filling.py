@@ -1,0 +1,67 @@
+"""Nets of the weights in a file, that never take more memory than these: arguments of a header are anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from vqcli.zoo import registry
+
+FACTOR, SPARE = 4, 2**24  # numbers that a constructor may allocate: so many for each of the file, and so many more
+LEAST = 2**10  # that any tensor counts for: modules take memory too
+SHOWN = 3  # names in an error message
+
+
+def filled(family: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    """The net of a family with these weights.
+
+    Raises ModelError for arguments that make none, or one larger than its weights; ValueError, in one line, for weights
+    that are not its own.
+    """
+    with _Bounded(FACTOR * sum(tensor.numel() for tensor in tensors.values()) + SPARE):
+        net = registry.build(family, arguments)
+    own = net.state_dict()
+    wrong = [name for name in own if name not in tensors or own[name].shape != tensors[name].shape]
+    wrong += [name for name in tensors if name not in own]
+    if wrong:
+        raise ValueError(", ".join(wrong[:SHOWN]) + f" and {len(wrong) - SHOWN} more" * (len(wrong) > SHOWN))
+    net.load_state_dict(tensors)
+    return net
+
+
+class _Bounded(TorchFunctionMode):
+    """Within it, torch makes tensors of so many numbers in all, then raises ValueError before it makes the next.
+
+    That bounds time too. Nets on the device "meta" would have no memory to bound, but what torch does with them takes
+    it a second and a half to import.
+    """
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.left = numbers
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _FACTORIES:
+            self.left -= max(LEAST, func(*args, **{**kwargs, "device": "meta"}).numel())
+        elif func in _REPEATING:
+            size = args[1] if len(args) == 2 and not isinstance(args[1], int) else args[1:]
+            self.left -= max(LEAST, torch.empty(tuple(size), device="meta").numel() * max(args[0].numel(), 1))
+        if self.left < 0:
+            raise ValueError("the net would be larger than its weights")
+        return func(*args, **kwargs)
+
+
+_FACTORIES = frozenset(
+    (
+        *(torch.empty, torch.zeros, torch.ones, torch.full, torch.eye, torch.empty_strided, torch.randperm),
+        *(torch.rand, torch.randn, torch.randint, torch.normal, torch.arange, torch.linspace, torch.logspace),
+        *(torch.hann_window, torch.hamming_window, torch.kaiser_window, torch.tril_indices, torch.triu_indices),
+        *(torch.Tensor.new_empty, torch.Tensor.new_zeros, torch.Tensor.new_ones, torch.Tensor.new_full),
+    )
+)
+_REPEATING = frozenset((torch.Tensor.repeat, torch.tile, torch.Tensor.tile))
