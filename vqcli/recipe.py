@@ -179,6 +179,8 @@ def parse(text: bytes, source: str) -> Recipe:
         return from_dict(tomllib.loads(text.decode()), source)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadFile(f"{source} is not a recipe: {error}") from None
+    except RecursionError:
+        raise BadFile(f"{source} is not a recipe: it is nested too deeply") from None
 
 
 def from_dict(tree: dict[str, Any], source: str) -> Recipe:
@@ -219,7 +221,7 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, KeyError, RecursionError):
         return text
 
 

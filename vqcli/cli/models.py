@@ -46,10 +46,21 @@ def list_models(
         return
     found = store.list_models()
     if as_json:
-        console.emit_json([model_facts(model) for model in found])
+        console.emit_json([facts for model in found if (facts := _facts_or_complaint(model))])
         return
     console.emit_table(("model", "modality", "size", "digest", "priors", "what for"), rows(found))
     console.say("* default of its modality")
+
+
+def _facts_or_complaint(model: ModelInfo) -> dict[str, Any] | None:
+    """The facts of a model; of one with a bad prior none, so that it does not end the list for all."""
+    from vqcli.errors import VqError
+
+    try:
+        return model_facts(model)
+    except VqError as error:
+        console.complain(error)
+        return None
 
 
 def rows(found: Sequence[ModelInfo]) -> list[tuple[str, ...]]:
@@ -72,8 +83,8 @@ def rows(found: Sequence[ModelInfo]) -> list[tuple[str, ...]]:
 def _what_for(model: Mapping[str, Any]) -> str:
     """The purpose that a recipe states; of another's model, family and source."""
     if source := model.get("source"):
-        return f"{model['family']} of {source['place']}"
-    return str(model.get("recipe", {}).get("description", ""))
+        return f"{model['family']} of {source.get('place', '?')}"
+    return str((model.get("recipe") or {}).get("description", ""))
 
 
 def _list_remote(as_json: bool) -> None:

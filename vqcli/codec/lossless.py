@@ -89,6 +89,8 @@ def unpack(
     fit what this machine decodes, which `salvage` takes for lost too.
     """
     assert file.header.residual is not None
+    if model.image.stochastic:
+        raise BadFile(f"it has a lossless residual, which model {model.info.name} cannot have: its decoder samples")
     _, decode = _coder(file.header.residual.coder)
     net, (W, H) = exact_net(model), image.size
     pixels, exact = np.empty((H, W, image.channels), np.uint8), np.zeros(lost.shape, bool)

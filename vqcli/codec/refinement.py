@@ -23,7 +23,7 @@ from vqcli.codec.tiles import Window
 from vqcli.codec.tiling import padded
 from vqcli.container.header import TUNES, tune_of
 from vqcli.entropy import prior2d, prior2d_net
-from vqcli.errors import UsageError
+from vqcli.errors import ModelError, UsageError
 from vqcli.nets.layers.code_search import Coded, Costs
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels
 from vqcli.nets.layers.distortion import distortion, flat_colour, lambda_at
@@ -81,7 +81,9 @@ def aim_of(model: LoadedModel, quality: int) -> Aim:
     """What the model was trained for at a quality in tenths; 0 for a model that has but one."""
     if not quality:
         return Aim(None, SSIM)
-    rate = model.info.description["recipe"]["rate"]
+    rate = (model.info.description.get("recipe") or {}).get("rate") or {}
+    if not all(isinstance(rate.get(name), float | int) for name in ("lambda_low", "lambda_high", "ssim")):
+        raise ModelError(f"model {model.info.name} does not say what it was trained for", "--effort 0")
     tune, within = tune_of(quality / 10)
     weight = lambda_at((within - 1) / max(model.image.qualities - 1, 1), rate["lambda_low"], rate["lambda_high"])
     return Aim(weight, rate["ssim"], rate.get("flat", 0.0)) if tune == TUNES[0] else Aim(weight, 0.0)

@@ -51,6 +51,8 @@ class Statistics:
 
     def check(self, codebook_sizes: Sequence[int]) -> None:
         """Raise ValueError unless the tables fit these codebooks: the coders are compiled without bounds checks."""
+        if self.thresholds.ndim != 2 or not codebook_sizes:
+            raise ValueError("its statistics are not those of codebooks")
         G, K, E = len(codebook_sizes), max(codebook_sizes), self.thresholds.shape[-1] + 1
         X = E * (len(SKEW_THRESHOLDS) + 1) if self.counts.shape[1:2] == (E * (len(SKEW_THRESHOLDS) + 1),) else E
         shapes = {"mean": (G, 4), "own": (G, 4), "earlier": (G, G), "thresholds": (G, E - 1), "counts": (G, X, K)}

@@ -275,7 +275,7 @@ def members(contract: type) -> list[str]:
 
 def check(net: object, modality: str) -> None:
     """Raise ModelError that names the members of its contract that a net lacks, or a modality that has none."""
-    if modality not in CONTRACTS:
+    if not isinstance(modality, str) or modality not in CONTRACTS:
         raise ModelError(f"there are no codecs of {modality}", f"{' or '.join(CONTRACTS)}")
     contract = CONTRACTS[modality]
     missing = [name for name in members(contract) if not _has(net, name)]
