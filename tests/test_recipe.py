@@ -91,3 +91,11 @@ def test_wrong_settings(setting, says, hint):
     with pytest.raises(UsageError, match=says) as raised:
         recipe.override(recipe.parse(TINY, "tiny"), [setting])
     assert hint in raised.value.hint
+
+
+@pytest.mark.fault("18 hostile recipes")
+def test_what_is_nested_too_deeply():
+    with pytest.raises(BadFile, match="nested too deeply"):
+        recipe.parse(b"a = " + b"[" * 100_000, "deep.toml")
+    with pytest.raises(UsageError):
+        recipe.override(recipe.load("tokens"), ["optimization.steps=" + "[" * 100_000])

@@ -1,0 +1,107 @@
+"""Files of strangers: no model takes more memory than its weights, and none ends the list of all."""
+
+import json
+import resource
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save
+from typer.testing import CliRunner
+
+from vqcli.cli.main import app
+from vqcli.errors import ModelError
+from vqcli.zoo import filling, loading, priors, registry, store
+
+VECTOR = {"widths": [64, 128], "dim": 64, "blocks": 2, "quantizer": {"kind": "vector", "K": 512}}
+DESCRIPTION = {"format": 1, "family": "vqvae2d", "arguments": VECTOR, "modality": "image"}
+
+
+def put(folder, description, **arrays):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / store.FILE).write_bytes(save(arrays or {"x": np.zeros(1, np.float32)}, {"vq": json.dumps(description)}))
+    return folder
+
+
+def of(**arguments):
+    return {**DESCRIPTION, "arguments": {**VECTOR, **arguments}}
+
+
+@pytest.mark.fault("15 models larger than their files")
+@pytest.mark.parametrize(
+    "arguments",
+    [{"quantizer": {"kind": "vector", "K": 2**25}}, {"blocks": 12_000}, {"widths": [64, 2**20]}, {"dim": 2**30}],
+    ids=str,
+)
+def test_no_net_is_larger_than_its_weights(tmp_path, arguments):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match="larger than its weights"):
+        loading.load(str(put(tmp_path / "m", of(**arguments))), "cpu")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+
+
+def test_what_repeats_counts_too():
+    with pytest.raises(ValueError, match="larger"), filling._Bounded(2**20):
+        torch.ones(4).repeat(2**10, 2**10)
+
+
+@pytest.mark.fault("18 hostile models")
+def test_weights_that_do_not_fit_are_named_in_one_line(tmp_path):
+    with pytest.raises(ModelError) as caught:
+        loading.load(str(put(tmp_path / "m", of(widths=[4, 4], dim=4))), "cpu")
+    assert "\n" not in str(caught.value) and "and" in str(caught.value)
+
+
+@pytest.mark.fault("18 hostile models")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"modality": {}}, {"modality": ["image"]}, {"recipe": [1]}, {"recipe": {"description": 5}}, {"source": "x"},
+        {"speakers": [{"name": 5}]}, {"speakers": [{"name": "a", "seconds": 1.0, "pitch_hz": float("nan")}]},
+        {"speakers": [{"name": "a", "seconds": 1.0, "pitch_hz": 0.0}]}, {"speakers": 7}, {"steps": "x"},
+        {"measured": [1]}, {"family": 1e400},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_descriptions_of_other_types(tmp_path, change):
+    with pytest.raises(ModelError, match="not a model of vq"):
+        store.describe(put(tmp_path / "m", {**DESCRIPTION, **change}))
+
+
+@pytest.mark.fault("18 hostile models")
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (3, 1, 1)])
+def test_thresholds_of_other_dimensions(scalar_model, shape):
+    tables = scalar_model.statistics.arrays() | {"thresholds": np.zeros(shape, np.int32)}
+    with pytest.raises(ValueError):
+        type(scalar_model.statistics)(**tables).check(scalar_model.net.codebook_sizes)
+
+
+@pytest.mark.fault("18 hostile models")
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_one_bad_model_does_not_end_the_list(tmp_path, scalar_model, monkeypatch, as_json):
+    monkeypatch.setenv("VQ_MODELS", str(tmp_path))
+    loading.save(tmp_path / "good", scalar_model.net, scalar_model.statistics, scalar_model.info.description)
+    put(tmp_path / "bad", {**DESCRIPTION, "recipe": [1]})
+    put(tmp_path / "odd", {**DESCRIPTION, "recipe": None})
+    loading.save(tmp_path / "worse", scalar_model.net, scalar_model.statistics, scalar_model.info.description)
+    prior = {"format": 1, "family": "exact", "arguments": {}, "codec": 5}
+    priors.path_of(tmp_path / "worse", "exact").write_bytes(
+        save({"x": np.zeros(1, np.float32)}, {"vq": json.dumps(prior)})
+    )
+    result = CliRunner().invoke(app, ["models", "list", *as_json])
+    assert result.exit_code == 0 and "good" in result.stdout and "odd" in result.stdout, result.output
+    assert "bad" not in result.stdout.split()
+
+
+@pytest.mark.fault("18 hostile models")
+def test_a_constructor_may_fail_in_any_way():
+    for arguments in (
+        {"widths": None},
+        {"widths": {}},
+        {"dim": "x"},
+        {"dim": 10**30},
+        {"dim": float("nan")},
+        {"blocks": []},
+    ):
+        with pytest.raises(ModelError, match="do not make a vqvae2d"):
+            registry.build("vqvae2d", {**VECTOR, **arguments})
