@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64decode
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby, product
+from itertools import pairwise, product
 from math import prod
-from zlib import crc32
+from typing import Any
+from zlib import crc32, decompress
 
 MAGIC = bytes.fromhex("8956515A0D0A")
 MODALITIES = {1: "image", 2: "audio", 3: "video"}
 NARROW = 65536  # the largest K whose codes take two bytes under the checksum
+Plane = list[list[int]]  # codes of one codebook, row by row
 
 
 class Refused(Exception):
@@ -171,7 +173,7 @@ def read_chunk(source: Bytes, grid: tuple[int, ...], modality: str) -> tuple[int
 
 def read_codebook_sizes(source: Bytes) -> list[int]:
     runs = [(source.varint(2, 2**18), source.varint(1, 4096)) for _ in range(source.u8(1))]
-    demand(all(a[0] != b[0] for a, b in zip(runs, runs[1:], strict=False)), "neighbouring runs are equal")
+    demand(all(a[0] != b[0] for a, b in pairwise(runs)), "neighbouring runs are equal")
     sizes = [K for K, count in runs for _ in range(count)]
     demand(len(sizes) <= 4096, "too many codebooks")
     return sizes
@@ -219,3 +221,188 @@ def split_side(file: File) -> tuple[list[bytes], list[bytes]]:
             payloads[number] = payloads[number][source.at :]
         demand(sum(map(len, sides)) == file.side_bytes, "bytes of side information")
     return sides, payloads
+
+
+@dataclass
+class Tables:
+    """What `histogram` and `adaptive` know of the codebooks of one coded channel, as nested lists (FORMAT.md)."""
+
+    mean: list[list[int]]
+    own: list[list[int]]
+    earlier: list[list[int]]
+    thresholds: list[list[int]]
+    counts: list[list[list[int]]]
+
+    def part(self, first: int, last: int) -> Tables:
+        """Those of the codebooks first .. last - 1."""
+        part = slice(first, last)
+        earlier = [row[part] for row in self.earlier[part]]
+        return Tables(self.mean[part], self.own[part], earlier, self.thresholds[part], self.counts[part])
+
+
+def without_tables(sizes: list[int]) -> Tables:
+    """Of codebooks of a model that has none."""
+    n, largest = len(sizes), max(sizes)
+    counts = [[[150] * K + [0] * (largest - K)] for K in sizes]
+    return Tables([[0] * 4] * n, [[0] * 4] * n, [[0] * n] * n, [[]] * n, counts)
+
+
+def read_tables(model: bytes) -> Tables | None:
+    """The tensors `statistics.*` of a model.safetensors: u64 length, JSON, then the numbers."""
+    begin = 8 + int.from_bytes(model[:8], "little")
+    entries = json.loads(model[8:begin])
+
+    def numbers_of(name: str) -> bytes:
+        first, last = entries[name]["data_offsets"]
+        return model[begin + first : begin + last]
+
+    def table(name: str) -> Any:
+        kind, shape, data = entries[name]["dtype"], entries[name]["shape"], numbers_of(name)
+        size = {"I32": 4, "U16": 2}[kind]
+        if shape[0] == 0:
+            shape, planes = shape[1:], decompress(numbers_of(name + ".deflated"))
+            count = prod(shape)
+            data = bytes(planes[place * count + at] for at in range(count) for place in range(size))
+        parts = (data[at : at + size] for at in range(0, len(data), size))
+        return nested((int.from_bytes(part, "little", signed=kind == "I32") for part in parts), shape)
+
+    if "statistics.mean" not in entries:
+        return None
+    names = ("mean", "own", "earlier", "thresholds", "counts")
+    return Tables(*(table("statistics." + name) for name in names))
+
+
+def nested(numbers: Iterator[int], shape: list[int]) -> list[Any]:
+    """Numbers in C order as lists of lists."""
+    if len(shape) == 1:
+        return [next(numbers) for _ in range(shape[0])]
+    return [nested(numbers, shape[1:]) for _ in range(shape[0])]
+
+
+def decode_packed(payload: bytes, rows: int, columns: int, sizes: list[int]) -> list[Plane]:
+    widths = [(K - 1).bit_length() for K in sizes]
+    total = rows * columns * sum(widths)
+    demand(len(payload) == (total + 7) // 8, "a packed payload of another length")
+    bits = "".join(f"{byte:08b}" for byte in payload)
+    demand("1" not in bits[total:], "fill bits that are not zero")
+    planes, at = [], 0
+    for K, width in zip(sizes, widths, strict=True):
+        plane = []
+        for _ in range(rows):
+            row = [int(bits[at + width * x : at + width * (x + 1)], 2) for x in range(columns)]
+            plane.append(row)
+            at += width * columns
+        demand(all(code < K for row in plane for code in row), "a code beyond its codebook")
+        planes.append(plane)
+    return planes
+
+
+class RangeDecoder:
+    """Symbols by their frequencies."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload, self.at = payload, 7
+        self.range, self.value = 2**56, int.from_bytes(payload[:7].ljust(7, b"\0"), "big")
+
+    def symbol(self, frequencies: list[int]) -> int:
+        total = sum(frequencies)
+        step = self.range // total
+        target = min(self.value // step, total - 1)
+        before = symbol = 0
+        while before + frequencies[symbol] <= target:
+            before += frequencies[symbol]
+            symbol += 1
+        self.value -= step * before
+        last = before + frequencies[symbol] == total
+        self.range = self.range - step * before if last else step * frequencies[symbol]
+        while self.range < 2**48:
+            demand(self.at < len(self.payload) + 6, "a payload that ends too early")
+            self.value = 256 * self.value + (self.payload[self.at] if self.at < len(self.payload) else 0)
+            self.range *= 256
+            self.at += 1
+        return symbol
+
+    def end(self) -> None:
+        demand(self.at == len(self.payload) + 6, "a payload that ends too late")
+
+
+def decode_context(
+    payload: bytes, rows: int, columns: int, sizes: list[int], tables: Tables, adaptive: bool
+) -> list[Plane]:
+    source = RangeDecoder(payload)
+    largest = len(tables.counts[0][0])
+    planes: list[Plane] = []
+    for book, K in enumerate(sizes):
+        m, values = (K - 1) // 2, [[0] * columns for _ in range(rows)]
+        counts = [list(row) for row in tables.counts[book]]
+        skews = len(counts) // (len(tables.thresholds[book]) + 1)
+        for y, x in product(range(rows), range(columns)):
+            places = ((y, x - 1), (y - 1, x), (y - 1, x - 1), (y - 1, x + 1))
+            around = [values[v][u] if v >= 0 and 0 <= u < columns else 0 for v, u in places]
+            exact = sum(map(int.__mul__, tables.mean[book], around))
+            rounded = (exact + 32) // 64
+            fraction = exact - 64 * rounded
+            energy = sum(weight * abs(value) for weight, value in zip(tables.own[book], around, strict=True))
+            for other in range(book):
+                energy += tables.earlier[book][other] * abs(planes[other][y][x] - (sizes[other] - 1) // 2)
+            skew = (abs(fraction) >= 6) + (abs(fraction) >= 18) if skews == 3 else 0
+            context = sum(threshold <= energy for threshold in tables.thresholds[book]) * skews + skew
+            symbol = source.symbol(counts[context])
+            value = rounded + symbol - m if fraction >= 0 else rounded - symbol + m
+            values[y][x] = (m + value) % K - m
+            if adaptive:
+                counts[context][symbol] += 300
+                if sum(counts[context]) > max(2**17, 256 * largest):
+                    counts[context] = [(count + 1) // 2 for count in counts[context]]
+        planes.append([[value + m for value in row] for row in values])
+    source.end()
+    return planes
+
+
+def decode(file: File, tables: Tables | None = None) -> list[list[int]]:
+    """Codes of a file as [codebook][position], of positions in C order over the grid; their checksums are compared.
+
+    `tables` are those of the model, if it has any. Raises `Refused`.
+    """
+    demand(file.coder in (0, 1, 2), "a coder that needs an entropy model")
+    demand(file.coder != 1 or tables, "histogram without counts")
+    chunks, channels = file.chunks(), coded_channels(file)
+    _, payloads = split_side(file)
+    codes = [[0] * prod(file.grid) for _ in file.codebook_sizes]
+    first = 0
+    for level, books in enumerate(file.books):
+        demand(books % channels == 0, "codebooks of the channels")
+        each = books // channels
+        sizes = file.codebook_sizes[first : first + each]
+        demand(sizes * channels == file.codebook_sizes[first : first + books], "codebooks of the channels")
+        known = tables.part(first // channels, first // channels + each) if tables else without_tables(sizes)
+        for number, chunk in enumerate(chunks):
+            *sides, columns = map(len, chunk)
+            rows = prod(sides) * channels
+            payload = payloads[level * len(chunks) + number]
+            if file.coder == 0:
+                planes = decode_packed(payload, rows, columns, sizes)
+            else:
+                planes = decode_context(payload, rows, columns, sizes, known, adaptive=file.coder == 2)
+            positions = [place(position, file.grid) for position in product(*chunk)]
+            for book, plane in enumerate(planes):
+                flat = [code for row in plane for code in row]
+                for channel in range(channels):
+                    part = flat[channel * len(positions) : (channel + 1) * len(positions)]
+                    for position, code in zip(positions, part, strict=True):
+                        codes[first + channel * each + book][position] = code
+        checksum = 0
+        for book in range(first, first + books):
+            width = 4 if file.codebook_sizes[book] > NARROW else 2
+            checksum = crc32(b"".join(code.to_bytes(width, "little") for code in codes[book]), checksum)
+        demand(checksum == file.codes_crcs[level], "the codes' checksum differs")
+        first += books
+    return codes
+
+
+def place(position: tuple[int, ...], grid: tuple[int, ...]) -> int:
+    """Where a position of the grid stands in C order."""
+    at = 0
+    for index, side in zip(position, grid, strict=True):
+        at = at * side + index
+    return at
