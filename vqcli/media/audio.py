@@ -21,12 +21,12 @@ import numpy as np
 import soundfile
 import soxr
 
+from vqcli.container.bounds import MAX_SECONDS
 from vqcli.errors import BadFile, OutputError, UsageError
 from vqcli.files import refuse_existing, replacing
 
 BLOCK = 2**16  # samples of each channel that are read, resampled or written at once
 IN_MEMORY = 2**25  # bytes: what is longer, 8 minutes of one channel at 16 kHz, lies in a temporary file
-MAX_SECONDS = 24 * 3600
 MAX_CHANNELS = 64
 RATES_HZ = range(1000, 768_001)
 LOUDEST = 2.0**16  # in full scales; beyond, a sample is damaged

@@ -85,7 +85,7 @@ def facts(result: EncodedImage, took_s: float) -> dict[str, Any]:
 
 
 def decoded_line(result: DecodedImage, took_s: float) -> tuple[str, dict[str, Any]]:
-    H, W, channels = result.pixels.shape
+    (W, H), channels = result.image.size, result.image.channels
     said = f"{W} x {H}{' grey' * (channels == 1)}{', lossless' * result.lossless}"
     return said, {"width": W, "height": H, "channels": channels, "lossless": result.lossless}
 
