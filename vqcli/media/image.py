@@ -32,9 +32,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 from vqcli.container.bounds import MAX_PIXELS
 from vqcli.errors import BadFile, OutputError, UsageError
 from vqcli.files import refuse_existing, replacing
-from vqcli.media import png
+from vqcli.media import png_writing
 
 Decoder = Callable[[BytesIO], ImageFile]
+
+PIECE = 2**20  # bytes read at once
 
 # What a scan of a folder takes for an image; reading goes by the content alone.
 SUFFIXES = (
@@ -101,12 +103,15 @@ def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, 
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as stream:
             head = stream.read(64)
             decoder = _decoder(head, name)
-            body = stream.read(max_bytes)
+            body = BytesIO()
+            # piece by piece: one read of so much asks for a buffer of so much, whatever the file holds
+            while body.tell() < max_bytes and (piece := stream.read(min(PIECE, max_bytes - body.tell()))):
+                body.write(piece)
     except (OSError, ValueError) as error:
         raise BadFile(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(body) == max_bytes:
+    if body.tell() == max_bytes:
         raise BadFile(f"{name} is too large: more than {max_bytes} bytes")
-    return decoder, BytesIO(head + body)
+    return decoder, BytesIO(head + body.getbuffer())
 
 
 def _decoder(head: bytes, name: str) -> Decoder:
@@ -303,7 +308,7 @@ def write_bands(
     width, height, channels = size
     with replacing(target, force=force) if isinstance(target, Path) else contextlib.nullcontext(target) as stream:
         if pillow_format == "PNG":
-            png.write(stream, bands, width, height, channels)
+            png_writing.write(stream, bands, width, height, channels)
         elif pillow_format == "PPM":
             stream.write(b"P%d\n%d %d\n255\n" % (5 if channels == 1 else 6, width, height))
             for band in bands:
