@@ -23,7 +23,9 @@ from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 TILE = 1024  # pixels: the net's working set stays at some hundred MiB
-BAND = 2**26  # pixels that are decoded at once of an image wider than 65,536 pixels, in tiles of fewer rows
+LARGE = (
+    2**26
+)  # pixels of an image whose codes leave less room: its tiles have half the side, or fewer rows if it is wide
 LARGEST_WHOLE = 2**21  # pixels of an image that a net sees as a whole, at some 3 kB each
 OVERLAPPING, MARGIN = 768, 64  # pixels: tiles of larger ones, near to the sizes that such nets are trained on
 
@@ -93,6 +95,8 @@ def check_tiles(model: LoadedModel, tiles: Tiles | None, height: int, width: int
     net = model.image
     if tiles is None and tiles_of(net, height, width) is not None:
         raise BadFile(f"model {model.info.name} decodes {width} x {height} pixels in tiles, and the file names none")
+    if tiles is not None and (tiles.side + 2 * tiles.margin) * net.stride * width > LARGE:
+        raise BadFile(f"{width} pixels side by side are more than model {model.info.name} decodes in tiles")
     if tiles is not None and (not sees_whole(net) or tiles.largest * net.stride**2 > LARGEST_WHOLE):
         raise BadFile(f"tiles of {tiles.side} positions are none that model {model.info.name} decodes")
 
@@ -178,8 +182,8 @@ def decode_bands(
         for _, x in _decoded_bands(model.image, image, image.tiles, seed, progress):
             yield to_pixels(x[None])[0]
         return
-    stride, side = model.image.stride, min(TILE, max(model.image.stride, BAND // W))
-    step = rows if model.image.decoder_margin is None else max(1, side // stride)
+    stride, side = model.image.stride, TILE if H * W <= LARGE else TILE // 2
+    step = rows if model.image.decoder_margin is None else max(1, min(side, LARGE // W) // stride)
     for top in range(0, rows, step):
         window = slice(top, min(top + step, rows)), slice(0, columns)
         first = top * stride

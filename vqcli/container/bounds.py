@@ -112,15 +112,14 @@ def _check_seconds(seconds: float, limits: Limits) -> None:
 
 def _check_lengths(header: Header, lengths: Sequence[int]) -> None:
     """Raise BadFile for a payload that is longer than any coder makes it."""
-    chunk = math.prod(header.chunk or header.grid)
-    groups = [*header.level_groups]
+    chunk, groups, beside = math.prod(header.chunk or header.grid), header.level_groups, header.side_bytes
+    if header.modality == "video":
+        beside += 6 * (header.chunk or header.grid)[0]  # of each frame a length
     for number, length in enumerate(lengths):
         level = number // header.chunk_count
         if level < header.levels:
-            most = chunk * groups[level] * BYTES_A_CODE + header.side_bytes + BYTES_BESIDE
+            most = chunk * groups[level] * BYTES_A_CODE + beside + BYTES_BESIDE
         else:
             most = MAX_CHUNK_SIDE**2 * header.size[2] * BYTES_A_RESIDUAL
-        if header.modality == "video":  # of each frame a length
-            most += 6 * (header.chunk or header.grid)[0]
         if length > most:
             raise BadFile(f"a payload of {length:,} bytes, where no coder takes more than {most:,}")
