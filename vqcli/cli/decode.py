@@ -59,6 +59,10 @@ Format = Annotated[
 FileModel = Annotated[
     str | None, typer.Option(help="Where the file's model lies, if not on the search path.", show_default=False)
 ]
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Read the result again: without loss its pixels are compared, else codes alone."),
+]
 
 
 @command
@@ -69,6 +73,7 @@ def decode(
     part: PartOptions = PartOptions(),
     model: FileModel = None,
     allowed: Allowed = Allowed(),
+    verify: Verify = False,
     running: Running = RUNNING,
 ) -> None:
     """Decode .vqz files into images, recordings and clips; the suffix of the output chooses the format.
@@ -83,6 +88,7 @@ def decode(
     vq decode codes/ -o images/ --format jpg
     vq decode clip.vqz -o clip.mp4
     vq decode clip.vqz -o frames/
+    vq decode photo.vqz --verify
     vq decode damaged.vqz --salvage
     vq decode frame.vqz --seed 3
     vq decode stranger.vqz --max-pixels 20000000 --max-seconds 600
@@ -108,8 +114,8 @@ def decode(
             return ".png"
 
     if STREAM in inputs or output == STREAM:
-        if len(inputs) > 1 or running.as_json:
-            raise UsageError("a stream holds one file, and no JSON", "name an output file")
+        if len(inputs) > 1 or running.as_json or verify:
+            raise UsageError("a stream holds one file, no JSON, and cannot be read again", "name an output file")
         file = decoder.read(inputs[0])
         if output in (None, STREAM):
             wanted = format or media.of(file.header.modality).suffix()
@@ -126,9 +132,11 @@ def decode(
         return decoder.decode(decoder.read(job.source), str(job.source), job.target, force=running.force, **named)
 
     def describe(job: Job, done: tuple[Decoded, float]) -> tuple[str, dict[str, Any]]:
-        said, facts = media.of(done[0].header.modality).decoded_line(*done)
+        medium = media.of(done[0].header.modality)
+        said, facts = medium.decoded_line(*done)
         places = {"source": str(job.source), "target": str(job.target)}
-        return f"{job.source} -> {job.target} {said}", places | facts
+        checked, more = medium.verify_decoded(done[0], job.target) if verify else ("", {})
+        return f"{job.source} -> {job.target} {said}" + f"\n  {checked}" * verify, places | facts | more
 
     process(batch.plan(inputs, output, (".vqz", *FOREIGN), suffix_of), work, describe, "decode", running)
 
