@@ -19,7 +19,7 @@ from vqcli.errors import BadFile, DamagedChunks
 
 
 def samples() -> list[tuple[vqz.Header, list[bytes]]]:
-    """A file for each modality, with and without chunks, levels, runs, prior and metadata; versions 2 and 4 too."""
+    """Files of each modality and format version, with and without chunks, levels, runs, prior and metadata."""
     common = {"model": "tiny-1.0", "digest": b"\1\2\3\4\5\6\7\x08", "coder": 1}
     photo = vqz.Header(
         modality="image",
@@ -55,15 +55,28 @@ def samples() -> list[tuple[vqz.Header, list[bytes]]]:
     )
     lossless = replace(photo, chunk=(2, 2), levels=2, codebook_sizes=(8, 9), codes_crcs=(1, 2))
     lossless = replace(lossless, residual=LosslessResidual(0, 0xDEADBEEF))
+    uneven = replace(speech, codebook_sizes=(4096,) * 7, uneven=(1, 2, 4), levels=3, codes_crcs=(7, 8, 9))
+    wide = replace(photo, codebook_sizes=(65536, 65537, 64, 262144), levels=2, codes_crcs=(3, 4))
     stereo = replace(speech, prior=b"", side_bytes=24)
+    uneven_stereo = replace(uneven, chunk=(200,), side_bytes=16)
+    headers = (photo, speech, video, lossless, uneven, wide, stereo, uneven_stereo)
+    assert {header.version for header in headers} == {1, 2, 3, 4}
     source = random.Random(1)
-    sizes = [[4], [60, 61, 0, 20, 130, 9], [200, 200, 100], [4, 5, 6, 0, 70, 80], [30, 20, 10, 5, 6, 7]]
-    files = [
-        (header, [source.randbytes(size) for size in row])
-        for header, row in zip((photo, speech, video, lossless, stereo), sizes, strict=True)
+    sizes = [
+        [4],
+        [60, 61, 0, 20, 130, 9],
+        [200, 200, 100],
+        [4, 5, 6, 0, 70, 80],
+        [9, 0, 30, 7, 20, 1, 40, 2, 3],
+        [50, 60],
+        [30, 20, 10, 5, 6, 7],
+        [12, 25, 40, 1, 0, 8],
     ]
-    payloads = files[-1][1]
-    payloads[:3] = [vqz.with_side(source.randbytes(8), payload) for payload in payloads[:3]]
+    files = [(header, [source.randbytes(size) for size in row]) for header, row in zip(headers, sizes, strict=True)]
+    for header, payloads in files:
+        if header.side_bytes:
+            chunks = header.chunk_count
+            payloads[:chunks] = [vqz.with_side(source.randbytes(8), payload) for payload in payloads[:chunks]]
     return files
 
 
@@ -97,7 +110,7 @@ def edit_header(data: bytes, source: random.Random) -> bytes:
     """Damage the header fields, then make the header's length and checksum fit."""
     begin, end = header_span(data)
     change = source.choice((flip, flip, flip, insert, delete, truncate, splice, extreme))
-    version = source.choice((data[6], data[6], data[6], 1, 2, 4))
+    version = source.choice((data[6], data[6], data[6], 1, 2, 3, 4))
     return seal(change(data[begin:end], source), version) + data[end + 4 :]
 
 

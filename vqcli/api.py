@@ -22,7 +22,8 @@ from vqcli.codec.audio import DecodedAudio, EncodedAudio
 from vqcli.codec.image import DecodedImage, EncodedImage
 from vqcli.codec.levels import Reduced
 from vqcli.codec.video import DecodedVideo, EncodedVideo
-from vqcli.container import vqz
+from vqcli.container import bounds, vqz
+from vqcli.container.bounds import Limits
 from vqcli.container.vqz import Header, Vqz
 from vqcli.deprecation import renamed_keyword
 from vqcli.errors import UsageError
@@ -131,6 +132,8 @@ def decode(
     *,
     device: str = "auto",
     progress: ProgressCallback = silent,
+    max_pixels: int | None = None,
+    max_seconds: float | None = None,
     **options: Unpack[DecodeOptions],
 ) -> Decoded:
     """Decode a .vqz file: a path, its bytes, or what `vqz` read of it.
@@ -141,12 +144,16 @@ def decode(
     salvage         decode what is whole in a damaged file; lost chunks become grey, or silence; where the lossless
                     residual of an image is damaged, what its codes decode to
     seed            what is sampled by models whose decoding samples, as those of two stages; None is always the same
+    max_pixels      of an image or of a frame that is decoded, where strangers send files; None is 2^28, of frames 2^25
+    max_seconds     of a recording or clip; None is 24 hours of a recording
+
+    A file that declares more is refused at its header, before a model is loaded.
 
     Raises BadFile, DamagedChunks, ModelError if the model is missing or another, UsageError.
     """
     # what lies outside of a part may be damaged
     lenient = options.get("salvage", False) or any(options.get(name) is not None for name in ("start_s", "end_s"))
-    file = _parsed(source, lenient)
+    file = _parsed(source, lenient, Limits(max_pixels, max_seconds))
     kind = medium.of(file.header.modality)
     chosen = medium.own_options(file.header.modality, options, medium.parameters("decode"), f"this is {kind.WHAT}")
     loaded = load_for(file.header, model, device)
@@ -195,13 +202,18 @@ def modality_of(source: Path | BinaryIO | np.ndarray, model: store.ModelInfo | N
     return medium.recognise(source, default)
 
 
-def _parsed(source: str | Path | bytes | Vqz | Encoded, lenient: bool = False) -> Vqz:
-    """The .vqz file that a source is, has the bytes of, or names."""
+def _parsed(
+    source: str | Path | bytes | Vqz | Encoded, lenient: bool = False, limits: Limits = bounds.NO_LIMITS
+) -> Vqz:
+    """The .vqz file that a source is, has the bytes of, or names, if it declares no more than it may."""
+    if isinstance(source, Vqz):
+        bounds.check(source.header, source.lengths, limits)
+        return source
     if isinstance(source, EncodedImage | EncodedAudio | EncodedVideo):
         source = source.data
     if isinstance(source, bytes):
-        source = vqz.unpack(source, salvage=lenient)
-    return source if isinstance(source, Vqz) else vqz.read(Path(source), lenient)
+        return vqz.unpack(source, salvage=lenient, limits=limits)
+    return vqz.read(Path(source), lenient, limits)
 
 
 def _opened(source: Path | BinaryIO | np.ndarray, stack: contextlib.ExitStack) -> Path | BinaryIO | np.ndarray:

@@ -110,3 +110,34 @@ def test_info(vq, encoded):
     assert (facts["codes_bytes"], facts["remainder_bytes"]) == lengths
     assert facts["remainder_coder"] == "predicted"
     assert facts["pixels_crc32"] == f"{header.residual.pixels_crc:08x}"
+
+
+@pytest.mark.fault("20 verify")
+def test_decode_verifies_pixels_where_they_are_exact(vq, encoded, monkeypatch):
+    result = vq("decode", encoded, "-o", "b.png", "--verify", "--json")
+    assert result.exit_code == 0 and "verified: every pixel is that of the original" in result.stderr
+    assert json.loads(result.stdout)[0]["verified"] == "pixels"
+    lossy = vq("decode", encoded, "-o", "b.jpg", "--verify", "--json")
+    assert "verified: the codes" in lossy.stderr and json.loads(lossy.stdout)[0]["verified"] == "codes"
+    write = image.write
+    monkeypatch.setattr(image, "write", lambda target, pixels, **how: write(target, pixels ^ 1, **how))
+    broken = vq("decode", encoded, "-o", "c.png", "--verify")
+    assert broken.exit_code == 6 and "c.png does not hold the pixels" in broken.stderr
+
+
+@pytest.mark.fault("20 verify")
+def test_decode_verifies_codes_alone_of_what_is_lossy(vq, photo):
+    made = vq("encode", photo, "--model", "scalar", "--device", "cpu", "--verify")
+    assert made.exit_code == 0 and "verified: every code is equal, PSNR" in made.stderr
+    result = vq("decode", "photo.vqz", "-o", "b.png", "--verify")
+    assert result.exit_code == 0 and "verified: the codes; what they decode to differs" in result.stderr
+    assert vq("decode", "photo.vqz", "-o", "-", "--verify").exit_code == 2
+
+
+@pytest.mark.fault("14 memory and time")
+@pytest.mark.parametrize("command", ["decode", "export"])
+def test_commands_take_the_callers_limits(vq, encoded, command):
+    result = vq(command, encoded, "-o", f"b.{'png' if command == 'decode' else 'npy'}", "--max-pixels", "1000")
+    assert result.exit_code == 3 and "50 x 38 pixels are more than the 1,000" in result.stderr
+    assert "--max-pixels allows more" in result.stderr
+    assert vq("decode", encoded, "-o", "b.png", "--max-pixels", "1900", "--max-seconds", "1").exit_code == 0

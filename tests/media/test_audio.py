@@ -294,3 +294,13 @@ def test_parts_that_were_read_are_given_back():
         audio.release(samples)
         assert mapped_mb() < before + 10
     assert samples[-1] == np.float32(0.1)
+
+
+@pytest.mark.fault("14 memory and time")
+def test_blocks_are_small_whatever_rate_and_channels_a_file_declares() -> None:
+    tone = np.sin(np.arange(40_000) / 9, dtype=np.float32)[None]
+    blocks = list(audio.restore([tone], 16_000, 768_000, 1_950_000, 64))
+    assert max(block.size for block in blocks) <= 2**20 and {len(block) for block in blocks} == {64}
+    assert sum(block.shape[1] for block in blocks) == 1_950_000
+    few = np.concatenate(list(audio.restore([tone], 16_000, 768_000, 1_950_000, 1)), 1)
+    assert np.array_equal(np.concatenate([block[:1] for block in blocks], 1), few)

@@ -13,7 +13,7 @@ import typer
 
 from vqcli.cli import console, media
 from vqcli.cli.files import process
-from vqcli.cli.options import RUNNING, STREAM, Output, Running, command, spelled
+from vqcli.cli.options import RUNNING, STREAM, Allowed, Output, Running, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Decoded
@@ -59,6 +59,10 @@ Format = Annotated[
 FileModel = Annotated[
     str | None, typer.Option(help="Where the file's model lies, if not on the search path.", show_default=False)
 ]
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Read the result again: without loss its pixels are compared, else codes alone."),
+]
 
 
 @command
@@ -68,6 +72,8 @@ def decode(
     format: Format = None,
     part: PartOptions = PartOptions(),
     model: FileModel = None,
+    allowed: Allowed = Allowed(),
+    verify: Verify = False,
     running: Running = RUNNING,
 ) -> None:
     """Decode .vqz files into images, recordings and clips; the suffix of the output chooses the format.
@@ -82,8 +88,10 @@ def decode(
     vq decode codes/ -o images/ --format jpg
     vq decode clip.vqz -o clip.mp4
     vq decode clip.vqz -o frames/
+    vq decode photo.vqz --verify
     vq decode damaged.vqz --salvage
     vq decode frame.vqz --seed 3
+    vq decode stranger.vqz --max-pixels 20000000 --max-seconds 600
     cat photo.vqz | vq decode - > photo.png
     """
     from vqcli import batch
@@ -91,7 +99,7 @@ def decode(
     from vqcli.errors import BadFile, UsageError
     from vqcli.files import refuse_existing
 
-    decoder = _Decoder(part, model, running.device)
+    decoder = _Decoder(part, model, allowed, running.device)
     as_frames = format is not None and format.lower().lstrip(".") == "frames"
     named: dict[str, Any] = {"format": format} if as_frames else {}  # all other formats are suffixes
 
@@ -106,8 +114,8 @@ def decode(
             return ".png"
 
     if STREAM in inputs or output == STREAM:
-        if len(inputs) > 1 or running.as_json:
-            raise UsageError("a stream holds one file, and no JSON", "name an output file")
+        if len(inputs) > 1 or running.as_json or verify:
+            raise UsageError("a stream holds one file, no JSON, and cannot be read again", "name an output file")
         file = decoder.read(inputs[0])
         if output in (None, STREAM):
             wanted = format or media.of(file.header.modality).suffix()
@@ -124,9 +132,11 @@ def decode(
         return decoder.decode(decoder.read(job.source), str(job.source), job.target, force=running.force, **named)
 
     def describe(job: Job, done: tuple[Decoded, float]) -> tuple[str, dict[str, Any]]:
-        said, facts = media.of(done[0].header.modality).decoded_line(*done)
+        medium = media.of(done[0].header.modality)
+        said, facts = medium.decoded_line(*done)
         places = {"source": str(job.source), "target": str(job.target)}
-        return f"{job.source} -> {job.target} {said}", places | facts
+        checked, more = medium.verify_decoded(done[0], job.target) if verify else ("", {})
+        return f"{job.source} -> {job.target} {said}" + f"\n  {checked}" * verify, places | facts | more
 
     process(batch.plan(inputs, output, (".vqz", *FOREIGN), suffix_of), work, describe, "decode", running)
 
@@ -134,7 +144,10 @@ def decode(
 class _Decoder:
     """Files to results; a folder of files loads each model once."""
 
-    def __init__(self, part: PartOptions, model: str | None, device: str) -> None:
+    def __init__(self, part: PartOptions, model: str | None, allowed: Allowed, device: str) -> None:
+        from vqcli.container.bounds import Limits
+
+        self._limits = Limits(allowed.max_pixels, allowed.max_seconds)
         self._times: dict[str, Any] = {
             "start_s": seconds("--start", part.start_s),
             "end_s": seconds("--end", part.end_s),
@@ -148,10 +161,10 @@ class _Decoder:
         # what lies outside of a part may be damaged
         lenient = self._part.salvage or any(at is not None for at in self._times.values())
         if source == STREAM:
-            return vqz.unpack(sys.stdin.buffer.read(), salvage=lenient)
+            return vqz.unpack(sys.stdin.buffer.read(), salvage=lenient, limits=self._limits)
         if source.suffix in FOREIGN:
             return self._foreign(source)
-        return vqz.read(source, lenient)
+        return vqz.read(source, lenient, self._limits)
 
     def _foreign(self, source: Path) -> Vqz:
         """The codes of another program's file as those of the model that is named, or that has its name here."""
@@ -173,7 +186,8 @@ class _Decoder:
         header, part = file.header, self._part
         if header.digest not in self._models:
             self._models[header.digest] = api.load_for(header, self._model, self._device)
-        how: dict[str, Any] = {"levels": part.levels, "salvage": part.salvage, "seed": part.seed, **self._times}
+        most = {"max_pixels": self._limits.pixels, "max_seconds": self._limits.seconds}
+        how: dict[str, Any] = {**most, "levels": part.levels, "salvage": part.salvage, "seed": part.seed, **self._times}
         begun = time.perf_counter()
         with console.progress(f"decoding {label}") as progress, spelled(PartOptions):
             result = api.decode(file, self._models[header.digest], progress=progress, **how)

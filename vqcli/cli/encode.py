@@ -48,7 +48,7 @@ class FileOptions:
         typer.Option(help="One part of many machines: 2/8, or auto (torchrun, Slurm, MPI).", show_default=False),
     ] = None
     verify: Annotated[
-        bool, typer.Option("--verify", help="Decode the written file; report the PSNR, or that an image is equal.")
+        bool, typer.Option("--verify", help="Decode the written file: codes are compared, pixels too if without loss.")
     ] = False
 
 

@@ -9,7 +9,7 @@ import typer
 
 from vqcli.cli import console
 from vqcli.cli.files import process
-from vqcli.cli.options import RUNNING, Coder, Model, Output, Running, command
+from vqcli.cli.options import RUNNING, Allowed, Coder, Model, Output, Running, command
 
 if TYPE_CHECKING:
     from vqcli.batch import Job
@@ -32,6 +32,7 @@ def export(
     format: Format = None,
     flatten: Flatten = False,
     model: Model = None,
+    allowed: Allowed = Allowed(),
     running: Running = RUNNING,
 ) -> None:
     """Write the codes of .vqz files as arrays that other tools read.
@@ -44,14 +45,18 @@ def export(
     vq export codes/ -o arrays/ --format safetensors
     vq export talk.vqz -o talk.npz --flatten
     """
-    from vqcli import api, batch
-    from vqcli.codec import exchange
+    from vqcli import batch
     from vqcli.container import vqz
+    from vqcli.container.bounds import Limits
 
     models: dict[bytes, LoadedModel] = {}
+    limits = Limits(allowed.max_pixels, allowed.max_seconds)
 
     def work(job: Job) -> dict[str, Any]:
-        file = vqz.read(job.source)
+        file = vqz.read(job.source, limits=limits)  # before torch is imported, which takes its time
+        from vqcli import api
+        from vqcli.codec import exchange
+
         digest = file.header.digest
         if digest not in models:
             models[digest] = api.load_for(file.header, model, running.device)

@@ -75,6 +75,22 @@ RUNNING = Running()
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """What a file may declare, for services that open what strangers send."""
+
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Refuse images, and clips of frames, of more pixels.", min=1, show_default="2^28, of frames 2^25"
+        ),
+    ] = None
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(help="Refuse recordings and clips that are longer.", min=0, show_default="24 hours of recordings"),
+    ] = None
+
+
+@dataclass(frozen=True)
 class Measuring:
     """What of rate and distortion is measured, and beside what."""
 

@@ -22,7 +22,7 @@ from vqcli.codec.codes import (
     levels_in,
     new_header,
 )
-from vqcli.container import vqz
+from vqcli.container import bounds, vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, UsageError
 from vqcli.media import audio
@@ -115,7 +115,8 @@ def check_audio(model: LoadedModel, header: Header) -> tuple[int, tuple[float, .
     if rate_hz not in audio.RATES_HZ:
         raise BadFile(f"a sample rate of {rate_hz} Hz is not within 1,000 to 768,000")
     T = positions(model, samples, rate_hz, window_of(header))
-    if samples > audio.MAX_SECONDS * rate_hz or T * header.groups > MAX_CODES:
+    bounds.check(header)
+    if T * header.groups > MAX_CODES:
         raise BadFile(f"{samples} samples in {header.groups} groups are more than vq decodes")
     if header.grid != (T,):
         raise BadFile(f"{header.grid[0]} positions of codes do not belong to {samples} samples at {rate_hz} Hz")

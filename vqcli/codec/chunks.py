@@ -37,6 +37,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 Window = tuple[slice, ...]
 
+WORKING_CODES = 2**24  # that are decoded at the same time, at some 20 bytes each; one chunk in any case
+
 _NONE = ("no coder returns the codes it was given", "this is a defect of vq: please report it")
 
 
@@ -175,7 +177,8 @@ def unpack(
         number, window = chunk
         lost[window] = _fill(coding, file, number, codes[(slice(None), *window)])
 
-    _together(read, chunks)
+    # chunks side by side, as many as memory should hold
+    _together(read, chunks, WORKING_CODES // (math.prod(header.chunk or header.grid) * len(codes)))
     if not lost.any() and len(chunks) == header.chunk_count:
         levels_groups = [header.groups_of(level) for level in range(kept)]
         _check(header, [vqz.codes_crc(codes[groups], header.codebook_sizes[groups]) for groups in levels_groups])
@@ -312,7 +315,7 @@ def _prior_of(model: LoadedModel, header: Header) -> EntropyNet:
     return net
 
 
-def _together(work: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
-    """Results in order; the coders release the interpreter's lock, so threads are enough."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+def _together(work: Callable[[Task], Result], tasks: Iterable[Task], most: int = 1024) -> list[Result]:
+    """Results in order; the coders release the interpreter's lock, so threads are enough, and no more than `most`."""
+    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, most))) as pool:
         return list(pool.map(work, tasks))

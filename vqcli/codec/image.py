@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +16,7 @@ from vqcli.codec.image_file import file_size
 from vqcli.codec.tiling import encode_latents, qualities, quantize
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import coders
-from vqcli.errors import UsageError
+from vqcli.errors import BadFile, UsageError
 from vqcli.media import image
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
@@ -23,6 +24,7 @@ from vqcli.zoo.loading import LoadedModel
 LOSSLESS = 0.3  # the quality for images without loss, as a share of the model's: codes and residual are least there
 WHAT, PLURAL, MODEL = "an image", "images", "image"
 ENCODING_SHARE = 0.05  # of the time, where effort takes the rest
+AT_ONCE = 2**24  # pixels of an image that is decoded at once; a larger one when its pixels are asked for
 GREY = 128  # what salvaged images show where chunks are lost
 
 
@@ -57,18 +59,30 @@ class EncodedImage(File):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image from codes.
+    """An image from codes. The pixels of a large one are made when they are asked for: whole, in bands, or into a file.
 
-    pixels  uint8 [H, W, 1 or 3]
-    lost    bool [rows, columns] of the code grid: true where a chunk was damaged; grey in `pixels`
+    lost    bool [rows, columns] of the code grid: true where a chunk was damaged; grey in the pixels
     exact   bool [rows, columns]: true where the pixels are those of the original, by the file's lossless residual
     """
 
-    pixels: np.ndarray
     image: ImageCodes
     header: Header
     lost: np.ndarray = field(repr=False)
     exact: np.ndarray = field(repr=False)
+    _bands: Callable[[], Iterator[np.ndarray]] = field(repr=False)
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """uint8 [H, W, 1 or 3]."""
+        return tiling.joined(self.bands(), self.image)
+
+    def bands(self) -> Iterator[np.ndarray]:
+        """The pixels from top to bottom, uint8 [h, W, 1 or 3] each, so that large images take little more memory than
+        small ones. Raises BadFile after the last one if pixels without loss fail their checksum."""
+        if "pixels" in self.__dict__:
+            yield self.pixels
+        else:
+            yield from self._bands()
 
     @property
     def codes(self) -> np.ndarray:
@@ -88,7 +102,12 @@ class DecodedImage:
 
     def save(self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False) -> None:
         """Write the image; the suffix chooses the format."""
-        image.write(Path(target) if isinstance(target, str) else target, self.pixels, format=format, force=force)
+        target = Path(target) if isinstance(target, str) else target
+        if "pixels" in self.__dict__:
+            image.write(target, self.pixels, format=format, force=force)
+        else:
+            size = (*self.image.size, self.image.channels)
+            image.write_bands(target, self.bands(), size, format=format, force=force)
 
 
 def recognises(source: Path | BinaryIO | np.ndarray) -> bool:
@@ -197,15 +216,48 @@ def decode(
 ) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
     codes, lost = image_file.unpack_image(model, file, levels=levels)
+    exact = np.zeros_like(lost)
+
+    def lossy() -> Iterator[np.ndarray]:
+        return tiling.decode_bands(model, codes, progress, seed)
+
+    def without_loss() -> Iterator[np.ndarray]:
+        return lossless.decode_bands(model, file, codes, lost, exact, progress)
+
+    made = lossy
     if file.header.residual and levels in (None, file.header.levels):
-        pixels, exact = lossless.unpack(model, file, codes, lost, salvage=salvage, progress=progress)
-    else:
-        pixels, exact = tiling.decode_image(model, codes, progress, seed), np.zeros_like(lost)
-    if lost.any():
-        H, W = pixels.shape[:2]
-        stride = model.net.stride
-        pixels[lost.repeat(stride, 0).repeat(stride, 1)[:H, :W]] = GREY
-    return DecodedImage(pixels, codes, file.header, lost, exact)
+        made = without_loss
+        if salvage and not _sound(without_loss()):
+            exact[:] = False
+
+            def made() -> Iterator[np.ndarray]:
+                return lossless.lossy_bands(model, codes)
+
+    result = DecodedImage(codes, file.header, lost, exact, lambda: _greyed(made(), lost, model.net.stride))
+    if codes.size[0] * codes.size[1] <= AT_ONCE:
+        result.pixels  # noqa: B018, so that what is wrong with the file is said here
+    return result
+
+
+def _sound(bands: Iterator[np.ndarray]) -> bool:
+    """Whether the pixels can be had without loss, as far as their chunks are there."""
+    try:
+        for _ in bands:
+            pass
+    except BadFile:
+        return False
+    return True
+
+
+def _greyed(bands: Iterator[np.ndarray], lost: np.ndarray, stride: int) -> Iterator[np.ndarray]:
+    """Bands of whole positions, grey where these are lost."""
+    top = 0
+    for band in bands:
+        gone = lost[top // stride : -(-(top + len(band)) // stride)]
+        if gone.any():
+            band[gone.repeat(stride, 0).repeat(stride, 1)[: len(band), : band.shape[1]]] = GREY
+        top += len(band)
+        yield band
 
 
 def _read(source: Path | BinaryIO | np.ndarray, background: str) -> image.LoadedImage:

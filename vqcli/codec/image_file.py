@@ -10,14 +10,15 @@ import numpy as np
 from vqcli.codec import chunks, tiling
 from vqcli.codec.codes import ImageCodes, check_books, check_levels, levels_in, new_header
 from vqcli.codec.tiles import Tiles
-from vqcli.container import vqz
+from vqcli.container import bounds, vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, UsageError
-from vqcli.media.image import MAX_PIXELS
 from vqcli.zoo.loading import LoadedModel
 
 CHUNK = 1024  # pixels: large enough for the counts to settle, small enough that damage stays local
-MAX_CHUNK = 2**22  # pixels of a chunk with a lossless residual, which takes some tens of bytes for each to decode
+MAX_CHUNK = (
+    CHUNK**2
+)  # pixels of a chunk with a lossless residual, which takes some hundreds of bytes for each to decode
 TILES = "tiles"  # key of the metadata that is vq's own, of models that see an image as a whole
 SIDES = re.compile(r"([1-9][0-9]{0,5}),([1-9][0-9]{0,5})", re.ASCII)
 
@@ -94,14 +95,14 @@ def _check_image(model: LoadedModel, header: Header) -> Tiles | None:
     if header.modality != "image" or model.info.modality != "image":
         raise BadFile(f"the file holds {header.modality}, not an image of model {model.info.name}")
     width, height, channels = header.size
-    if width * height > MAX_PIXELS:
-        raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")
+    bounds.check(header)
     if channels not in (1, 3):
         raise BadFile(f"{channels} channels are neither grey nor colour")
     if header.grid != model.net.grid(height, width):
         raise BadFile(
             f"a grid of {' x '.join(map(str, header.grid))} codes does not belong to {width} x {height} pixels"
         )
+    bounds.check_chunk([step * model.net.stride for step in header.chunk or header.grid])
     if header.residual and math.prod(header.chunk or header.grid) * model.net.stride**2 > MAX_CHUNK:
         raise BadFile(f"a chunk is of more than the {MAX_CHUNK:,} pixels that vq decodes without loss")
     check_books(model, header, channels=1)

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 from zlib import crc32
 
@@ -73,56 +75,67 @@ def pack(
     return replace(header, residual=residual), tuple(payloads)
 
 
-def unpack(
+def decode_bands(
     model: LoadedModel,
     file: Vqz,
     image: ImageCodes,
     lost: np.ndarray,
-    *,
-    salvage: bool = False,
+    exact: np.ndarray,
     progress: ProgressCallback = silent,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 [H, W, channels] of a file with a residual, and which positions are exact: bool [rows, columns].
+) -> Iterator[np.ndarray]:
+    """Pixels uint8 [h, W, channels] of a file with a residual, in bands of whole chunks from top to bottom.
 
     `image` holds the codes of all levels; where they are `lost`, and in chunks without their residual, which both
-    can only be in salvaged files, the pixels are what the codes decode to. Raises BadFile if the residual does not
-    fit what this machine decodes, which `salvage` takes for lost too.
+    can only be in salvaged files, the pixels are what the codes decode to. Which positions are exact is written into
+    `exact`, bool [rows, columns]. Raises BadFile, at the latest after the last band, if the residual does not fit what
+    this machine decodes.
     """
     assert file.header.residual is not None
     if model.image.stochastic:
         raise BadFile(f"it has a lossless residual, which model {model.info.name} cannot have: its decoder samples")
     _, decode = _coder(file.header.residual.coder)
-    net, (W, H) = exact_net(model), image.size
-    pixels, exact = np.empty((H, W, image.channels), np.uint8), np.zeros(lost.shape, bool)
-    payloads = iter(map(file.residual, range(file.header.chunk_count)))
-
-    def prepared(window: Window) -> Callable[[], None]:
-        part, payload = (net, image, window), next(payloads)
-        reach = tuple(slice(max(s.start - net.decoder_margin, 0), s.stop + net.decoder_margin) for s in window)
-        place = _in_pixels(net, image, window)
-        if payload is None or lost[reach].any():
-            pixels[place], _ = rounded(values(part))
-            return lambda: None
-        work = decode(part, payload)
-
-        def finish() -> None:
-            pixels[place] = work()
-            exact[window] = True
-
-        return finish
-
+    net, crc, payloads = exact_net(model), 0, iter(map(file.residual, range(file.header.chunk_count)))
+    windows = _windows(file.header)
     try:
-        _pipelined(prepared, _windows(file.header), progress)
-        if exact.all() and crc32(pixels.data) != file.header.residual.pixels_crc:
+        for rows, group in groupby(enumerate(windows), lambda window: window[1][0]):
+            numbers, row = zip(*group, strict=True)
+            place = _in_pixels(net, image, (rows, slice(0, lost.shape[1])))[0]
+            band = np.empty((place.stop - place.start, image.size[0], image.channels), np.uint8)
+
+            def prepared(window: Window, top: int = place.start, band: np.ndarray = band) -> Callable[[], None]:
+                part, payload = (net, image, window), next(payloads)
+                reach = tuple(slice(max(s.start - net.decoder_margin, 0), s.stop + net.decoder_margin) for s in window)
+                y, x = _in_pixels(net, image, window)
+                inside = slice(y.start - top, y.stop - top), x
+                if payload is None or lost[reach].any():
+                    band[inside], _ = rounded(values(part))
+                    return lambda: None
+                work = decode(part, payload)
+
+                def finish() -> None:
+                    band[inside] = work()
+                    exact[window] = True
+
+                return finish
+
+            def said(share: float, done: int = numbers[0], count: int = len(row)) -> None:
+                progress((done + share * count) / len(windows))
+
+            _pipelined(prepared, list(row), said)
+            crc = crc32(band.data, crc)
+            yield band
+        if exact.all() and crc != file.header.residual.pixels_crc:
             raise BadFile("the pixels fail their checksum")
     except BadFile as error:
-        if not salvage:
-            hint = "its codes may decode otherwise on this machine; --salvage shows what they decode to"
-            raise BadFile(f"the image cannot be had without loss: {error}", hint) from error
-        exact[:] = False
-        for place, x, _ in decoded_tiles(net, image, (slice(0, lost.shape[0]), slice(0, lost.shape[1])), TILE):
-            pixels[place], _ = rounded(_levels(x))
-    return pixels, exact
+        hint = "its codes may decode otherwise on this machine; --salvage shows what they decode to"
+        raise BadFile(f"the image cannot be had without loss: {error}", hint) from error
+
+
+def lossy_bands(model: LoadedModel, image: ImageCodes) -> Iterator[np.ndarray]:
+    """What the codes of such a file decode to, as the residual is relative to: uint8 [h, W, channels] each."""
+    net, (rows, columns) = exact_net(model), image.codes.shape[1:]
+    for window in ((slice(top, min(top + TILE, rows)), slice(0, columns)) for top in range(0, rows, TILE)):
+        yield rounded(values((net, image, window)))[0]
 
 
 def exact_net(model: LoadedModel) -> Any:
@@ -273,10 +286,17 @@ def _in_pixels(net: Any, image: ImageCodes, window: Window) -> Window:
 def _pipelined(
     prepared: Callable[[Window], Callable[[], Any]], windows: list[Window], progress: ProgressCallback
 ) -> list[Any]:
-    """Results in order. `prepared` runs chunk after chunk, for the net takes all cores itself; its work in threads."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        tasks = []
+    """Results in order. `prepared` runs chunk after chunk, for the net takes all cores itself; its work in threads.
+
+    Little more of it is prepared than threads can begin, as it may hold much memory.
+    """
+    workers = os.cpu_count() or 1
+    pending: deque[Future[Any]] = deque()
+    results = []
+    with ThreadPoolExecutor(workers) as pool:
         for number, window in enumerate(windows, 1):
-            tasks.append(pool.submit(prepared(window)))
+            if len(pending) > workers:
+                results.append(pending.popleft().result())
+            pending.append(pool.submit(prepared(window)))
             progress(number / len(windows))
-        return [task.result() for task in tasks]
+        return results + [task.result() for task in pending]

@@ -23,6 +23,9 @@ from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 TILE = 1024  # pixels: the net's working set stays at some hundred MiB
+LARGE = (
+    2**26
+)  # pixels of an image whose codes leave less room: its tiles have half the side, or fewer rows if it is wide
 LARGEST_WHOLE = 2**21  # pixels of an image that a net sees as a whole, at some 3 kB each
 OVERLAPPING, MARGIN = 768, 64  # pixels: tiles of larger ones, near to the sizes that such nets are trained on
 
@@ -92,6 +95,8 @@ def check_tiles(model: LoadedModel, tiles: Tiles | None, height: int, width: int
     net = model.image
     if tiles is None and tiles_of(net, height, width) is not None:
         raise BadFile(f"model {model.info.name} decodes {width} x {height} pixels in tiles, and the file names none")
+    if tiles is not None and (tiles.side + 2 * tiles.margin) * net.stride * width > LARGE:
+        raise BadFile(f"{width} pixels side by side are more than model {model.info.name} decodes in tiles")
     if tiles is not None and (not sees_whole(net) or tiles.largest * net.stride**2 > LARGEST_WHOLE):
         raise BadFile(f"tiles of {tiles.side} positions are none that model {model.info.name} decodes")
 
@@ -148,6 +153,24 @@ def decode_image(
 
     `seed` is for models whose decoding samples (nets/codecs/twostage2d.py); UsageError for others.
     """
+    return joined(decode_bands(model, image, progress, seed), image)
+
+
+def joined(bands: Iterator[np.ndarray], image: ImageCodes) -> np.ndarray:
+    """Pixels uint8 [H, W, channels] of bands [h, W, channels] from top to bottom."""
+    (W, H), top = image.size, 0
+    pixels = np.empty((H, W, image.channels), np.uint8)
+    for band in bands:
+        pixels[top : top + len(band)] = band
+        top += len(band)
+    return pixels
+
+
+@torch.inference_mode()
+def decode_bands(
+    model: LoadedModel, image: ImageCodes, progress: ProgressCallback = silent, seed: int | None = None
+) -> Iterator[np.ndarray]:
+    """`decode_image` in bands uint8 [h, W, channels] from top to bottom, each of whole positions of the grid."""
     if seed is not None and not is_stochastic(model):
         raise UsageError(f"model {model.info.name} decodes in one way only", "leave --seed out")
     (W, H), (rows, columns) = image.size, image.codes.shape[1:]
@@ -155,15 +178,20 @@ def decode_image(
         raise BadFile(f"a grid of {rows} x {columns} codes does not belong to {W} x {H} pixels")
     check_size(model, H, W)
     check_tiles(model, image.tiles, H, W)
-    pixels = np.empty((H, W, image.channels), np.uint8)
     if image.tiles is not None:
-        for y, x in _decoded_bands(model.image, image, image.tiles, seed, progress):
-            pixels[y] = to_pixels(x[None])[0]
-        return pixels
-    for part, x, done in decoded_tiles(model.net, image, (slice(0, rows), slice(0, columns)), TILE, seed=seed):
-        pixels[part] = to_pixels(x[None])[0]
-        progress(done)
-    return pixels
+        for _, x in _decoded_bands(model.image, image, image.tiles, seed, progress):
+            yield to_pixels(x[None])[0]
+        return
+    stride, side = model.image.stride, TILE if H * W <= LARGE else TILE // 2
+    step = rows if model.image.decoder_margin is None else max(1, min(side, LARGE // W) // stride)
+    for top in range(0, rows, step):
+        window = slice(top, min(top + step, rows)), slice(0, columns)
+        first = top * stride
+        band = np.empty((min(window[0].stop * stride, H) - first, W, image.channels), np.uint8)
+        for (y, part), x, done in decoded_tiles(model.net, image, window, side, seed=seed):
+            band[y.start - first : y.stop - first, part] = to_pixels(x[None])[0]
+            progress((top + done * (window[0].stop - top)) / rows)
+        yield band
 
 
 @torch.inference_mode()

@@ -26,19 +26,17 @@ from vqcli.codec.codes import (
     new_header,
 )
 from vqcli.codec.tiles import Tiles
+from vqcli.container import bounds
+from vqcli.container.bounds import MAX_PIXELS, Limits
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, UsageError
 from vqcli.media.frames import MAX_FRAMES
-from vqcli.media.image import MAX_PIXELS
 from vqcli.zoo.loading import LoadedModel
-
-CHUNK_FRAMES = 64  # of a chunk at most: some seconds, so that damage stays local
-CHUNK_CODES = 2**20  # positions of a chunk of several frames at most
 
 
 def chunk_frames(model: LoadedModel, rows: int, columns: int) -> int:
     """How many frames a chunk takes: about as many positions as one of an image, 1 to 64 frames."""
-    return min(max(1, (image_file.CHUNK // model.net.stride) ** 2 // (rows * columns)), CHUNK_FRAMES)
+    return min(max(1, (image_file.CHUNK // model.net.stride) ** 2 // (rows * columns)), bounds.MAX_CHUNK_FRAMES)
 
 
 def pack_video(
@@ -129,8 +127,7 @@ def check_video(model: LoadedModel, header: Header) -> Tiles | None:
     if header.modality != "video" or model.info.modality != "image":
         raise BadFile(f"the file holds {header.modality}, and model {model.info.name} is of {model.info.modality}")
     width, height, count, _ = header.size
-    if width * height > MAX_PIXELS:
-        raise BadFile(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that vq decodes")
+    bounds.check(header, limits=Limits(pixels=MAX_PIXELS))  # who decodes says whether it may be that many
     if tuple(tiling.frame_size(model) or (height, width)) != (height, width):
         raise BadFile(f"model {model.info.name} has no frames of {width} x {height} pixels")
     if header.grid != (count, *model.net.grid(height, width)):
@@ -138,9 +135,6 @@ def check_video(model: LoadedModel, header: Header) -> Tiles | None:
             f"a grid of {' x '.join(map(str, header.grid))} codes does not belong to {count} frames of "
             f"{width} x {height} pixels"
         )
-    n, *sides = header.chunk or header.grid
-    if tuple(sides) != header.grid[1:] or (n > 1 and (n > CHUNK_FRAMES or n * math.prod(sides) > CHUNK_CODES)):
-        raise BadFile(f"chunks of {n} x {sides[0]} x {sides[1]} codes are not those of video")
     qualities = tiling.qualities(model)
     if not bool(qualities) <= header.quality <= 10 * qualities:
         raise BadFile(f"quality {header.quality / 10:g} is not one of model {model.info.name}")

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from zlib import crc32
 
+from vqcli.container import bounds
+from vqcli.container.bounds import NO_LIMITS, Limits
 from vqcli.container.fields import Reader, require, u32, varint
 from vqcli.container.header import NARROW_K, Header, code_bytes, read_fields, write_fields
 from vqcli.errors import BadFile, DamagedChunks, OutputError, UsageError
@@ -91,18 +93,19 @@ def with_side(side: bytes, payload: bytes) -> bytes:
     return varint(len(side)) + side + payload
 
 
-def unpack(data: bytes, *, salvage: bool = False) -> Vqz:
+def unpack(data: bytes, *, salvage: bool = False, limits: Limits | None = None) -> Vqz:
     """Parse and check a file's bytes. Raises BadFile; DamagedChunks if only payloads are damaged or cut off.
 
     With `salvage` damaged payloads become None and bytes after the end are ignored; header and index must be sound.
+    With `limits` a file that declares more is a BadFile, before its payloads are read.
     """
-    return _unpack(io.BytesIO(data), salvage)
+    return _unpack(io.BytesIO(data), salvage, limits)
 
 
-def read(path: Path, salvage: bool = False) -> Vqz:
+def read(path: Path, salvage: bool = False, limits: Limits | None = NO_LIMITS) -> Vqz:
     """`unpack` the file at `path`; the message of any BadFile, a missing file's too, begins with the path."""
     with _opened(path) as stream:
-        return _unpack(stream, salvage)
+        return _unpack(stream, salvage, limits)
 
 
 def read_header(path: Path) -> tuple[Header, tuple[int, ...]]:
@@ -150,11 +153,9 @@ def codes_crc(codes: np.ndarray, codebook_sizes: Sequence[int] = ()) -> int:
     require(np.issubdtype(codes.dtype, np.integer), f"codes are {codes.dtype}, not integers")
     largest = max(NARROW_K, *codebook_sizes) - 1 if codebook_sizes else NARROW_K - 1
     require(codes.size == 0 or (codes.min() >= 0 and codes.max() <= largest), f"codes are not in 0..{largest}")
-    if largest < NARROW_K:
-        return crc32(codes.astype("<u2").tobytes())
     crc = 0
-    for group, K in zip(codes, codebook_sizes, strict=True):
-        crc = group_crc(group, K, crc)
+    for group, K in zip(codes, codebook_sizes or (NARROW_K,) * len(codes), strict=True):
+        crc = group_crc(group, K, crc)  # one by one, as a copy of all may take much memory
     return crc
 
 
@@ -198,8 +199,10 @@ def _read_front(stream: BinaryIO) -> tuple[Header, list[tuple[int, int]]]:
     return header, index
 
 
-def _unpack(stream: BinaryIO, salvage: bool) -> Vqz:
+def _unpack(stream: BinaryIO, salvage: bool, limits: Limits | None = None) -> Vqz:
     header, index = _read_front(stream)
+    if limits is not None:
+        bounds.check(header, [length for length, _ in index], limits)
     begin, size = stream.tell(), stream.seek(0, io.SEEK_END)
     lengths = tuple(length for length, _ in index)
     end = begin + sum(lengths)

@@ -163,7 +163,10 @@ class _Canvas:
         self.middles = (np.array(net.codebook_sizes) - 1) // 2
         H, W, G = codes.shape
         self.plane = np.zeros((H + 2 * self.margin, W + 2 * self.margin, 3, G), number)
-        self.write((slice(0, H, 1), slice(0, W, 1)), slice(G), codes)
+        rows = max(1, BLOCK // W)
+        for top in range(0, H, rows):  # what lies between codes and features takes several times as much
+            block = slice(top, min(top + rows, H), 1), slice(0, W, 1)
+            self.write(block, slice(G), codes[block])
 
     def write(self, block: Block, groups: slice, codes: np.ndarray) -> None:
         values = np.clip(codes - self.middles[groups], -LARGEST_VALUE, LARGEST_VALUE)

@@ -21,12 +21,13 @@ import numpy as np
 import soundfile
 import soxr
 
+from vqcli.container.bounds import MAX_SECONDS
 from vqcli.errors import BadFile, OutputError, UsageError
 from vqcli.files import refuse_existing, replacing
 
+LARGEST_BLOCK = 2**19  # samples that are made at once, whatever rate and number of channels a file declares
 BLOCK = 2**16  # samples of each channel that are read, resampled or written at once
 IN_MEMORY = 2**25  # bytes: what is longer, 8 minutes of one channel at 16 kHz, lies in a temporary file
-MAX_SECONDS = 24 * 3600
 MAX_CHANNELS = 64
 RATES_HZ = range(1000, 768_001)
 LOUDEST = 2.0**16  # in full scales; beyond, a sample is damaged
@@ -359,12 +360,13 @@ def restore(
         skip -= start
         part = block[:, start : start + left]
         left -= part.shape[1]
-        if part.shape[1]:
-            yield np.repeat(part, channels, axis=0) if len(part) == 1 < channels else part
+        many = channels if len(part) == 1 else 1
+        for at in range(0, part.shape[1], step := LARGEST_BLOCK // many):  # channels are as many as a file says
+            yield np.repeat(part[:, at : at + step], many, axis=0)
         if not left:
             return
-    for at in range(0, left, BLOCK):
-        yield np.zeros((channels, min(BLOCK, left - at)), np.float32)
+    for at in range(0, left, step := min(BLOCK, LARGEST_BLOCK // channels)):
+        yield np.zeros((channels, min(step, left - at)), np.float32)
 
 
 def _resampled(
@@ -372,13 +374,14 @@ def _resampled(
 ) -> Iterator[np.ndarray]:
     """Blocks [channels, n] at another rate; the same whatever the blocks."""
     resampler = None
+    step = min(BLOCK, max(1, LARGEST_BLOCK * from_hz // to_hz))
     for block in blocks:
         if from_hz == to_hz:
             yield block
             continue
         resampler = resampler or soxr.ResampleStream(from_hz, to_hz, len(block), dtype="float32", quality="HQ")
-        for at in range(0, block.shape[1], BLOCK):
-            yield resampler.resample_chunk(np.ascontiguousarray(block[:, at : at + BLOCK].T, np.float32)).T
+        for at in range(0, block.shape[1], step):
+            yield resampler.resample_chunk(np.ascontiguousarray(block[:, at : at + step].T, np.float32)).T
         channels = len(block)
     if resampler is not None:
         yield resampler.resample_chunk(np.empty((0, channels or 1), np.float32), last=True).T

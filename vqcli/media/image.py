@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -29,12 +29,14 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from vqcli.container.bounds import MAX_PIXELS
 from vqcli.errors import BadFile, OutputError, UsageError
 from vqcli.files import refuse_existing, replacing
+from vqcli.media import png_writing
 
 Decoder = Callable[[BytesIO], ImageFile]
 
-MAX_PIXELS = 2**28  # of an image that is read or decoded: 268 megapixels, 805 MB
+PIECE = 2**20  # bytes read at once
 
 # What a scan of a folder takes for an image; reading goes by the content alone.
 SUFFIXES = (
@@ -101,12 +103,15 @@ def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, 
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as stream:
             head = stream.read(64)
             decoder = _decoder(head, name)
-            body = stream.read(max_bytes)
+            body = BytesIO()
+            # piece by piece: one read of so much asks for a buffer of so much, whatever the file holds
+            while body.tell() < max_bytes and (piece := stream.read(min(PIECE, max_bytes - body.tell()))):
+                body.write(piece)
     except (OSError, ValueError) as error:
         raise BadFile(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(body) == max_bytes:
+    if body.tell() == max_bytes:
         raise BadFile(f"{name} is too large: more than {max_bytes} bytes")
-    return decoder, BytesIO(head + body)
+    return decoder, BytesIO(head + body.getbuffer())
 
 
 def _decoder(head: bytes, name: str) -> Decoder:
@@ -272,9 +277,7 @@ def write(
     Raises UsageError for an unknown format or an existing file, OutputError if the format cannot hold the image
     or the file cannot be written; the errors of a stream are its own.
     """
-    suffix = "." + format.lower().lstrip(".") if format else target.suffix.lower() if isinstance(target, Path) else ""
-    if suffix not in _WRITTEN:
-        raise UsageError(f"unknown kind of image to write: {suffix or 'no suffix'}", f"known: {', '.join(_WRITTEN)}")
+    suffix = _suffix(target, format)
     pillow_format, settings = _WRITTEN[suffix]
     if quality is not None:
         if "quality" not in settings or not 1 <= quality <= 100:
@@ -287,14 +290,56 @@ def write(
         stream.write(data)
 
 
+def write_bands(
+    target: Path | BinaryIO,
+    bands: Iterable[np.ndarray],
+    size: tuple[int, int, int],
+    *,
+    force: bool = False,
+    format: str | None = None,
+) -> None:
+    """`write` an image of width, height and channels that comes in bands uint8 [h, W, channels] from top to bottom.
+
+    Of PNG and PPM no more than a band is in memory; all other formats take the whole image, at 4 bytes a pixel.
+    """
+    pillow_format, settings = _WRITTEN[_suffix(target, format)]
+    if isinstance(target, Path):
+        refuse_existing(target, force)
+    width, height, channels = size
+    with replacing(target, force=force) if isinstance(target, Path) else contextlib.nullcontext(target) as stream:
+        if pillow_format == "PNG":
+            png_writing.write(stream, bands, width, height, channels)
+        elif pillow_format == "PPM":
+            stream.write(b"P%d\n%d %d\n255\n" % (5 if channels == 1 else 6, width, height))
+            for band in bands:
+                stream.write(np.ascontiguousarray(band).data)
+        else:
+            canvas, top = Image.new("L" if channels == 1 else "RGB", (width, height)), 0
+            for band in bands:
+                canvas.paste(Image.fromarray(band[..., 0] if channels == 1 else band), (0, top))
+                top += len(band)
+            stream.write(_saved(canvas, pillow_format, settings))
+
+
+def _suffix(target: Path | BinaryIO, format: str | None) -> str:
+    """The suffix of a format such as "png", or that of the target. Raises UsageError if nothing is written so."""
+    suffix = "." + format.lower().lstrip(".") if format else target.suffix.lower() if isinstance(target, Path) else ""
+    if suffix not in _WRITTEN:
+        raise UsageError(f"unknown kind of image to write: {suffix or 'no suffix'}", f"known: {', '.join(_WRITTEN)}")
+    return suffix
+
+
 def encode_bytes(pixels: np.ndarray, format: str, **options: Any) -> bytes:
     """An image uint8 [H, W, 1 or 3] as the bytes of a file in Pillow's `format`, with Pillow's `options`."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
         raise UsageError(f"not an image: {pixels.dtype} {list(pixels.shape)}", "pixels are uint8 [H, W, 1 or 3]")
-    height, width, channels = pixels.shape
+    return _saved(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), format, options)
+
+
+def _saved(image: Image.Image, format: str, options: dict[str, Any]) -> bytes:
     stream = BytesIO()
     try:
-        Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(stream, format, **options)
+        image.save(stream, format, **options)
     except (OSError, ValueError) as error:
-        raise OutputError(f"{format} cannot hold {width} x {height} pixels: {error}", "try .png") from error
+        raise OutputError(f"{format} cannot hold {image.width} x {image.height} pixels: {error}", "try .png") from error
     return stream.getvalue()

@@ -11,6 +11,7 @@ line, facts      of what was encoded, for people and for machines
 decoded_line     of what was decoded, both
 header_facts     what a header says of the medium; needs no torch
 verify           decode what was written, and say how it compares
+verify_decoded   read what was decoded and written again, and say whether it is what the file has a digest of
 
 What the medium does is in vqcli/codec, in the file of the same name.
 """
@@ -28,6 +29,15 @@ def quality_facts(header: Header) -> dict[str, Any]:
     """The quality of a file, and its tune if that is not the model's first."""
     tune, quality = tune_of(header.quality / 10)
     return {"quality": quality or None, **({"tune": tune} if tune != TUNES[0] else {})}
+
+
+def codes_verified(lost: bool) -> tuple[str, dict[str, Any]]:
+    """What `vq decode --verify` says of media that files have no digest of, as decoding is not exact."""
+    if lost:
+        return "not verified: a part is lost", {"verified": None}
+    return "verified: the codes; what they decode to differs in roundings, so files have no digest of it", {
+        "verified": "codes"
+    }
 
 
 def of(modality: str) -> Any:

@@ -101,8 +101,20 @@ def _side_facts(header: Header, length_s: float) -> dict[str, Any]:
 def verify(
     result: EncodedAudio, decoded: DecodedAudio, source: Path, options: EncodeOptions
 ) -> tuple[str, dict[str, Any]]:
+    import numpy as np
+
+    from vqcli.errors import VqError
+
+    if not np.array_equal(result.codes, decoded.codes):
+        raise VqError("the file does not return the codes", "this is a defect of vq: please report it")
     seconds = sum(block.shape[1] for block in decoded.blocks()) / decoded.rate_hz
-    return f"verified: decodes to {seconds:.2f} s", {"decoded_s": seconds}
+    return f"verified: every code is equal, decodes to {seconds:.2f} s", {"decoded_s": seconds}
+
+
+def verify_decoded(result: DecodedAudio, target: Path) -> tuple[str, dict[str, Any]]:
+    from vqcli.cli.media import codes_verified
+
+    return codes_verified(bool(result.lost.any()))
 
 
 def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Request) -> list[dict[str, Any]]:

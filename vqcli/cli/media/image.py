@@ -85,7 +85,7 @@ def facts(result: EncodedImage, took_s: float) -> dict[str, Any]:
 
 
 def decoded_line(result: DecodedImage, took_s: float) -> tuple[str, dict[str, Any]]:
-    H, W, channels = result.pixels.shape
+    (W, H), channels = result.image.size, result.image.channels
     said = f"{W} x {H}{' grey' * (channels == 1)}{', lossless' * result.lossless}"
     return said, {"width": W, "height": H, "channels": channels, "lossless": result.lossless}
 
@@ -120,8 +120,28 @@ def verify(
         if not (decoded.lossless and np.array_equal(result.pixels, decoded.pixels)):
             raise VqError("the file does not return the pixels", "this is a defect of vq: please report it")
         return "verified: every pixel is equal", {"equal": True}
+    if not np.array_equal(result.codes, decoded.codes):
+        raise VqError("the file does not return the codes", "this is a defect of vq: please report it")
     psnr_db = metrics.psnr(result.pixels, decoded.pixels)
-    return f"verified: PSNR {psnr_db:.2f} dB", {"psnr_db": psnr_db}
+    return f"verified: every code is equal, PSNR {psnr_db:.2f} dB", {"psnr_db": psnr_db}
+
+
+def verify_decoded(result: DecodedImage, target: Path) -> tuple[str, dict[str, Any]]:
+    from zlib import crc32
+
+    import numpy as np
+
+    from vqcli.cli.media import codes_verified
+    from vqcli.errors import OutputError
+    from vqcli.media import image
+
+    residual = result.header.residual
+    if residual is None or not result.lossless or target.suffix.lstrip(".").lower() in LOSSY:
+        return codes_verified(bool(result.lost.any()))
+    pixels = image.read(target).pixels
+    if crc32(np.ascontiguousarray(pixels).data) != residual.pixels_crc:
+        raise OutputError(f"{target} does not hold the pixels that were written", "check the disk, and decode again")
+    return "verified: every pixel is that of the original", {"verified": "pixels"}
 
 
 def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Request) -> list[dict[str, Any]]:

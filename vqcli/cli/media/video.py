@@ -118,7 +118,15 @@ def verify(
     with video.opened(source, frames_per_s=options.frames_per_s, background=background) as clip:
         errors = [metrics.mse(a, b) for a, b in zip(clip.frames, decoded.frames(), strict=True)]
     psnr_db = 10 * math.log10(255**2 / max(float(np.mean(errors)), 1e-10))
-    return f"verified: PSNR {psnr_db:.2f} dB over {console.plural(len(errors), 'frame')}", {"psnr_db": psnr_db}
+    return f"verified: every code is equal, PSNR {psnr_db:.2f} dB over {console.plural(len(errors), 'frame')}", {
+        "psnr_db": psnr_db
+    }
+
+
+def verify_decoded(result: DecodedVideo, target: Path) -> tuple[str, dict[str, Any]]:
+    from vqcli.cli.media import codes_verified
+
+    return codes_verified(bool(result.lost.any()))
 
 
 def sample(model: LoadedModel, target: Path, options: SampleOptions, request: Request) -> list[dict[str, Any]]:
