@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from vqcli.cli import console, media
 from vqcli.cli.files import process
-from vqcli.cli.options import RUNNING, STREAM, Output, Running, command, spelled
+from vqcli.cli.options import BATCH, STREAM, Batch, Output, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Decoded
@@ -68,7 +67,7 @@ def decode(
     format: Format = None,
     part: PartOptions = PartOptions(),
     model: FileModel = None,
-    running: Running = RUNNING,
+    running: Batch = BATCH,
 ) -> None:
     """Decode .vqz files into images, recordings and clips; the suffix of the output chooses the format.
 
@@ -111,8 +110,8 @@ def decode(
         file = decoder.read(inputs[0])
         if output in (None, STREAM):
             wanted = format or media.of(file.header.modality).suffix()
-            decoder.decode(file, str(inputs[0]), sys.stdout.buffer, format=wanted)
-            sys.stdout.buffer.flush()
+            with console.data_out() as stdout:
+                decoder.decode(file, str(inputs[0]), stdout, format=wanted)
         else:
             decoder.decode(file, str(inputs[0]), output, force=running.force, **named)
         return
@@ -148,7 +147,7 @@ class _Decoder:
         # what lies outside of a part may be damaged
         lenient = self._part.salvage or any(at is not None for at in self._times.values())
         if source == STREAM:
-            return vqz.unpack(sys.stdin.buffer.read(), salvage=lenient)
+            return vqz.unpack(console.data_in().read(), salvage=lenient)
         if source.suffix in FOREIGN:
             return self._foreign(source)
         return vqz.read(source, lenient)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 from vqcli.cli import console, media, reducing
 from vqcli.cli.files import process
 from vqcli.cli.media import audio, image, video
-from vqcli.cli.options import RUNNING, STREAM, Coder, Model, Output, Running, command, spelled
+from vqcli.cli.options import BATCH, STREAM, Batch, Coder, Model, Output, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Encoded
@@ -52,6 +51,9 @@ class FileOptions:
     ] = False
 
 
+# Suffixes of images and recordings that are known for such, and not read
+IMAGES = (".jp2", ".j2k", ".jxl", ".psd", ".exr", ".hdr", ".tga", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg")
+SOUNDS = (".m4a", ".aac", ".wma", ".amr", ".ape", ".wv", ".ac3", ".mka", ".dsf")
 CHOICES = (image.EncodeOptions, audio.EncodeOptions, video.EncodeOptions, CodeOptions)
 Inputs = Annotated[
     list[Path],
@@ -71,7 +73,7 @@ def encode(
     clips: video.EncodeOptions = video.EncodeOptions(),
     codes: CodeOptions = CodeOptions(),
     files: FileOptions = FileOptions(),
-    running: Running = RUNNING,
+    running: Batch = BATCH,
 ) -> None:
     """Encode images, recordings and clips into .vqz files of codes; of a .vqz file, drop levels.
 
@@ -132,11 +134,14 @@ def encode(
             return f"{line}\n  {said}", facts | more
         return line, facts
 
-    jobs = _folders(inputs, output) if files.frames else batch.plan(inputs, output, encoder.models.suffixes, ".vqz")
+    if files.frames:
+        plan = batch.Plan(_folders(inputs, output), [])
+    else:
+        plan = batch.plan(inputs, output, encoder.models.suffixes, ".vqz", encoder.models.unread)
     if files.shard is not None:
-        everything, jobs = len(jobs), batch.shard(jobs, files.shard)
-        console.say(f"part {files.shard}: {len(jobs)} of {console.plural(everything, 'file')}")
-    process(jobs, work, describe, "encode", running)
+        everything, plan = len(plan.jobs), replace(plan, jobs=batch.shard(plan.jobs, files.shard))
+        console.say(f"part {files.shard}: {len(plan.jobs)} of {console.plural(everything, 'file')}")
+    process(plan, work, describe, "encode", running)
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ class _Encoder:
                 return reducing.reduced(source, chosen, self.models.name), time.perf_counter() - begun
         loaded = self.models.of(source)
         begun = time.perf_counter()
-        opened: Any = sys.stdin.buffer if source == STREAM else source
+        opened: Any = console.data_in() if source == STREAM else source
         with console.progress(f"encoding {source.name}") as progress, spelled(*CHOICES):
             result = api.encode(opened, loaded, progress=progress, device=self.models.device, **self.options)
             return result, time.perf_counter() - begun
@@ -167,14 +172,14 @@ class _Encoder:
         return {name: value for name, value in self.options.items() if value != usual[name]}
 
 
-def _stream(encoder: _Encoder, source: Path, output: Path | None, running: Running) -> None:
+def _stream(encoder: _Encoder, source: Path, output: Path | None, running: Batch) -> None:
     """One file from or to a stream."""
     from vqcli.codec.levels import Reduced
 
     result, took_s = encoder.encode(source)
     if output in (None, STREAM):
-        sys.stdout.buffer.write(result.data)
-        sys.stdout.buffer.flush()
+        with console.data_out() as stdout:
+            stdout.write(result.data)
     else:
         result.save(output, force=running.force)
     if isinstance(result, Reduced):
@@ -201,6 +206,15 @@ class _Models:
         shown = image.SUFFIXES + (video.SUFFIXES if video.available() else ())  # others would fail one by one
         of_modality = {"image": shown, "audio": audio.SUFFIXES}
         return of_modality[self._named.info.modality] if self._named else shown + audio.SUFFIXES
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Of files in folders that are of its media, and that it cannot read."""
+        from vqcli.media import video
+
+        clips = () if video.available() else video.SUFFIXES
+        of_modality = {"image": (*IMAGES, *clips), "audio": SOUNDS}
+        return of_modality[self._named.info.modality] if self._named else (*IMAGES, *clips, *SOUNDS)
 
     def of(self, source: Path) -> LoadedModel | None:
         from vqcli import api

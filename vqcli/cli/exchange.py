@@ -9,7 +9,7 @@ import typer
 
 from vqcli.cli import console
 from vqcli.cli.files import process
-from vqcli.cli.options import RUNNING, Coder, Model, Output, Running, command
+from vqcli.cli.options import BATCH, Batch, Coder, Model, Output, command
 
 if TYPE_CHECKING:
     from vqcli.batch import Job
@@ -32,7 +32,7 @@ def export(
     format: Format = None,
     flatten: Flatten = False,
     model: Model = None,
-    running: Running = RUNNING,
+    running: Batch = BATCH,
 ) -> None:
     """Write the codes of .vqz files as arrays that other tools read.
 
@@ -69,7 +69,7 @@ def import_codes(
     output: Output = None,
     model: Model = None,
     coder: Coder = "auto",
-    running: Running = RUNNING,
+    running: Batch = BATCH,
 ) -> None:
     """Make .vqz files of codes that `vq export` or another tool has written.
 

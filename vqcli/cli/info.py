@@ -46,7 +46,7 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):{width}}  {_text(value)}")
+        console.emit(f"{_text(name).replace('_', ' '):{width}}  {_text(value)}")
 
 
 def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _text(value: Any) -> str:
             f"{_text(part)} ({count} times)" if count > 2 else ", ".join([_text(part)] * count) for part, count in runs
         )
     text = "–" if value is None else str(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return console.one_line(text)
 
 
 def _inner(value: Any) -> str:

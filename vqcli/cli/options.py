@@ -74,6 +74,16 @@ RUNNING = Running()
 
 
 @dataclass(frozen=True)
+class Batch(Running):
+    """How a command works that takes folders."""
+
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List what of folders is left out.")] = False
+
+
+BATCH = Batch()
+
+
+@dataclass(frozen=True)
 class Measuring:
     """What of rate and distortion is measured, and beside what."""
 

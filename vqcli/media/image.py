@@ -30,7 +30,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.files import refuse_existing, replacing
+from vqcli.files import name_of, refuse_existing, replacing
 
 Decoder = Callable[[BytesIO], ImageFile]
 
@@ -80,7 +80,7 @@ def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int 
         ImageColor.getrgb(background)
     except ValueError:
         raise UsageError(f"unknown background colour: {background}", "a name such as white, or #rrggbb") from None
-    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
+    name = name_of(source)
     decoder, data = _open(source, name, max_bytes=8 * max_pixels + 2**26)
     try:
         with _quiet(), decoder(data) as image:

@@ -24,6 +24,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.errors import BadFile, UsageError
+from vqcli.files import name_of
 from vqcli.media import image, video_libav
 from vqcli.media.frames import VideoClip, bounded, check_pixels, clip_of, from_frames, uneven
 
@@ -101,7 +102,7 @@ def opened(
         return
     if frames_per_s is not None:
         raise UsageError("a file has its own frame rate", "--fps is for folders of frames, and for recordings")
-    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
+    name = name_of(source)
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source

@@ -18,7 +18,7 @@ from vqcli import recipe as recipes
 from vqcli.container.header import MODEL_NAME
 from vqcli.data.source import Source
 from vqcli.errors import UsageError
-from vqcli.files import replacing
+from vqcli.files import make_folder, replacing
 from vqcli.nets.layers import distributed
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, checkpoint, warm_start
@@ -133,7 +133,7 @@ def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: O
 
 
 def _write_recipe(output: Path, recipe: Recipe) -> None:
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with replacing(output / RECIPE, force=True) as stream:
         stream.write(recipe.to_toml())
 
