@@ -181,6 +181,8 @@ class _Decoder:
         written = options.get("format") or Path(str(target)).suffix
         for note in [*(notes or ()), *medium.remarks(result, written, part.salvage)]:
             console.say(f"{label}: {note}")
+        if result.fewer.any():
+            console.say(f"{label}: {result.fewer.mean():.1%} with fewer levels than the rest: the others are damaged")
         if result.lost.any():
             console.say(f"{label}: {result.lost.mean():.1%} of the {medium.LOST} in the result")
         return result, time.perf_counter() - begun

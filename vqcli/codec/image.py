@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqcli.codec import image_file, lossless, refinement, tiling
+from vqcli.codec import chunks, image_file, lossless, refinement, tiling
 from vqcli.codec.codes import File, ImageCodes, keep_levels
 from vqcli.codec.image_file import file_size
 from vqcli.codec.tiling import encode_latents, qualities, quantize
@@ -60,7 +60,8 @@ class DecodedImage:
     """An image from codes.
 
     pixels  uint8 [H, W, 1 or 3]
-    lost    bool [rows, columns] of the code grid: true where a chunk was damaged; grey in `pixels`
+    lost    bool [rows, columns] of the code grid: true where the first level was damaged; grey in `pixels`
+    fewer   bool [rows, columns]: true where another level was, so that `pixels` are of those before it
     exact   bool [rows, columns]: true where the pixels are those of the original, by the file's lossless residual
     """
 
@@ -68,6 +69,7 @@ class DecodedImage:
     image: ImageCodes
     header: Header
     lost: np.ndarray = field(repr=False)
+    fewer: np.ndarray = field(repr=False)
     exact: np.ndarray = field(repr=False)
 
     @property
@@ -196,16 +198,20 @@ def decode(
     progress: ProgressCallback = silent,
 ) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
-    codes, lost = image_file.unpack_image(model, file, levels=levels)
+    codes, damaged = image_file.unpack_image(model, file, levels=levels)
     if file.header.residual and levels in (None, file.header.levels):
-        pixels, exact = lossless.unpack(model, file, codes, lost, salvage=salvage, progress=progress)
+        pixels, exact = lossless.unpack(model, file, codes, damaged, salvage=salvage, progress=progress)
     else:
-        pixels, exact = tiling.decode_image(model, codes, progress, seed), np.zeros_like(lost)
-    if lost.any():
+        pixels, exact = tiling.decode_image(model, codes, progress, seed), np.zeros_like(damaged)
+    there = chunks.whole_levels(file, levels)
+    for whole in np.unique(there[damaged]):  # the best that each position still has
         H, W = pixels.shape[:2]
-        stride = model.net.stride
-        pixels[lost.repeat(stride, 0).repeat(stride, 1)[:H, :W]] = GREY
-    return DecodedImage(pixels, codes, file.header, lost, exact)
+        place = (there == whole).repeat(model.net.stride, 0).repeat(model.net.stride, 1)[:H, :W]
+        if whole:
+            pixels[place] = tiling.decode_image(model, keep_levels(model, codes, int(whole)), seed=seed)[place]
+        else:
+            pixels[place] = GREY
+    return DecodedImage(pixels, codes, file.header, there == 0, damaged & (there > 0), exact)
 
 
 def _read(source: Path | BinaryIO | np.ndarray, background: str) -> image.LoadedImage:
