@@ -76,8 +76,8 @@ def plan(
             hint = f"{left_out[0].path}: {left_out[0].reason}" if left_out else ""
             raise (BadFile if unreadable else UsageError)(f"no {' '.join(sorted(suffixes))} files in {path}", hint)
         for file in found:
-            inside = file.relative_to(path)
-            jobs.append(Job(file, output / renamed(inside), True, inside.as_posix()))
+            target = output / renamed(file).relative_to(path)
+            jobs.append(Job(file, target, True, file.relative_to(path).as_posix()))
     return Plan(_apart(jobs, suffix_for), left_out)
 
 

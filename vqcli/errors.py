@@ -93,8 +93,11 @@ def explained(error: BaseException) -> VqError | None:
     return None
 
 
-def near_matches(name: str, known: Iterable[str]) -> str:
-    """A hint that lists the known names most like `name`, or all of them if none is."""
+MOST_NAMES = 20  # that a hint lists
+
+
+def near_matches(name: str, known: Iterable[str], command: str = "") -> str:
+    """A hint that lists the known names most like `name`, or all of them if none is; `command` shows them, if any."""
     names = sorted(known)
     begun = [other for other in names if name and other.startswith(name)]
     close = [
@@ -102,5 +105,8 @@ def near_matches(name: str, known: Iterable[str]) -> str:
         *(other for other in difflib.get_close_matches(name, names, n=3, cutoff=0.5) if other not in begun),
     ][:3]
     if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names)}" if names else ""
+        return f"did you mean {' or '.join(close)}?" + f" {command} lists all" * bool(command)
+    if command:
+        return f"{command} lists all"
+    more = f" and {len(names) - MOST_NAMES} more" * (len(names) > MOST_NAMES)
+    return f"known: {', '.join(names[:MOST_NAMES])}{more}" if names else ""

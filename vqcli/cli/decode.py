@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcli.cli import console, media
-from vqcli.cli.files import process
+from vqcli.cli.files import process, suffix_named
 from vqcli.cli.options import BATCH, STREAM, Batch, Output, command, spelled
 
 if TYPE_CHECKING:
@@ -91,12 +91,13 @@ def decode(
     from vqcli.files import refuse_existing
 
     decoder = _Decoder(part, model, running.device)
+    given = None if format is None else suffix_named(format)
     as_frames = format is not None and format.lower().lstrip(".") == "frames"
     named: dict[str, Any] = {"format": format} if as_frames else {}  # all other formats are suffixes
 
     def suffix_of(path: Path) -> str:
-        if format is not None:
-            return "" if as_frames else f".{format.lstrip('.')}"
+        if given is not None:
+            return "" if as_frames else given
         if path.suffix in FOREIGN:
             return ".wav"
         try:
@@ -127,7 +128,16 @@ def decode(
         places = {"source": str(job.source), "target": str(job.target)}
         return f"{job.source} -> {job.target} {said}", places | facts
 
-    process(batch.plan(inputs, output, (".vqz", *FOREIGN), suffix_of), work, describe, "decode", running)
+    plan = batch.plan(inputs, output, (".vqz", *FOREIGN), suffix_of)
+    if given is None and output is not None and _is_of_frames(plan.jobs, output):
+        plan, named["format"] = replace(plan, jobs=[replace(plan.jobs[0], target=output)]), "frames"
+    process(plan, work, describe, "decode", running)
+
+
+def _is_of_frames(jobs: list[Job], output: Path) -> bool:
+    """Whether there is one clip, and an empty folder for it."""
+    clip = len(jobs) == 1 and not jobs[0].in_folder and jobs[0].target.suffix == media.of("video").suffix()
+    return clip and output.is_dir() and not any(output.iterdir())
 
 
 class _Decoder:

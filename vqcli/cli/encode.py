@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console, media, reducing
-from vqcli.cli.files import process
+from vqcli.cli.files import UNREAD_IMAGES, UNREAD_SOUNDS, process, refuse_foreign
 from vqcli.cli.media import audio, image, video
 from vqcli.cli.options import BATCH, STREAM, Batch, Coder, Model, Output, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Encoded
-    from vqcli.batch import Job
+    from vqcli.batch import Job, Plan
     from vqcli.codec.levels import Reduced
     from vqcli.zoo.loading import LoadedModel
 
@@ -51,9 +51,6 @@ class FileOptions:
     ] = False
 
 
-# Suffixes of images and recordings that are known for such, and not read
-IMAGES = (".jp2", ".j2k", ".jxl", ".psd", ".exr", ".hdr", ".tga", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg")
-SOUNDS = (".m4a", ".aac", ".wma", ".amr", ".ape", ".wv", ".ac3", ".mka", ".dsf")
 CHOICES = (image.EncodeOptions, audio.EncodeOptions, video.EncodeOptions, CodeOptions)
 Inputs = Annotated[
     list[Path],
@@ -93,11 +90,11 @@ def encode(
     vq encode images/ -o codes/ --shard 2/8
     cat photo.png | vq encode - > photo.vqz
     """
-    from vqcli import batch
     from vqcli.codec.levels import Reduced
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
 
+    refuse_foreign(output)
     given = {"image": images, "audio": sounds, "video": clips}
     # whether a medium has what was set is checked where it meets the file
     options: dict[str, Any] = {
@@ -134,14 +131,22 @@ def encode(
             return f"{line}\n  {said}", facts | more
         return line, facts
 
+    process(_plan(inputs, output, files, encoder.models), work, describe, "encode", running)
+
+
+def _plan(inputs: list[Path], output: Path | None, files: FileOptions, models: _Models) -> Plan:
+    """What is to be encoded, or the part of it that this machine does."""
+    from vqcli import batch
+
     if files.frames:
         plan = batch.Plan(_folders(inputs, output), [])
     else:
-        plan = batch.plan(inputs, output, encoder.models.suffixes, ".vqz", encoder.models.unread)
-    if files.shard is not None:
-        everything, plan = len(plan.jobs), replace(plan, jobs=batch.shard(plan.jobs, files.shard))
-        console.say(f"part {files.shard}: {len(plan.jobs)} of {console.plural(everything, 'file')}")
-    process(plan, work, describe, "encode", running)
+        plan = batch.plan(inputs, output, models.suffixes, ".vqz", models.unread)
+    if files.shard is None:
+        return plan
+    jobs = batch.shard(plan.jobs, files.shard)
+    console.say(f"part {files.shard}: {len(jobs)} of {console.plural(len(plan.jobs), 'file')}")
+    return replace(plan, jobs=jobs)
 
 
 @dataclass(frozen=True)
@@ -213,8 +218,8 @@ class _Models:
         from vqcli.media import video
 
         clips = () if video.available() else video.SUFFIXES
-        of_modality = {"image": (*IMAGES, *clips), "audio": SOUNDS}
-        return of_modality[self._named.info.modality] if self._named else (*IMAGES, *clips, *SOUNDS)
+        of_modality = {"image": (*UNREAD_IMAGES, *clips), "audio": UNREAD_SOUNDS}
+        return of_modality[self._named.info.modality] if self._named else (*UNREAD_IMAGES, *clips, *UNREAD_SOUNDS)
 
     def of(self, source: Path) -> LoadedModel | None:
         from vqcli import api

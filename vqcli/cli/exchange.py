@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.files import process
+from vqcli.cli.files import process, refuse_foreign, suffix_named
 from vqcli.cli.options import BATCH, Batch, Coder, Model, Output, command
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def export(
         array = exchange.write(job.target, codes, models[digest], flat=flatten, force=running.force)
         return {"shape": list(array.shape), "type": str(array.dtype)}
 
-    suffix = f".{(format or 'npy').lstrip('.')}"
-    process(batch.plan(inputs, output, (".vqz",), suffix), work, _line, "export", running)
+    process(batch.plan(inputs, output, (".vqz",), suffix_named(format or "npy")), work, _line, "export", running)
 
 
 @command
@@ -87,6 +86,7 @@ def import_codes(
     from vqcli.errors import UsageError
     from vqcli.zoo import loading, store
 
+    refuse_foreign(output)
     models: dict[bytes, LoadedModel] = {}
 
     def work(job: Job) -> dict[str, Any]:

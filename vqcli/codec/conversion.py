@@ -72,7 +72,7 @@ def find(info: ModelInfo, name: str) -> Speaker:
     if name not in known:
         raise UnknownLabel(
             f"model {info.name} knows no speaker {name}",
-            near_matches(name, known) or f"vq models show {info.name} lists them",
+            near_matches(name, known, f"vq models show {info.name}"),
         )
     return known[name]
 
