@@ -102,7 +102,7 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
     table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for index, name in enumerate(columns):
         numeric = all(row[index][:1].isdigit() or row[index] in ("", "–") for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
+        table.add_column(one_line(name), justify="right" if numeric else "left", no_wrap=numeric)
     for row in rows:
         table.add_row(*map(one_line, row))
     with _stdout() as stream:

@@ -136,8 +136,9 @@ def decode(
 
 def _is_of_frames(jobs: list[Job], output: Path) -> bool:
     """Whether there is one clip, and an empty folder for it."""
-    clip = len(jobs) == 1 and not jobs[0].in_folder and jobs[0].target.suffix == media.of("video").suffix()
-    return clip and output.is_dir() and not any(output.iterdir())
+    if len(jobs) != 1 or jobs[0].in_folder or not output.is_dir() or any(output.iterdir()):
+        return False
+    return jobs[0].target.suffix == media.of("video").suffix()
 
 
 class _Decoder:
