@@ -89,6 +89,8 @@ def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int 
             excess = f"{image.width} x {image.height} pixels; {max_pixels} are allowed"
     except Image.DecompressionBombError as error:
         excess = str(error)
+    except MemoryError:  # of this machine, not of the file
+        raise
     except Exception as error:  # on hostile bytes the decoders raise arbitrary exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadFile(f"{name} is damaged or incomplete: {reason}") from error

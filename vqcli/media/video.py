@@ -207,7 +207,7 @@ def _decoding(name: str, what: str) -> Iterator[None]:
     try:
         with _quiet():
             yield
-    except BadFile:
+    except (BadFile, MemoryError):
         raise
     except Exception as error:  # on hostile bytes the decoders raise arbitrary exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
