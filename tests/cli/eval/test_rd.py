@@ -30,6 +30,16 @@ def test_a_row_for_each_quality_and_codec(vq, folder):
         assert row["picture"] == "mean of 2" and row["bits_per_pixel"] > 0 and row["psnr_db"] > 5
 
 
+def test_models_stand_beside_codecs(vq, folder):
+    options = ("--model", "scalar", "--qualities", "2,3", "--json")
+    points = json.loads(vq("eval", folder, *options, "--baselines", "JPEG,vector,scalar").stdout)["points"]
+    assert [row["codec"] for row in points] == ["scalar", "JPEG", "vector"] * 2  # scalar beside itself is one row
+    [own] = json.loads(vq("eval", folder, "--model", "vector", "--baselines", "", "--json").stdout)["points"]
+    assert all(points[number]["psnr_db"] == own["psnr_db"] for number in (2, 5))  # it has one rate
+    unknown = vq("eval", folder, *options, "--baselines", "vektor")
+    assert unknown.exit_code == 2 and "did you mean vector?" in unknown.stderr
+
+
 def test_usage_is_told_where_codes_are_tokens(vq, folder):
     said = vq("eval", folder, "--model", "vector", "--baselines", "").stderr
     assert "of each codebook, perplexity" in said
