@@ -53,7 +53,7 @@ def below(folder: Path) -> tuple[list[Path], list[LeftOut]]:
     left_out: list[LeftOut] = []
 
     def refused(error: OSError) -> None:
-        left_out.append(LeftOut(Path(error.filename), error.strerror or type(error).__name__))
+        left_out.append(LeftOut(Path(error.filename or folder), error.strerror or type(error).__name__))
 
     for name, folders, files in os.walk(folder, onerror=refused):
         here = Path(name)

@@ -24,7 +24,7 @@ from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.data import recordings
 from vqcli.deprecation import renamed
-from vqcli.errors import DamagedChunks, UsageError
+from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio, video, video_writing
 from vqcli.media.frames import VideoClip, from_frames
 from vqcli.progress import ProgressCallback, silent
@@ -148,10 +148,14 @@ def recognises(source: Source) -> bool:
     if source.suffix.lower() in audio.SUFFIXES:
         return False
     try:
-        with source.open("rb") as stream:
-            return video.is_clip(stream)
+        stream = source.open("rb")
     except OSError:  # reading will say what is wrong
         return False
+    try:
+        with stream:
+            return video.is_clip(stream)
+    except OSError as error:
+        raise BadFile(f"{source} cannot be read: {error.strerror or error}") from error
 
 
 def encode(

@@ -80,7 +80,9 @@ def is_clip(stream: BinaryIO) -> bool:
     try:
         with _quiet():
             return bool(getattr(decoder(stream), "is_animated", False))
-    except Exception:  # a damaged file counts as an image, whose reader reports the damage
+    except Exception as error:  # a damaged file counts as an image, whose reader reports the damage
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):  # of the system, not of the file
+            raise
         return False
     finally:
         stream.seek(0)
