@@ -17,7 +17,7 @@ from vqcli.codec import levels as file_levels
 from vqcli.codec.codes import AudioCodes, File, keep_levels, part_in
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
-from vqcli.errors import DamagedChunks, UsageError
+from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio
 from vqcli.nets.codecs.framing import Framing
 from vqcli.progress import ProgressCallback, silent
@@ -124,8 +124,10 @@ def recognises(source: Path | BinaryIO | np.ndarray) -> bool:
         try:
             with source.open("rb") as stream:
                 return audio.is_audio(stream.read(64))
-        except OSError:  # reading will say what is wrong
+        except (FileNotFoundError, PermissionError):  # reading will say what is wrong
             return False
+        except OSError as error:
+            raise BadFile(f"{source} cannot be read: {error.strerror or error}") from error
     head = source.read(64)
     source.seek(0)
     return audio.is_audio(head)

@@ -148,13 +148,11 @@ def recognises(source: Source) -> bool:
     if source.suffix.lower() in audio.SUFFIXES:
         return False
     try:
-        stream = source.open("rb")
-    except OSError:  # reading will say what is wrong
-        return False
-    try:
-        with stream:
+        with source.open("rb") as stream:
             return video.is_clip(stream)
-    except OSError as error:
+    except (FileNotFoundError, PermissionError):  # reading will say what is wrong
+        return False
+    except OSError as error:  # which may be gone when it is read: never take a clip for an image
         raise BadFile(f"{source} cannot be read: {error.strerror or error}") from error
 
 
