@@ -15,7 +15,9 @@ def tree(tmp_path, monkeypatch):
 
 
 def targets(*arguments):
-    return {job.source.as_posix(): job.target.as_posix() for job in batch.plan(*arguments, (".png", ".jpg"), ".vqz")}
+    return {
+        job.source.as_posix(): job.target.as_posix() for job in batch.plan(*arguments, (".png", ".jpg"), ".vqz").jobs
+    }
 
 
 def test_files_go_beside_themselves_or_where_they_are_told(tree):
@@ -50,7 +52,7 @@ def test_a_bad_file_stops_only_itself(tree):
         job.target.touch()
         return job.source.name
 
-    jobs = batch.plan([Path("in")], Path("out"), (".png", ".jpg"), ".vqz")
+    jobs = batch.plan([Path("in")], Path("out"), (".png", ".jpg"), ".vqz").jobs
     first = list(batch.run(jobs, work, force=False))
     assert [(outcome.result, outcome.skipped) for outcome in first if not outcome.error] == [
         ("a.png", False), ("b.png", False), ("a.PNG", False)
@@ -59,19 +61,19 @@ def test_a_bad_file_stops_only_itself(tree):
     again = list(batch.run(jobs, work, force=False))
     assert sum(outcome.skipped for outcome in again) == 3
     with pytest.raises(BadFile):
-        list(batch.run(batch.plan([Path("in/b.jpg")], None, (), ".vqz"), work, force=False))
+        list(batch.run(batch.plan([Path("in/b.jpg")], None, (), ".vqz").jobs, work, force=False))
 
 
 def test_shards_part_the_names(tmp_path):
     for number in range(60):
         (tmp_path / f"{number}.png").touch()
-    jobs = batch.plan([tmp_path], tmp_path / "out", (".png",), ".vqz")
+    jobs = batch.plan([tmp_path], tmp_path / "out", (".png",), ".vqz").jobs
     parts = [batch.shard(jobs, f"{index}/4") for index in range(1, 5)]
     assert sorted(job.name for part in parts for job in part) == sorted(job.name for job in jobs)
     assert all(part for part in parts)
     # names alone decide: the part stays when files come and go, and wherever the folder lies
     (tmp_path / "7.png").unlink()
-    fewer = batch.shard(batch.plan([tmp_path], tmp_path / "out", (".png",), ".vqz"), "2/4")
+    fewer = batch.shard(batch.plan([tmp_path], tmp_path / "out", (".png",), ".vqz").jobs, "2/4")
     assert [job.name for job in fewer] == [job.name for job in parts[1] if job.name != "7.png"]
 
 
@@ -86,7 +88,7 @@ def test_shards_part_the_names(tmp_path):
 def test_the_shard_that_a_launcher_tells(tmp_path, environment):
     for number in range(20):
         (tmp_path / f"{number}.png").touch()
-    jobs = batch.plan([tmp_path], tmp_path / "out", (".png",), ".vqz")
+    jobs = batch.plan([tmp_path], tmp_path / "out", (".png",), ".vqz").jobs
     assert batch.shard(jobs, "auto", environment) == batch.shard(jobs, "2/4")
 
 

@@ -141,7 +141,8 @@ def decode(
     model           None finds the model the file names, by its digest; a model given must have that digest
     levels          decode the first residual levels only
     start_s, end_s  decode a part of a recording or a clip only, and read no more of the file than that takes
-    salvage         decode what is whole in a damaged file; lost chunks become grey, or silence; where the lossless
+    salvage         decode what is whole in a damaged file; lost chunks become grey, or silence, and a
+                    chunk that lost a level decodes with those before it; where the lossless
                     residual of an image is damaged, what its codes decode to
     seed            what is sampled by models whose decoding samples, as those of two stages; None is always the same
     max_pixels      of an image or of a frame that is decoded, where strangers send files; None is 2^28, of frames 2^25

@@ -1,4 +1,4 @@
-"""Many files at once: what becomes what, and what is skipped."""
+"""Many files at once: what becomes what, what is skipped, and what is left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from vqcli.errors import UsageError, VqError
+from vqcli.errors import BadFile, UsageError, VqError, explained
+from vqcli.files import LeftOut, below, make_folder, sweep
 
 Result = TypeVar("Result")
 
@@ -29,34 +30,59 @@ class Job:
     name: str
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The jobs, and what in folders is none although it may have been meant."""
+
+    jobs: list[Job]
+    left_out: list[LeftOut]
+
+
 def plan(
-    inputs: list[Path], output: Path | None, suffixes: Collection[str], new_suffix: str | Callable[[Path], str]
-) -> list[Job]:
+    inputs: list[Path],
+    output: Path | None,
+    suffixes: Collection[str],
+    new_suffix: str | Callable[[Path], str],
+    unread: Collection[str] = (),
+) -> Plan:
     """Pair inputs with outputs, whose suffix is one for all or hangs on the input.
 
-    A file goes to `output`, or beside itself with the new suffix; several files and folders go into the folder
-    `output`, which repeats the tree below each; a.jpg and a.png in one folder become a.jpg.vqz and a.png.vqz.
-    Raises UsageError if that cannot be, or two files would still share an output.
+    A file goes to `output`, or beside itself with the new suffix in place of one of `suffixes`, or behind any other;
+    several files and folders go into the folder `output`, which repeats the tree below each; a.jpg and a.png in one
+    folder become a.jpg.vqz and a.png.vqz. Files in folders with a suffix of `unread` are left out.
+    Raises UsageError if that cannot be, or two files would still share an output; BadFile for an unreadable folder.
     """
     suffix_for = new_suffix if callable(new_suffix) else lambda path: new_suffix
+
+    def renamed(path: Path) -> Path:
+        stem = path.stem if path.suffix.lower() in suffixes else path.name  # scan.1 and scan.2 are names, not suffixes
+        return path.with_name(stem + suffix_for(path))
+
     many = len(inputs) > 1 or inputs[0].is_dir() or (output is not None and output.is_dir())
     jobs: list[Job] = []
+    left_out: list[LeftOut] = []
     for path in inputs:
         if not path.is_dir():
-            if output is None:
-                target = path.with_suffix(suffix_for(path))
-            else:
-                target = output / path.with_suffix(suffix_for(path)).name if many else output
+            target = renamed(path) if output is None else output / renamed(path).name if many else output
             jobs.append(Job(path, target, False, path.name))
             continue
         if output is None:
             raise UsageError(f"{path} is a folder: where should the results go?", "-o FOLDER")
-        found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes and file.is_file()]
+        files, unreadable = below(path)
+        found = [file for file in files if file.suffix.lower() in suffixes]
+        left_out += unreadable
+        left_out += [LeftOut(file, f"vq cannot read {file.suffix}") for file in files if file.suffix.lower() in unread]
         if not found:
-            raise UsageError(f"no {' '.join(sorted(suffixes))} files in {path}")
+            hint = f"{left_out[0].path}: {left_out[0].reason}" if left_out else ""
+            raise (BadFile if unreadable else UsageError)(f"no {' '.join(sorted(suffixes))} files in {path}", hint)
         for file in found:
-            below = file.relative_to(path)
-            jobs.append(Job(file, output / below.with_suffix(suffix_for(file)), True, below.as_posix()))
+            target = output / renamed(file).relative_to(path)
+            jobs.append(Job(file, target, True, file.relative_to(path).as_posix()))
+    return Plan(_apart(jobs, suffix_for), left_out)
+
+
+def _apart(jobs: list[Job], suffix_for: Callable[[Path], str]) -> list[Job]:
+    """The jobs with the whole name of the source in targets that several would share."""
     uses = Counter(job.target for job in jobs)
     jobs = [
         replace(job, target=job.target.with_name(job.source.name + suffix_for(job.source)))
@@ -118,14 +144,17 @@ def run(jobs: list[Job], work: Callable[[Job], Result], *, force: bool) -> Itera
     """Do the jobs one after another. In folders a bad file does not stop the rest, and what exists is skipped."""
     alone = len(jobs) == 1 and not jobs[0].in_folder
     for job in jobs:
-        if job.in_folder and job.target.exists() and not force:
+        if job.in_folder and not force and os.path.lexists(job.target):
+            sweep(job.target.parent)
             yield Outcome(job)
             continue
         try:
             if not alone:
-                job.target.parent.mkdir(parents=True, exist_ok=True)
-            yield Outcome(job, result=work(job))
-        except VqError as error:
-            if alone:
+                make_folder(job.target.parent)
+            outcome = Outcome(job, result=work(job))
+        except Exception as error:
+            told = explained(error)
+            if alone or told is None:
                 raise
-            yield Outcome(job, error=error)
+            outcome = Outcome(job, error=told)
+        yield outcome

@@ -16,6 +16,7 @@ message is one line that says what is wrong, `hint` one line that says what to d
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -65,8 +66,38 @@ class OutputError(VqError):
     exit_code = 6
 
 
-def near_matches(name: str, known: Iterable[str]) -> str:
-    """A hint that lists the known names most like `name`, or all of them if none is."""
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EPIPE))
+
+
+def explained(error: BaseException) -> VqError | None:
+    """What the system or the interpreter refuses, as one line and an exit status; None for a defect of vq.
+
+    That is OSError, MemoryError (or torch's words for it), RecursionError and UnicodeError.
+    """
+    if isinstance(error, VqError):
+        return error
+    if isinstance(error, OSError):
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        message = ": ".join([*names, error.strerror or str(error) or type(error).__name__])
+        if error.errno in _NO_ROOM:
+            return OutputError(message, "check the folder and the free space")
+        return BadFile(message)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
+        return VqError("not enough memory", "close other programs, or work on smaller parts")
+    if isinstance(error, RecursionError):
+        return BadFile("an input is nested too deeply to be read")
+    if isinstance(error, UnicodeDecodeError):
+        return BadFile(f"an input is not {error.encoding} text, at byte {error.start}")
+    if isinstance(error, UnicodeError):
+        return UsageError(f"text that cannot be written: {error}", "use other names, or PYTHONUTF8=1")
+    return None
+
+
+MOST_NAMES = 20  # that a hint lists
+
+
+def near_matches(name: str, known: Iterable[str], command: str = "") -> str:
+    """A hint that lists the known names most like `name`, or all of them if none is; `command` shows them, if any."""
     names = sorted(known)
     begun = [other for other in names if name and other.startswith(name)]
     close = [
@@ -74,5 +105,8 @@ def near_matches(name: str, known: Iterable[str]) -> str:
         *(other for other in difflib.get_close_matches(name, names, n=3, cutoff=0.5) if other not in begun),
     ][:3]
     if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names)}" if names else ""
+        return f"did you mean {' or '.join(close)}?" + f" {command} lists all" * bool(command)
+    if command:
+        return f"{command} lists all"
+    more = f" and {len(names) - MOST_NAMES} more" * (len(names) > MOST_NAMES)
+    return f"known: {', '.join(names[:MOST_NAMES])}{more}" if names else ""

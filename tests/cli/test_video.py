@@ -158,5 +158,6 @@ def test_without_the_extra(vq, clip, frames, monkeypatch):
     decoded = vq("decode", "clip.vqz")
     assert decoded.exit_code == 0 and "becomes a .gif here" in decoded.stderr and shape_of("clip.gif")[2] == 10
     only_line(vq("decode", "clip.vqz", "-o", "a.mp4"), "needs an extra")
-    assert vq("encode", ".", "-o", "out").exit_code == 0  # which leaves videos alone
+    rest = vq("encode", ".", "-o", "out")
+    assert rest.exit_code == 3 and "1 left out" in rest.stderr
     assert not Path("out/clip.mp4.vqz").exists()

@@ -411,7 +411,7 @@ def test_the_exact_prior_predicts_levels_from_those_below(prior_model, small_chu
     data = bytearray(encoded.data)
     data[len(data) - sum(map(len, encoded.payloads[5:]))] ^= 1  # chunk 1 of level 1
     decoded = vqcli.decode(bytes(data), prior_model, salvage=True)
-    assert decoded.lost.sum() == 50 and decoded.lost[50:100].all()
-    assert np.array_equal(decoded.audio.codes[..., ~decoded.lost], encoded.codes[..., ~decoded.lost])
+    assert not decoded.lost.any() and decoded.fewer.sum() == 50 and decoded.fewer[50:100].all()
+    assert np.array_equal(decoded.audio.codes[..., ~decoded.fewer], encoded.codes[..., ~decoded.fewer])
     part = vqcli.decode(encoded, prior_model, start_s=3.2).samples
     assert np.abs(part - vqcli.decode(encoded, prior_model).samples[:, round(3.2 * RATE) :]).max() < 1e-4

@@ -154,6 +154,22 @@ def test_salvage_shows_lost_chunks_in_grey(scalar_model, picture, monkeypatch):
     assert np.array_equal(decoded.pixels[:, : 64 - reach], whole[:, : 64 - reach])
 
 
+@pytest.mark.fault("19 salvage")
+@pytest.mark.parametrize("level", [1, 2])
+def test_salvage_shows_the_levels_that_are_whole(vector_model, picture, monkeypatch, level):
+    monkeypatch.setattr(image_file, "CHUNK", 32)
+    encoded = vqcli.encode(picture(96, 93), vector_model, coder="packed")
+    chunks = encoded.header.chunk_count
+    data = bytearray(encoded.data)
+    data[len(data) - sum(map(len, encoded.payloads[(level + 1) * chunks :])) - 1] ^= 1  # the last corner of a level
+    decoded = vqcli.decode(bytes(data), vector_model, salvage=True)
+    assert not decoded.lost.any() and decoded.fewer[16:, 16:].all() and decoded.fewer.sum() == 64
+    first, whole = (vqcli.decode(encoded, vector_model, levels=levels).pixels for levels in (level, 3))
+    assert np.array_equal(decoded.pixels[64:, 64:], first[64:, 64:])
+    reach = vector_model.net.stride * vector_model.net.decoder_margin
+    assert np.array_equal(decoded.pixels[: 64 - reach], whole[: 64 - reach])
+
+
 def test_files_that_are_none(scalar_model, tmp_path):
     (tmp_path / "x.vqz").write_bytes(b"nothing of the kind")
     for source in (tmp_path / "x.vqz", tmp_path / "missing.vqz", b"", b"noise"):

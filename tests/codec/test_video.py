@@ -169,6 +169,18 @@ def test_damage(scalar_model, frames):
         api.decode(bytes(data), scalar_model, start_s=0.9)
 
 
+@pytest.mark.fault("19 salvage")
+def test_salvage_shows_the_levels_that_are_whole(vector_model, frames):
+    encoded = api.encode(frames, vector_model, coder="packed")
+    data = bytearray(encoded.data)
+    data[-1] ^= 1  # of the third level
+    salvaged = api.decode(bytes(data), vector_model, salvage=True)
+    assert not salvaged.lost.any() and salvaged.fewer[-1]
+    second, whole = (list(api.decode(encoded, vector_model, levels=levels).frames()) for levels in (2, 3))
+    for frame, fewer, expected, below in zip(salvaged.frames(), salvaged.fewer, whole, second, strict=True):
+        assert np.array_equal(frame, below if fewer else expected)
+
+
 def test_a_wrong_checksum_is_told_after_the_last_frame(scalar_model, frames, tmp_path):
     file = vqz.unpack(api.encode(frames, scalar_model).data)
     wrong = replace(file, header=replace(file.header, codes_crcs=(1,)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,7 +90,8 @@ def convert_speaker(
                 converted = conversion.convert_speaker(
                     codes, name, loaded, pitch=voice.pitch, semitones=voice.semitones, levels=voice.levels
                 )
-                converted.save(sys.stdout.buffer if target == STREAM else target, force=force, progress=progress)
+                with console.data_out() if target == STREAM else nullcontext(target) as place:
+                    converted.save(place, force=force, progress=progress)
             took = console.speed(converted.audio.length_s, time.perf_counter() - begun)
             console.say(f"{source} -> {target} as {name}, {took}")
 
@@ -111,7 +112,7 @@ def _codes(
         audio_file.check_audio(loaded, file.header)
         return audio_file.unpack_audio(loaded, file)[0], loaded
     loaded = loaded or loading.load(info, device)
-    recording = audio.read(sys.stdin.buffer if source == STREAM else source, loaded.audio.rate_hz, mono=True)
+    recording = audio.read(console.data_in() if source == STREAM else source, loaded.audio.rate_hz, mono=True)
     for note in recording.notes:
         console.say(f"{source}: {note}")
     with console.progress(f"encoding {source.name}") as progress:
@@ -121,15 +122,14 @@ def _codes(
 def _sources(inputs: list[Path]) -> list[Path]:
     """The recordings that are named, and those below folders."""
     from vqcli.errors import UsageError
+    from vqcli.files import files_below
     from vqcli.media import audio
 
     found: list[Path] = []
     for path in inputs:
-        below = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in audio.SUFFIXES)
-            if path.is_dir()
-            else [path]
-        )
+        below = [path]
+        if path.is_dir():
+            below = [file for file in files_below(path) if file.suffix.lower() in audio.SUFFIXES]
         if not below:
             raise UsageError(f"no recordings in {path}", audio.READS)
         found += below
@@ -139,6 +139,7 @@ def _sources(inputs: list[Path]) -> list[Path]:
 def _target(source: Path, name: str, output: Path | None, results: int) -> Path:
     """Where a result goes: beside its source by default, a file or stream that was named, or into a folder."""
     from vqcli.errors import UsageError
+    from vqcli.files import make_folder
     from vqcli.media import audio
 
     suffix = source.suffix if source.suffix.lower() in audio.SUFFIXES else ".wav"
@@ -149,5 +150,5 @@ def _target(source: Path, name: str, output: Path | None, results: int) -> Path:
         if results > 1:
             raise UsageError(f"{results} results do not fit into {output}", "name a folder")
         return output
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     return output / own

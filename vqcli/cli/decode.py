@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcli.cli import console, media
-from vqcli.cli.files import process
-from vqcli.cli.options import RUNNING, STREAM, Allowed, Output, Running, command, spelled
+from vqcli.cli.files import process, suffix_named
+from vqcli.cli.options import BATCH, STREAM, Allowed, Batch, Output, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Decoded
@@ -74,7 +73,7 @@ def decode(
     model: FileModel = None,
     allowed: Allowed = Allowed(),
     verify: Verify = False,
-    running: Running = RUNNING,
+    running: Batch = BATCH,
 ) -> None:
     """Decode .vqz files into images, recordings and clips; the suffix of the output chooses the format.
 
@@ -100,12 +99,13 @@ def decode(
     from vqcli.files import refuse_existing
 
     decoder = _Decoder(part, model, allowed, running.device)
+    given = None if format is None else suffix_named(format)
     as_frames = format is not None and format.lower().lstrip(".") == "frames"
     named: dict[str, Any] = {"format": format} if as_frames else {}  # all other formats are suffixes
 
     def suffix_of(path: Path) -> str:
-        if format is not None:
-            return "" if as_frames else f".{format.lstrip('.')}"
+        if given is not None:
+            return "" if as_frames else given
         if path.suffix in FOREIGN:
             return ".wav"
         try:
@@ -119,8 +119,8 @@ def decode(
         file = decoder.read(inputs[0])
         if output in (None, STREAM):
             wanted = format or media.of(file.header.modality).suffix()
-            decoder.decode(file, str(inputs[0]), sys.stdout.buffer, format=wanted)
-            sys.stdout.buffer.flush()
+            with console.data_out() as stdout:
+                decoder.decode(file, str(inputs[0]), stdout, format=wanted)
         else:
             decoder.decode(file, str(inputs[0]), output, force=running.force, **named)
         return
@@ -138,7 +138,17 @@ def decode(
         checked, more = medium.verify_decoded(done[0], job.target) if verify else ("", {})
         return f"{job.source} -> {job.target} {said}" + f"\n  {checked}" * verify, places | facts | more
 
-    process(batch.plan(inputs, output, (".vqz", *FOREIGN), suffix_of), work, describe, "decode", running)
+    plan = batch.plan(inputs, output, (".vqz", *FOREIGN), suffix_of)
+    if given is None and output is not None and _is_of_frames(plan.jobs, output):
+        plan, named["format"] = replace(plan, jobs=[replace(plan.jobs[0], target=output)]), "frames"
+    process(plan, work, describe, "decode", running)
+
+
+def _is_of_frames(jobs: list[Job], output: Path) -> bool:
+    """Whether there is one clip, and an empty folder for it."""
+    if len(jobs) != 1 or jobs[0].in_folder or not output.is_dir() or any(output.iterdir()):
+        return False
+    return jobs[0].target.suffix == media.of("video").suffix()
 
 
 class _Decoder:
@@ -161,7 +171,7 @@ class _Decoder:
         # what lies outside of a part may be damaged
         lenient = self._part.salvage or any(at is not None for at in self._times.values())
         if source == STREAM:
-            return vqz.unpack(sys.stdin.buffer.read(), salvage=lenient, limits=self._limits)
+            return vqz.unpack(console.data_in().read(), salvage=lenient, limits=self._limits)
         if source.suffix in FOREIGN:
             return self._foreign(source)
         return vqz.read(source, lenient, self._limits)
@@ -196,6 +206,8 @@ class _Decoder:
         written = options.get("format") or Path(str(target)).suffix
         for note in [*(notes or ()), *medium.remarks(result, written, part.salvage)]:
             console.say(f"{label}: {note}")
+        if result.fewer.any():
+            console.say(f"{label}: {result.fewer.mean():.1%} with fewer levels than the rest: the others are damaged")
         if result.lost.any():
             console.say(f"{label}: {result.lost.mean():.1%} of the {medium.LOST} in the result")
         return result, time.perf_counter() - begun

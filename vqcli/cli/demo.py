@@ -33,12 +33,13 @@ def demo(output: Folder = Path("vq-demo"), running: Running = RUNNING) -> None:
     vq demo -o somewhere/
     """
     from vqcli.errors import UsageError
+    from vqcli.files import make_folder
 
     if output.exists() and not running.force and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(
             f"{output} is there already, and not empty", "--force replaces what the demo writes, -o goes elsewhere"
         )
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     points = photograph(output, running.device)
     spoken = speak(output, running.device)
     walk(output, running.device)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcli.cli import console, media, reducing
-from vqcli.cli.files import process
+from vqcli.cli.files import UNREAD_IMAGES, UNREAD_SOUNDS, process, refuse_foreign
 from vqcli.cli.media import audio, image, video
-from vqcli.cli.options import RUNNING, STREAM, Coder, Model, Output, Running, command, spelled
+from vqcli.cli.options import BATCH, STREAM, Batch, Coder, Model, Output, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Encoded
-    from vqcli.batch import Job
+    from vqcli.batch import Job, Plan
     from vqcli.codec.levels import Reduced
     from vqcli.zoo.loading import LoadedModel
 
@@ -71,7 +70,7 @@ def encode(
     clips: video.EncodeOptions = video.EncodeOptions(),
     codes: CodeOptions = CodeOptions(),
     files: FileOptions = FileOptions(),
-    running: Running = RUNNING,
+    running: Batch = BATCH,
 ) -> None:
     """Encode images, recordings and clips into .vqz files of codes; of a .vqz file, drop levels.
 
@@ -91,11 +90,11 @@ def encode(
     vq encode images/ -o codes/ --shard 2/8
     cat photo.png | vq encode - > photo.vqz
     """
-    from vqcli import batch
     from vqcli.codec.levels import Reduced
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
 
+    refuse_foreign(output)
     given = {"image": images, "audio": sounds, "video": clips}
     # whether a medium has what was set is checked where it meets the file
     options: dict[str, Any] = {
@@ -132,11 +131,22 @@ def encode(
             return f"{line}\n  {said}", facts | more
         return line, facts
 
-    jobs = _folders(inputs, output) if files.frames else batch.plan(inputs, output, encoder.models.suffixes, ".vqz")
-    if files.shard is not None:
-        everything, jobs = len(jobs), batch.shard(jobs, files.shard)
-        console.say(f"part {files.shard}: {len(jobs)} of {console.plural(everything, 'file')}")
-    process(jobs, work, describe, "encode", running)
+    process(_plan(inputs, output, files, encoder.models), work, describe, "encode", running)
+
+
+def _plan(inputs: list[Path], output: Path | None, files: FileOptions, models: _Models) -> Plan:
+    """What is to be encoded, or the part of it that this machine does."""
+    from vqcli import batch
+
+    if files.frames:
+        plan = batch.Plan(_folders(inputs, output), [])
+    else:
+        plan = batch.plan(inputs, output, models.suffixes, ".vqz", models.unread)
+    if files.shard is None:
+        return plan
+    jobs = batch.shard(plan.jobs, files.shard)
+    console.say(f"part {files.shard}: {len(jobs)} of {console.plural(len(plan.jobs), 'file')}")
+    return replace(plan, jobs=jobs)
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,7 @@ class _Encoder:
                 return reducing.reduced(source, chosen, self.models.name), time.perf_counter() - begun
         loaded = self.models.of(source)
         begun = time.perf_counter()
-        opened: Any = sys.stdin.buffer if source == STREAM else source
+        opened: Any = console.data_in() if source == STREAM else source
         with console.progress(f"encoding {source.name}") as progress, spelled(*CHOICES):
             result = api.encode(opened, loaded, progress=progress, device=self.models.device, **self.options)
             return result, time.perf_counter() - begun
@@ -167,14 +177,14 @@ class _Encoder:
         return {name: value for name, value in self.options.items() if value != usual[name]}
 
 
-def _stream(encoder: _Encoder, source: Path, output: Path | None, running: Running) -> None:
+def _stream(encoder: _Encoder, source: Path, output: Path | None, running: Batch) -> None:
     """One file from or to a stream."""
     from vqcli.codec.levels import Reduced
 
     result, took_s = encoder.encode(source)
     if output in (None, STREAM):
-        sys.stdout.buffer.write(result.data)
-        sys.stdout.buffer.flush()
+        with console.data_out() as stdout:
+            stdout.write(result.data)
     else:
         result.save(output, force=running.force)
     if isinstance(result, Reduced):
@@ -201,6 +211,15 @@ class _Models:
         shown = image.SUFFIXES + (video.SUFFIXES if video.available() else ())  # others would fail one by one
         of_modality = {"image": shown, "audio": audio.SUFFIXES}
         return of_modality[self._named.info.modality] if self._named else shown + audio.SUFFIXES
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Of files in folders that are of its media, and that it cannot read."""
+        from vqcli.media import video
+
+        clips = () if video.available() else video.SUFFIXES
+        of_modality = {"image": (*UNREAD_IMAGES, *clips), "audio": UNREAD_SOUNDS}
+        return of_modality[self._named.info.modality] if self._named else (*UNREAD_IMAGES, *clips, *UNREAD_SOUNDS)
 
     def of(self, source: Path) -> LoadedModel | None:
         from vqcli import api

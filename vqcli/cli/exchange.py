@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.files import process
-from vqcli.cli.options import RUNNING, Allowed, Coder, Model, Output, Running, command
+from vqcli.cli.files import process, refuse_foreign, suffix_named
+from vqcli.cli.options import BATCH, Allowed, Batch, Coder, Model, Output, command
 
 if TYPE_CHECKING:
     from vqcli.batch import Job
@@ -33,7 +33,7 @@ def export(
     flatten: Flatten = False,
     model: Model = None,
     allowed: Allowed = Allowed(),
-    running: Running = RUNNING,
+    running: Batch = BATCH,
 ) -> None:
     """Write the codes of .vqz files as arrays that other tools read.
 
@@ -64,8 +64,7 @@ def export(
         array = exchange.write(job.target, codes, models[digest], flat=flatten, force=running.force)
         return {"shape": list(array.shape), "type": str(array.dtype)}
 
-    suffix = f".{(format or 'npy').lstrip('.')}"
-    process(batch.plan(inputs, output, (".vqz",), suffix), work, _line, "export", running)
+    process(batch.plan(inputs, output, (".vqz",), suffix_named(format or "npy")), work, _line, "export", running)
 
 
 @command
@@ -74,7 +73,7 @@ def import_codes(
     output: Output = None,
     model: Model = None,
     coder: Coder = "auto",
-    running: Running = RUNNING,
+    running: Batch = BATCH,
 ) -> None:
     """Make .vqz files of codes that `vq export` or another tool has written.
 
@@ -92,6 +91,7 @@ def import_codes(
     from vqcli.errors import UsageError
     from vqcli.zoo import loading, store
 
+    refuse_foreign(output)
     models: dict[bytes, LoadedModel] = {}
 
     def work(job: Job) -> dict[str, Any]:

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import Running
+from vqcli.cli.options import Batch
 
 if TYPE_CHECKING:
-    from vqcli.batch import Job
+    from vqcli.batch import Job, Plan
 
 Result = TypeVar("Result")
+# Suffixes of images and recordings that are known for such, and not read
+UNREAD_IMAGES = (".jp2", ".j2k", ".jxl", ".psd", ".exr", ".hdr", ".tga", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg")
+UNREAD_SOUNDS = (".m4a", ".aac", ".wma", ".amr", ".ape", ".wv", ".ac3", ".mka", ".dsf")
+PAST = {"export": "exported", "import": "imported"}  # of verbs that end in no e
 
 
 def process(
-    jobs: list[Job],
+    plan: Plan,
     work: Callable[[Job], Result],
     describe: Callable[[Job, Result], tuple[str, dict[str, Any]]],
     verb: str,
-    running: Running,
+    running: Batch,
 ) -> None:
-    """Do the jobs, say the line of each that `describe` makes of its result, or all facts as JSON at the end.
+    """Do the jobs of a plan, say the line of each that `describe` makes of its result, or all facts as JSON at the end.
 
-    `verb` is the command: "encode". Leaves with status 3 if some of several files failed; of a single file the error is
-    raised.
+    `verb` is the command: "encode". Leaves with status 3 if some of several files failed or were left out; of a single
+    file the error is raised.
     """
     from vqcli import batch
 
     rows: list[dict[str, Any]] = []
     failed = skipped = 0
-    for outcome in batch.run(jobs, work, force=running.force):
+    for outcome in batch.run(plan.jobs, work, force=running.force):
         if outcome.error:
             failed += 1
             console.complain(outcome.error)
@@ -46,6 +51,37 @@ def process(
         console.say(f"{console.plural(skipped, 'file')} skipped, already there (--force {verb}s again)")
     if running.as_json:
         console.emit_json(rows)
+    if plan.left_out:
+        console.say(f"vq: {len(plan.left_out)} left out" + (":" if running.verbose else " (-v lists them)"))
+        for path, reason in plan.left_out if running.verbose else ():
+            console.say(f"  {path}: {reason}")
     if failed:
-        console.say(f"vq: {console.plural(failed, 'file')} could not be {verb}d")
+        console.say(f"vq: {console.plural(failed, 'file')} could not be {PAST.get(verb, f'{verb}d')}")
+    if failed or plan.left_out:
         raise typer.Exit(3)
+
+
+def suffix_named(format: str) -> str:
+    """The suffix of files of a format: ".png" of png or .png. Raises UsageError for what can be no suffix."""
+    from vqcli.errors import UsageError
+
+    name = format.removeprefix(".")
+    if not name.isalnum():
+        raise UsageError(f"--format {format} names no format", "a suffix, such as png, flac or npz")
+    return f".{name}"
+
+
+def refuse_foreign(output: Path | None) -> None:
+    """Raise UsageError if a .vqz file would get the name of another format."""
+    from vqcli.codec import exchange
+    from vqcli.errors import UsageError
+    from vqcli.media import audio, image, video
+
+    if output is None or output.is_dir():
+        return
+    others = (*image.SUFFIXES, *audio.SUFFIXES, *video.SUFFIXES, *UNREAD_IMAGES, *UNREAD_SOUNDS)
+    exported = tuple(f".{name}" for name in exchange.FORMATS)
+    suffix = output.suffix.lower()
+    if suffix in (*others, *exported):
+        hint = f"name it {output.with_suffix('.vqz')}" + "; vq export writes codes as arrays" * (suffix in exported)
+        raise UsageError(f"{output} would be a .vqz file that is named {suffix}", hint)

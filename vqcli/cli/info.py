@@ -18,26 +18,48 @@ if TYPE_CHECKING:
 
 
 def info(
-    what: Annotated[str, typer.Argument(help="A .vqz file, or the name or folder of a model.", show_default=False)],
+    what: Annotated[list[str], typer.Argument(help=".vqz files, or names or folders of models.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Show what a .vqz file or a model says about itself.
+    """Show what .vqz files and models say about themselves.
 
     \b
     vq info photo.vqz
-    vq info talk.vqz
-    vq info clip.vqz
+    vq info talk.vqz clip.vqz
     vq info tokens --json
     """
+    from vqcli.errors import VqError
+
+    if len(what) == 1:
+        show(facts_of(what[0]), as_json)
+        return
+    rows, failed = [], 0
+    for number, each in enumerate(what):
+        try:
+            rows.append(facts_of(each))
+        except VqError as error:
+            console.complain(error)
+            failed += 1
+            continue
+        if not as_json:
+            if number > failed:
+                console.emit("")
+            show(rows[-1], as_json)
+    if as_json:
+        console.emit_json(rows)
+    if failed:
+        raise typer.Exit(3)
+
+
+def facts_of(what: str) -> dict[str, Any]:
+    """Of a .vqz file or a model, by name."""
     from vqcli.container import vqz
     from vqcli.zoo import store
 
     path = Path(what)
     if path.is_file() or path.suffix == ".vqz":
-        facts = file_facts(path, *vqz.read_header(path))
-    else:
-        facts = model_facts(store.find(what))
-    show(facts, as_json)
+        return file_facts(path, *vqz.read_header(path))
+    return model_facts(store.find(what))
 
 
 def show(facts: dict[str, Any], as_json: bool) -> None:
@@ -46,7 +68,7 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):{width}}  {_text(value)}")
+        console.emit(f"{_text(name).replace('_', ' '):{width}}  {_text(value)}")
 
 
 def file_facts(path: Path, header: Header, lengths: tuple[int, ...]) -> dict[str, Any]:
@@ -146,7 +168,7 @@ def _text(value: Any) -> str:
             f"{_text(part)} ({count} times)" if count > 2 else ", ".join([_text(part)] * count) for part, count in runs
         )
     text = "–" if value is None else str(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return console.one_line(text)
 
 
 def _inner(value: Any) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +27,7 @@ from vqcli.cli.report import report
 from vqcli.cli.reproduce import reproduce
 from vqcli.cli.sample import sample
 from vqcli.cli.train import train
-from vqcli.errors import UsageError, VqError
+from vqcli.errors import UsageError, explained
 
 # Old spellings of options, by command: they go on for one release, with a notice, and no help shows them.
 RENAMED: dict[str, dict[str, tuple[str, ...]]] = {
@@ -49,18 +51,20 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except VqError as error:
-            if os.environ.get("VQ_TRACEBACK"):
-                raise
-            console.complain(error)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             console.say("vq: interrupted")
-            sys.exit(130)
+            sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
         except BrokenPipeError:
-            # the reader of our output is gone: nothing is left to say, and Python must not try at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            console.discard(sys.stdout)  # the reader of our output is gone: nothing is left to say
             sys.exit(1)
+        except Exception as error:
+            told = explained(error)
+            if hasattr(error, "format_message"):  # an error of typer, which shows it
+                error.message = console.one_line(error.message)  # type: ignore[attr-defined]
+            if told is None or os.environ.get("VQ_TRACEBACK"):
+                raise
+            console.complain(told)
+            sys.exit(told.exit_code)
 
 
 def renewed(renamed: dict[str, tuple[str, ...]], args: list[str]) -> list[str]:
@@ -134,9 +138,35 @@ app.command()(reproduce)
 app.command()(demo)
 
 
+def stop(number: int, frame: Any) -> None:
+    """A signal that ends the process, as Ctrl-C does: temporary files go, and training saves its state."""
+    for each in STOPS:  # terminals and schedulers send several
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt(number)
+
+
+STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def prepare_process() -> None:
+    """Make signals clean up, and let what is written to stdin, stdout and stderr go nowhere else."""
+    for each in STOPS:
+        if signal.getsignal(each) == signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(each, stop)
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: the next file to be opened would be taken for it by libraries that print
+            with suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # whatever the terminal knows
+
+
 def main() -> None:
     # On busy cores waiting threads that spin can slow torch tenfold; it reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # numpy's products are small and coders work on chunks side by side: threads of its own only get in the way
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    prepare_process()
     app()

@@ -154,7 +154,7 @@ def _import(source: str, name: str | None, force: bool) -> None:
     found = importing.source_of(source, lambda licence: console.say(f"licence of {source}: {licence}"))
     info = importing.import_model(found, name, force=force)
     facts = info.description["source"]
-    print(f"{source} -> model {info.name} in {info.folder}")
+    console.emit(f"{source} -> model {info.name} in {info.folder}")
     console.say(f"family {info.description['family']}, licence: {facts['licence']}")
     console.say(f"vq models show {info.name} has its card")
 
@@ -195,7 +195,7 @@ def export_model(
         console.emit_json([one.facts | {"file": str(folder / one.file)} for one in found])
         return
     for one in found:
-        print(f"{model.info.name} -> {folder / one.file} {console.size(len(one.data))}, {_likeness(one)}")
+        console.emit(f"{model.info.name} -> {folder / one.file} {console.size(len(one.data))}, {_likeness(one)}")
     console.say(f"{folder / exporting.PAGE} has examples in JavaScript and Python")
 
 
@@ -231,7 +231,7 @@ def show_model(
         _show_speakers(model, every_speaker)
     card = model.folder / "README.md"
     if card.is_file() and not as_json:
-        print("\n" + card.read_text(encoding="utf-8"))
+        console.emit("\n" + card.read_text(encoding="utf-8", errors="replace"))
 
 
 def _show_speakers(model: ModelInfo, every: bool) -> None:
@@ -267,4 +267,4 @@ def path_of_model(name: Name) -> None:
     """
     from vqcli.zoo import store
 
-    print(store.find(name).folder)
+    console.emit(str(store.find(name).folder))

@@ -11,6 +11,7 @@ So what belongs together travels together, and what belongs to a medium is decla
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -22,8 +23,27 @@ import typer
 
 STREAM = Path("-")
 
+
+def place(text: str) -> Path:
+    """Where results go. A name with a slash at its end is a folder, which is made, so that all commands see that."""
+    path = Path(text)
+    if text.endswith(("/", os.sep)):
+        from vqcli.files import make_folder
+
+        make_folder(path)
+    return path
+
+
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Where the result goes; - is stdout.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Where the result goes: a file, a folder (with / at its end a new one), or - for stdout.",
+        show_default=False,
+        parser=place,
+        metavar="PATH",
+    ),
 ]
 Model = Annotated[
     str | None, typer.Option("--model", help="Name or folder of a model.", show_default="the one for this")
@@ -72,6 +92,16 @@ class Running:
 
 
 RUNNING = Running()
+
+
+@dataclass(frozen=True)
+class Batch(Running):
+    """How a command works that takes folders."""
+
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List what of folders is left out.")] = False
+
+
+BATCH = Batch()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -30,7 +29,8 @@ def recipes(
         if as_json:
             console.emit_json(chosen.to_dict())
         else:
-            sys.stdout.write(chosen.to_toml().decode())
+            with console.data_out() as stdout:
+                stdout.write(chosen.to_toml())
         return
     known = {name: recipe.load(name) for name in recipe.names()}
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ def is_coded(source: Path) -> bool:
     from vqcli.container import vqz
 
     if source == STREAM:
-        return _head(sys.stdin.buffer, len(vqz.MAGIC)) == vqz.MAGIC
+        return _head(console.data_in(), len(vqz.MAGIC)) == vqz.MAGIC
     if not source.is_file():  # a named pipe can be looked at only once
         return False
     with source.open("rb") as stream:
@@ -57,7 +56,7 @@ def reduced(source: Path, chosen: dict[str, Any], model: str | None) -> Reduced:
             raise ForeignOption(name, others, here)
     if model is not None:
         raise UsageError(f"--model is for {others}, and {here}", "leave --model out")
-    return api.drop_levels(sys.stdin.buffer.read() if source == STREAM else source, **chosen)
+    return api.drop_levels(console.data_in().read() if source == STREAM else source, **chosen)
 
 
 def line(source: Path, target: Path, result: Reduced) -> str:

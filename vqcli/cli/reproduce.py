@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -123,7 +122,7 @@ def _list(table: list[Row], as_json: bool, markdown: bool) -> None:
     if as_json:
         console.emit_json([row.to_dict() for row in table])
     elif markdown:
-        sys.stdout.write("\n".join([*figures.markdown(table), ""]))
+        console.emit("\n".join(figures.markdown(table)))
     else:
         console.emit_table(
             ("experiment", "what", "paper", "report", "vq"),
@@ -153,10 +152,10 @@ def _tell(row: Row, as_json: bool) -> None:
         return
     for figure in row.figures:
         console.say(f"{figure.model}: {figure.measured}; by")
-        print(figure.command)
+        console.emit(figure.command)
     if more := [line for line in row.experiment.commands if line not in {one.command for one in row.figures}]:
         console.say("from data to a row of your own:")
-        print("\n".join(more))
+        console.emit("\n".join(more))
     if row.experiment.measures:
         console.say(f"vq reproduce {name} --data measures what ships with vq")
 

@@ -84,7 +84,7 @@ def sample(
     medium = media.of(name)
     _refuse_others(name, given, f"model {info.name} makes {medium.PLURAL}")
     target = output or medium.SAMPLE
-    if target.suffix and target.suffix != ".vqz":  # before the work, not after it
+    if target.suffix not in ("", ".vqz") and not target.is_dir():  # before the work, not after it
         refuse_existing(target, running.force)
         medium.check_target(target)
     request = Request(prior, amount.count, number, sampling, start, running.force)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +120,6 @@ def train(
     from vqcli.training import run
     from vqcli.training.budget import Budget, seconds
 
-    # a scheduler that takes the machine away says so first: end as at Ctrl-C, with the state saved
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if kind.new_speaker is not None:
         folders = [*([Path(recipe)] if recipe else []), *(data or [])]
         _fit_speaker(kind.new_speaker, folders, beginning.codec, machine.device)

@@ -6,17 +6,18 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from vqcli.codec import audio_file, windows
+from vqcli.codec import audio_file, chunks, windows
 from vqcli.codec import levels as file_levels
 from vqcli.codec.codes import AudioCodes, File, keep_levels, part_in
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
-from vqcli.errors import DamagedChunks, UsageError
+from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio
 from vqcli.nets.codecs.framing import Framing
 from vqcli.progress import ProgressCallback, silent
@@ -54,7 +55,8 @@ class DecodedAudio:
     """A recording from codes, or a part of it. Sound is made when it is asked for: whole, in blocks, or into a file.
 
     samples_count  of each channel
-    lost           bool [T] of the codes: true where a chunk was damaged; silent in the sound
+    lost           bool [T] of the codes: true where the first level was damaged; silent in the sound
+    fewer          bool [T]: true where another level was, so that the sound is of those before it
     """
 
     rate_hz: int
@@ -63,6 +65,8 @@ class DecodedAudio:
     audio: AudioCodes
     header: Header
     lost: np.ndarray = field(repr=False)
+    fewer: np.ndarray = field(repr=False)
+    _whole: np.ndarray = field(repr=False)  # levels of each position
     _model: LoadedModel = field(repr=False)
     _first: int  # sample of the original where the part begins
     _progress: ProgressCallback = field(default=silent, repr=False)
@@ -87,12 +91,18 @@ class DecodedAudio:
         framing = windows.framing(self._model, self.audio.window)
         start, stop = _positions(self._model, framing, len(self.lost), self.rate_hz, self._first, self.samples_count)
         made = windows.decode_audio(self._model, self.audio, start=start, stop=stop, progress=self._progress)
-        begins, lost = framing.samples(len(self.lost)), self.lost
+        begins, whole = framing.samples(len(self.lost)), self._whole
         if window := self.audio.window:  # which needs all of its codes
-            lost = lost.reshape(-1, window).max(1).repeat(window)
+            whole = whole.reshape(-1, window).min(1).repeat(window)
+        for levels in np.unique(whole[self.lost | self.fewer]):  # the best that each position still has
+            other = None
+            if levels:
+                kept = keep_levels(self._model, self.audio, int(levels))
+                other = windows.decode_audio(self._model, kept, start=start, stop=stop)
+            made = _instead(made, other, (whole == levels)[start:stop], begins[start : stop + 1] - begins[start])
         begin = int(begins[start]) * self.rate_hz // net.rate_hz
         return audio.restore(
-            _silenced(made, lost[start:stop], begins[start : stop + 1] - begins[start]),
+            made,
             *(net.rate_hz, self.rate_hz, self.samples_count, self.channels),
             skip=self._first - begin,
         )
@@ -114,8 +124,10 @@ def recognises(source: Path | BinaryIO | np.ndarray) -> bool:
         try:
             with source.open("rb") as stream:
                 return audio.is_audio(stream.read(64))
-        except OSError:  # reading will say what is wrong
+        except (FileNotFoundError, PermissionError):  # reading will say what is wrong
             return False
+        except OSError as error:
+            raise BadFile(f"{source} cannot be read: {error.strerror or error}") from error
     head = source.read(64)
     source.seek(0)
     return audio.is_audio(head)
@@ -193,10 +205,12 @@ def decode(
         framing = windows.framing(model, window)
         start, stop = _positions(model, framing, file.header.grid[0], rate_hz, first, count)
         wanted = slice(max(0, start - (0 if window else margin + windows.CONTEXT)), stop + margin)
-    codes, lost = audio_file.unpack_audio(model, file, levels=levels, wanted=wanted)
-    if lost.any() and not salvage:
+    codes, damaged = audio_file.unpack_audio(model, file, levels=levels, wanted=wanted)
+    if damaged.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
-    return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, model, first, progress)
+    whole = chunks.whole_levels(file, levels)
+    lost, fewer = damaged & (whole == 0), damaged & (whole > 0)
+    return DecodedAudio(rate_hz, channels, count, codes, file.header, lost, fewer, whole, model, first, progress)
 
 
 def _positions(model: LoadedModel, framing: Framing, T: int, rate_hz: int, first: int, count: int) -> tuple[int, int]:
@@ -209,12 +223,16 @@ def _positions(model: LoadedModel, framing: Framing, T: int, rate_hz: int, first
     return start * framing.segment, min(T, stop * framing.segment)
 
 
-def _silenced(blocks: Iterable[np.ndarray], lost: np.ndarray, begins: np.ndarray) -> Iterator[np.ndarray]:
-    """Blocks [channels, n], with silence at the positions [T] that are lost. `begins` are their first samples."""
+def _instead(
+    blocks: Iterable[np.ndarray], others: Iterable[np.ndarray] | None, where: np.ndarray, begins: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Blocks [channels, n], but others of the same sizes, or silence, at positions [T]. `begins` are their first
+    samples."""
     done = 0
-    for block in blocks:
+    silence: Iterable[np.ndarray] = repeat(np.zeros(1, np.float32))
+    for block, other in zip(blocks, silence if others is None else others, strict=False):
         last = done + block.shape[1]
         first, stop = np.searchsorted(begins, done, "right") - 1, np.searchsorted(begins, last)
-        gone = lost[first:stop].repeat(np.diff(begins[first : stop + 1]))[done - begins[first] :][: last - done]
-        yield np.where(gone, np.float32(0), block) if gone.any() else block
+        gone = where[first:stop].repeat(np.diff(begins[first : stop + 1]))[done - begins[first] :][: last - done]
+        yield np.where(gone, other, block) if gone.any() else block
         done = last

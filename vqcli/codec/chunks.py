@@ -212,6 +212,15 @@ def unpack_stream(
         _check(header, _of_levels(crcs, header, math.prod(header.grid)))
 
 
+def whole_levels(file: Vqz, levels: int | None = None) -> np.ndarray:
+    """How many of the first `levels` each position has: uint8 [*grid], 0 where it is lost; of a sound file all."""
+    kept = levels or file.header.levels
+    found = np.zeros(file.header.grid, np.uint8)
+    for number, window in enumerate(file.header.chunk_windows()):
+        found[window] = next((level for level in range(kept) if file.payload(level, number) is None), kept)
+    return found
+
+
 def _codings(model: LoadedModel, header: Header, coder: str, channels: int = 1) -> list[Coding]:
     """What to try for a coder, which may be 'auto'."""
     wants_net = coder == coders.AUTO or coders.get(coder).USES_NET

@@ -22,7 +22,7 @@ from vqcli.codec import windows
 from vqcli.codec.codes import AudioCodes, keep_levels
 from vqcli.deprecation import renamed_keyword
 from vqcli.errors import ModelError, UnknownLabel, UsageError, near_matches
-from vqcli.files import replacing
+from vqcli.files import make_folder, replacing
 from vqcli.media import audio
 from vqcli.media.audio import Recording
 from vqcli.progress import ProgressCallback, silent
@@ -72,7 +72,7 @@ def find(info: ModelInfo, name: str) -> Speaker:
     if name not in known:
         raise UnknownLabel(
             f"model {info.name} knows no speaker {name}",
-            near_matches(name, known) or f"vq models show {info.name} lists them",
+            near_matches(name, known, f"vq models show {info.name}"),
         )
     return known[name]
 
@@ -188,7 +188,7 @@ def save_voice(info: ModelInfo, speaker: Speaker, values: np.ndarray, *, force: 
         raise UsageError(f"{speaker.name!r} cannot name a speaker", "letters, digits, . _ and -")
     facts = {"seconds": speaker.seconds, "pitch_hz": speaker.pitch_hz, "sex": speaker.sex, "source": speaker.source}
     folder = info.folder / VOICES
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     path = folder / f"{speaker.name}.safetensors"
     metadata = {"vq": json.dumps({**facts, "model": info.digest.hex()}, sort_keys=True)}
     with replacing(path, force=force) as stream:

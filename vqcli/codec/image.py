@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqcli.codec import image_file, lossless, refinement, tiling
+from vqcli.codec import chunks, image_file, lossless, refinement, tiling
 from vqcli.codec.codes import File, ImageCodes, keep_levels
 from vqcli.codec.image_file import file_size
 from vqcli.codec.tiling import encode_latents, qualities, quantize
@@ -61,13 +61,15 @@ class EncodedImage(File):
 class DecodedImage:
     """An image from codes. The pixels of a large one are made when they are asked for: whole, in bands, or into a file.
 
-    lost    bool [rows, columns] of the code grid: true where a chunk was damaged; grey in the pixels
+    lost    bool [rows, columns] of the code grid: true where the first level was damaged; grey in the pixels
+    fewer   bool [rows, columns]: true where another level was, so that the pixels are of those before it
     exact   bool [rows, columns]: true where the pixels are those of the original, by the file's lossless residual
     """
 
     image: ImageCodes
     header: Header
     lost: np.ndarray = field(repr=False)
+    fewer: np.ndarray = field(repr=False)
     exact: np.ndarray = field(repr=False)
     _bands: Callable[[], Iterator[np.ndarray]] = field(repr=False)
 
@@ -215,14 +217,14 @@ def decode(
     progress: ProgressCallback = silent,
 ) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
-    codes, lost = image_file.unpack_image(model, file, levels=levels)
-    exact = np.zeros_like(lost)
+    codes, damaged = image_file.unpack_image(model, file, levels=levels)
+    exact = np.zeros_like(damaged)
 
     def lossy() -> Iterator[np.ndarray]:
         return tiling.decode_bands(model, codes, progress, seed)
 
     def without_loss() -> Iterator[np.ndarray]:
-        return lossless.decode_bands(model, file, codes, lost, exact, progress)
+        return lossless.decode_bands(model, file, codes, damaged, exact, progress)
 
     made = lossy
     if file.header.residual and levels in (None, file.header.levels):
@@ -233,7 +235,16 @@ def decode(
             def made() -> Iterator[np.ndarray]:
                 return lossless.lossy_bands(model, codes)
 
-    result = DecodedImage(codes, file.header, lost, exact, lambda: _greyed(made(), lost, model.net.stride))
+    there = chunks.whole_levels(file, levels)
+
+    def of_levels(count: int) -> Iterator[np.ndarray]:
+        return tiling.decode_bands(model, keep_levels(model, codes, count), seed=seed)
+
+    def bands() -> Iterator[np.ndarray]:
+        found = {whole: of_levels(whole) if whole else None for whole in np.unique(there[damaged]).tolist()}
+        return _mended(made(), found, there, model.net.stride)
+
+    result = DecodedImage(codes, file.header, there == 0, damaged & (there > 0), exact, bands)
     if codes.size[0] * codes.size[1] <= AT_ONCE:
         result.pixels  # noqa: B018, so that what is wrong with the file is said here
     return result
@@ -249,13 +260,18 @@ def _sound(bands: Iterator[np.ndarray]) -> bool:
     return True
 
 
-def _greyed(bands: Iterator[np.ndarray], lost: np.ndarray, stride: int) -> Iterator[np.ndarray]:
-    """Bands of whole positions, grey where these are lost."""
+def _mended(
+    bands: Iterator[np.ndarray], found: dict[int, Iterator[np.ndarray] | None], there: np.ndarray, stride: int
+) -> Iterator[np.ndarray]:
+    """Bands of whole positions, each position the best that it still has: of fewer levels where only these are `there`
+    [rows, columns], whose bands `found` has, and grey without any."""
     top = 0
     for band in bands:
-        gone = lost[top // stride : -(-(top + len(band)) // stride)]
-        if gone.any():
-            band[gone.repeat(stride, 0).repeat(stride, 1)[: len(band), : band.shape[1]]] = GREY
+        levels = there[top // stride : -(-(top + len(band)) // stride)].repeat(stride, 0).repeat(stride, 1)
+        levels = levels[: len(band), : band.shape[1]]
+        for whole, others in found.items():
+            other = None if others is None else next(others)
+            band[levels == whole] = GREY if other is None else other[levels == whole]
         top += len(band)
         yield band
 

@@ -17,14 +17,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqcli.codec import tiling, video_file
+from vqcli.codec import chunks, tiling, video_file
 from vqcli.codec.codes import File, ImageCodes, VideoCodes, check_levels, keep_levels, part_in
 from vqcli.codec.image import GREY
 from vqcli.container import vqz
 from vqcli.container.vqz import Header, Vqz
 from vqcli.data import recordings
 from vqcli.deprecation import renamed
-from vqcli.errors import DamagedChunks, UsageError
+from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio, video, video_writing
 from vqcli.media.frames import VideoClip, from_frames
 from vqcli.progress import ProgressCallback, silent
@@ -83,7 +83,8 @@ class DecodedVideo:
 
     n_frames          of the part
     frames_per_1000s  as files have it
-    lost              bool [n_frames]: true where a chunk was damaged; these frames are grey
+    lost              bool [n_frames]: true where the first level was damaged; these frames are grey
+    fewer             bool [n_frames]: true where another level was; these frames are of the levels before it
     """
 
     width: int
@@ -92,6 +93,8 @@ class DecodedVideo:
     frames_per_1000s: int
     header: Header
     lost: np.ndarray = field(repr=False)
+    fewer: np.ndarray = field(repr=False)
+    _whole: np.ndarray = field(repr=False)  # levels of each frame
     _model: LoadedModel = field(repr=False)
     _file: Vqz = field(repr=False)
     _first: int  # frame of the original where the part begins
@@ -120,11 +123,12 @@ class DecodedVideo:
         """uint8 [height, width, 3] each. Raises BadFile after the last one if the codes fail their checksum."""
         wanted = slice(self._first, self._first + self.n_frames)
         parts = video_file.unpack_frames(self._model, self._file, levels=self._levels, wanted=wanted)
-        for number, (frame, lost) in enumerate(parts, 1):
-            if lost:
+        for number, ((frame, damaged), levels) in enumerate(zip(parts, self._whole, strict=True), 1):
+            if damaged and not levels:
                 yield np.full((self.height, self.width, 3), GREY, np.uint8)
-            else:
-                yield tiling.decode_image(self._model, frame, seed=self._seed)
+            else:  # the best that each frame still has
+                kept = keep_levels(self._model, frame, int(levels)) if damaged else frame
+                yield tiling.decode_image(self._model, kept, seed=self._seed)
             self._progress(number / self.n_frames)
 
     def save(self, target: str | Path | BinaryIO, *, format: str | None = None, force: bool = False) -> tuple[str, ...]:
@@ -146,8 +150,10 @@ def recognises(source: Source) -> bool:
     try:
         with source.open("rb") as stream:
             return video.is_clip(stream)
-    except OSError:  # reading will say what is wrong
+    except (FileNotFoundError, PermissionError):  # reading will say what is wrong
         return False
+    except OSError as error:  # which may be gone when it is read: never take a clip for an image
+        raise BadFile(f"{source} cannot be read: {error.strerror or error}") from error
 
 
 def encode(
@@ -187,11 +193,13 @@ def decode(
     check_levels(file.header, levels)
     width, height, frames, frames_per_1000s = file.header.size
     first, count = part_in(start_s, end_s, frames, frames_per_1000s / 1000)
-    lost = video_file.lost_frames(file, levels)[first : first + count]
-    if lost.any() and not salvage:
+    damaged = video_file.lost_frames(file, levels)[first : first + count]
+    if damaged.any() and not salvage:
         raise DamagedChunks("chunks of this part are damaged", file.damaged, "--salvage decodes the rest")
+    whole = chunks.whole_levels(file, levels)[first : first + count, 0, 0]
+    places = damaged & (whole == 0), damaged & (whole > 0), whole
     return DecodedVideo(
-        width, height, count, frames_per_1000s, file.header, lost, model, file, first, levels, seed, progress
+        width, height, count, frames_per_1000s, file.header, *places, model, file, first, levels, seed, progress
     )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from vqcli.data import split
 from vqcli.data.prefetch import Batches
 from vqcli.errors import BadFile, UsageError
+from vqcli.files import files_below
 from vqcli.media import audio
 from vqcli.recipe import Data
 
@@ -84,7 +85,7 @@ class Clips(Batches[AnyBatch], Generic[AnyClip, AnyBatch]):
             (name, folder / name, folder.name)
             for folder in folders
             for name in sorted(
-                path.relative_to(folder).as_posix() for path in folder.rglob("*") if is_audio_name(path.as_posix())
+                path.relative_to(folder).as_posix() for path in files_below(folder) if is_audio_name(path.name)
             )
         ]
         names = [name for name, *_ in files]

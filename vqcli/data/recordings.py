@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import os
 import random
 import threading
 import zipfile
@@ -27,8 +26,8 @@ import numpy as np
 
 from vqcli.data import arrays, split
 from vqcli.data.crops import rgb
-from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.files import replacing
+from vqcli.errors import BadFile, UsageError
+from vqcli.files import files_below, make_folder, replacing
 
 FACTS = "recording.json"
 LARGEST_FACTS = 2**12  # bytes
@@ -118,11 +117,9 @@ def _repeated(values: Sequence[Item], counts: Sequence[int]) -> list[Item]:
 def episode_files(path: Path) -> dict[str, Path]:
     """Name -> file of every .npz below a folder, sorted; hidden ones are left out, links to folders not followed."""
     files_by_name = {}
-    for folder, _, files in os.walk(path):
-        for file in (Path(folder, file) for file in files):
-            name = file.relative_to(path).as_posix()
-            if name.endswith(".npz") and not name.startswith(".") and "/." not in name:
-                files_by_name[split.printable(name)] = file
+    for file in files_below(path):
+        if file.suffix == ".npz":
+            files_by_name[split.printable(file.relative_to(path).as_posix())] = file
     return dict(sorted(files_by_name.items()))
 
 
@@ -228,11 +225,8 @@ def _begin(folder: Path, facts: Facts) -> None:
     if existing is not None and existing != facts:
         holds = f"{existing.game} of seed {existing.seed}, {existing.length} frames an episode at most"
         raise UsageError(f"{folder} holds {holds}", "name a new folder, or ask for the same to continue it")
-    try:
-        for name in ("train", "val"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror or error}", "name another folder") from error
+    for name in ("train", "val"):
+        make_folder(folder / name)
     if existing is None:
         with replacing(folder / FACTS) as stream:
             stream.write(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")

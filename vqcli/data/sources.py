@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from vqcli.data.recordings import Episodes
 from vqcli.data.source import Source
 from vqcli.data.tars import Tar
 from vqcli.errors import UsageError
+from vqcli.files import files_below
 from vqcli.media import image
 
 SYNSETS = "LOC_synset_mapping.txt"
@@ -40,11 +40,10 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         files_by_name = {}
-        for folder, _, files in os.walk(path):
-            for file in (Path(folder, file) for file in files):
-                name = file.relative_to(path).as_posix()
-                if split.is_image(name):
-                    files_by_name[split.printable(name)] = file
+        for file in files_below(path):
+            name = file.relative_to(path).as_posix()
+            if split.is_image(name):
+                files_by_name[split.printable(name)] = file
         self.names: Sequence[str] = sorted(files_by_name)
         known = class_names(path)
         self.labels: Sequence[str | None] = [known.get(label, label) for label in split.labels(self.names)]

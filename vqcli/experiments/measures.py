@@ -68,7 +68,7 @@ class EvaluationData:
     @cached_property
     def clips(self) -> dict[Path, str]:
         """Clips, each with its speaker."""
-        jobs = batch.plan([self.path], Path(), audio.SUFFIXES, "")
+        jobs = batch.plan([self.path], Path(), audio.SUFFIXES, "").jobs
         return {job.source: conversion.speaker_of(job.name) for job in jobs[: self.count]}
 
 

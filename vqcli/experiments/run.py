@@ -17,6 +17,7 @@ from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
 from vqcli.experiments.measures import CLASSIFIER_MINUTES, MEASURES, EvaluationData, Measurement
 from vqcli.experiments.table import DATA, Experiment, Variant
+from vqcli.files import make_folder
 from vqcli.training import run
 from vqcli.training.budget import Budget
 from vqcli.zoo import loading, priors, store
@@ -88,7 +89,7 @@ def train(
         for folder in (output / variant.label, output / f"{variant.label}-prior"):
             if folder.exists():
                 raise UsageError(f"{folder} holds a run already", "-o with another name starts a new one")
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     share_s = budget_s / len(experiment.variants) if budget_s else None
     results = []
     for variant in experiment.variants:

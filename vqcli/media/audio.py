@@ -23,7 +23,8 @@ import soxr
 
 from vqcli.container.bounds import MAX_SECONDS
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.files import refuse_existing, replacing
+from vqcli.files import name_of, refuse_existing, replacing, seekable
+from vqcli.media.callbacks import CallbackFile
 
 LARGEST_BLOCK = 2**19  # samples that are made at once, whatever rate and number of channels a file declares
 BLOCK = 2**16  # samples of each channel that are read, resampled or written at once
@@ -89,8 +90,7 @@ def read(source: Path | BinaryIO, rate_hz: int, mono: bool, keep: int = 1) -> Re
     64 channels, or holds no samples. A truncated or damaged file is read up to the damage, with a note
     (about damaged MP3s libmpg123 also prints to stderr by itself).
     """
-    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
-    name = "the input" if name in ("<stdin>", "0") else name
+    name = name_of(source)
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
@@ -307,10 +307,8 @@ def write(
         with replacing(target, force=force) as stream:
             _write(stream, blocks, to_hz, channels, form)
     else:
-        with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as copy:  # headers are filled in at the end
-            _write(copy, blocks, to_hz, channels, form)
-            copy.seek(0)
-            shutil.copyfileobj(copy, target)
+        with seekable(target) as stream:
+            _write(stream, blocks, to_hz, channels, form)
 
 
 def format_of(target: Path | BinaryIO, format: str | None = None) -> _Format:
@@ -321,10 +319,11 @@ def format_of(target: Path | BinaryIO, format: str | None = None) -> _Format:
     return _WRITTEN[suffix]
 
 
-def _write(stream: object, blocks: Iterable[np.ndarray], rate_hz: int, channels: int, form: _Format) -> None:
+def _write(stream: BinaryIO, blocks: Iterable[np.ndarray], rate_hz: int, channels: int, form: _Format) -> None:
     written = 0
+    called = CallbackFile(stream)
     try:
-        with soundfile.SoundFile(stream, "w", rate_hz, channels, subtype=form.subtype, format=form.name) as file:
+        with soundfile.SoundFile(called, "w", rate_hz, channels, subtype=form.subtype, format=form.name) as file:
             for block in blocks:
                 for at in range(0, block.shape[1], BLOCK):
                     part = limited(block[:, at : at + BLOCK])
@@ -334,6 +333,8 @@ def _write(stream: object, blocks: Iterable[np.ndarray], rate_hz: int, channels:
                             "a WAV file holds 4 GB at most", "write .flac, or parts with --start and --end"
                         )
                     file.write(np.ascontiguousarray(part.T))
+                    called.check()
+        called.check()
     except soundfile.SoundFileError as error:
         raise OutputError(
             f"{form.name} cannot hold {channels} channels at {rate_hz} Hz: {_reason(error)}", "try .wav"

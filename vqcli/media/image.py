@@ -31,7 +31,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.container.bounds import MAX_PIXELS
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.files import refuse_existing, replacing
+from vqcli.files import name_of, refuse_existing, replacing
 from vqcli.media import png_writing
 
 Decoder = Callable[[BytesIO], ImageFile]
@@ -82,7 +82,7 @@ def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int 
         ImageColor.getrgb(background)
     except ValueError:
         raise UsageError(f"unknown background colour: {background}", "a name such as white, or #rrggbb") from None
-    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
+    name = name_of(source)
     decoder, data = _open(source, name, max_bytes=8 * max_pixels + 2**26)
     try:
         with _quiet(), decoder(data) as image:
@@ -91,6 +91,8 @@ def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int 
             excess = f"{image.width} x {image.height} pixels; {max_pixels} are allowed"
     except Image.DecompressionBombError as error:
         excess = str(error)
+    except MemoryError:  # of this machine, not of the file
+        raise
     except Exception as error:  # on hostile bytes the decoders raise arbitrary exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadFile(f"{name} is damaged or incomplete: {reason}") from error

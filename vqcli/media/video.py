@@ -24,6 +24,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.errors import BadFile, UsageError
+from vqcli.files import name_of
 from vqcli.media import image, video_libav
 from vqcli.media.frames import VideoClip, bounded, check_pixels, clip_of, from_frames, uneven
 
@@ -79,7 +80,9 @@ def is_clip(stream: BinaryIO) -> bool:
     try:
         with _quiet():
             return bool(getattr(decoder(stream), "is_animated", False))
-    except Exception:  # a damaged file counts as an image, whose reader reports the damage
+    except Exception as error:  # a damaged file counts as an image, whose reader reports the damage
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):  # of the system, not of the file
+            raise
         return False
     finally:
         stream.seek(0)
@@ -101,7 +104,7 @@ def opened(
         return
     if frames_per_s is not None:
         raise UsageError("a file has its own frame rate", "--fps is for folders of frames, and for recordings")
-    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the input"))
+    name = name_of(source)
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
@@ -206,7 +209,7 @@ def _decoding(name: str, what: str) -> Iterator[None]:
     try:
         with _quiet():
             yield
-    except BadFile:
+    except (BadFile, MemoryError):
         raise
     except Exception as error:  # on hostile bytes the decoders raise arbitrary exceptions
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -29,7 +29,7 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[VideoClip]:
     av.logging.set_level(None)  # errors come as exceptions
     with contextlib.ExitStack() as stack:
         try:
-            container = stack.enter_context(av.open(stream, format=kind, metadata_errors="replace"))
+            container = stack.enter_context(av.open(stream, "r", format=kind, metadata_errors="replace"))
             shown = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
             if not shown:
                 raise BadFile(f"{name} holds no video", "extract its audio with: ffmpeg -i IN out.wav")

@@ -7,9 +7,7 @@ high quality that visible losses come from the codes.
 from __future__ import annotations
 
 import re
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from io import BytesIO
@@ -21,12 +19,12 @@ import numpy as np
 from PIL import Image
 
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.files import refuse_existing, replacing
+from vqcli.files import HINT, refuse_existing, replacing, seekable, temporary_folder
 from vqcli.media import image
+from vqcli.media.callbacks import CallbackFile
 from vqcli.media.video import EXTRA, available
 
 FRAMES = "frames"  # the name of the format that is a folder of them
-IN_MEMORY = 2**25  # bytes of a file for a stream; beyond, it lies in a temporary file
 
 
 class _Codec(NamedTuple):
@@ -70,11 +68,8 @@ def write(
         refuse_existing(target, force)  # before the work, not after it
         with replacing(target, force=force) as stream:
             return _write(stream, frames, frames_per_1000s, suffix)
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as copy:  # headers are filled in at the end
-        notes = _write(copy, frames, frames_per_1000s, suffix)
-        copy.seek(0)
-        shutil.copyfileobj(copy, target)
-    return notes
+    with seekable(target) as stream:
+        return _write(stream, frames, frames_per_1000s, suffix)
 
 
 def format_of(target: Path | BinaryIO, format: str | None = None) -> str:
@@ -117,10 +112,11 @@ def _write_video(
 
     height, width = size
     rate = Fraction(frames_per_1000s, 1000)
+    called = CallbackFile(stream)
     try:
         if codec.name not in av.codecs_available:
             raise OutputError(f"libav lacks {codec.name} here", "write a .gif, or a folder of frames")
-        with av.open(stream, "w", format=codec.format) as container:
+        with av.open(called, "w", format=codec.format) as container:
             track: Any = container.add_stream(codec.name, rate=rate, options=codec.options)
             track.width, track.height = width, height
             track.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"  # the latter halves both sides
@@ -131,7 +127,9 @@ def _write_video(
                 frame = frame.reformat(format=track.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG")
                 frame.pts, frame.time_base = number, 1 / rate
                 container.mux(track.encode(frame))
+                called.check()
             container.mux(track.encode(None))
+        called.check()
     except av.error.FFmpegError as error:
         reason = " ".join(str(error.strerror or error).split())
         raise OutputError(
@@ -189,6 +187,8 @@ def _write_webp(stream: BinaryIO, frames: Iterator[np.ndarray], frames_per_1000s
     try:
         next(images).save(stream, "WEBP", save_all=True, append_images=images, duration=length_ms, loop=0, quality=90)
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None):  # of the system, not of Pillow
+            raise
         raise OutputError(f"WebP cannot hold this clip: {error}", "try .mp4") from error
     if 1e6 % frames_per_1000s:
         return (f"WebP counts in thousandths of a second: {1000 / length_ms:.4g} frames a second",)
@@ -205,17 +205,17 @@ def _write_folder(folder: Path, frames: Iterable[np.ndarray], force: bool) -> tu
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise UsageError(f"{folder} exists and is not empty", "--force replaces the frames in it")
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name[:80]}.", suffix=".tmp", dir=folder.parent) as temporary:
+        with temporary_folder(folder.parent) as temporary:
             for number, pixels in enumerate(frames, 1):
-                (Path(temporary) / f"{number:06d}.png").write_bytes(image.encode_bytes(pixels, "PNG", compress_level=6))
-            folder.mkdir(exist_ok=True)
+                (temporary / f"{number:06d}.png").write_bytes(image.encode_bytes(pixels, "PNG", compress_level=6))
+            if not (folder.is_dir() and any(folder.iterdir())):
+                temporary.rename(folder)  # in one step, and not over a folder that was filled meanwhile
+                return ()
             for old in folder.iterdir():
                 if re.fullmatch(r"\d{6,8}\.png", old.name, re.ASCII):
                     old.unlink()
-            for path in sorted(Path(temporary).iterdir()):
+            for path in sorted(temporary.iterdir()):
                 path.replace(folder / path.name)
     except OSError as error:
-        raise OutputError(
-            f"cannot write {folder}: {error.strerror or error}", "check the folder and the free space"
-        ) from error
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}", HINT) from error
     return ()

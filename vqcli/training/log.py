@@ -22,7 +22,7 @@ import numpy as np
 
 from vqcli import __version__
 from vqcli.errors import BadFile, UsageError
-from vqcli.files import replacing
+from vqcli.files import make_folder, replacing
 from vqcli.media import drawing, image
 
 NAME = "log.jsonl"
@@ -132,7 +132,7 @@ class RunLog:
         """Write both, uint8 [B, H, W, 3], each row of originals above its reconstructions, as a WebP file."""
         pixels = compare(originals, reconstructions)
         folder = self.folder / IMAGES
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         image.write(folder / f"step-{step:06}.webp", pixels, force=True, quality=95)
         if self._writer is not None:
             self._writer.add_image("reconstructions", pixels, step, dataformats="HWC")

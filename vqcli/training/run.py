@@ -18,7 +18,7 @@ from vqcli import recipe as recipes
 from vqcli.container.header import MODEL_NAME
 from vqcli.data.source import Source
 from vqcli.errors import UsageError
-from vqcli.files import replacing
+from vqcli.files import make_folder, replacing
 from vqcli.nets.layers import distributed
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, checkpoint, lock, warm_start
@@ -116,6 +116,8 @@ def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: O
         options.say(str(prepared))
         if prepared.validation is None:
             options.say(f"no {prepared.task.ITEMS} are held out: the last weights become the model, not validated")
+        for change in _changes(_begun(output)[0], prepared.task.recipe) if options.resume else ():
+            options.say(f"the recipe changed: {change}")
     settings = _settings(prepared, budget, before, options)
     state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [], budget_s=seconds)
     state.items = len(prepared.dataset)
@@ -165,7 +167,7 @@ def _named(names: list[str] | None, most: int = 5) -> str:
 
 
 def _write_recipe(output: Path, recipe: Recipe) -> None:
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with replacing(output / RECIPE, force=True) as stream:
         stream.write(recipe.to_toml())
 
@@ -300,11 +302,31 @@ def _check_output(output: Path, recipe: Recipe, resume: bool) -> None:
     if not resume and (checkpoint.exists(output) or (output / store.FILE).exists()):
         raise UsageError(f"{output} holds a run already", "--resume continues it, another name starts a new one")
     if resume:
-        before, _ = _begun(output)
+        before, counters = _begun(output)
         if before["model"] != recipe.to_dict()["model"]:
             raise UsageError(
                 f"the run in {output} trains another model than this recipe", f"use its own: {output / RECIPE}"
             )
+        last = max(before["optimization"]["steps"], recipe.optimization.steps)
+        if counters["step"] >= last and (changed := _changes(before, recipe)):
+            raise UsageError(
+                f"the run in {output} is finished, and these would change its recipe only: {'; '.join(changed)}",
+                "--set optimization.steps goes on for longer; a new run with --from begins with its weights",
+            )
+
+
+def _changes(before: dict[str, Any], recipe: Recipe) -> list[str]:
+    """What a recipe sets otherwise than one that was begun with: "optimization.seed = 1, before 0"."""
+
+    def settings(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                yield from settings(value, f"{path}{name}.")
+            else:
+                yield f"{path}{name}", value
+
+    old, new = dict(settings(before)), dict(settings(recipe.to_dict()))
+    return [f"{name} = {new.get(name)}, before {old.get(name)}" for name in new if new[name] != old.get(name)]
 
 
 def _begun(output: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqcli.errors import ModelError, OutputError, UsageError
-from vqcli.files import refuse_existing, replacing
+from vqcli.errors import ModelError, UsageError
+from vqcli.files import make_folder, refuse_existing, replacing
 from vqcli.nets.codecs.graphs import Axis, Graph, Graphs, Port
 from vqcli.nets.layers.operators import VERSION
 from vqcli.progress import ProgressCallback, silent
@@ -93,10 +93,7 @@ def export(
     if not 1 <= levels <= model.net.levels:
         raise UsageError(f"model {model.info.name} has {model.net.levels} levels, not {levels}", "leave --levels out")
     graphs: Graphs = model.net.graphs(levels)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror}", "name another folder") from None
+    make_folder(folder)
     for name in ("encoder.onnx", "decoder.onnx", DESCRIPTION, PAGE):
         refuse_existing(folder / name, force)
     found = []

@@ -18,8 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from vqcli.container.header import MODEL_NAME
-from vqcli.errors import ModelError, UsageError, VqError
-from vqcli.files import replacing
+from vqcli.errors import ModelError, UsageError
+from vqcli.files import make_folder, replacing
 from vqcli.media.audio import RATES_HZ
 from vqcli.nets.codecs import base
 from vqcli.nets.codecs.checkpoint import Checkpoint, Imported
@@ -126,10 +126,7 @@ def write_weights(folder: Path, tensors: Mapping[str, Tensor], description: dict
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(tensor.detach().float().cpu().numpy()) for name, tensor in tensors.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VqError(f"cannot make {folder}: {error.strerror}", "set XDG_DATA_HOME to a folder of yours") from None
+    make_folder(folder)
     with replacing(folder / store.FILE, force=force) as stream:
         stream.write(save(arrays, {"vq": json.dumps(description, sort_keys=True)}))
 

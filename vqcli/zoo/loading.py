@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqcli.deprecation import renamed
 from vqcli.errors import ModelError, VqError
-from vqcli.files import replacing
+from vqcli.files import make_folder, replacing
 from vqcli.zoo.store import FILE, FORMAT, STATISTICS, ModelInfo, describe, find
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def save(
     arrays = weights.packed(net.state_dict(), eight_bits)
     for name, table in (statistics.arrays() if statistics else {}).items():
         arrays[STATISTICS + name] = table
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with replacing(folder / FILE, force=True) as stream:
         stream.write(weights.to_bytes(arrays, {"format": FORMAT, **description}))
     return describe(folder)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from vqcli.errors import ModelError, UnknownLabel, near_matches
-from vqcli.files import replacing
+from vqcli.files import make_folder, replacing
 from vqcli.zoo import registry, store
 from vqcli.zoo.store import ModelInfo
 
@@ -150,7 +150,7 @@ def save(folder: Path, arrays: Mapping[str, np.ndarray], description: Mapping[st
     from vqcli.zoo import weights
 
     path = path_of(folder, description["family"])
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with replacing(path, force=True) as stream:
         stream.write(weights.to_bytes(arrays, {"format": FORMAT, **description}))
     return describe(path)

@@ -127,11 +127,11 @@ def _clips(
     from vqcli.evaluation.speech.conversion import speaker_of
     from vqcli.media import audio
 
-    found = batch.plan(inputs, Path(), audio.SUFFIXES, "")
+    found = batch.plan(inputs, Path(), audio.SUFFIXES, "").jobs
     clips = {job.source: speaker_of(job.name) for job in found if is_held_out(job.name) or not held_out}
     if not clips:
         raise UsageError("none of the clips is held out", "leave --held-out away to measure all of them")
     known: dict[str, list[Path]] = {}
-    for job in batch.plan(references, Path(), audio.SUFFIXES, "") if references else found:
+    for job in batch.plan(references, Path(), audio.SUFFIXES, "").jobs if references else found:
         known.setdefault(speaker_of(job.name), []).append(job.source)
     return clips, known

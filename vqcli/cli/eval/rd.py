@@ -50,7 +50,7 @@ def rd(inputs: Inputs, model: Model = None, what: Measuring = MEASURING, running
 
     suffixes = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
     named = store.find(model) if model else None
-    found = batch.plan(inputs, Path(), suffixes[named.modality] if named else image.SUFFIXES + audio.SUFFIXES, "")
+    found = batch.plan(inputs, Path(), suffixes[named.modality] if named else image.SUFFIXES + audio.SUFFIXES, "").jobs
     kept = split.held_out([job.name for job in found]) if what.held_out else [True] * len(found)
     paths = [job.source for job, keep in zip(found, kept, strict=True) if keep]
     if not paths:

@@ -21,6 +21,7 @@ import numpy as np
 
 from vqcli.codec import windows
 from vqcli.errors import BadFile, UsageError
+from vqcli.files import files_below
 from vqcli.media import audio, drawing, mel
 from vqcli.progress import silent
 from vqcli.zoo.loading import LoadedModel
@@ -161,7 +162,7 @@ def find_clips(folder: Path, complain: Callable[[BadFile], None] = lambda error:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", "name a folder with one folder for each speaker")
     clips = []
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         label_files = [path.with_suffix(suffix) for suffix in TICKS_HZ if path.with_suffix(suffix).is_file()]
         if path.suffix.lower() not in audio.SUFFIXES or not label_files:
             continue
@@ -341,8 +342,7 @@ MOST_FILES = 2000  # that k-means is fitted to
 def _features_of_folder(
     folder: Path, net_rate_hz: int, rate_hz: float, complain: Callable[[BadFile], None]
 ) -> np.ndarray:
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in audio.SUFFIXES]
-    parts = []
+    paths, parts = [path for path in files_below(folder) if path.suffix.lower() in audio.SUFFIXES], []
     for path in paths[:: -(-len(paths) // MOST_FILES) or 1]:
         try:
             samples = audio.read(path, net_rate_hz, mono=True).samples[0]

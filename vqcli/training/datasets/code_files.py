@@ -11,6 +11,7 @@ from vqcli.codec import image_file
 from vqcli.container import vqz
 from vqcli.data import split
 from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.files import files_below
 from vqcli.zoo import loading, store
 
 SUFFIX = ".vqz"
@@ -19,7 +20,7 @@ SUFFIX = ".vqz"
 def vqz_files(paths: Sequence[Path]) -> list[Path]:
     """The .vqz files among and below `paths`, sorted; [] for data of another kind."""
     files = [path for path in paths if path.suffix == SUFFIX]
-    return files + [file for path in paths if path.is_dir() for file in sorted(path.rglob(f"*{SUFFIX}"))]
+    return files + [file for path in paths if path.is_dir() for file in files_below(path) if file.suffix == SUFFIX]
 
 
 class CodeFiles:
