@@ -269,3 +269,11 @@ def test_a_file_that_asks_for_a_likelihood_that_is_not_there(vector_model, pictu
     header = replace(encoded.header, residual=replace(encoded.header.residual, coder=lossless.LIKELIHOOD))
     with pytest.raises(BadFile, match="likelihood"):
         vqcli.decode(vqz.pack(header, encoded.payloads), vector_model)
+
+
+@pytest.mark.fault("18 hostile files")
+def test_a_residual_of_a_model_that_is_never_exact(vector_model, picture, monkeypatch):
+    data = vqcli.encode(picture(20, 24), vector_model, lossless=True).data
+    monkeypatch.setattr(type(vector_model.net), "stochastic", True)
+    with pytest.raises(BadFile, match="cannot have: its decoder samples"):
+        vqcli.decode(data, vector_model)
