@@ -47,6 +47,17 @@ def test_files_of_every_version_without_their_models(vq, home, monkeypatch, name
         assert less == vqz.drop_levels(whole, levels) and not less.header.residual
 
 
+def test_folders(vq, coded):
+    Path("coded").mkdir()
+    for name in ("photo.vqz", "clip.vqz"):
+        shutil.move(name, "coded")
+    run = vq("encode", "coded", "--levels", 1, "-o", "less")
+    assert run.exit_code == 0, run.stderr
+    for name in ("photo.vqz", "clip.vqz"):
+        assert vqz.read(Path("less") / name) == vqz.drop_levels(vqz.read(Path("coded") / name), 1)
+    assert vq("encode", "coded", "-o", "other").exit_code == 2  # without an option that drops levels
+
+
 def test_pipes(vq, coded):
     data = Path("photo.vqz").read_bytes()
     run = vq("encode", "-", "--levels", 1, input=data)

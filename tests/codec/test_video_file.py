@@ -272,3 +272,10 @@ def test_no_more_than_a_chunk_is_held(scalar_model):
             weakref.finalize(base, alive.discard, number)
         most = max(most, len(alive))
     assert most <= 2
+
+
+@pytest.mark.fault("14 memory and time")
+def test_frames_that_are_not_decoded_are_not_encoded(scalar_model, monkeypatch):
+    monkeypatch.setattr(video_file.bounds, "MAX_FRAME_PIXELS", 95)
+    with pytest.raises(BadFile, match="more than the 95 that vq decodes"):
+        video_file.pack_video(scalar_model, video(scalar_model, 2))

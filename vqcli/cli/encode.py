@@ -131,17 +131,17 @@ def encode(
             return f"{line}\n  {said}", facts | more
         return line, facts
 
-    process(_plan(inputs, output, files, encoder.models), work, describe, "encode", running)
+    process(_plan(inputs, output, files, encoder), work, describe, "encode", running)
 
 
-def _plan(inputs: list[Path], output: Path | None, files: FileOptions, models: _Models) -> Plan:
+def _plan(inputs: list[Path], output: Path | None, files: FileOptions, encoder: _Encoder) -> Plan:
     """What is to be encoded, or the part of it that this machine does."""
     from vqcli import batch
 
     if files.frames:
         plan = batch.Plan(_folders(inputs, output), [])
     else:
-        plan = batch.plan(inputs, output, models.suffixes, ".vqz", models.unread)
+        plan = batch.plan(inputs, output, encoder.suffixes, ".vqz", encoder.models.unread)
     if files.shard is None:
         return plan
     jobs = batch.shard(plan.jobs, files.shard)
@@ -170,6 +170,11 @@ class _Encoder:
         with console.progress(f"encoding {source.name}") as progress, spelled(*CHOICES):
             result = api.encode(opened, loaded, progress=progress, device=self.models.device, **self.options)
             return result, time.perf_counter() - begun
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of files in folders that it takes: coded ones too where levels are to be dropped."""
+        return (*self.models.suffixes, *reducing.SUFFIXES * reducing.asked(self._set()))
 
     def _set(self) -> dict[str, Any]:
         """The options that are not as they are without being named."""

@@ -13,6 +13,7 @@ from vqcli.cli.options import STREAM
 if TYPE_CHECKING:
     from vqcli.codec.levels import Reduced
 
+SUFFIXES = (".vqz",)
 OPTIONS = ("levels", "kbit_per_s", "size_bytes")
 
 

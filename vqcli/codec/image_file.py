@@ -102,6 +102,9 @@ def _check_image(model: LoadedModel, header: Header) -> Tiles | None:
         raise BadFile(
             f"a grid of {' x '.join(map(str, header.grid))} codes does not belong to {width} x {height} pixels"
         )
+    if header.residual and (model.image.stochastic or model.image.decoder_margin is None):
+        why = "samples" if model.image.stochastic else "sees an image as a whole"
+        raise BadFile(f"it has a lossless residual, which model {model.info.name} cannot have: its decoder {why}")
     bounds.check_chunk([step * model.net.stride for step in header.chunk or header.grid])
     if header.residual and math.prod(header.chunk or header.grid) * model.net.stride**2 > MAX_CHUNK:
         raise BadFile(f"a chunk is of more than the {MAX_CHUNK:,} pixels that vq decodes without loss")

@@ -91,8 +91,6 @@ def decode_bands(
     this machine decodes.
     """
     assert file.header.residual is not None
-    if model.image.stochastic:
-        raise BadFile(f"it has a lossless residual, which model {model.info.name} cannot have: its decoder samples")
     _, decode = _coder(file.header.residual.coder)
     net, crc, payloads = exact_net(model), 0, iter(map(file.residual, range(file.header.chunk_count)))
     windows = _windows(file.header)

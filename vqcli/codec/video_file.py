@@ -62,7 +62,10 @@ def pack_frames(
     first = next(frames, None)
     if first is None:
         raise BadFile("a clip needs a frame at least")
-    groups, rows, columns = first.codes.shape
+    (width, height), (groups, rows, columns) = first.size, first.codes.shape
+    if width * height > bounds.MAX_FRAME_PIXELS:
+        excess = f"frames of {width} x {height} pixels are more than the {bounds.MAX_FRAME_PIXELS:,} that vq decodes"
+        raise BadFile(excess, "scale them down, or encode them as images")
     levels = levels_in(model, groups)
     size, grid = (*first.size, 1, frames_per_1000s), (1, rows, columns)
     metadata = image_file.with_tiles(model, metadata or {}, first)

@@ -15,6 +15,8 @@ FACTOR, SPARE = 4, 2**24  # numbers that a constructor may allocate: so many for
 LEAST = 2**10  # that any tensor counts for: modules take memory too
 SHOWN = 3  # names in an error message
 
+COUNTER = ".num_batches_tracked"  # of batch norms, which training alone reads; files may lack it
+
 
 def filled(family: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     """The net of a family with these weights.
@@ -24,7 +26,7 @@ def filled(family: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tens
     """
     with _Bounded(FACTOR * sum(tensor.numel() for tensor in tensors.values()) + SPARE):
         net = registry.build(family, arguments)
-    own = net.state_dict()
+    own = {name: tensor for name, tensor in net.state_dict().items() if name in tensors or not name.endswith(COUNTER)}
     wrong = [name for name in own if name not in tensors or own[name].shape != tensors[name].shape]
     wrong += [name for name in tensors if name not in own]
     if wrong:
