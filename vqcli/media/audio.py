@@ -301,7 +301,7 @@ def write(
     to_hz = next((rate for rate in form.rates_hz if rate >= rate_hz), form.rates_hz[-1]) if form.rates_hz else rate_hz
     blocks = itertools.chain([first], blocks)
     if to_hz != rate_hz:
-        blocks = _resampled(blocks, rate_hz, to_hz, channels)
+        blocks = resampled(blocks, rate_hz, to_hz, channels)
     if isinstance(target, Path):
         with replacing(target, force=force) as stream:
             _write(stream, blocks, to_hz, channels, form)
@@ -354,7 +354,7 @@ def restore(
     `source_samples` at `source_rate_hz` after the first `skip` of them. One channel goes to all; silence fills up.
     """
     left = source_samples
-    for block in _resampled(blocks, rate_hz, source_rate_hz):
+    for block in resampled(blocks, rate_hz, source_rate_hz):
         start = min(skip, block.shape[1])
         skip -= start
         part = block[:, start : start + left]
@@ -367,7 +367,7 @@ def restore(
         yield np.zeros((channels, min(BLOCK, left - at)), np.float32)
 
 
-def _resampled(
+def resampled(
     blocks: Iterable[np.ndarray], from_hz: int, to_hz: int, channels: int | None = None
 ) -> Iterator[np.ndarray]:
     """Blocks [channels, n] at another rate; the same whatever the blocks."""
