@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +23,26 @@ def complain(error: Exception) -> None:
         say(f"    {hint}")
 
 
+left_out: list[Exception] = []  # what was wrong with files that the command went on without
+
+
+def leave_out(error: Exception) -> None:
+    """Complain of a file that the command goes on without."""
+    left_out.append(error)
+    complain(error)
+
+
 def emit_json(value: Any) -> None:
-    """Machine-readable results, on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+    """Machine-readable results, on stdout; null for numbers that are none, as JSON has no word for them."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def emit_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:

@@ -54,6 +54,9 @@ _KINDS: tuple[tuple[int, bytes, Decoder | str], ...] = (
     (0, b"GIF8", GifImageFile),
     *((0, b"P%d%c" % (n, space), PpmImageFile) for n in range(1, 7) for space in b" \t\r\n"),
     *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1")),
+    *((0, magic, "JPEG 2000") for magic in (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
+    *((0, magic, "JPEG XL") for magic in (b"\0\0\0\x0cJXL ", b"\xff\x0a")),
+    (4, b"ftypM4A", "audio"),
     (4, b"ftyp", "a video"),
     (8, b"WAVE", "audio"),
     (0, b"%PDF", "a PDF"),
@@ -127,6 +130,8 @@ def _decoder(head: bytes, name: str) -> Decoder:
     if kind is None:
         text = bytes(range(32, 127)) + b"\t\n\r\f"
         kind = "an empty file" if not head else "of no known kind" if head.translate(None, text) else "text"
+    if kind in ("JPEG 2000", "JPEG XL"):
+        raise BadFile(f"{name} is a {kind} image, which vq does not read", "save it as PNG")
     if isinstance(kind, str):
         raise BadFile(f"{name} is {kind}, not an image", "PNG, JPEG, WebP, AVIF, TIFF, BMP and GIF are read")
     return kind

@@ -184,13 +184,18 @@ class Page:
         """The page with 8 bits a sample, its profile and orientation in `info` as Pillow has them."""
         if not self.width or not self.height:
             raise ValueError("no pixels")
-        values = self.samples()
-        colours = depth.to_8_bits(values[..., : len(self.mode)], notes, self.bits)
+        values, full = self.samples(), depth.full_range(self._type, self.bits)
+        colours = values[..., : len(self.mode)]
+        if self.alpha == "a":  # colours that are multiplied by alpha have its scale
+            colours = depth.scaled(colours, *full)
+            notes.append(f"{self.bits} bits reduced to 8")
+        else:
+            colours = depth.to_8_bits(colours, notes, self.bits)
         if _number(self.tags, _PHOTOMETRIC, 0) == 0:
             colours = 255 - colours
         mode = self.mode
         if self.alpha and mode != "CMYK":
-            alpha = depth.scaled(values[..., len(mode) :], *depth.full_range(values.dtype, self.bits))
+            alpha = depth.scaled(values[..., len(mode) :], *full)
             colours, mode = np.concatenate([colours, alpha], -1), mode + self.alpha
         image = Image.frombytes(mode, (self.width, self.height), np.ascontiguousarray(colours).tobytes())
         exif = Image.Exif()
