@@ -31,6 +31,15 @@ SMALL = {
         **{"decoder_width": 16, "decoder_blocks": 1},
     },
     "encodec": {"net": {"width": 4, "dim": 8, "ratios": [4]}, "codebooks": 2, "K": 16},
+    "encodec_stereo": {
+        "net": {"width": 4, "dim": 8, "ratios": [4]},
+        **{"rate_hz": 1000, "segment": 400, "hop": 396, "codebooks": 2, "K": 16},
+    },
+    "wavtokenizer": {
+        "net": {"width": 4, "dim": 8, "ratios": [5, 4]},
+        **{"rate_hz": 1000, "K": 16, "width": 16, "blocks": 1, "groups": 4, "n": 40},
+    },
+    "emu3": {"net": {"widths": [8, 8], "blocks": 1, "attention": [1], "z_channels": 4, "groups": 4}, "K": 16},
     "mimi": {
         "net": {"width": 8, "dim": 16, "ratios": [4]},
         "transformer": {"layers": 1, "heads": 2, "hidden": 16, "window": 8},
@@ -42,14 +51,15 @@ SMALL = {
         "level_strides": [2, 1],
     },
 }
-IMAGES, WAVEFORMS = ("lapped2d", "vqgan2d"), ("encodec", "mimi", "dac")
+IMAGES = ("lapped2d", "vqgan2d", pytest.param("emu3", marks=pytest.mark.slow))
+WAVEFORMS = ("encodec", "mimi", "dac", "wavtokenizer")
 
 
 def made(folder, family, arguments=None):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = registry.build(family, SMALL[family] if arguments is None else arguments)
-    modality = "image" if family.endswith("2d") else "audio"
+    modality = "image" if family.endswith("2d") or family == "emu3" else "audio"
     description = {"family": family, "arguments": arguments or SMALL[family], "modality": modality}
     return loading.load(loading.save(folder / family, net, None, description), "cpu")
 
@@ -98,6 +108,19 @@ def test_waveforms(folder, family):
         assert (found == codes.numpy()).mean() >= 0.999
         (again,) = decoder.run(None, {"codes": codes.numpy()})
         assert near(again, net.decode(codes).numpy())
+
+
+@torch.no_grad()
+def test_segments_of_two_channels(folder):
+    model, (encoder, decoder) = exported(folder, "encodec_stereo")
+    net = model.audio
+    for positions in (3, 100):
+        waves = 0.2 * torch.randn(2, 2, positions * net.stride)
+        codes, scales = encoder.run(None, {"wave": waves.numpy()})
+        wanted = net.encode_segments(waves, torch.from_numpy(scales))
+        assert near(scales, waves.mean(1).square().mean(1).sqrt().numpy()) and (codes == wanted.numpy()).mean() >= 0.999
+        (again,) = decoder.run(None, {"codes": codes, "scale": scales})
+        assert near(again, net.decode_segments(wanted, torch.from_numpy(scales)).numpy())
 
 
 @torch.no_grad()
@@ -155,6 +178,7 @@ def test_silence_has_a_profile(tmp_path):
             {"K": 16, "width": 8, "wavenet": {"residual": 8, "skip": 8, "cycles": 1, "layers_per_cycle": 2}},
             "WaveNet",
         ),
+        ("xcodec2", {"lattice": [4, 4], "dim": 8, "width": 32, "layers": 1, "heads": 2, "hidden": 16}, "to decode"),
         ("vae2d", {"widths": [8, 8], "dim": 8, "blocks": 1}, "no codes"),
         (
             "twostage2d",

@@ -36,7 +36,8 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON on stdout.")]
 Coder = Annotated[str, typer.Option("--coder", help="auto (the smallest), packed, histogram, adaptive or prior.")]
 Baselines = Annotated[
-    str | None, typer.Option("--baselines", help="Usual codecs to measure at equal bytes, with commas; empty for none.")
+    str | None,
+    typer.Option("--baselines", help="Usual codecs to measure at equal bytes, with commas; empty for none."),
 ]
 Qualities = Annotated[
     str | None,
@@ -78,7 +79,9 @@ class Measuring:
     """What of rate and distortion is measured, and beside what."""
 
     qualities: Qualities = None
-    baselines: Baselines = None
+    baselines: Annotated[
+        str | None, typer.Option(help="Usual codecs and models to measure at equal bytes, with commas; empty for none.")
+    ] = None
     coder: Coder = "auto"
     tune: Tune = None
     effort: Effort = 0

@@ -171,7 +171,7 @@ def _export(
         say(f"the best weights are those of step {steps} of {state.step}")
     say("measuring the model")
     description = _description(prepared, settings, state, steps, output)
-    finished = FinishedRun(prepared.dataset, prepared.held_out, prepared.validation, output, description, budget)
+    finished = FinishedRun(prepared.dataset, prepared.held_out, prepared.validation, output, description, budget, say)
     return prepared.task.export(finished)
 
 

@@ -49,6 +49,16 @@ def test_json_has_no_nan(capsys):
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": [None, 1.5], "b": [None]}
 
 
+def test_models_stand_beside_codecs(vq, folder):
+    options = ("--model", "scalar", "--qualities", "2,3", "--json")
+    points = json.loads(vq("eval", folder, *options, "--baselines", "JPEG,vector,scalar").stdout)["points"]
+    assert [row["codec"] for row in points] == ["scalar", "JPEG", "vector"] * 2  # scalar beside itself is one row
+    [own] = json.loads(vq("eval", folder, "--model", "vector", "--baselines", "", "--json").stdout)["points"]
+    assert all(points[number]["psnr_db"] == own["psnr_db"] for number in (2, 5))  # it has one rate
+    unknown = vq("eval", folder, *options, "--baselines", "vektor")
+    assert unknown.exit_code == 2 and "did you mean vector?" in unknown.stderr
+
+
 def test_usage_is_told_where_codes_are_tokens(vq, folder):
     said = vq("eval", folder, "--model", "vector", "--baselines", "").stderr
     assert "of each codebook, perplexity" in said

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,18 @@ def test_speech_is_measured_as_speech(vq, clips):
     assert all(row["clip"] == "mean of 3" and row["kbit_per_s"] > 0 for row in rows)
     table = vq("eval", clips, *MODEL, "--baselines", "", "--all")
     assert table.stdout.count("tiny-speech") == 6 and "kbit/s" in table.stdout and "DNSMOS" not in table.stdout
+
+
+def test_models_stand_beside_codecs(vq, clips, models_folder):
+    named = (*MODEL, "--baselines", "Opus,second", "--json")
+    shutil.copytree(models_folder / "tiny-speech", "second")
+    rows = json.loads(vq("eval", clips, *named).stdout)
+    assert [row["codec"] for row in rows] == ["source", "tiny-speech", "tiny-speech", "Opus", "second", "second"]
+    for own, same in zip(rows[1:3], rows[4:], strict=True):
+        assert own["size_bytes"] - same["size_bytes"] == len("tiny-speech") - len("second")  # files name their model
+        assert own["log_mel_distance_db"] == same["log_mel_distance_db"]
+    other = vq("eval", clips, *MODEL, "--baselines", "scalar")
+    assert other.exit_code == 2 and "of image, not of audio" in other.stderr
 
 
 def test_the_model_follows_the_data(vq, clips, monkeypatch):

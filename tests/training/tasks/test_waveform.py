@@ -151,8 +151,9 @@ def test_an_exact_entropy_model_beside_an_imported_one(family, imported, clips, 
         "optimization.precision=float32",
     ]
     given = recipe.override(recipe.load("exact-speech"), settings)
-    made = run(given, [clips], tmp_path / family, device="cpu", threads=1)
-    assert made.digest == info.digest
+    said: list[str] = []
+    made = run(given, [clips], tmp_path / family, device="cpu", threads=1, say=said.append)
+    assert made.digest == info.digest and any("by `adaptive`" in line for line in said)
     assert priors.find(made, "exact").description["codec"] == info.digest.hex()
     card = (made.folder / "README.md").read_text()
     assert "cc-by-nc-4.0" in card and "by `adaptive`" in card

@@ -10,7 +10,8 @@ import typer
 
 from vqcli.cli import console
 from vqcli.cli.eval import speech
-from vqcli.cli.options import MEASURING, RUNNING, Measuring, Model, Running, command, numbers, span, words
+from vqcli.cli.eval.baselines import chosen
+from vqcli.cli.options import MEASURING, RUNNING, Measuring, Model, Running, command, numbers, span
 
 if TYPE_CHECKING:
     from vqcli.evaluation.image.rate_distortion import Point
@@ -24,21 +25,22 @@ Inputs = Annotated[
 
 @command
 def rd(inputs: Inputs, model: Model = None, what: Measuring = MEASURING, running: Running = RUNNING) -> None:
-    """Rate and distortion: bits per pixel of whole files, PSNR, MS-SSIM, and usual codecs at equal bytes.
+    """Rate and distortion: bits per pixel of whole files, PSNR, MS-SSIM; other codecs and models at equal bytes.
 
     The BD-rate is the mean difference in bytes at equal PSNR or MS-SSIM: -20 % are a fifth fewer than the other codec.
 
     Of speech: kbit/s of whole files, for each number of levels; log-mel distance and correlation, pitch, STOI, wrong
-    words; Opus at its lowest rate, and Codec2 where its commands are installed.
+    words; Opus at its lowest rate, Codec2 where its commands are installed, and other models.
 
     \b
     vq eval rd images/
     vq eval images/
-    vq eval rd images/ --model tokens --baselines JPEG,WebP
+    vq eval rd images/ --model tokens --baselines JPEG,WebP,photo-2
     vq eval rd images/ --model photo-2 --tune psnr --effort 3
     vq eval rd images/ --qualities 2,5,8 --plot rd.png --json
     vq eval rd images/ --baselines AVIF,JPEG-XL --rates 0.15,1.2 --ssimulacra2
     vq eval rd clips/ --plot spectrograms.webp
+    vq eval rd clips/ --model encodec-24khz --baselines Opus,speech
     """
     from vqcli import api, batch
     from vqcli.data import split
@@ -78,6 +80,7 @@ def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Ru
     if what.plot:
         plots.require_plots()
         refuse_existing(what.plot, running.force)
+    codecs = chosen(what.baselines, baselines.USUAL, baselines.CODECS, model, running.device)
     loaded = loading.load(model, running.device)
     counts = metrics.CodeCounts(loaded.image.codebook_sizes)
     with console.progress(f"measuring {console.plural(len(paths), 'image')}") as progress:
@@ -86,7 +89,7 @@ def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Ru
             [path.name for path in paths],
             lambda index: image.read(paths[index]).pixels,
             numbers(what.qualities) or rate_distortion.spread(loaded),
-            codecs=baselines.USUAL if what.baselines is None else words(what.baselines),
+            codecs=codecs,
             making=rate_distortion.Making(what.coder, what.tune, what.effort),
             perceptual=ssimulacra2.score if what.ssimulacra2 else None,
             progress=progress,

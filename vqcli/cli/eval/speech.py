@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqcli.cli import console
-from vqcli.cli.options import Measuring, Running, words
+from vqcli.cli.eval.baselines import chosen
+from vqcli.cli.options import Measuring, Running
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +44,8 @@ def measure(model: ModelInfo, clips: Sequence[Path], what: Measuring, running: R
     if what.tune is not None or what.effort:
         raise UsageError("speech has neither tune nor effort", "leave --tune and --effort out")
     evaluators = asked(what.evaluators)
-    codecs = baselines.USUAL if what.baselines is None else words(what.baselines)
-    absent = [name for name in codecs if not baselines.available(name)]
+    codecs = chosen(what.baselines, baselines.USUAL, baselines.CODECS, model, running.device)
+    absent = [name for name in codecs if isinstance(name, str) and not baselines.available(name)]
     if absent:
         console.say(f"left out: {', '.join(absent)} (the commands c2enc and c2dec are not installed)")
     look = picture_of_first(what.plot, running.force)

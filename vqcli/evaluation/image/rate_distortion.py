@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from vqcli.codec import image_file, refinement, tiling
+from vqcli.codec.image import search_quality
 from vqcli.container import vqz
 from vqcli.container.header import tune_of
 from vqcli.data.dataset import Dataset
@@ -75,14 +76,14 @@ def evaluate(
     read: Callable[[int], np.ndarray],
     qualities: Iterable[float | None],
     *,
-    codecs: Iterable[str] = ("JPEG", "WebP", "AVIF"),
+    codecs: Iterable[str | LoadedModel] = ("JPEG", "WebP", "AVIF"),
     making: Making = Making(),
     perceptual: Perceptual | None = None,
     progress: ProgressCallback = silent,
     complain: Callable[[BadFile], None] = lambda error: None,
     on_codes: Callable[[np.ndarray], None] = lambda codes: None,
 ) -> Iterator[Point]:
-    """Points of the model at each quality, and of each codec of `codecs` at the same bytes, image by image.
+    """Points of the model at each quality, and of `codecs`, or other models, at the same bytes, image by image.
 
     `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. Images that it cannot read are reported to
     `complain` and left out; `on_codes` gets the codes of each, [n_codebooks, rows, columns].
@@ -102,9 +103,21 @@ def evaluate(
             _, of_tune = tune_of(tenths / 10)
             yield measure(model.info.name, of_tune, name, pixels, decoded, size, perceptual)
             for codec in codecs:
-                baseline = baselines.at_bytes(pixels, codec, size)
-                yield measure(codec, of_tune, name, pixels, baseline.pixels, baseline.size_bytes, perceptual)
+                other, decoded, within = _at_bytes(codec, pixels, size)
+                yield measure(other, of_tune, name, pixels, decoded, within, perceptual)
         progress((index + 1) / len(names))
+
+
+def _at_bytes(codec: str | LoadedModel, pixels: np.ndarray, size_bytes: int) -> tuple[str, np.ndarray, int]:
+    """Name, decoded pixels and size of the best file of a codec within `size_bytes`; models of one rate have one."""
+    if isinstance(codec, str):
+        baseline = baselines.at_bytes(pixels, codec, size_bytes)
+        return codec, baseline.pixels, baseline.size_bytes
+    if tiling.qualities(codec):
+        codes = search_quality(codec, pixels, 8 * size_bytes / (pixels.shape[0] * pixels.shape[1]))
+    else:
+        codes = tiling.encode_image(codec, pixels)
+    return codec.info.name, tiling.decode_image(codec, codes), image_file.file_size(codec, codes)
 
 
 def readable(

@@ -88,20 +88,19 @@ def evaluate(
     model: LoadedModel,
     clips: Sequence[Path],
     *,
-    codecs: Iterable[str] = (baselines.OPUS,),
+    codecs: Iterable[str | LoadedModel] = (baselines.OPUS,),
     coder: str = "auto",
     with_evaluators: bool = False,
     progress: ProgressCallback = silent,
     complain: Complain = lambda error: None,
     on_audio: OnAudio = lambda waveforms: None,
 ) -> Iterator[Point]:
-    """Points of each clip itself, of the model with one level and more (`measured_levels`), and of each of `codecs`.
+    """Points of each clip, of the model with one level and more (`measured_levels`), and of `codecs`, or other models.
 
     A clip that cannot be read is reported to `complain` and left out; `on_audio` gets the waveforms of each, by title.
     Raises UsageError for a codec that is not installed, and if `with_evaluators` without the extra `evaluators`.
     """
     codecs = list(codecs)
-    name, levels = model.info.name, model.net.levels
     for index, path in enumerate(clips):
         try:
             clip = read(path)
@@ -112,18 +111,26 @@ def evaluate(
         size = path.stat().st_size
         yield Point(SOURCE, 0, path.name, clip.seconds, size, _kbit_per_s(clip, size), **scores)
         waveforms = {SOURCE: clip.samples}
-        codes = windows.encode_audio(model, _at_its_rate(model, clip))
-        for level in measured_levels(levels):
-            kept = keep_levels(model, codes, level)
-            waveform = decode_waveform(model, kept, len(clip.samples))
-            waveforms[f"{name}, {level} of {levels} levels"] = waveform
-            yield measure(name, level, clip, waveform, audio_file.file_size(model, kept, coder=coder), with_evaluators)
-        for codec in codecs:
-            baseline = baselines.through(clip.samples, codec)
-            waveforms[codec] = baseline.samples
-            yield measure(codec, 0, clip, baseline.samples, baseline.size_bytes, with_evaluators)
+        for codec in (model, *codecs):
+            for title, name, level, waveform, size in _coded(codec, clip, coder):
+                waveforms[title] = waveform
+                yield measure(name, level, clip, waveform, size, with_evaluators)
         on_audio(waveforms)
         progress((index + 1) / len(clips))
+
+
+def _coded(codec: str | LoadedModel, clip: Utterance, coder: str) -> Iterator[tuple[str, str, int, np.ndarray, int]]:
+    """Title, name, levels, decoded float32 [N] at 16 kHz and bytes: of a model for each of `measured_levels`."""
+    if isinstance(codec, str):
+        baseline = baselines.through(clip.samples, codec)
+        yield codec, codec, 0, baseline.samples, baseline.size_bytes
+        return
+    name, levels = codec.info.name, codec.audio.levels
+    codes = windows.encode_audio(codec, _at_its_rate(codec, clip))
+    for level in measured_levels(levels):
+        kept = keep_levels(codec, codes, level)
+        size = audio_file.file_size(codec, kept, coder=coder)
+        yield f"{name}, {level} of {levels} levels", name, level, decode_waveform(codec, kept, len(clip.samples)), size
 
 
 def measure(

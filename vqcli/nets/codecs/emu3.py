@@ -87,7 +87,8 @@ class Emu3(vqgan2d.VQGAN):
         both = self.decoder_blocks(torch.cat([self.post_quant_conv(z_q), z_q]))
         for conv in self.doublings:
             both = F.silu(conv(both))  # of the first frame of two
-        h, z_q = both[:, :, 0].chunk(2)
+        batch = codes.shape[0]  # chunk and len() would tie a traced net to the batch that it is traced with
+        h, z_q = both[:batch, :, 0], both[batch:, :, 0]
         image: Tensor = self.decoder(h, z_q)
         return image
 

@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from vqcli.errors import BadFile, ModelError
+from vqcli.nets.codecs import graphs
 from vqcli.nets.codecs.base import WINDOW_S, Analysis, AudioCodec, Samples, device_of
 from vqcli.nets.codecs.checkpoint import Checkpoint, Imported
 from vqcli.nets.codecs.encodec import CITATION, NORM, arguments_of, parts_of
 from vqcli.nets.codecs.framing import Framing
+from vqcli.nets.codecs.graphs import BATCH, POSITIONS, Axis, Graph, Graphs, Port
 from vqcli.nets.layers import seanet
 from vqcli.nets.layers.residual_vq import ResidualVQ
 from vqcli.nets.layers.stream import through, whole
@@ -77,9 +79,30 @@ class EncodecStereo(nn.Module, AudioCodec):
         """Segments [B, channels, P * stride] of codes [B, codebooks of the first levels, P] and scales [B]."""
         return through(self.decoder, self.quantizer.decode(codes), whole()) * scales[:, None, None]
 
+    def graphs(self, levels: int) -> Graphs:
+        """Of one segment, or less, which the caller cuts and fades."""
+        n = sum(self.level_codebooks[:levels])
+
+        def encode(waves: Tensor) -> tuple[Tensor, ...]:
+            scales = _scale(waves)
+            return self.encode_segments(waves, scales)[:, :n], scales
+
+        def decode(codes: Tensor, scales: Tensor) -> tuple[Tensor, ...]:
+            return (self.decode_segments(codes, scales),)
+
+        codes = graphs.codes(n, max(self.codebook_sizes[:n]), POSITIONS)
+        wave = graphs.waveform((BATCH, self.channels, Axis("positions", self.stride)), self.rate_hz)
+        scale = Port("scale", (BATCH,), torch.float32, "RMS of the segment")
+        segment, hop = self._framing.segment * self.stride, self._framing.hop
+        about = (
+            f"It sees one segment of at most {segment} samples; one begins each {hop} samples of a recording, and "
+            f"fades into the next within {segment - hop}."
+        )
+        return Graphs(Graph(encode, (wave,), (codes, scale), about), Graph(decode, (codes, scale), (wave,), about))
+
     def analyse(self, samples: Samples, speakers: Sequence[Mapping[str, Any]]) -> Analysis:
         """The scale of each segment."""
-        scales = [_scale(self._segment(samples, at)) for at in range(0, len(samples), self._framing.hop)]
+        scales = [float(_scale(self._segment(samples, at))) for at in range(0, len(samples), self._framing.hop)]
         return Analysis(np.array(scales, SCALE).tobytes())
 
     def analysis_of(self, profile: np.ndarray, pitch: np.ndarray) -> Analysis:
@@ -170,10 +193,10 @@ class _Channels:
         return self.array[:, part]
 
 
-def _scale(segment: Tensor) -> float:
-    """The RMS of the mean of the channels of a segment [channels, n]."""
-    mean = segment.sum(0) / len(segment)
-    return float(mean.square().mean().sqrt() + QUIETEST)
+def _scale(segments: Tensor) -> Tensor:
+    """The RMS of the mean of the channels of segments [..., channels, n]."""
+    mean = segments.sum(-2) / segments.shape[-2]
+    return mean.square().mean(-1).sqrt() + QUIETEST
 
 
 def _scales(stored: Sequence[bytes], segments: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +90,9 @@ class XCodec2(SegmentedDecoder):
         self.layers = nn.Sequential(*(Layer(width, heads, hidden) for _ in range(layers)))
         self.norm = nn.LayerNorm(width, vocos.EPS)
         self.head = vocos.Head(width, n, hop)
+
+    def graphs(self, levels: int) -> NoReturn:
+        raise ModelError("X-Codec 2 and NeuCodec are here to decode, and an export has an encoder too")
 
     def encode(self, wave: Tensor) -> Tensor:
         raise ModelError(

@@ -41,14 +41,20 @@ def magnitudes(x: Tensor, window: Tensor, hop: int) -> Tensor:
 
 def filtered(excitations: Sequence[Tensor], gains: Sequence[Tensor], window: Tensor, hop: int) -> Tensor:
     """[B, N], the sum of signals [B, N], each filtered by gains [B, bins, T], where their windows overlap."""
-    n, waves = len(window), _waves(window)
+    waves = _waves(window)
     parts = [
         F.conv1d(x[:, None], waves, stride=hop) * torch.cat([gain, gain], 1)
         for x, gain in zip(excitations, gains, strict=True)
     ]
+    return overlapped(torch.stack(parts).sum(0), window, hop)
+
+
+def overlapped(spectra: Tensor, window: Tensor, hop: int) -> Tensor:
+    """[B, N] of real, then imaginary parts of spectra [B, 2 bins, T]: windowed waves, added where they overlap."""
+    n = len(window)
     counts = torch.full((n // 2 + 1,), 2 / n)
     counts[0] = counts[-1] = 1 / n  # all bins but these two stand for two
-    return F.conv_transpose1d(torch.stack(parts).sum(0) * counts.repeat(2)[:, None], waves, stride=hop)[:, 0]
+    return F.conv_transpose1d(spectra * counts.repeat(2)[:, None], _waves(window), stride=hop)[:, 0]
 
 
 def _waves(window: Tensor) -> Tensor:

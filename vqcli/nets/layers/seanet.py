@@ -79,16 +79,15 @@ def padded(x: Tensor, left: int, right: int, mode: str) -> Tensor:
     """x [B, C, N] with more on both ends; reflection takes zeros for what a short signal lacks."""
     if mode != "reflect":
         return F.pad(x, (left, right), mode)
-    grown = x
-    if right:
-        short = max(0, max(left, right) + 1 - x.shape[-1])
-        grown = F.pad(F.pad(x, (0, short)), (0, right), "reflect")
-        grown = grown[..., : grown.shape[-1] - short]
-    if left:  # by places, which do not depend on the length where a net is traced
-        places = torch.arange(left, 0, -1, device=x.device)
-        mirrored = torch.where(places < x.shape[-1], x[..., places.clamp(max=x.shape[-1] - 1)], 0.0)
-        grown = torch.cat([mirrored, grown], -1)
-    return grown
+    N = x.shape[-1]
+    short = torch.sym_max(0, max(left, right) + 1 - N)  # zeros that follow a signal too short to be mirrored
+
+    def mirrored(places: Tensor, there: Tensor) -> Tensor:
+        return torch.where(there & (places < N), x[..., places.clamp(max=N - 1)], 0.0)
+
+    # by places, which do not depend on the length where a net is traced
+    before, after = torch.arange(left, 0, -1, device=x.device), torch.arange(right, device=x.device)
+    return torch.cat([mirrored(before, before > 0), x, mirrored(N - 2 - after + 2 * short, after >= short)], -1)
 
 
 class Conv(nn.Module):

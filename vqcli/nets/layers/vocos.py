@@ -59,4 +59,4 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         magnitude, phase = self.spectra(x).chunk(2, -1)
-        return waveforms(torch.polar(magnitude.exp().clamp(max=LOUDEST), phase), self.window, self.hop)
+        return waveforms(magnitude.exp().clamp(max=LOUDEST), phase, self.window, self.hop)

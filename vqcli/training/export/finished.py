@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,6 +25,7 @@ class FinishedRun(Generic[Data]):
     description           for the header: family, arguments, modality, recipe, name, steps, time, machine; an export
                           extends it
     budget                limits how many items are counted and measured, at least one of each
+    say                   takes lines for the terminal: what came out
     """
 
     dataset: Data
@@ -32,6 +34,7 @@ class FinishedRun(Generic[Data]):
     folder: Path
     description: dict[str, Any]
     budget: Budget
+    say: Callable[[str], None] = lambda line: None
 
     def examples(self, task: TaskLike) -> tuple[np.ndarray, np.ndarray] | None:
         """Images of held-out items and their reconstructions, as `Validation.show`."""

@@ -84,6 +84,7 @@ class SequencePriorTask(PriorTask):
             clips = coded
             positions = sum(codes.shape[1] for codes in clips)
             levels = prior1d.bits_per_second(self.codec, clips, held_out.rate_hz, net)
+            finished.say(prior1d.saving(levels))
             total = sum(level["prior"] for level in levels) * positions / held_out.rate_hz
             measured = {
                 "bits_per_code": round(total / (positions * len(sizes)), 4),
