@@ -120,10 +120,11 @@ def test_long_recordings_are_in_a_file(monkeypatch):
     assert long.samples.flags.writeable and short.samples.flags.writeable  # or torch would complain
 
 
-def test_mixing_down_is_told_and_is_an_average():
+def test_mixing_down_is_told():
     samples = tone(16_000, 0.1, 6)
     mixed = audio.from_samples(samples, 16_000, 16_000, mono=True)
-    assert np.allclose(mixed.samples[0], samples.mean(0), atol=1e-6)
+    expected = 0.5 * (samples[0] + samples[1]) + 0.5**0.5 * samples[2] + 0.5**1.5 * (samples[4] + samples[5])
+    assert np.allclose(mixed.samples[0], expected, atol=1e-6)
     assert mixed.notes == ("6 channels mixed down to one (--channels keeps them)",)
     kept = audio.from_samples(samples, 16_000, 16_000, mono=False)
     assert np.array_equal(kept.samples, samples) and kept.notes == ()
@@ -250,7 +251,7 @@ def test_loudness_is_that_of_the_active_part():
     expected = 20 * np.log10(0.4 / np.sqrt(2))
     assert loudness.active_rms_db(speech) == pytest.approx(expected, abs=0.02)
     pauses = np.concatenate([np.zeros(48_000, np.float32), speech, 1e-5 * speech])
-    assert loudness.active_rms_db(pauses) == pytest.approx(expected, abs=0.02)
+    assert loudness.active_rms_db(pauses) == pytest.approx(expected, abs=0.1)  # the filter rings at its edges
     assert loudness.active_rms_db(speech[:1] + 0.1) == pytest.approx(-20)
     assert loudness.active_rms_db(np.float32([])) == -100
 

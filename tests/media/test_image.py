@@ -254,6 +254,14 @@ def test_no_picture(tmp_path, data, said):
     refused(io.BytesIO(data))
 
 
+@pytest.mark.fault("19 kinds of files")
+def test_images_that_are_not_read_are_called_what_they_are():
+    for magic, kind in ((b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"), (b"\xff\x0a\xfa", "JPEG XL")):
+        error = refused(io.BytesIO(magic + bytes(100)))
+        assert f"is a {kind} image, which vq does not read" in str(error) and error.hint == "save it as PNG"
+    assert "is audio, not an image" in str(refused(io.BytesIO(b"\0\0\0\x20ftypM4A ")))
+
+
 def test_vqz_hint():
     assert refused(io.BytesIO(b"\x89VQZ\r\n\x1a\n")).hint == "vq decode reads it, --levels drops levels"
 

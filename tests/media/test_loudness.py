@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vqcli.media import loudness
 from vqcli.media.loudness import Meter
 
 
@@ -33,3 +34,25 @@ def test_a_tone_of_full_scale(rate_hz=48_000):
 
 def test_silence():
     assert measured(np.zeros((1, 9000)), 16_000, 100)[0] == -70 == measured(np.zeros((1, 0)), 16_000, 1)[0]
+
+
+@pytest.mark.fault("03 loudness")
+@pytest.mark.parametrize("rate_hz", [8000, 16_000, 48_000])
+def test_offsets_and_rumble_are_not_loud(rate_hz):
+    time = np.arange(2 * rate_hz) / rate_hz
+    speech = (0.03 * np.sin(2 * np.pi * 200 * time) * (np.sin(2 * np.pi * time) > 0)).astype(np.float32)
+    expected = loudness.active_rms_db(speech, rate_hz)
+    assert expected == pytest.approx(20 * np.log10(0.03 / 2**0.5), abs=0.25)  # it rings at onsets
+    assert loudness.active_rms_db(speech + np.float32(0.05), rate_hz) == pytest.approx(expected, abs=0.1)
+    rumble = 0.05 * np.sin(2 * np.pi * 15 * time)
+    assert loudness.active_rms_db((speech + rumble).astype(np.float32), rate_hz) == pytest.approx(expected, abs=0.3)
+    assert loudness.active_rms_db(np.full(rate_hz, 0.5, np.float32), rate_hz) == -100
+
+
+def test_parts_are_filtered_as_the_whole():
+    noise = np.random.default_rng(0).normal(0, 0.1, 40 * 16_000)
+    powers = loudness.block_powers(noise)  # in parts of 20 s
+    spectrum = np.fft.rfft(np.pad(noise, (16_000, 16_000), "edge"))
+    spectrum *= loudness._above_lowest(np.exp(-2j * np.pi * np.fft.rfftfreq(len(noise) + 32_000)), 16_000)
+    whole = np.fft.irfft(spectrum)[16_000 : 16_000 + len(noise)]
+    assert np.allclose(powers, (whole**2).reshape(-1, 320).mean(1), rtol=1e-6)

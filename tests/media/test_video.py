@@ -116,6 +116,32 @@ def test_a_playlist_opens_nothing(tmp_path):
 # ---------------------------------------------------------------- what is changed, and said
 
 
+@pytest.mark.fault("01 alpha of video")
+@pytest.mark.parametrize(
+    ("name", "codec", "format"),
+    [("clip.mov", "qtrle", "argb"), ("clip.webm", "libvpx-vp9", "yuva420p"), ("clip.mkv", "ffv1", "bgra")],
+)
+def test_alpha_lies_over_the_background(tmp_path, name, codec, format):
+    pixels = np.zeros((48, 64, 4), np.uint8)
+    pixels[:, :32] = 200, 40, 40, 255
+    pixels[:, 32:, 1] = 90  # transparent throughout
+    with av.open(tmp_path / name, "w") as container:
+        shown = container.add_stream(codec, rate=25)
+        shown.width, shown.height, shown.pix_fmt = 64, 48, format
+        if name.endswith("webm"):
+            shown.metadata["alpha_mode"] = "1"
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgba")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(shown.encode(frame))
+        container.mux(shown.encode())
+    with video.opened(tmp_path / name, background="#0000ff") as clip:
+        found = list(clip.frames)
+    assert len(found) == 3 and "alpha composited over the background" in clip.notes
+    assert np.abs(found[0][4:-4, 4:28].astype(int) - [200, 40, 40]).max() < 8
+    assert np.abs(found[0][4:-4, 36:-4].astype(int) - [0, 0, 255]).max() < 8
+
+
 def test_audio_is_left_out(tmp_path):
     with av.open(tmp_path / "clip.mp4", "w") as container:
         shown = container.add_stream("libx264", rate=25)

@@ -6,6 +6,7 @@ What comes from files, cards and names of files cannot steer a terminal: control
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -50,9 +51,27 @@ def emit(text: str) -> None:
         stream.write(f"{printable(text)}\n")
 
 
+left_out: list[Exception] = []  # what was wrong with files that the command went on without
+
+
+def leave_out(error: Exception) -> None:
+    """Complain of a file that the command goes on without."""
+    left_out.append(error)
+    complain(error)
+
+
 def emit_json(value: Any) -> None:
-    """Machine-readable results, on stdout: in ASCII, so that they are JSON whatever the terminal and the names."""
-    emit(json.dumps(value, indent=2))
+    """Machine-readable results, on stdout: in ASCII, so that they are JSON whatever the terminal and the names;
+    null for numbers that are none, as JSON has no word for them."""
+    emit(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -70,7 +70,8 @@ class AudioCodes:
     samples      of each channel, and
     channels     either as many as are coded, or any number that one coded channel stands for; a coded channel of a
                  model of stereo is two
-    loudness_db  of each coded channel: RMS of its active part, -100 to 100, in a file to a tenth
+    loudness_db  of each coded channel: RMS of its active part, -100 to 100, in a file to a tenth; of models that scale
+                 their input, that at which it decodes as loud as it was. -100 is silence
     voice        of each coded channel, what decoding it needs besides codes, in the bytes of its model (nets/codecs): a
                  voice, or the scale of each segment; b"" if nothing
     gain_db      what the decoder's output of each coded channel is raised by, () for nothing

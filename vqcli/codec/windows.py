@@ -8,6 +8,7 @@ ties within float error) and memory is bounded by the window. What becomes of th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
 LONGEST_ALONE_S = 600  # of a window that is decoded on its own
+COMPARED_S = 20  # of a recording whose loudness is compared with that of its codes
+MOST_RAISED_DB = 6.0  # by what that raises or lowers it
 CONTEXT = 100  # positions before a part that suffice to decode it as within the whole
 
 
@@ -43,7 +46,7 @@ def encode_audio(model: LoadedModel, recording: Recording, progress: ProgressCal
             start, stop = stop, stop + found.shape[1]
             codes[number, :, start:stop] = found
             progress((number + stop / P) / len(channels))
-    return AudioCodes(
+    coded = AudioCodes(
         codes,
         rate_hz=recording.source_rate_hz,
         samples=recording.source_samples,
@@ -51,6 +54,31 @@ def encode_audio(model: LoadedModel, recording: Recording, progress: ProgressCal
         loudness_db=tuple(round(channel.loudness_db, 1) for channel in channels),
         voice=tuple(channel.analysis.stored for channel in channels),
     )
+    if model.audio.level_db is None or model.audio.autoregressive:
+        return coded
+    return _as_loud(model, recording, coded, np.sum([channel.powers for channel in channels], axis=0))
+
+
+def _as_loud(model: LoadedModel, recording: Recording, coded: AudioCodes, powers: np.ndarray) -> AudioCodes:
+    """The same with the loudness by which the loudest part decodes as loud as it was, in the band that it had.
+
+    A net makes voices of its own loudness, and sound beyond the band of a recording of a lower rate, which is lost on
+    the way back. `powers` [n] of each 20 ms, of all channels.
+    """
+    net, rate_hz = model.audio, min(recording.source_rate_hz, model.audio.rate_hz)
+    blocks = min(len(powers), COMPARED_S * 50)
+    sums = np.cumsum(np.pad(powers, (1, 0)))
+    start = int(np.argmax(sums[blocks:] - sums[: len(sums) - blocks])) * (net.rate_hz // 50) // net.stride
+    stop = min(coded.codes.shape[2], start + -(-blocks * (net.rate_hz // 50) // net.stride))
+    parts = audio.resampled(decode_audio(model, coded, start=start, stop=stop), net.rate_hz, rate_hz)
+    decoded = np.concatenate(list(parts), 1)
+    levels_db = []
+    for level_db, samples, back in zip(coded.loudness_db, recording.samples, decoded, strict=True):
+        was_db = loudness.active_rms_db(samples[start * net.stride : stop * net.stride], net.rate_hz)
+        is_db = loudness.active_rms_db(back, rate_hz)
+        heard = min(was_db, is_db, level_db) > voice.QUIETEST_DB
+        levels_db.append(level_db + float(np.clip(was_db - is_db, -MOST_RAISED_DB, MOST_RAISED_DB)) * heard)
+    return replace(coded, loudness_db=tuple(round(level_db, 1) for level_db in levels_db))
 
 
 @torch.inference_mode()
@@ -73,6 +101,7 @@ def decode_audio(
     gains = np.ones((len(codes.codes), 1), np.float32)
     if net.level_db is not None:
         gains[:, 0] = [10 ** ((db - net.level_db) / 20) for db in codes.loudness_db]
+    gains[np.array(codes.loudness_db) <= loudness.SILENCE_DB] = 0  # or single bits would remain
     if codes.gain_db:
         gains[:, 0] *= [10 ** (db / 20) for db in codes.gain_db]
     gains = gains.repeat(net.channels, 0)
@@ -135,7 +164,10 @@ class _Channel:
 
     def __init__(self, model: LoadedModel, samples: np.ndarray, rows: list[int]) -> None:
         self._model, self._net = model, model.audio
-        self.loudness_db = max(loudness.active_rms_db(samples[row]) for row in set(rows))
+        self.powers = max(
+            (loudness.block_powers(samples[row], self._net.rate_hz) for row in {*rows}), key=loudness.active_db
+        )
+        self.loudness_db = loudness.active_db(self.powers)
         level_db = self._net.level_db
         gain = np.float32(1 if level_db is None else voice.gain(self.loudness_db, level_db))
         self._samples = _Scaled(samples, rows if len(rows) > 1 else rows[0], gain)

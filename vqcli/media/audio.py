@@ -24,10 +24,11 @@ import soxr
 from vqcli.container.bounds import MAX_SECONDS
 from vqcli.errors import BadFile, OutputError, UsageError
 from vqcli.files import name_of, refuse_existing, replacing, seekable
+from vqcli.media import mixing, sound_file
 from vqcli.media.callbacks import CallbackFile
+from vqcli.media.sound_file import BLOCK, reason
 
 LARGEST_BLOCK = 2**19  # samples that are made at once, whatever rate and number of channels a file declares
-BLOCK = 2**16  # samples of each channel that are read, resampled or written at once
 IN_MEMORY = 2**25  # bytes: what is longer, 8 minutes of one channel at 16 kHz, lies in a temporary file
 MAX_CHANNELS = 64
 RATES_HZ = range(1000, 768_001)
@@ -84,7 +85,7 @@ def is_audio(head: bytes) -> bool:
 
 
 def read(source: Path | BinaryIO, rate_hz: int, mono: bool, keep: int = 1) -> Recording:
-    """Read an audio file, resampled to `rate_hz`, channels alone or (`mono`), of more than `keep`, their average.
+    """Read an audio file, resampled to `rate_hz`, channels alone or (`mono`), of more than `keep`, mixed to one.
 
     Raises BadFile, whose one line starts with the name, if the file is missing, no audio, of more than 24 hours or
     64 channels, or holds no samples. A truncated or damaged file is read up to the damage, with a note
@@ -96,25 +97,19 @@ def read(source: Path | BinaryIO, rate_hz: int, mono: bool, keep: int = 1) -> Re
             stream = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
             stream = _seekable(stream, name, stack)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise BadFile(f"{name} cannot be read: {reason}", READS) from error
+            raise BadFile(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}", READS) from error
         try:
-            file = stack.enter_context(soundfile.SoundFile(stream))
-        except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-            raise BadFile(f"{name} is damaged, or audio of an unknown kind: {_reason(error)}", READS) from error
+            file = sound_file.opened(stream)
+            stack.enter_context(file.first)
+        except sound_file.ERRORS as error:
+            raise BadFile(f"{name} is damaged, or audio of an unknown kind: {reason(error)}", READS) from error
         if file.channels > MAX_CHANNELS:
             raise BadFile(f"{name} has {file.channels} channels; {MAX_CHANNELS} are allowed")
-        if file.samplerate not in RATES_HZ:
-            raise BadFile(f"{name} has a sample rate of {file.samplerate} Hz", "1,000 to 768,000 Hz are read")
+        if file.rate_hz not in RATES_HZ:
+            raise BadFile(f"{name} has a sample rate of {file.rate_hz} Hz", "1,000 to 768,000 Hz are read")
+        mixer = mixing.Mixer(file.weights) if mono and file.channels > keep else None
         notes: list[str] = []
-        recording = _recording(
-            _blocks(file, notes), file.samplerate, file.channels, rate_hz, mono and file.channels > keep, notes, name
-        )
-        # libsndfile corrects a length that the file cannot hold, and reports it in its log alone
-        if recording.source_samples < file.frames < 2**62 or "should be" in file.extra_info:
-            note = f"its header gives another length; {recording.source_samples} samples are there"
-            recording = _noted(recording, note)
-    return recording
+        return _recording(file.blocks(notes), file.rate_hz, file.channels, rate_hz, mixer, notes, name)
 
 
 def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: bool, keep: int = 1) -> Recording:
@@ -126,7 +121,8 @@ def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: b
         raise UsageError(f"no sample rate of {source_rate_hz} Hz", "1,000 to 768,000 Hz are taken")
     starts = range(0, planes.shape[1], BLOCK)
     blocks = (planes[:, at : at + BLOCK].T.astype(np.float32) for at in starts)
-    return _recording(blocks, source_rate_hz, len(planes), rate_hz, mono and len(planes) > keep, [], "the array")
+    mixer = mixing.Mixer(mixing.weights(len(planes))) if mono and len(planes) > keep else None
+    return _recording(blocks, source_rate_hz, len(planes), rate_hz, mixer, [], "the array")
 
 
 def _seekable(stream: BinaryIO, name: str, stack: contextlib.ExitStack) -> BinaryIO:
@@ -156,31 +152,17 @@ def spooled(stream: BinaryIO, stack: contextlib.ExitStack, head: bytes = b"") ->
     return copy  # type: ignore[return-value]  # it has all that readers ask for
 
 
-def _blocks(file: soundfile.SoundFile, notes: list[str]) -> Iterator[np.ndarray]:
-    """Samples [n, channels] until there are no more, whatever the header says."""
-    done = 0
-    while True:
-        block = np.full((BLOCK, file.channels), np.nan, np.float32)
-        failure = None
-        try:
-            block = file.read(out=block)
-        except (soundfile.SoundFileError, OSError) as error:
-            failure = error
-            block = block[: np.isfinite(block).any(1).cumprod().sum()]  # the part that was filled
-        done += len(block)
-        if len(block):
-            yield block
-        if failure is not None:
-            notes.append(f"damaged after {done / file.samplerate:.2f} s: {_reason(failure)}")
-        if failure is not None or not len(block):
-            return
-
-
 def _recording(
-    blocks: Iterable[np.ndarray], source_hz: int, channels: int, rate_hz: int, mono: bool, notes: list[str], name: str
+    blocks: Iterable[np.ndarray],
+    source_hz: int,
+    channels: int,
+    rate_hz: int,
+    mixer: mixing.Mixer | None,
+    notes: list[str],
+    name: str,
 ) -> Recording:
     """Clean, mix, resample and keep blocks [n, channels]."""
-    kept = 1 if mono else channels
+    kept = channels if mixer is None else 1
     total = written = invalid = clipped = 0
     resampler = soxr.ResampleStream(source_hz, rate_hz, kept, dtype="float32", quality="HQ")
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as store:
@@ -194,7 +176,7 @@ def _recording(
                     invalid += bad
                     block[outside] = 0
                 clipped += int(np.count_nonzero(np.abs(block) >= 0.999))
-                block = block.mean(1, keepdims=True) if mono else block
+                block = block if mixer is None else mixer(block)
             resampled = resampler.resample_chunk(last if block is None else block, last=block is None)
             written += len(resampled)
             _store(store, resampled, name)
@@ -207,8 +189,8 @@ def _recording(
         notes.append(f"{invalid} samples that are not finite or out of range set to 0")
     if clipped > 0.001 * total * channels:
         notes.append(f"clipped: {clipped / (total * channels):.1%} of the samples lie at full scale")
-    if mono and channels > 1:
-        notes.append(f"{channels} channels mixed down to one (--channels keeps them)")
+    if mixer is not None and channels > 1:
+        notes += mixer.notes()
     return Recording(samples, rate_hz, source_hz, total, channels, tuple(notes))
 
 
@@ -238,15 +220,6 @@ def release(samples: np.ndarray) -> None:
     mapped = getattr(samples, "_mmap", None)
     if mapped is not None and hasattr(mapped, "madvise"):
         mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _noted(recording: Recording, note: str) -> Recording:
-    return Recording(**{**vars(recording), "notes": (*recording.notes, note)})
-
-
-def _reason(error: Exception) -> str:
-    """What libsndfile says, without the name of a Python object."""
-    return " ".join(str(getattr(error, "error_string", error)).split()) or type(error).__name__
 
 
 # ---------------------------------------------------------------- arrays -> files
@@ -302,7 +275,7 @@ def write(
     to_hz = next((rate for rate in form.rates_hz if rate >= rate_hz), form.rates_hz[-1]) if form.rates_hz else rate_hz
     blocks = itertools.chain([first], blocks)
     if to_hz != rate_hz:
-        blocks = _resampled(blocks, rate_hz, to_hz, channels)
+        blocks = resampled(blocks, rate_hz, to_hz, channels)
     if isinstance(target, Path):
         with replacing(target, force=force) as stream:
             _write(stream, blocks, to_hz, channels, form)
@@ -337,7 +310,7 @@ def _write(stream: BinaryIO, blocks: Iterable[np.ndarray], rate_hz: int, channel
         called.check()
     except soundfile.SoundFileError as error:
         raise OutputError(
-            f"{form.name} cannot hold {channels} channels at {rate_hz} Hz: {_reason(error)}", "try .wav"
+            f"{form.name} cannot hold {channels} channels at {rate_hz} Hz: {reason(error)}", "try .wav"
         ) from error
 
 
@@ -356,7 +329,7 @@ def restore(
     `source_samples` at `source_rate_hz` after the first `skip` of them. One channel goes to all; silence fills up.
     """
     left = source_samples
-    for block in _resampled(blocks, rate_hz, source_rate_hz):
+    for block in resampled(blocks, rate_hz, source_rate_hz):
         start = min(skip, block.shape[1])
         skip -= start
         part = block[:, start : start + left]
@@ -370,7 +343,7 @@ def restore(
         yield np.zeros((channels, min(step, left - at)), np.float32)
 
 
-def _resampled(
+def resampled(
     blocks: Iterable[np.ndarray], from_hz: int, to_hz: int, channels: int | None = None
 ) -> Iterator[np.ndarray]:
     """Blocks [channels, n] at another rate; the same whatever the blocks."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, ImageOps
+from PIL import Image, ImageColor, ImageOps
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -26,15 +26,14 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.container.bounds import MAX_PIXELS
 from vqcli.errors import BadFile, OutputError, UsageError
 from vqcli.files import name_of, refuse_existing, replacing
-from vqcli.media import png_writing
+from vqcli.media import colour, depth, png, png_writing, tiff
 
-Decoder = Callable[[BytesIO], ImageFile]
+Decoder = Callable[[BytesIO], ImageFile | tiff.Page]
 
 PIECE = 2**20  # bytes read at once
 
@@ -51,11 +50,14 @@ _KINDS: tuple[tuple[int, bytes, Decoder | str], ...] = (
     (8, b"WEBPVP8", WebPImageFile),
     (4, b"ftypavif", AvifImageFile),
     (4, b"ftypavis", AvifImageFile),
-    *((0, magic, TiffImageFile) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((0, magic, tiff.opened) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     (0, b"BM", BmpImageFile),
     (0, b"GIF8", GifImageFile),
     *((0, b"P%d%c" % (n, space), PpmImageFile) for n in range(1, 7) for space in b" \t\r\n"),
     *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1")),
+    *((0, magic, "JPEG 2000") for magic in (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
+    *((0, magic, "JPEG XL") for magic in (b"\0\0\0\x0cJXL ", b"\xff\x0a")),
+    (4, b"ftypM4A", "audio"),
     (4, b"ftyp", "a video"),
     (8, b"WAVE", "audio"),
     (0, b"%PDF", "a PDF"),
@@ -94,6 +96,10 @@ def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int 
     except MemoryError:  # of this machine, not of the file
         raise
     except Exception as error:  # on hostile bytes the decoders raise arbitrary exceptions
+        with _quiet():
+            what = tiff.unsupported(data) if decoder is tiff.opened else ""
+        if what:
+            raise BadFile(f"{name} is a TIFF {what}, which vq does not read", "save it as PNG") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadFile(f"{name} is damaged or incomplete: {reason}") from error
     raise BadFile(f"{name} is too large: {excess}")
@@ -130,6 +136,8 @@ def _decoder(head: bytes, name: str) -> Decoder:
     if kind is None:
         text = bytes(range(32, 127)) + b"\t\n\r\f"
         kind = "an empty file" if not head else "of no known kind" if head.translate(None, text) else "text"
+    if kind in ("JPEG 2000", "JPEG XL"):
+        raise BadFile(f"{name} is a {kind} image, which vq does not read", "save it as PNG")
     if isinstance(kind, str):
         raise BadFile(f"{name} is {kind}, not an image", "PNG, JPEG, WebP, AVIF, TIFF, BMP and GIF are read")
     return kind
@@ -162,89 +170,47 @@ def _quiet() -> Iterator[None]:
 # ---------------------------------------------------------------- any mode -> 8-bit grey or sRGB
 
 
-def _decode(file: ImageFile, background: str) -> LoadedImage:
+def _decode(file: ImageFile | tiff.Page, background: str) -> LoadedImage:
     notes = []
     if (frames := getattr(file, "n_frames", 1)) > 1:
         notes.append(f"first of {frames} frames")
-    deep = ";16" in str(file.tile)  # Pillow keeps only the high bytes of 16-bit colours, without a warning
-    file.load()
+    whole = _loaded(file, notes)
     try:
-        image: Image.Image = ImageOps.exif_transpose(file)
+        image: Image.Image = ImageOps.exif_transpose(whole)
     except Exception:  # only the orientation is damaged, not the pixels
-        image = file
+        image = whole
         notes.append("damaged EXIF ignored")
     profile = image.info.get("icc_profile")
     alpha = None
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(_to_8_bits(np.asarray(image), notes))
-    else:
-        if deep:
-            notes.append("16 bits reduced to 8")
-        if image.has_transparency_data:
-            image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
-            alpha = image.getchannel("A")
-    flat = _to_srgb(image, profile, notes)
+    if image.has_transparency_data:
+        image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
+        alpha = image.getchannel("A")
+    flat = colour.to_srgb(image, profile, notes)
     if alpha is not None and np.asarray(alpha).min() < 255:
-        colour = ImageColor.getrgb(background)[:3]
-        mode = "L" if flat.mode == "L" and len(set(colour)) == 1 else "RGB"
-        below = Image.new(mode, flat.size, colour[: len(mode)])
+        rgb = ImageColor.getrgb(background)[:3]
+        mode = "L" if flat.mode == "L" and len(set(rgb)) == 1 else "RGB"
+        below = Image.new(mode, flat.size, rgb[: len(mode)])
         below.paste(flat.convert(mode), mask=alpha)
         flat = below
         notes.append(f"alpha composited over {background}")
     return LoadedImage(np.array(flat).reshape(flat.height, flat.width, -1), tuple(notes))
 
 
-def _to_8_bits(values: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Grey integers (white is 65535) or floats (white is 1, 255 or 65535) [H, W] to uint8; stretch any others."""
-    whites = (65535.0,) if values.dtype.kind in "iu" else (1.0, 255.0, 65535.0)
-    values = np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0)
-    low, high = float(values.min()), float(values.max())
-    white = next((white for white in whites if low >= 0 and high <= white), None)
-    if white is None:
-        notes.append(f"values from {low:g} to {high:g} stretched to 0 to 255")
-        return np.rint((values - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
-    notes.append("16 bits reduced to 8" if white == 65535 else f"floating point reduced to 8 bits, {white:g} as white")
-    return np.rint(values * (255 / white)).astype(np.uint8)
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """To mode L or RGB without alpha, by the embedded profile if it is sound and is not sRGB already."""
-    if image.mode in ("CMYK", "YCbCr", "LAB"):
-        flat = image
-        notes.append(f"{image.mode} converted")
-    else:
-        flat = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    if profile or flat.mode == "LAB":
-        try:
-            flat = _by_profile(flat, profile, notes)
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            notes.append("unusable ICC profile ignored")
-    return flat if flat.mode in ("L", "RGB") else flat.convert("RGB")
-
-
-def _by_profile(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """Through Little CMS to L or RGB; a LAB image without a profile defines its colours itself."""
-    source = ImageCms.ImageCmsProfile(BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
-    # an RGB profile in a grey file is against the rules, and common
-    mode = "RGB" if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB" else image.mode
-    transform = ImageCms.buildTransform(
-        *(source, ImageCms.createProfile("sRGB"), mode, "RGB"),
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    if mode in ("L", "RGB"):
-        # sRGB goes by many names, so look at what the profile does to ramps of red, green, blue and grey
-        ramps = np.arange(256)[:, None, None] * [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]]  # (256, 4, 3)
-        ramps = ramps[:, 3:] if mode == "L" else ramps
-        moved = ImageCms.applyTransform(Image.fromarray(ramps.astype(np.uint8)).convert(mode), transform)
-        if np.abs(np.asarray(moved) - ramps).max() <= 2:
-            return image
-    if profile:
-        description = "".join(filter(str.isprintable, ImageCms.getProfileDescription(source)))
-        notes.append(f"ICC profile {description[:60]} converted to sRGB")
-    converted = ImageCms.applyTransform(image.convert(mode), transform)
-    assert converted is not None  # it is None only when converting in place
-    return converted.getchannel("G") if image.mode == "L" else converted
+def _loaded(file: ImageFile | tiff.Page, notes: list[str]) -> Image.Image:
+    """The pixels with 8 bits a sample, orientation, profile and transparency still to be heeded."""
+    if isinstance(file, tiff.Page):
+        return file.image(notes)
+    if isinstance(file, PngImageFile):
+        return png.loaded(file, notes)
+    file.load()
+    if file.mode == "F" or file.mode.startswith("I"):
+        values = np.asarray(file)
+        if values.dtype == np.int32 and values.min() >= 0 and values.max() < 2**16:
+            values = values.astype(np.uint16)  # as Pillow has 16 bits of most files
+        image = Image.fromarray(depth.to_8_bits(values, notes))
+        image.info = file.info
+        return image
+    return file
 
 
 # ---------------------------------------------------------------- arrays -> files

@@ -115,7 +115,7 @@ def opened(
         if (kind := kind_of(head)) is not None:
             if not available():
                 raise BadFile(f"{name} is a video, which needs an extra", EXTRA)
-            yield stack.enter_context(video_libav.opened(stream, kind, name))
+            yield stack.enter_context(video_libav.opened(stream, kind, name, _colour(background)))
         elif decoder := _animated_decoder(head):
             yield _by_pillow(stream, decoder, name, background)
         else:
@@ -161,11 +161,15 @@ def _animated_decoder(head: bytes) -> Callable[[Any], ImageFile] | None:
     return None if still else decoder
 
 
-def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str, background: str) -> VideoClip:
+def _colour(background: str) -> tuple[int, ...]:
     try:
-        colour = ImageColor.getrgb(background)[:3]
+        return ImageColor.getrgb(background)[:3]
     except ValueError:
         raise UsageError(f"unknown background colour: {background}", "a name such as white, or #rrggbb") from None
+
+
+def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str, background: str) -> VideoClip:
+    colour = _colour(background)
     durations_ms: list[float] = []
 
     def frames() -> Iterator[np.ndarray]:

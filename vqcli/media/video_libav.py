@@ -15,11 +15,16 @@ from vqcli.errors import BadFile
 from vqcli.media.frames import MAX_PIXELS, VideoClip, bounded, check_pixels, clip_of, is_rate, uneven
 
 FRAMES_PER_S = 25.0  # of a file without a rate
+_WHITE = (255, 255, 255)
+# Decoders that see the alpha of WebM, by those of libav that do not.
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @contextlib.contextmanager
-def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[VideoClip]:
+def opened(stream: BinaryIO, kind: str, name: str, background: tuple[int, ...] = _WHITE) -> Iterator[VideoClip]:
     """The first video of a file, to be read within the block; `kind` is what libav calls such files.
+
+    Frames with alpha lie over the colour `background`.
 
     Raises BadFile, here or from `frames`.
     """
@@ -37,7 +42,8 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[VideoClip]:
             if track.codec_context is None:
                 raise BadFile(f"{name} is coded in a way that libav does not know")
             check_pixels(track.width, track.height, name)
-            track.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            decoder = _decoder(track)
+            decoder.options = {"max_pixels": str(MAX_PIXELS)}
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise BadFile(f"{name} is damaged or incomplete: {_reason(error)}") from error
         notes = ["audio left out"] if container.streams.audio else []
@@ -50,7 +56,9 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[VideoClip]:
         times = _FrameTimes()
 
         def frames() -> Iterator[np.ndarray]:
-            yield from _decoded(container, track, name, float(rate), times)
+            yield from _decoded(container, track, decoder, name, float(rate), times, background)
+            if times.transparent:
+                clip.notes.append("alpha composited over the background")
             if times.damaged:
                 clip.notes.append(f"{times.damaged} damaged frames, patched by the decoder")
             if times.uneven:
@@ -63,7 +71,7 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Iterator[VideoClip]:
 
 @dataclass
 class _FrameTimes:
-    """Presentation times of frames in s, reduced to what shows whether they are even; and how many are damaged."""
+    """Presentation times of frames in s, by what shows whether they are even; what is damaged, or has alpha."""
 
     first: float | None = None
     last: float = 0.0
@@ -71,6 +79,7 @@ class _FrameTimes:
     gaps: tuple[float, float] = (1e9, 0.0)  # the shortest, the longest
     count: int = 0
     damaged: int = 0
+    transparent: bool = False
 
     def add(self, time: float | None, length: float) -> None:
         self.count += 1
@@ -93,7 +102,37 @@ class _FrameTimes:
         return 0 < shortest <= longest and longest - shortest > max(0.0025, 0.1 / self.frames_per_s)
 
 
-def _decoded(container: Any, track: Any, name: str, rate: float, times: _FrameTimes) -> Iterator[np.ndarray]:
+def _decoder(track: Any) -> Any:
+    """What decodes a track, with its alpha if it has one."""
+    import av
+
+    other = _WITH_ALPHA.get(track.codec_context.name)
+    if other is None or track.metadata.get("alpha_mode", track.metadata.get("ALPHA_MODE")) != "1":
+        return track.codec_context
+    try:
+        decoder = av.CodecContext.create(other, "r")
+    except (av.error.FFmpegError, ValueError):  # not in this build
+        return track.codec_context
+    decoder.extradata = track.codec_context.extradata
+    return decoder
+
+
+def _rgb(frame: Any, background: tuple[int, ...], times: _FrameTimes) -> np.ndarray:
+    """Pixels uint8 [H, W, 3], alpha laid over the background."""
+    if not any(component.is_alpha for component in frame.format.components):
+        return frame.to_ndarray(format="rgb24")
+    pixels = frame.to_ndarray(format="rgba")
+    alpha = pixels[..., 3:].astype(np.uint16)
+    if alpha.min() == 255:
+        return np.ascontiguousarray(pixels[..., :3])
+    times.transparent = True
+    mixed = pixels[..., :3] * alpha + np.array(background, np.uint16) * (255 - alpha)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def _decoded(
+    container: Any, track: Any, decoder: Any, name: str, rate: float, times: _FrameTimes, background: tuple[int, ...]
+) -> Iterator[np.ndarray]:
     """Upright frames [H, W, 3]; BadFile if there are fewer than the file promises."""
     import av
 
@@ -103,11 +142,11 @@ def _decoded(container: Any, track: Any, name: str, rate: float, times: _FrameTi
     try:
         for packet in container.demux(track):
             packets += packet.size > 0
-            for frame in packet.decode():
+            for frame in decoder.decode(packet):
                 check_pixels(frame.width, frame.height, name)
                 times.damaged += frame.is_corrupt
                 times.add(frame.time, float((frame.duration or 0) * (frame.time_base or 0)) or 1 / rate)
-                yield np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                yield np.rot90(_rgb(frame, background, times), round(frame.rotation / 90))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         after = f"ends after {times.count} of {promised} frames" if promised > times.count else "is damaged"
         raise BadFile(f"{name} {after}: {_reason(error)}") from error

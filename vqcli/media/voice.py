@@ -11,6 +11,7 @@ import numpy as np
 from vqcli.media import mel, pitch
 
 LEVEL_DB = -26.0  # RMS of the active part, of all input to nets
+QUIETEST_DB = -90.0  # what is below counts as silence
 ACTIVE_DB = -51.0  # frames below it are pauses
 SIZE = 2 * mel.BANDS + 3  # mean and deviation of each band; mean and deviation of log pitch, share of voiced positions
 USUAL_LOG_HZ = float(np.log(150.0))  # where nothing is voiced
@@ -38,4 +39,4 @@ def profile(samples: pitch.Waveform, pitch_codes: np.ndarray) -> np.ndarray:
 
 def gain(loudness_db: float, level_db: float = LEVEL_DB) -> float:
     """The factor that brings a recording of this loudness (dB RMS of its active part) to `level_db`; 1 for silence."""
-    return 10 ** ((level_db - loudness_db) / 20) if loudness_db > -90 else 1.0
+    return 10 ** ((level_db - loudness_db) / 20) if loudness_db > QUIETEST_DB else 1.0

@@ -22,8 +22,8 @@ def folder(vq, picture):
     return "set"
 
 
-def costs(result):
-    assert result.exit_code == 0, result.stderr
+def costs(result, status=0):
+    assert result.exit_code == status, result.stderr
     return json.loads(result.stdout)["costs"]
 
 
@@ -112,4 +112,4 @@ def test_bad_input(vq, folder):
     assert vq("eval", "codes", folder, "--model", "scalar", "--qualities", "good").exit_code == 2
     Path("set/40.png").write_bytes(b"no picture")
     result = vq("eval", "codes", folder, "--model", "vector", "--json")
-    assert "40.png" in result.stderr and costs(result)[0]["pictures"] == 1
+    assert "40.png" in result.stderr and costs(result, 3)[0]["pictures"] == 1

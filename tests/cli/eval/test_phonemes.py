@@ -92,7 +92,7 @@ def test_damaged_clips_are_told_and_left_out(vq, clips):
     Path("clips/bob/2.wav").write_bytes(b"no sound")
     Path("clips/bob/2.phn").write_text("no labels")
     result = vq("eval", "phonemes", "tiny-25hz", clips, "--json")
-    assert result.exit_code == 0 and json.loads(result.stdout)["clips"] == 3
+    assert result.exit_code == 3 and json.loads(result.stdout)["clips"] == 3
     assert "ann/2.wav" in result.stderr and "bob/2.phn" in result.stderr
 
 

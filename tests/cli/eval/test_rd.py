@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from vqcli.cli import console
 from vqcli.evaluation.image.rate_distortion import Point, margins
 from vqcli.media import image
 
@@ -18,7 +19,7 @@ def folder(vq, picture):
 
 def test_a_row_for_each_quality_and_codec(vq, folder):
     result = vq("eval", folder, "--model", "scalar", "--qualities", "1,2.5", "--baselines", "JPEG,WebP", "--json")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 3, result.stderr  # what could be read is measured, and one file could not
     assert "broken.png" in result.stderr
     found = json.loads(result.stdout)
     assert found["model"] == "scalar" and len(bytes.fromhex(found["digest"])) == 8 and found["machine"]["torch"]
@@ -28,6 +29,24 @@ def test_a_row_for_each_quality_and_codec(vq, folder):
     ]
     for row in rows:
         assert row["picture"] == "mean of 2" and row["bits_per_pixel"] > 0 and row["psnr_db"] > 5
+
+
+@pytest.mark.fault("06 vq eval")
+def test_bad_files_are_left_out_and_told_by_the_status(vq, folder):
+    options = ("--model", "scalar", "--qualities", "1", "--baselines", "")
+    for arguments in (("eval", folder), ("eval", "rd", folder, "--json"), ("eval", "codes", folder)):
+        result = vq(*arguments, *(options if "codes" not in arguments else options[:4]))
+        assert result.exit_code == 3 and "vq: 1 file left out" in result.stderr and result.stdout, result.stderr
+    Path("set/broken.png").unlink()
+    assert vq("eval", folder, *options).exit_code == 0
+    Path("bad.png").write_bytes(b"no picture")
+    assert vq("eval", "bad.png", *options).exit_code == 3
+
+
+@pytest.mark.fault("06 vq eval")
+def test_json_has_no_nan(capsys):
+    console.emit_json({"a": [float("nan"), 1.5], "b": (float("inf"),)})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": [None, 1.5], "b": [None]}
 
 
 def test_models_stand_beside_codecs(vq, folder):
@@ -83,7 +102,7 @@ def test_rates_are_those_of_files(vq, folder):
 def test_plot(vq, folder):
     pytest.importorskip("matplotlib")
     result = vq("eval", folder, "--model", "scalar", "--qualities", "1,3", "--baselines", "JPEG", "--plot", "rd.png")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 3, result.stderr
     assert image.read(Path("rd.png")).pixels.std() > 5
     again = vq("eval", folder, "--model", "scalar", "--plot", "rd.png")
     assert again.exit_code == 2 and "rd.png exists" in again.stderr
@@ -114,7 +133,7 @@ def test_a_folder_named_like_a_command(vq, folder):
     options = ("--model", "vector", "--baselines", "", "--json")
     for words in (("samples/", *options), ("./samples", *options), (*options, "samples")):
         result = vq("eval", *words)
-        assert result.exit_code == 0 and json.loads(result.stdout)["points"][0]["picture"] == "mean of 2", result.stderr
+        assert result.exit_code == 3 and json.loads(result.stdout)["points"][0]["picture"] == "mean of 2", result.stderr
     told = vq("eval", "samples", *options)
     assert told.exit_code == 2 and "vq eval samples" in told.stderr  # its usage
 

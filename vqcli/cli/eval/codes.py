@@ -43,7 +43,7 @@ def codes(data: Data, model: Model = None, qualities: Qualities = None, running:
             pictures.pixels,
             given or rate_distortion.spread(loaded),
             progress=progress,
-            complain=console.complain,
+            complain=console.leave_out,
         )
     if sampling is not None:
         try:

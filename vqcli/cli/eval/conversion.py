@@ -98,7 +98,7 @@ def conversion(
                 levels=how.levels,
                 with_evaluators=asking,
                 progress=progress,
-                complain=console.complain,
+                complain=console.leave_out,
                 on_audio=look,
             )
         )

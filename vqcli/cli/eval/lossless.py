@@ -42,7 +42,7 @@ def lossless(
 
     from vqcli.container.header import RESIDUAL_CODERS
     from vqcli.data.dataset import permutation
-    from vqcli.errors import UsageError
+    from vqcli.errors import BadFile
     from vqcli.evaluation.image import lossless, rate_distortion
     from vqcli.zoo import loading, store
 
@@ -58,11 +58,11 @@ def lossless(
                 quality=quality,
                 codecs=words(USUAL if baselines is None else baselines),
                 progress=progress,
-                complain=console.complain,
+                complain=console.leave_out,
             )
         )
     if not stored:
-        raise UsageError("none of the images could be read")
+        raise BadFile("none of the images could be read")
     if running.as_json:
         console.emit_json([asdict(file) | {"bits_per_dim": file.bits_per_dim} for file in stored])
         return

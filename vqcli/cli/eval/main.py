@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from vqcli.cli import console
 from vqcli.cli.eval.codes import codes
 from vqcli.cli.eval.conversion import conversion
 from vqcli.cli.eval.frames import frames
@@ -30,10 +33,24 @@ class Measurements(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+def _exits_if_left_out(measurement: Callable[..., None]) -> Callable[..., None]:
+    """The command, which leaves with status 3 once it has measured what it could, if files could not be read."""
+
+    @wraps(measurement)
+    def call(**given: Any) -> None:
+        console.left_out.clear()
+        measurement(**given)
+        if console.left_out:
+            console.say(f"vq: {console.plural(len(console.left_out), 'file')} left out")
+            raise typer.Exit(3)
+
+    return call
+
+
 evaluations = typer.Typer(
     cls=Measurements,
     no_args_is_help=True,
     help="Measure models: rate and distortion (also: vq eval FILES), likelihood, samples and more.",
 )
 for measurement in (rd, samples, codes, lossless, likelihood, conversion, phonemes, frames, video):
-    evaluations.command()(measurement)
+    evaluations.command()(_exits_if_left_out(measurement))

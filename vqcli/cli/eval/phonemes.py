@@ -53,9 +53,9 @@ def phonemes(
         refuse_existing(output, running.force)
     data, model = split_model(data, model)
     loaded = loading.load(model or store.DEFAULTS["audio"], running.device)
-    clips = phonemes.find_clips(only_one(data), console.complain)
+    clips = phonemes.find_clips(only_one(data), console.leave_out)
     with console.progress(f"listening to {console.plural(len(clips), 'clip')}") as progress:
-        found = phonemes.measure(loaded, clips, train, progress=progress, complain=console.complain)
+        found = phonemes.measure(loaded, clips, train, progress=progress, complain=console.leave_out)
     if output:
         image.write(output, phonemes.heat_map(found.codes), force=running.force)
         console.say(f"drawn to {output}")

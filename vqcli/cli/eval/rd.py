@@ -67,7 +67,7 @@ def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Ru
     """Measure a model on images: a row for each quality and each baseline."""
     import numpy as np
 
-    from vqcli.errors import UsageError
+    from vqcli.errors import BadFile
     from vqcli.evaluation import metrics
     from vqcli.evaluation.image import baselines, plots, rate_distortion, ssimulacra2
     from vqcli.files import refuse_existing
@@ -93,12 +93,12 @@ def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Ru
             making=rate_distortion.Making(what.coder, what.tune, what.effort),
             perceptual=ssimulacra2.score if what.ssimulacra2 else None,
             progress=progress,
-            complain=console.complain,
+            complain=console.leave_out,
             on_codes=counts.add,
         )
         points = list(measured)
     if not points:
-        raise UsageError("none of the images could be read")
+        raise BadFile("none of the images could be read")
     _show(loaded.info, points, what, rates, running)
     if not loaded.image.qualities and not running.as_json:
         used, perplexity = np.mean(counts.usages(), axis=0)

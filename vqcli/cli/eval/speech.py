@@ -35,7 +35,7 @@ def measure(model: ModelInfo, clips: Sequence[Path], what: Measuring, running: R
     """Measure a model on clips: a row for the clips themselves, each number of levels and each baseline."""
     from dataclasses import asdict
 
-    from vqcli.errors import UsageError
+    from vqcli.errors import BadFile, UsageError
     from vqcli.evaluation.speech import baselines, coding, metrics
     from vqcli.zoo import loading
 
@@ -59,12 +59,12 @@ def measure(model: ModelInfo, clips: Sequence[Path], what: Measuring, running: R
                 coder=what.coder,
                 with_evaluators=evaluators,
                 progress=progress,
-                complain=console.complain,
+                complain=console.leave_out,
                 on_audio=look,
             )
         )
     if not points:
-        raise UsageError("none of the clips could be read")
+        raise BadFile("none of the clips could be read")
     shown = points if what.each else coding.means(points)
     if running.as_json:
         console.emit_json([asdict(point) for point in shown])

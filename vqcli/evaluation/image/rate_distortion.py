@@ -255,7 +255,7 @@ def code_costs(
     """Costs under each coder that the model has tables for, and under `ORDER_0`, for each quality.
 
     `read(i)` gives the pixels uint8 [H, W, 1 or 3] of the i-th of `names`. Images that it cannot read are reported to
-    `complain` and left out. Raises UsageError if none is left.
+    `complain` and left out. Raises BadFile if none is left.
     """
     tenths = [tiling.resolve_quality(model, quality) for quality in qualities]
     sizes = model.net.codebook_sizes
@@ -274,7 +274,7 @@ def code_costs(
                 files.setdefault((quality, coder), []).append(file)
         progress((index + 1) / len(names))
     if not files:
-        raise UsageError("none of the images could be read")
+        raise BadFile("none of the images could be read")
     costs = []
     for quality in tenths:
         first, *others = (_cost(coder, quality, files[quality, coder]) for coder in usable)

@@ -172,6 +172,7 @@ class AudioCodec(Codec, Protocol):
     level_db   RMS of active speech that inputs are scaled to; the file keeps the original's. None: no scaling
     voice_dim  dimensions of a voice embedding that can be fitted to a new speaker, 0 if none can
     speakers   rows of the speaker table, 0 if it has none
+    autoregressive  whether the decoder makes samples one after the other, which takes long
     """
 
     rate_hz: int
@@ -180,6 +181,7 @@ class AudioCodec(Codec, Protocol):
     level_db: float | None = None
     voice_dim: int = 0
     speakers: int = 0
+    autoregressive: bool = False
 
     @property
     def framing(self) -> Framing:

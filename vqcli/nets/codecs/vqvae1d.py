@@ -63,6 +63,7 @@ class WaveVQVAE(nn.Module, AudioCodec):
     TASK = "vqvae1d"
     CLASS_TABLES = ("decoder.speaker.weight",)  # a row for each speaker
     level_db = voice.LEVEL_DB
+    autoregressive = True
 
     def __init__(
         self,
