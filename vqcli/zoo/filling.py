@@ -14,8 +14,7 @@ from vqcli.zoo import registry
 FACTOR, SPARE = 4, 2**24  # numbers that a constructor may allocate: so many for each of the file, and so many more
 LEAST = 2**10  # that any tensor counts for: modules take memory too
 SHOWN = 3  # names in an error message
-
-COUNTER = ".num_batches_tracked"  # of batch norms, which training alone reads; files may lack it
+COUNTER = ".num_batches_tracked"  # of batch norms, which training alone reads: any will do
 
 
 def filled(family: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
@@ -26,9 +25,9 @@ def filled(family: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tens
     """
     with _Bounded(FACTOR * sum(tensor.numel() for tensor in tensors.values()) + SPARE):
         net = registry.build(family, arguments)
-    own = {name: tensor for name, tensor in net.state_dict().items() if name in tensors or not name.endswith(COUNTER)}
+    own = {name: tensor for name, tensor in net.state_dict().items() if not name.endswith(COUNTER)}
     wrong = [name for name in own if name not in tensors or own[name].shape != tensors[name].shape]
-    wrong += [name for name in tensors if name not in own]
+    wrong += [name for name in tensors if name not in own and not name.endswith(COUNTER)]
     if wrong:
         raise ValueError(", ".join(wrong[:SHOWN]) + f" and {len(wrong) - SHOWN} more" * (len(wrong) > SHOWN))
     net.load_state_dict(tensors)
