@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +18,22 @@ Result = TypeVar("Result")
 # Suffixes of images and recordings that are known for such, and not read
 UNREAD_IMAGES = (".jp2", ".j2k", ".jxl", ".psd", ".exr", ".hdr", ".tga", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg")
 UNREAD_SOUNDS = (".m4a", ".aac", ".wma", ".amr", ".ape", ".wv", ".ac3", ".mka", ".dsf")
+UNREAD = {"image": UNREAD_IMAGES, "audio": UNREAD_SOUNDS}
 PAST = {"export": "exported", "import": "imported"}  # of verbs that end in no e
+
+
+def taken(inputs: list[Path], suffixes: Collection[str], unread: Collection[str] = ()) -> list[Job]:
+    """Files, and those of folders with one of `suffixes`, for a command that writes none for each.
+
+    What of folders is left out is complained of, as are files with a suffix of `unread`.
+    """
+    from vqcli import batch
+    from vqcli.errors import BadFile
+
+    plan = batch.plan(inputs, Path(), suffixes, "", unread)
+    for path, reason in plan.left_out:
+        console.leave_out(BadFile(f"{path}: {reason}"))
+    return plan.jobs
 
 
 def process(

@@ -59,6 +59,16 @@ def test_models_stand_beside_codecs(vq, folder):
     assert unknown.exit_code == 2 and "did you mean vector?" in unknown.stderr
 
 
+@pytest.mark.fault("05 folders")
+def test_what_is_left_out_is_said(vq, folder):
+    Path("set/broken.png").unlink()
+    options = ("--model", "scalar", "--qualities", "2", "--baselines", "")
+    assert vq("eval", folder, *options).exit_code == 0
+    Path("set/scan.jp2").write_bytes(b"")
+    result = vq("eval", folder, *options)
+    assert result.exit_code == 3 and "vq cannot read .jp2" in result.stderr and "1 file left out" in result.stderr
+
+
 def test_usage_is_told_where_codes_are_tokens(vq, folder):
     said = vq("eval", folder, "--model", "vector", "--baselines", "").stderr
     assert "of each codebook, perplexity" in said

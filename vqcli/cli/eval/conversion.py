@@ -10,6 +10,7 @@ import typer
 
 from vqcli.cli import console
 from vqcli.cli.eval.speech import asked, picture_of_first, table
+from vqcli.cli.files import UNREAD_SOUNDS, taken
 from vqcli.cli.options import RUNNING, Evaluators, HeldOut, Model, Plot, Running, command
 
 COLUMNS = (  # title, attribute, format
@@ -121,17 +122,16 @@ def _clips(
     inputs: list[Path], references: list[Path] | None, held_out: bool
 ) -> tuple[dict[Path, str], dict[str, list[Path]]]:
     """The clips with the speaker of each, and those by which each speaker is known."""
-    from vqcli import batch
     from vqcli.data.split import is_held_out
     from vqcli.errors import UsageError
     from vqcli.evaluation.speech.conversion import speaker_of
     from vqcli.media import audio
 
-    found = batch.plan(inputs, Path(), audio.SUFFIXES, "").jobs
+    found = taken(inputs, audio.SUFFIXES, UNREAD_SOUNDS)
     clips = {job.source: speaker_of(job.name) for job in found if is_held_out(job.name) or not held_out}
     if not clips:
         raise UsageError("none of the clips is held out", "leave --held-out away to measure all of them")
     known: dict[str, list[Path]] = {}
-    for job in batch.plan(references, Path(), audio.SUFFIXES, "").jobs if references else found:
+    for job in taken(references, audio.SUFFIXES) if references else found:
         known.setdefault(speaker_of(job.name), []).append(job.source)
     return clips, known

@@ -11,6 +11,7 @@ import typer
 from vqcli.cli import console
 from vqcli.cli.eval import speech
 from vqcli.cli.eval.baselines import chosen
+from vqcli.cli.files import UNREAD, taken
 from vqcli.cli.options import MEASURING, RUNNING, Measuring, Model, Running, command, numbers, span
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def rd(inputs: Inputs, model: Model = None, what: Measuring = MEASURING, running
     vq eval rd clips/ --plot spectrograms.webp
     vq eval rd clips/ --model encodec-24khz --baselines Opus,speech
     """
-    from vqcli import api, batch
+    from vqcli import api
     from vqcli.data import split
     from vqcli.errors import UsageError
     from vqcli.media import audio, image
@@ -50,7 +51,9 @@ def rd(inputs: Inputs, model: Model = None, what: Measuring = MEASURING, running
 
     suffixes = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
     named = store.find(model) if model else None
-    found = batch.plan(inputs, Path(), suffixes[named.modality] if named else image.SUFFIXES + audio.SUFFIXES, "").jobs
+    asked = [named.modality] if named else list(suffixes)
+    known, unread = ([suffix for modality in asked for suffix in of[modality]] for of in (suffixes, UNREAD))
+    found = taken(inputs, known, unread)
     kept = split.held_out([job.name for job in found]) if what.held_out else [True] * len(found)
     paths = [job.source for job, keep in zip(found, kept, strict=True) if keep]
     if not paths:
