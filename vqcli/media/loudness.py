@@ -29,7 +29,8 @@ def active_db(power: np.ndarray) -> float:
 
     -100 for silence, and never below or beyond 100.
     """
-    mean = float(power[power >= power.max() * 1e-4].mean()) if power.size else 0.0
+    loud = power[power >= power.max(initial=0) * 1e-4]
+    mean = float(loud.mean()) if loud.size else 0.0  # nothing is loud, too, in what is no number
     return float(np.clip(10 * np.log10(mean), SILENCE_DB, -SILENCE_DB)) if mean > 0 else SILENCE_DB
 
 

@@ -25,13 +25,17 @@ def filled(family: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tens
     """
     with _Bounded(FACTOR * sum(tensor.numel() for tensor in tensors.values()) + SPARE):
         net = registry.build(family, arguments)
-    own = {name: tensor for name, tensor in net.state_dict().items() if not name.endswith(COUNTER)}
-    wrong = [name for name in own if name not in tensors or own[name].shape != tensors[name].shape]
-    wrong += [name for name in tensors if name not in own and not name.endswith(COUNTER)]
+    own, there = _weights(net.state_dict()), _weights(tensors)
+    wrong = [name for name in own if name not in there or own[name].shape != there[name].shape]
+    wrong += [name for name in there if name not in own]
     if wrong:
         raise ValueError(", ".join(wrong[:SHOWN]) + f" and {len(wrong) - SHOWN} more" * (len(wrong) > SHOWN))
-    net.load_state_dict(tensors)
+    net.load_state_dict(there)
     return net
+
+
+def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)}
 
 
 class _Bounded(TorchFunctionMode):
