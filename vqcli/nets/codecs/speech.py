@@ -292,7 +292,7 @@ class SpeechVQVAE(nn.Module, AudioCodec):
 
     def voice_of_values(self, values: np.ndarray, log_hz: float) -> bytes:
         """4 bits for each value in -1 .. 1, then the register as a pitch code."""
-        steps = np.rint((np.clip(values, -1, 1) + 1) / 2 * VOICE_STEPS).astype(np.uint8)
+        steps = np.rint((np.clip(np.nan_to_num(values), -1, 1) + 1) / 2 * VOICE_STEPS).astype(np.uint8)
         packed = steps[::2] << 4 | steps[1::2]
         return packed.tobytes() + pitch.to_codes(np.exp([log_hz])).tobytes()
 
