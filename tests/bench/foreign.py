@@ -2,16 +2,19 @@
 
     python tests/bench/foreign.py [FAMILY ...] [--seconds 10] [--side 256]
 
-Nets of the released sizes with random weights, the same in both, on one thread. Needs transformers and diffusers
-(extra `dev`). A ratio above 1 means that vq is faster.
+Nets of the released sizes with random weights, the same in both, on one thread. Needs transformers, diffusers
+and snac (extra `dev`). A ratio above 1 means that vq is faster.
 """
 
 import argparse
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch.nn.utils import parametrize
 
 from vqcli.nets.codecs.checkpoint import Checkpoint
@@ -29,10 +32,20 @@ def folded(net: torch.nn.Module) -> torch.nn.Module:
 
 
 def own(family: str, reference: torch.nn.Module, config: dict) -> torch.nn.Module:
-    found = registry.importers()[family](Checkpoint(reference.state_dict(), config))
+    found = registry.importers()[family](Checkpoint(as_saved(reference), config))
     net = registry.build(family, found.arguments)
     net.load_state_dict(found.tensors)
     return folded(net)
+
+
+def as_saved(reference: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors by their names in files, which with some libraries are others than in memory."""
+    if not hasattr(reference, "save_pretrained"):
+        return reference.state_dict()
+    with tempfile.TemporaryDirectory() as folder:
+        reference.save_pretrained(folder)
+        (file,) = Path(folder).glob("*.safetensors")
+        return load_file(file)
 
 
 def encodec(seconds: float, side: int) -> tuple:
@@ -44,6 +57,48 @@ def encodec(seconds: float, side: int) -> tuple:
     return (
         (lambda: reference.encode(wave, bandwidth=24.0), lambda: net.encode(wave)),
         (lambda: reference.decode(codes[None], [None]), lambda: net.decode(codes)),
+    )
+
+
+def encodec_stereo(seconds: float, side: int) -> tuple:
+    from transformers import EncodecConfig, EncodecModel
+
+    layout = {"audio_channels": 2, "normalize": True, "norm_type": "time_group_norm", "use_causal_conv": False}
+    rates = {
+        "sampling_rate": 48_000,
+        "chunk_length_s": 1.0,
+        "overlap": 0.01,
+        "target_bandwidths": [3.0, 6.0, 12.0, 24.0],
+    }
+    reference = EncodecModel(EncodecConfig(**layout, **rates)).eval()
+    net = own("encodec_stereo", reference, reference.config.to_dict())
+    wave = 0.1 * torch.randn(1, 2, 48_000)  # a segment, of which as many are a batch of vq's as fit
+    waves, scales = wave.expand(int(seconds), -1, -1), torch.ones(int(seconds))
+    whole = waves.transpose(0, 1).reshape(1, 2, -1)
+    coded = reference.encode(whole, bandwidth=24.0)
+    codes = net.encode_segments(waves, scales)
+    tail = coded.last_frame_pad_length
+    return (
+        (lambda: reference.encode(whole, bandwidth=24.0), lambda: net.encode_segments(waves, scales)),
+        (
+            lambda: reference.decode(coded.audio_codes, coded.audio_scales, last_frame_pad_length=tail),
+            lambda: net.decode_segments(codes, scales),
+        ),
+    )
+
+
+def snac(seconds: float, side: int) -> tuple:
+    from snac import SNAC
+
+    widths = {"sampling_rate": 24_000, "encoder_dim": 48, "decoder_dim": 1024, "codebook_size": 4096, "codebook_dim": 8}
+    strides = {"encoder_rates": [2, 4, 8, 8], "decoder_rates": [8, 8, 4, 2], "vq_strides": [4, 2, 1]}
+    config = {**widths, **strides, "attn_window_size": None, "noise": True, "depthwise": True}
+    reference = SNAC(**config).eval()
+    net, wave = own("snac", reference, config), 0.1 * torch.randn(1, 1, int(24_000 * seconds))
+    rows, codes = reference.encode(wave), net.encode(wave)
+    return (
+        (lambda: reference.encode(wave), lambda: net.encode(wave)),
+        (lambda: reference.decode(rows), lambda: net.decode(codes)),
     )
 
 
@@ -104,7 +159,7 @@ def vqgan2d(seconds: float, side: int) -> tuple:
     )
 
 
-FAMILIES = {each.__name__: each for each in (encodec, mimi, dac, wavtokenizer, vqgan2d)}
+FAMILIES = {each.__name__: each for each in (encodec, encodec_stereo, dac, snac, mimi, wavtokenizer, vqgan2d)}
 
 
 def fastest(*works: Callable[[], object]) -> list[float]:
@@ -120,7 +175,7 @@ def fastest(*works: Callable[[], object]) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("families", nargs="*", choices=[*FAMILIES, []], default=list(FAMILIES))
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; all without one")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--side", type=int, default=256)
     options = parser.parse_args()
@@ -128,7 +183,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{'family':14}{'':8}{'library s':>10}{'vq s':>8}{'ratio':>7}")
     with torch.inference_mode(), contextlib.suppress(KeyboardInterrupt):
-        for name in options.families:
+        for name in options.families or FAMILIES:
             for task, works in zip(("encode", "decode"), FAMILIES[name](options.seconds, options.side), strict=True):
                 theirs, ours = fastest(*works)
                 print(f"{name:14}{task:8}{theirs:10.2f}{ours:8.2f}{theirs / ours:7.2f}", flush=True)
