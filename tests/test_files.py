@@ -143,7 +143,7 @@ with replacing(Path("x")) as stream, temporary_folder(Path(".")) as folder:
 
 @pytest.mark.fault("10 temporary files")
 def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parent.parent)}
+    environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parent.parent.parent)}
     killed = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=environment)
     assert killed.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 2
     busy = tmp_path / ".vq-0123456789abcdef.tmp"

@@ -27,7 +27,7 @@ from vqcli.container.bounds import Limits
 from vqcli.container.vqz import Header, Vqz
 from vqcli.deprecation import renamed_keyword
 from vqcli.errors import UsageError
-from vqcli.media import audio
+from vqcli.files import spooled
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
@@ -223,4 +223,4 @@ def _opened(source: Path | BinaryIO | np.ndarray, stack: contextlib.ExitStack) -
         if not (source.is_fifo() or source.is_char_device()):
             return source
         source = stack.enter_context(source.open("rb"))
-    return source if isinstance(source, np.ndarray) or source.seekable() else audio.spooled(source, stack)
+    return source if isinstance(source, np.ndarray) or source.seekable() else spooled(source, stack)

@@ -1,11 +1,11 @@
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vqcli import files
 from vqcli.container import vqz
 from vqcli.media import image
 
@@ -221,7 +221,7 @@ def test_a_full_disk_leaves_nothing(vq, photo, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     result = vq("encode", photo, *SCALAR)
     assert result.exit_code == 6
     only_line(result, "No space left")

@@ -72,6 +72,7 @@ class DecodedImage:
     fewer: np.ndarray = field(repr=False)
     exact: np.ndarray = field(repr=False)
     _bands: Callable[[], Iterator[np.ndarray]] = field(repr=False)
+    _max_pixels: int | None = field(default=None, repr=False)  # that the caller allows
 
     @cached_property
     def pixels(self) -> np.ndarray:
@@ -109,7 +110,8 @@ class DecodedImage:
             image.write(target, self.pixels, format=format, force=force)
         else:
             size = (*self.image.size, self.image.channels)
-            image.write_bands(target, self.bands(), size, format=format, force=force)
+            most = self._max_pixels
+            image.write_bands(target, self.bands(), size, format=format, force=force, max_pixels=most)
 
 
 def recognises(source: Path | BinaryIO | np.ndarray) -> bool:
@@ -214,6 +216,7 @@ def decode(
     levels: int | None = None,
     salvage: bool = False,
     seed: int | None = None,
+    max_pixels: int | None = None,
     progress: ProgressCallback = silent,
 ) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
@@ -244,7 +247,7 @@ def decode(
         found = {whole: of_levels(whole) if whole else None for whole in np.unique(there[damaged]).tolist()}
         return _mended(made(), found, there, model.net.stride)
 
-    result = DecodedImage(codes, file.header, there == 0, damaged & (there > 0), exact, bands)
+    result = DecodedImage(codes, file.header, there == 0, damaged & (there > 0), exact, bands, max_pixels)
     if codes.size[0] * codes.size[1] <= AT_ONCE:
         result.pixels  # noqa: B018, so that what is wrong with the file is said here
     return result

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import mmap
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import soxr
 
 from vqcli.container.bounds import MAX_SECONDS
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.files import name_of, refuse_existing, replacing, seekable
+from vqcli.files import name_of, no_room, refuse_existing, replacing, seekable, spooled
 from vqcli.media import mixing, sound_file
 from vqcli.media.callbacks import CallbackFile
 from vqcli.media.sound_file import BLOCK, reason
@@ -143,15 +142,6 @@ def _seekable(stream: BinaryIO, name: str, stack: contextlib.ExitStack) -> Binar
     return spooled(stream, stack, head)
 
 
-def spooled(stream: BinaryIO, stack: contextlib.ExitStack, head: bytes = b"") -> BinaryIO:
-    """A pipe's bytes, behind those already taken from it, as a stream that can be read again while `stack` is open."""
-    copy = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=IN_MEMORY))  # noqa: SIM115
-    copy.write(head)
-    shutil.copyfileobj(stream, copy)
-    copy.seek(0)
-    return copy  # type: ignore[return-value]  # it has all that readers ask for
-
-
 def _recording(
     blocks: Iterable[np.ndarray],
     source_hz: int,
@@ -198,10 +188,7 @@ def _store(store: tempfile.SpooledTemporaryFile[bytes], block: np.ndarray, name:
     try:
         store.write(np.ascontiguousarray(block, "<f4").tobytes())
     except OSError as error:
-        raise OutputError(
-            f"no room for the samples of {name} in {tempfile.gettempdir()}: {error.strerror or error}",
-            "TMPDIR names another folder for temporary files",
-        ) from error
+        raise no_room(f"the samples of {name}", error) from error
 
 
 def _array(store: tempfile.SpooledTemporaryFile[bytes], N: int, channels: int) -> np.ndarray:

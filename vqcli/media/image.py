@@ -30,8 +30,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.container.bounds import MAX_PIXELS
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.files import name_of, refuse_existing, replacing
-from vqcli.media import colour, depth, png, png_writing, tiff
+from vqcli.files import name_of, refuse_existing, replacing, seekable
+from vqcli.media import band_writing, colour, depth, png, png_writing, tiff
 
 Decoder = Callable[[BytesIO], ImageFile | tiff.Page]
 
@@ -229,6 +229,14 @@ _WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
     ".ppm": ("PPM", {}),
     ".pgm": ("PPM", {}),
 }
+_IN_BANDS = {
+    "PNG": png_writing.write,
+    "JPEG": band_writing.jpeg,
+    "TIFF": band_writing.tiff,
+    "BMP": band_writing.bmp,
+    "PPM": band_writing.ppm,
+}
+MAX_AT_ONCE = 2**25  # pixels of what is not written in bands
 
 
 def write(
@@ -265,28 +273,32 @@ def write_bands(
     *,
     force: bool = False,
     format: str | None = None,
+    max_pixels: int | None = None,
 ) -> None:
     """`write` an image of width, height and channels that comes in bands uint8 [h, W, channels] from top to bottom.
 
-    Of PNG and PPM no more than a band is in memory; all other formats take the whole image, at 4 bytes a pixel.
+    No more than a band is in memory. Of WebP and AVIF, which take some 30 bytes a pixel, all is: OutputError for more
+    than `max_pixels` of them, by default MAX_AT_ONCE.
     """
     pillow_format, settings = _WRITTEN[_suffix(target, format)]
     if isinstance(target, Path):
         refuse_existing(target, force)
     width, height, channels = size
-    with replacing(target, force=force) if isinstance(target, Path) else contextlib.nullcontext(target) as stream:
-        if pillow_format == "PNG":
-            png_writing.write(stream, bands, width, height, channels)
-        elif pillow_format == "PPM":
-            stream.write(b"P%d\n%d %d\n255\n" % (5 if channels == 1 else 6, width, height))
-            for band in bands:
-                stream.write(np.ascontiguousarray(band).data)
-        else:
-            canvas, top = Image.new("L" if channels == 1 else "RGB", (width, height)), 0
-            for band in bands:
-                canvas.paste(Image.fromarray(band[..., 0] if channels == 1 else band), (0, top))
-                top += len(band)
-            stream.write(_saved(canvas, pillow_format, settings))
+    write_in_bands = _IN_BANDS.get(pillow_format)
+    if write_in_bands is None and width * height > (max_pixels or MAX_AT_ONCE):
+        raise OutputError(
+            f"{pillow_format} of {width} x {height} pixels takes {30 * width * height / 1e9:.1f} GB of memory to write",
+            f"try .png; --max-pixels {width * height} allows it",
+        )
+    with replacing(target, force=force) if isinstance(target, Path) else seekable(target) as stream:
+        if write_in_bands is not None:
+            write_in_bands(stream, bands, width, height, channels)
+            return
+        canvas, top = Image.new("L" if channels == 1 else "RGB", (width, height)), 0
+        for band in bands:
+            canvas.paste(Image.fromarray(band[..., 0] if channels == 1 else band), (0, top))
+            top += len(band)
+        stream.write(_saved(canvas, pillow_format, settings))
 
 
 def _suffix(target: Path | BinaryIO, format: str | None) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 LEVEL = 6  # of zlib
 DATA_BYTES = 2**16  # of a chunk of the file, at least
-ROWS = 64  # that are filtered at once
+PIXELS = 2**19  # that are filtered at once
 
 
 def write(stream: BinaryIO, bands: Iterable[np.ndarray], width: int, height: int, channels: int) -> None:
@@ -24,10 +24,10 @@ def write(stream: BinaryIO, bands: Iterable[np.ndarray], width: int, height: int
     colour = {1: 0, 3: 2}[channels]
     _chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
     deflate, waiting = zlib.compressobj(LEVEL), bytearray()
-    above = np.zeros((1, width, channels), np.uint8)
+    above, step = np.zeros((1, width, channels), np.uint8), max(1, PIXELS // width)
     for band in bands:
-        for top in range(0, len(band), ROWS):
-            rows = np.concatenate([above, band[top : top + ROWS]])
+        for top in range(0, len(band), step):
+            rows = np.concatenate([above, band[top : top + step]])
             above = rows[-1:]
             waiting += deflate.compress(filtered(rows))
             if len(waiting) >= DATA_BYTES:

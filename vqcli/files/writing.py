@@ -1,4 +1,4 @@
-"""Files in folders, none left out in silence; and writing so that nothing is lost: never over another file unasked.
+"""Writing so that nothing is lost: never over another file unasked.
 
 A result is written to `.vq-<random>.tmp` in its own folder, which takes the name of the result in one step. Its writer
 holds a lock on it: what has the name and no lock was left by a process that was killed, and goes when the next command
@@ -13,13 +13,13 @@ import re
 import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO
 
-from vqcli.errors import BadFile, OutputError, UsageError
+from vqcli.errors import OutputError, UsageError
+from vqcli.files.streams import seekable
 
 try:
     import fcntl
@@ -27,58 +27,7 @@ except ImportError:  # Windows: nothing is locked, and nothing is taken for left
     fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY = re.compile(r"\.vq-[0-9a-f]{16}\.tmp")
-IN_MEMORY = 2**25  # bytes of a file for a stream; beyond, it lies in a temporary file
 HINT = "check the folder and the free space"
-
-
-def name_of(source: Any) -> str:
-    """What messages call a path or an open file: the name that it was opened by, if it has one."""
-    name = source if isinstance(source, Path) else getattr(source, "name", None)
-    return "the input" if name in (None, "", "<stdin>") or isinstance(name, int) else str(name)
-
-
-class LeftOut(NamedTuple):
-    """Something in a folder that is not read, and why."""
-
-    path: Path
-    reason: str
-
-
-def below(folder: Path) -> tuple[list[Path], list[LeftOut]]:
-    """The files anywhere in a folder, sorted, and what cannot be read: folders, links to folders, and what is no file.
-
-    What is hidden (.git, ._photo.jpg) is neither. Links to folders are not followed.
-    """
-    found: list[Path] = []
-    left_out: list[LeftOut] = []
-
-    def refused(error: OSError) -> None:
-        left_out.append(LeftOut(Path(error.filename or folder), error.strerror or type(error).__name__))
-
-    for name, folders, files in os.walk(folder, onerror=refused):
-        here = Path(name)
-        folders[:] = [each for each in folders if each[0] != "."]
-        left_out += [LeftOut(here / each, "a link to a folder") for each in folders if (here / each).is_symlink()]
-        for path in (here / each for each in files if each[0] != "."):
-            try:
-                if stat.S_ISREG(path.stat().st_mode):
-                    found.append(path)
-                else:
-                    left_out.append(LeftOut(path, "neither a file nor a folder"))
-            except OSError as error:
-                reason = "a link to nothing" if path.is_symlink() else error.strerror or type(error).__name__
-                left_out.append(LeftOut(path, reason))
-    return sorted(found), sorted(left_out)
-
-
-def files_below(folder: Path) -> list[Path]:
-    """The files of `below`, links to folders and the like left out. Raises BadFile if a folder in it cannot be read."""
-
-    found, left_out = below(folder)
-    for path, reason in left_out:
-        if path.is_dir() and not path.is_symlink():
-            raise BadFile(f"{path} cannot be read: {reason}", "change its permissions, or move it elsewhere")
-    return found
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -135,20 +84,6 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         finally:
             temporary.unlink(missing_ok=True)
         _sync(target.parent)
-
-
-@contextmanager
-def seekable(target: BinaryIO) -> Iterator[BinaryIO]:
-    """What is written in the block, to a stream at its end: headers of many formats are filled in last.
-
-    It lies in memory, or if it is of more than IN_MEMORY bytes in a temporary file. The errors of the stream are its
-    own.
-    """
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as copy:
-        yield copy  # type: ignore[misc]  # it has all that writers ask for
-        copy.seek(0)
-        shutil.copyfileobj(copy, target)
-        target.flush()
 
 
 @contextmanager
