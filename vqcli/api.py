@@ -11,6 +11,7 @@ decoded = decode("clip.vqz")                  decoded.frames(), decoded.save("cl
 from __future__ import annotations
 
 import contextlib
+import io
 from pathlib import Path
 from typing import BinaryIO, TypedDict, Unpack
 
@@ -28,6 +29,7 @@ from vqcli.container.vqz import Header, Vqz
 from vqcli.deprecation import renamed_keyword
 from vqcli.errors import UsageError
 from vqcli.files import spooled
+from vqcli.media import audio, image, video
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
@@ -73,6 +75,8 @@ def encode(
     *,
     device: str = "auto",
     progress: ProgressCallback = silent,
+    max_pixels: int | None = None,
+    max_seconds: float | None = None,
     **options: Unpack[EncodeOptions],
 ) -> Encoded:
     """Encode an image, a recording or a clip: a path, an open file, or an array.
@@ -85,6 +89,8 @@ def encode(
     levels          keep the first residual levels only, for models that have several
     coder           'auto' (the smallest), 'packed', 'histogram', 'adaptive' or 'prior'
     metadata        texts by key, which the file keeps
+    max_pixels      of an image or of each frame, where strangers send files; None is 2^28, of frames 2^25
+    max_seconds     of a recording or clip; None is 24 hours of a recording
 
     Of images and clips:
     quality         1 .. the model's number of qualities, to a tenth; None is its middle
@@ -121,7 +127,8 @@ def encode(
             )
         chosen = medium.own_options(modality, options, medium.parameters("encode"), f"this is {kind.WHAT}")
         loaded = model if isinstance(model, LoadedModel) else loading.load(known or store.DEFAULTS[modality], device)
-        result: Encoded = kind.encode(source, loaded, progress=progress, **chosen)
+        limits = Limits(max_pixels, max_seconds)
+        result: Encoded = kind.encode(source, loaded, limits=limits, progress=progress, **chosen)
         return result
 
 
@@ -154,11 +161,12 @@ def decode(
     """
     # what lies outside of a part may be damaged
     lenient = options.get("salvage", False) or any(options.get(name) is not None for name in ("start_s", "end_s"))
-    file = _parsed(source, lenient, Limits(max_pixels, max_seconds))
+    limits = Limits(max_pixels, max_seconds)
+    file = _parsed(source, lenient, limits)
     kind = medium.of(file.header.modality)
     chosen = medium.own_options(file.header.modality, options, medium.parameters("decode"), f"this is {kind.WHAT}")
     loaded = load_for(file.header, model, device)
-    result: Decoded = kind.decode(file, loaded, progress=progress, **chosen)
+    result: Decoded = kind.decode(file, loaded, limits=limits, progress=progress, **chosen)
     return result
 
 
@@ -168,16 +176,20 @@ def drop_levels(
     levels: int | None = None,
     kbit_per_s: float | None = None,
     size_bytes: int | None = None,
+    max_pixels: int | None = None,
+    max_seconds: float | None = None,
 ) -> Reduced:
     """A .vqz file with its first levels only: a path, its bytes, or what `vqz` read of it. No model is needed.
 
     levels      how many to keep, or
     kbit_per_s  as many as stay within this rate, of audio, or
     size_bytes  as many as stay within this size
+    max_pixels, max_seconds  as of `decode`
 
     Raises BadFile, UsageError for levels that the file has not.
     """
-    return file_levels.drop(_parsed(source), levels=levels, kbit_per_s=kbit_per_s, size_bytes=size_bytes)
+    limits = Limits(max_pixels, max_seconds)
+    return file_levels.drop(_parsed(source, limits=limits), levels=levels, kbit_per_s=kbit_per_s, size_bytes=size_bytes)
 
 
 def load_for(header: Header, model: str | LoadedModel | None, device: str = "auto") -> LoadedModel:
@@ -223,4 +235,9 @@ def _opened(source: Path | BinaryIO | np.ndarray, stack: contextlib.ExitStack) -
         if not (source.is_fifo() or source.is_char_device()):
             return source
         source = stack.enter_context(source.open("rb"))
-    return source if isinstance(source, np.ndarray) or source.seekable() else spooled(source, stack)
+    if isinstance(source, np.ndarray) or source.seekable():
+        return source
+    head = source.read(video.HEAD)
+    if not (image.is_known(head) or audio.is_audio(head) or video.kind_of(head)):
+        return io.BytesIO(head)  # reading says what it is, of a stream that may never end
+    return spooled(source, stack, head)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from vqcli import api
-from vqcli.codec import chunks, image, image_file, tiling
+from vqcli.codec import chunks, image, image_file, lossless, tiling
 from vqcli.container import vqz
-from vqcli.errors import BadFile
+from vqcli.errors import BadFile, OutputError
+from vqcli.files import streams
+from vqcli.media import band_writing
 from vqcli.media import image as media_image
 
 pytestmark = pytest.mark.fault("14 memory and time")
@@ -49,6 +51,48 @@ def test_tiles_of_very_wide_images_have_fewer_rows(scalar_model, picture, monkey
     bands = list(decoded(encoded, scalar_model).bands())
     assert {len(band) for band in bands} == {4}
     assert np.abs(np.concatenate(bands).astype(int) - whole).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_jpeg_in_bands_is_that_of_the_whole(tmp_path: Path, picture, monkeypatch, channels: int) -> None:
+    monkeypatch.setattr(band_writing, "ROWS", 16)
+    pixels = picture(300, 70, channels)  # 19 restarts, whose numbers begin again after 8
+    media_image.write(tmp_path / "whole.jpg", pixels)
+    bands = np.split(pixels, [5, 100, 101])
+    media_image.write_bands(tmp_path / "bands.jpg", bands, (70, 300, channels))
+    whole, made = (media_image.read(tmp_path / name).pixels for name in ("whole.jpg", "bands.jpg"))
+    assert np.array_equal(whole, made)
+    with pytest.raises(OutputError, match="JPEG cannot hold 65501 x 1"):
+        media_image.write_bands(tmp_path / "wide.jpg", [], (65501, 1, 3))
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif"])
+def test_what_is_not_written_in_bands_is_refused_when_large(tmp_path: Path, scalar_model, picture, monkeypatch, suffix):
+    monkeypatch.setattr(media_image, "MAX_AT_ONCE", 53 * 70 - 1)
+    encoded = api.encode(picture(53, 70), scalar_model)
+    with pytest.raises(OutputError, match=r"of 70 x 53 pixels takes 0\.0 GB of memory") as error:
+        decoded(encoded, scalar_model).save(tmp_path / f"a{suffix}")
+    assert error.value.hint == "try .png; --max-pixels 3710 allows it" and not list(tmp_path.iterdir())
+    api.decode(encoded, scalar_model, max_pixels=53 * 70).save(tmp_path / f"a{suffix}")
+    assert media_image.read(tmp_path / f"a{suffix}").pixels.shape == (53, 70, 3)
+
+
+def test_without_loss_a_wide_image_lies_in_a_temporary_file(scalar_model, picture, monkeypatch) -> None:
+    monkeypatch.setattr(streams, "LARGEST_ARRAY", 16 * 70 * 3 - 1)
+    monkeypatch.setattr(lossless, "BAND_BYTES", 1)
+    pixels = picture(53, 70)
+    made = decoded(api.encode(pixels, scalar_model, lossless=True), scalar_model)
+    bands = list(made.bands())
+    assert {len(band) for band in bands[:-1]} == {scalar_model.net.stride} and made.lossless
+    assert np.array_equal(np.concatenate(bands), pixels)
+
+
+def test_bands_of_other_heights_mend_each_other() -> None:
+    there = np.array([[2], [1], [1], [0]])  # levels of positions of 2 x 2 pixels
+    best = iter([np.full((4, 2, 1), 9), np.full((4, 2, 1), 9)])
+    fewer = iter([np.full((n, 2, 1), 5) for n in (1, 2, 5)])
+    rows = np.concatenate(list(image._mended(best, {1: fewer, 0: None}, there, 2)))[:, 0, 0]
+    assert rows.tolist() == [9, 9, 5, 5, 5, 5, image.GREY, image.GREY]
 
 
 def test_without_loss(tmp_path: Path, scalar_model, picture) -> None:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from vqcli.errors import BadFile, OutputError, UsageError
+from vqcli.files import release
 from vqcli.media import audio, loudness
 
 RATES = (8000, 16_000, 22_050, 44_100, 48_000)
@@ -288,11 +289,11 @@ def test_parts_that_were_read_are_given_back():
     recording = audio.from_samples(np.full(2**24, 0.1, np.float32), 16_000, 16_000, mono=True)  # 64 MB
     samples = recording.samples[0]
     loudness.active_rms_db(samples)
-    audio.release(samples)
+    release(samples)
     before = mapped_mb()
     for at in range(0, len(samples), 2**20):
         samples[at : at + 2**20].sum()
-        audio.release(samples)
+        release(samples)
         assert mapped_mb() < before + 10
     assert samples[-1] == np.float32(0.1)
 

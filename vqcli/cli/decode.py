@@ -171,7 +171,7 @@ class _Decoder:
         # what lies outside of a part may be damaged
         lenient = self._part.salvage or any(at is not None for at in self._times.values())
         if source == STREAM:
-            return vqz.unpack(console.data_in().read(), salvage=lenient, limits=self._limits)
+            return vqz.read(console.data_in(), lenient, self._limits)
         if source.suffix in FOREIGN:
             return self._foreign(source)
         return vqz.read(source, lenient, self._limits)

@@ -12,7 +12,7 @@ import typer
 from vqcli.cli import console, media, reducing
 from vqcli.cli.files import UNREAD_IMAGES, UNREAD_SOUNDS, process, refuse_foreign
 from vqcli.cli.media import audio, image, video
-from vqcli.cli.options import BATCH, STREAM, Batch, Coder, Model, Output, command, spelled
+from vqcli.cli.options import BATCH, STREAM, Allowed, Batch, Coder, Model, Output, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Encoded
@@ -70,6 +70,7 @@ def encode(
     clips: video.EncodeOptions = video.EncodeOptions(),
     codes: CodeOptions = CodeOptions(),
     files: FileOptions = FileOptions(),
+    allowed: Allowed = Allowed(),
     running: Batch = BATCH,
 ) -> None:
     """Encode images, recordings and clips into .vqz files of codes; of a .vqz file, drop levels.
@@ -88,6 +89,7 @@ def encode(
     vq encode clip.mp4
     vq encode holiday/ --frames --fps 30 -o holiday.vqz
     vq encode images/ -o codes/ --shard 2/8
+    vq encode stranger.png --max-pixels 20000000 --max-seconds 600
     cat photo.png | vq encode - > photo.vqz
     """
     from vqcli.codec.levels import Reduced
@@ -100,7 +102,7 @@ def encode(
     options: dict[str, Any] = {
         name: value for each in (images, sounds, clips, codes) for name, value in asdict(each).items()
     }
-    encoder = _Encoder(_Models(model, running.device), options)
+    encoder = _Encoder(_Models(model, running.device), options, allowed)
     if STREAM in inputs or output == STREAM:
         if len(inputs) > 1 or running.as_json:
             raise UsageError("a stream holds one file, and no JSON", "name an output file")
@@ -155,6 +157,7 @@ class _Encoder:
 
     models: _Models
     options: dict[str, Any]
+    allowed: Allowed
 
     def encode(self, source: Path) -> tuple[Encoded | Reduced, float]:
         """What became of a file, and the seconds it took."""
@@ -163,12 +166,13 @@ class _Encoder:
         begun = time.perf_counter()
         if reducing.asked(chosen := self._set()) and reducing.is_coded(source):
             with spelled(*CHOICES):
-                return reducing.reduced(source, chosen, self.models.name), time.perf_counter() - begun
+                return reducing.reduced(source, chosen, self.models.name, self.allowed), time.perf_counter() - begun
         loaded = self.models.of(source)
         begun = time.perf_counter()
         opened: Any = console.data_in() if source == STREAM else source
         with console.progress(f"encoding {source.name}") as progress, spelled(*CHOICES):
-            result = api.encode(opened, loaded, progress=progress, device=self.models.device, **self.options)
+            how: dict[str, Any] = {"device": self.models.device, **asdict(self.allowed), **self.options}
+            result = api.encode(opened, loaded, progress=progress, **how)
             return result, time.perf_counter() - begun
 
     @property

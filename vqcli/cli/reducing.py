@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqcli.cli import console
-from vqcli.cli.options import STREAM
+from vqcli.cli.options import STREAM, Allowed
 
 if TYPE_CHECKING:
     from vqcli.codec.levels import Reduced
@@ -43,12 +44,13 @@ def _head(stream: Any, size: int) -> bytes:
     return found
 
 
-def reduced(source: Path, chosen: dict[str, Any], model: str | None) -> Reduced:
+def reduced(source: Path, chosen: dict[str, Any], model: str | None, allowed: Allowed) -> Reduced:
     """The file with the levels that the options of the command say; `chosen` are those that are set.
 
     Raises ForeignOption for one that cannot be of a coded file, UsageError for a model.
     """
     from vqcli import api
+    from vqcli.container import vqz
     from vqcli.errors import ForeignOption, UsageError
 
     others, here = "what is not coded yet", "this is a .vqz file, which can drop levels"
@@ -57,7 +59,7 @@ def reduced(source: Path, chosen: dict[str, Any], model: str | None) -> Reduced:
             raise ForeignOption(name, others, here)
     if model is not None:
         raise UsageError(f"--model is for {others}, and {here}", "leave --model out")
-    return api.drop_levels(console.data_in().read() if source == STREAM else source, **chosen)
+    return api.drop_levels(vqz.read(console.data_in()) if source == STREAM else source, **asdict(allowed), **chosen)
 
 
 def line(source: Path, target: Path, result: Reduced) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from vqcli.codec import audio_file, chunks, windows
 from vqcli.codec import levels as file_levels
 from vqcli.codec.codes import AudioCodes, File, keep_levels, part_in
 from vqcli.container import vqz
+from vqcli.container.bounds import NO_LIMITS, Limits
 from vqcli.container.vqz import Header, Vqz
 from vqcli.errors import BadFile, DamagedChunks, UsageError
 from vqcli.media import audio
@@ -133,40 +134,48 @@ def recognises(source: Path | BinaryIO | np.ndarray) -> bool:
     return audio.is_audio(head)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """What can be chosen of the file of a recording. See `api.encode`."""
+
+    rate_hz: int | None = None
+    mono: bool | None = None
+    levels: int | None = None
+    kbit_per_s: float | None = None
+    size_bytes: int | None = None
+    coder: str = "auto"
+    metadata: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if sum(each is not None for each in (self.levels, self.kbit_per_s, self.size_bytes)) > 1:
+            raise UsageError("levels and sizes exclude each other", "give one of --levels, --kbps and --bytes")
+
+
 def encode(
     source: Path | BinaryIO | np.ndarray,
     model: LoadedModel,
     *,
-    rate_hz: int | None = None,
-    mono: bool | None = None,
-    levels: int | None = None,
-    kbit_per_s: float | None = None,
-    size_bytes: int | None = None,
-    coder: str = "auto",
-    metadata: dict[str, str] | None = None,
+    limits: Limits = NO_LIMITS,
     progress: ProgressCallback = silent,
+    **options: Any,
 ) -> EncodedAudio:
-    """Encode a recording: a path, an open file, or float samples [N] or [channels, N] at `rate_hz`.
-
-    See `api.encode`.
-    """
-    net = model.audio
-    if sum(each is not None for each in (levels, kbit_per_s, size_bytes)) > 1:
-        raise UsageError("levels and sizes exclude each other", "give one of --levels, --kbps and --bytes")
-    keep = 1 if mono else net.channels  # channels that stay apart if a recording has no more
+    """Encode a recording: a path, an open file, or float samples [N] or [channels, N] at `rate_hz`; `options` of
+    EncodeOptions."""
+    net, chosen = model.audio, EncodeOptions(**options)
+    keep = 1 if chosen.mono else net.channels  # channels that stay apart if a recording has no more
     if isinstance(source, np.ndarray):
-        if rate_hz is None:
+        if chosen.rate_hz is None:
             raise UsageError("samples have no rate of their own", "say it: encode(samples, rate_hz=16000)")
-        recording = audio.from_samples(source, rate_hz, net.rate_hz, mono is not False, keep)
+        recording = audio.from_samples(source, chosen.rate_hz, net.rate_hz, chosen.mono is not False, keep, limits)
     else:
-        recording = audio.read(source, net.rate_hz, mono is not False, keep)
+        recording = audio.read(source, net.rate_hz, chosen.mono is not False, keep, limits)
     codes = windows.encode_audio(model, recording, progress)
-    if levels is not None:
-        codes = keep_levels(model, codes, levels)
-    header, payloads = audio_file.pack_audio(model, codes, coder=coder, metadata=metadata)
-    encoded = EncodedAudio(codes, header, payloads, recording.notes)
-    if kbit_per_s is not None:
-        size_bytes = file_levels.bytes_at(kbit_per_s, codes.length_s)
+    if chosen.levels is not None:
+        codes = keep_levels(model, codes, chosen.levels)
+    header, payloads = audio_file.pack_audio(model, codes, coder=chosen.coder, metadata=chosen.metadata)
+    encoded, size_bytes = EncodedAudio(codes, header, payloads, recording.notes), chosen.size_bytes
+    if chosen.kbit_per_s is not None:
+        size_bytes = file_levels.bytes_at(chosen.kbit_per_s, codes.length_s)
     return encoded if size_bytes is None else _within(encoded, model, size_bytes)
 
 
@@ -193,6 +202,7 @@ def decode(
     start_s: float | None = None,
     end_s: float | None = None,
     salvage: bool = False,
+    limits: Limits = NO_LIMITS,
     progress: ProgressCallback = silent,
 ) -> DecodedAudio:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""

@@ -14,6 +14,7 @@ from vqcli.codec import chunks, image_file, lossless, refinement, tiling
 from vqcli.codec.codes import File, ImageCodes, keep_levels
 from vqcli.codec.image_file import file_size
 from vqcli.codec.tiling import encode_latents, qualities, quantize
+from vqcli.container.bounds import MAX_PIXELS, NO_LIMITS, Limits
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import coders
 from vqcli.errors import BadFile, UsageError
@@ -147,12 +148,17 @@ class EncodeOptions:
 
 
 def encode(
-    source: Path | BinaryIO | np.ndarray, model: LoadedModel, *, progress: ProgressCallback = silent, **options: Any
+    source: Path | BinaryIO | np.ndarray,
+    model: LoadedModel,
+    *,
+    limits: Limits = NO_LIMITS,
+    progress: ProgressCallback = silent,
+    **options: Any,
 ) -> EncodedImage:
     """Encode an image: a path, an open file, or pixels uint8 [H, W] or [H, W, 1 or 3]; `options` of EncodeOptions."""
     chosen = EncodeOptions(**options)
     refinement.check(model, chosen.effort)
-    picture = _read(source, chosen.background or "white")
+    picture = _read(source, chosen.background or "white", limits)
     if chosen.size_bytes is not None:
         height, width = picture.pixels.shape[:2]
         chosen = replace(chosen, bits_per_pixel=8 * chosen.size_bytes / (width * height), size_bytes=None)
@@ -216,7 +222,7 @@ def decode(
     levels: int | None = None,
     salvage: bool = False,
     seed: int | None = None,
-    max_pixels: int | None = None,
+    limits: Limits = NO_LIMITS,
     progress: ProgressCallback = silent,
 ) -> DecodedImage:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
@@ -247,7 +253,7 @@ def decode(
         found = {whole: of_levels(whole) if whole else None for whole in np.unique(there[damaged]).tolist()}
         return _mended(made(), found, there, model.net.stride)
 
-    result = DecodedImage(codes, file.header, there == 0, damaged & (there > 0), exact, bands, max_pixels)
+    result = DecodedImage(codes, file.header, there == 0, damaged & (there > 0), exact, bands, limits.pixels)
     if codes.size[0] * codes.size[1] <= AT_ONCE:
         result.pixels  # noqa: B018, so that what is wrong with the file is said here
     return result
@@ -268,24 +274,38 @@ def _mended(
 ) -> Iterator[np.ndarray]:
     """Bands of whole positions, each position the best that it still has: of fewer levels where only these are `there`
     [rows, columns], whose bands `found` has, and grey without any."""
-    top = 0
+    top, takers = 0, {whole: others and _rows(others) for whole, others in found.items()}
     for band in bands:
         levels = there[top // stride : -(-(top + len(band)) // stride)].repeat(stride, 0).repeat(stride, 1)
         levels = levels[: len(band), : band.shape[1]]
-        for whole, others in found.items():
-            other = None if others is None else next(others)
+        for whole, take in takers.items():
+            other = take and take(len(band))
             band[levels == whole] = GREY if other is None else other[levels == whole]
         top += len(band)
         yield band
 
 
-def _read(source: Path | BinaryIO | np.ndarray, background: str) -> image.LoadedImage:
+def _rows(bands: Iterator[np.ndarray]) -> Callable[[int], np.ndarray]:
+    """What gives so many rows at a time, from top to bottom, of bands of any heights."""
+    waiting: list[np.ndarray] = []
+
+    def take(count: int) -> np.ndarray:
+        while sum(map(len, waiting)) < count:
+            waiting.append(next(bands))
+        rows = np.concatenate(waiting)
+        waiting[:] = [rows[count:]]
+        return rows[:count]
+
+    return take
+
+
+def _read(source: Path | BinaryIO | np.ndarray, background: str, limits: Limits) -> image.LoadedImage:
     if isinstance(source, np.ndarray):
         pixels = source[..., None] if source.ndim == 2 else source
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
             raise UsageError(f"pixels are {source.dtype} {source.shape}", "they must be uint8 [H, W] or [H, W, 1 or 3]")
         return image.LoadedImage(pixels)
-    return image.read(source, background=background)
+    return image.read(source, background=background, max_pixels=min(limits.pixels or MAX_PIXELS, MAX_PIXELS))
 
 
 def search_quality(

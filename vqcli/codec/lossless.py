@@ -39,9 +39,11 @@ from vqcli.container.header import LosslessResidual
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import pixel_likelihood, pixel_prediction
 from vqcli.errors import BadFile, VqError
+from vqcli.files import release, storage
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
+BAND_BYTES = 2**27  # that are made at once, at least a row of positions
 TILE = 256  # pixels: float64 convolutions copy their input many times over
 
 Part = tuple[Any, ImageCodes, Window]  # a net in float64 on the CPU, the codes of an image, a chunk of their grid
@@ -83,7 +85,7 @@ def decode_bands(
     exact: np.ndarray,
     progress: ProgressCallback = silent,
 ) -> Iterator[np.ndarray]:
-    """Pixels uint8 [h, W, channels] of a file with a residual, in bands of whole chunks from top to bottom.
+    """Pixels uint8 [h, W, channels] of a file with a residual, in bands of whole positions from top to bottom.
 
     `image` holds the codes of all levels; where they are `lost`, and in chunks without their residual, which both
     can only be in salvaged files, the pixels are what the codes decode to. Which positions are exact is written into
@@ -98,7 +100,7 @@ def decode_bands(
         for rows, group in groupby(enumerate(windows), lambda window: window[1][0]):
             numbers, row = zip(*group, strict=True)
             place = _in_pixels(net, image, (rows, slice(0, lost.shape[1])))[0]
-            band = np.empty((place.stop - place.start, image.size[0], image.channels), np.uint8)
+            band = storage((place.stop - place.start, image.size[0], image.channels), np.uint8)
 
             def prepared(window: Window, top: int = place.start, band: np.ndarray = band) -> Callable[[], None]:
                 part, payload = (net, image, window), next(payloads)
@@ -112,6 +114,7 @@ def decode_bands(
 
                 def finish() -> None:
                     band[inside] = work()
+                    release(band)
                     exact[window] = True
 
                 return finish
@@ -120,8 +123,11 @@ def decode_bands(
                 progress((done + share * count) / len(windows))
 
             _pipelined(prepared, list(row), said)
-            crc = crc32(band.data, crc)
-            yield band
+            step = max(1, BAND_BYTES // (band[0].size * net.stride)) * net.stride
+            for top in range(0, len(band), step):
+                crc = crc32(part := np.array(band[top : top + step]), crc)
+                yield part
+            release(band)
         if exact.all() and crc != file.header.residual.pixels_crc:
             raise BadFile("the pixels fail their checksum")
     except BadFile as error:

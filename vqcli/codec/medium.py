@@ -9,9 +9,9 @@ here, with
     encode(source, model, ...)     to a result with header, payloads, notes and save()
     decode(file, model, ...)       to a result with lost and save()
 
-The keyword arguments of the two functions are the options that the medium has, with the fields of a dataclass
-`EncodeOptions` or `DecodeOptions` beside them if there are many. What commands ask and say of it is in
-vqcli/cli/media.
+Both take `progress`, and `limits` of what comes from strangers (container/bounds.py). The other keyword arguments are
+the options that the medium has, with the fields of a dataclass `EncodeOptions` or `DecodeOptions` beside them if there
+are many. What commands ask and say of it is in vqcli/cli/media.
 """
 
 from __future__ import annotations

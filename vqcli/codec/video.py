@@ -21,6 +21,7 @@ from vqcli.codec import chunks, tiling, video_file
 from vqcli.codec.codes import File, ImageCodes, VideoCodes, check_levels, keep_levels, part_in
 from vqcli.codec.image import GREY
 from vqcli.container import vqz
+from vqcli.container.bounds import NO_LIMITS, Limits
 from vqcli.container.vqz import Header, Vqz
 from vqcli.data import recordings
 from vqcli.deprecation import renamed
@@ -166,10 +167,11 @@ def encode(
     frames_per_s: float | None = None,
     background: str | None = None,
     metadata: dict[str, str] | None = None,
+    limits: Limits = NO_LIMITS,
     progress: ProgressCallback = silent,
 ) -> EncodedVideo:
     """Encode a clip: what `opened` takes. See `api.encode`."""
-    with opened(source, frames_per_s=frames_per_s, background=background or "white") as clip:
+    with opened(source, frames_per_s=frames_per_s, background=background or "white", limits=limits) as clip:
         frames = _coded(model, clip.frames, quality, levels, progress, clip.count)
         header, payloads = video_file.pack_frames(model, frames, clip.frames_per_1000s, coder=coder, metadata=metadata)
         # the rate of uneven frames is known now
@@ -186,6 +188,7 @@ def decode(
     end_s: float | None = None,
     salvage: bool = False,
     seed: int | None = None,
+    limits: Limits = NO_LIMITS,
     progress: ProgressCallback = silent,
 ) -> DecodedVideo:
     """Decode a parsed file with the model that it was made with. See `api.decode`."""
@@ -204,7 +207,9 @@ def decode(
 
 
 @contextlib.contextmanager
-def opened(source: Source, *, frames_per_s: float | None = None, background: str = "white") -> Iterator[VideoClip]:
+def opened(
+    source: Source, *, frames_per_s: float | None = None, background: str = "white", limits: Limits = NO_LIMITS
+) -> Iterator[VideoClip]:
     """A clip to be read within the block: what `media.video.opened` takes, an episode of `vq record` (.npz), or pixels
     uint8 [T, H, W, 1 or 3].
 
@@ -217,11 +222,11 @@ def opened(source: Source, *, frames_per_s: float | None = None, background: str
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
             raise UsageError(f"pixels are {images.dtype} {images.shape}", "a clip is uint8 [T, H, W, 1 or 3]")
     else:
-        with video.opened(source, frames_per_s=frames_per_s, background=background) as clip:
+        with video.opened(source, frames_per_s=frames_per_s, background=background, limits=limits) as clip:
             yield clip
         return
     per_s = RECORDED_PER_S if frames_per_s is None else frames_per_s
-    yield from_frames(images, per_s, name, len(images))
+    yield from_frames(images, per_s, name, len(images), limits)
 
 
 # ---------------------------------------------------------------- codes themselves

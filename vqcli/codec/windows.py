@@ -16,6 +16,7 @@ import torch
 
 from vqcli.codec.codes import AudioCodes, code_type
 from vqcli.errors import BadFile
+from vqcli.files import release
 from vqcli.media import audio, loudness, voice
 from vqcli.media.audio import Recording
 from vqcli.nets.codecs.base import DecodesAlone
@@ -190,5 +191,5 @@ class _Scaled:
 
     def __getitem__(self, part: slice) -> np.ndarray:
         found: np.ndarray = np.asarray(self._samples[self._rows, part]) * self._gain
-        audio.release(self._samples)
+        release(self._samples)
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,7 +19,7 @@ from vqcli.container.bounds import NO_LIMITS, Limits
 from vqcli.container.fields import Reader, require, u32, varint
 from vqcli.container.header import NARROW_K, Header, code_bytes, read_fields, write_fields
 from vqcli.errors import BadFile, DamagedChunks, OutputError, UsageError
-from vqcli.files import replacing
+from vqcli.files import replacing, spooled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,9 +102,9 @@ def unpack(data: bytes, *, salvage: bool = False, limits: Limits | None = None) 
     return _unpack(io.BytesIO(data), salvage, limits)
 
 
-def read(path: Path, salvage: bool = False, limits: Limits | None = NO_LIMITS) -> Vqz:
-    """`unpack` the file at `path`; the message of any BadFile, a missing file's too, begins with the path."""
-    with _opened(path) as stream:
+def read(source: Path | BinaryIO, salvage: bool = False, limits: Limits | None = NO_LIMITS) -> Vqz:
+    """`unpack` a file, or a stream to its end; messages of any BadFile, a missing file's too, begin with the path."""
+    with _opened(source) if isinstance(source, Path) else _copied(source) as stream:
         return _unpack(stream, salvage, limits)
 
 
@@ -238,6 +238,14 @@ def _check_side(header: Header, payloads: Sequence[bytes | None]) -> None:
         found = sum(len(_without_side(payload)[0]) for payload in first if payload is not None)
         least = 0 if None in first else header.side_bytes
         require(least <= found <= header.side_bytes, f"{found} bytes of side information are not {header.side_bytes}")
+
+
+@contextmanager
+def _copied(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """A stream that can be sought in; of one that is no .vqz file, and may never end, what tells so."""
+    head = stream.read(_START_BYTES)
+    with ExitStack() as stack:
+        yield spooled(stream, stack, head) if head.startswith(MAGIC) else io.BytesIO(head)
 
 
 @contextmanager

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import mmap
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vqcli.errors import BadFile, OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 IN_MEMORY = 2**25  # bytes of a file for a stream; beyond, it lies in a temporary file
 LONGEST = 2**32  # bytes that are read of a stream, which may never end; a .vqz file or WAV holds no more either
 PIECE = 2**20  # bytes read at once
+LARGEST_ARRAY = 2**28  # bytes; beyond, it lies in a temporary file
 
 
 def name_of(source: Any) -> str:
@@ -42,6 +49,28 @@ def spooled(stream: BinaryIO, stack: contextlib.ExitStack, head: bytes = b"") ->
         piece = stream.read(PIECE)
     copy.seek(0)
     return copy  # type: ignore[return-value]  # it has all that readers ask for
+
+
+def storage(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array of zeros, or any numbers; of more than LARGEST_ARRAY bytes in a temporary file. Raises OutputError."""
+    import numpy as np
+
+    size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if size_bytes <= LARGEST_ARRAY:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:  # it lives as long as the map
+        try:
+            os.posix_fallocate(file.fileno(), 0, size_bytes) if hasattr(os, "posix_fallocate") else None
+        except OSError as error:
+            raise no_room("an image", error) from error
+        return np.memmap(file, dtype, "r+", shape=shape)
+
+
+def release(array: np.ndarray) -> None:
+    """Give back the memory of an array in a temporary file, which can be read again."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def no_room(what: str, error: OSError) -> OutputError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ import numpy as np
 import soundfile
 import soxr
 
-from vqcli.container.bounds import MAX_SECONDS
+from vqcli.container.bounds import MAX_SECONDS, NO_LIMITS, Limits
 from vqcli.errors import BadFile, OutputError, UsageError
 from vqcli.files import name_of, no_room, refuse_existing, replacing, seekable, spooled
 from vqcli.media import mixing, sound_file
 from vqcli.media.callbacks import CallbackFile
+from vqcli.media.frames import check_seconds
 from vqcli.media.sound_file import BLOCK, reason
 
 LARGEST_BLOCK = 2**19  # samples that are made at once, whatever rate and number of channels a file declares
@@ -83,11 +83,11 @@ def is_audio(head: bytes) -> bool:
 # ---------------------------------------------------------------- files -> arrays
 
 
-def read(source: Path | BinaryIO, rate_hz: int, mono: bool, keep: int = 1) -> Recording:
+def read(source: Path | BinaryIO, rate_hz: int, mono: bool, keep: int = 1, limits: Limits = NO_LIMITS) -> Recording:
     """Read an audio file, resampled to `rate_hz`, channels alone or (`mono`), of more than `keep`, mixed to one.
 
-    Raises BadFile, whose one line starts with the name, if the file is missing, no audio, of more than 24 hours or
-    64 channels, or holds no samples. A truncated or damaged file is read up to the damage, with a note
+    Raises BadFile, whose one line starts with the name, if the file is missing, no audio, of more than 24 hours,
+    `limits` or 64 channels, or holds no samples. A truncated or damaged file is read up to the damage, with a note
     (about damaged MP3s libmpg123 also prints to stderr by itself).
     """
     name = name_of(source)
@@ -108,10 +108,12 @@ def read(source: Path | BinaryIO, rate_hz: int, mono: bool, keep: int = 1) -> Re
             raise BadFile(f"{name} has a sample rate of {file.rate_hz} Hz", "1,000 to 768,000 Hz are read")
         mixer = mixing.Mixer(file.weights) if mono and file.channels > keep else None
         notes: list[str] = []
-        return _recording(file.blocks(notes), file.rate_hz, file.channels, rate_hz, mixer, notes, name)
+        return _recording(file.blocks(notes), file.rate_hz, file.channels, rate_hz, mixer, notes, name, limits)
 
 
-def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: bool, keep: int = 1) -> Recording:
+def from_samples(
+    samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: bool, keep: int = 1, limits: Limits = NO_LIMITS
+) -> Recording:
     """As `read`, of float samples [N] or [channels, N] at `source_rate_hz`. Raises UsageError for other arrays."""
     planes = samples[None] if samples.ndim == 1 else samples
     if planes.dtype.kind != "f" or planes.ndim != 2 or not 0 < len(planes) <= MAX_CHANNELS or not planes.size:
@@ -121,7 +123,7 @@ def from_samples(samples: np.ndarray, source_rate_hz: int, rate_hz: int, mono: b
     starts = range(0, planes.shape[1], BLOCK)
     blocks = (planes[:, at : at + BLOCK].T.astype(np.float32) for at in starts)
     mixer = mixing.Mixer(mixing.weights(len(planes))) if mono and len(planes) > keep else None
-    return _recording(blocks, source_rate_hz, len(planes), rate_hz, mixer, [], "the array")
+    return _recording(blocks, source_rate_hz, len(planes), rate_hz, mixer, [], "the array", limits)
 
 
 def _seekable(stream: BinaryIO, name: str, stack: contextlib.ExitStack) -> BinaryIO:
@@ -150,6 +152,7 @@ def _recording(
     mixer: mixing.Mixer | None,
     notes: list[str],
     name: str,
+    limits: Limits,
 ) -> Recording:
     """Clean, mix, resample and keep blocks [n, channels]."""
     kept = channels if mixer is None else 1
@@ -160,6 +163,7 @@ def _recording(
         for block in itertools.chain(blocks, [None]):
             if block is not None:
                 total += len(block)
+                check_seconds(total / source_hz, name, limits)
                 if total > MAX_SECONDS * source_hz:
                     raise BadFile(f"{name} is longer than {MAX_SECONDS // 3600} hours", "cut it into parts")
                 if bad := int(np.count_nonzero(outside := ~(np.abs(block) <= LOUDEST))):
@@ -200,13 +204,6 @@ def _array(store: tempfile.SpooledTemporaryFile[bytes], N: int, channels: int) -
         return np.memmap(store, np.dtype("<f4"), "r+", shape=(N, channels)).T  # type: ignore[call-overload]
     store.seek(0)
     return np.frombuffer(bytearray(store.read(size)), "<f4").reshape(N, channels).T
-
-
-def release(samples: np.ndarray) -> None:
-    """Give back the memory of the parts that were read of a recording in a temporary file; they can be read again."""
-    mapped = getattr(samples, "_mmap", None)
-    if mapped is not None and hasattr(mapped, "madvise"):
-        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 # ---------------------------------------------------------------- arrays -> files

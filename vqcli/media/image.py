@@ -102,7 +102,7 @@ def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int 
             raise BadFile(f"{name} is a TIFF {what}, which vq does not read", "save it as PNG") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadFile(f"{name} is damaged or incomplete: {reason}") from error
-    raise BadFile(f"{name} is too large: {excess}")
+    raise BadFile(f"{name} is too large: {excess}", "--max-pixels allows more" if max_pixels < MAX_PIXELS else "")
 
 
 def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, BytesIO]:
@@ -120,6 +120,11 @@ def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, 
     if body.tell() == max_bytes:
         raise BadFile(f"{name} is too large: more than {max_bytes} bytes")
     return decoder, BytesIO(head + body.getbuffer())
+
+
+def is_known(head: bytes) -> bool:
+    """Whether a file that begins with these bytes (64 of them) is of a kind that has a name here, read or not."""
+    return any(head.startswith(magic, offset) for offset, magic, _ in _KINDS)
 
 
 def _decoder(head: bytes, name: str) -> Decoder:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vqcli.media.audio import BLOCK, release
+from vqcli.files import release
+from vqcli.media.audio import BLOCK
 
 SILENCE_DB = -100.0  # the RMS given for silence
 LEAST_DB = -70.0  # of silence by BS.1770, and the absolute threshold

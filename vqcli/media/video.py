@@ -12,6 +12,7 @@ import contextlib
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,10 +24,20 @@ from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from vqcli.container.bounds import NO_LIMITS, Limits
 from vqcli.errors import BadFile, UsageError
 from vqcli.files import name_of
 from vqcli.media import image, video_libav
-from vqcli.media.frames import VideoClip, bounded, check_pixels, clip_of, from_frames, uneven
+from vqcli.media.frames import (
+    VideoClip,
+    bounded,
+    check_pixels,
+    check_seconds,
+    clip_of,
+    from_frames,
+    most_pixels,
+    uneven,
+)
 
 EXTRA = "pip install 'vqcli[video]'"
 FRAMES_PER_S = 25.0  # of folders, which have no rate
@@ -90,17 +101,21 @@ def is_clip(stream: BinaryIO) -> bool:
 
 @contextlib.contextmanager
 def opened(
-    source: Path | BinaryIO, *, frames_per_s: float | None = None, background: str = "white"
+    source: Path | BinaryIO,
+    *,
+    frames_per_s: float | None = None,
+    background: str = "white",
+    limits: Limits = NO_LIMITS,
 ) -> Iterator[VideoClip]:
     """A clip to be read within the block: a video, an animated image, or a folder of images in natural order.
 
     `frames_per_s` is for folders, 25 if it is not given. Transparent pixels lie over `background`. Raises UsageError
     for an invalid rate or colour, and BadFile, here or from `frames`, for what is no clip, damaged, truncated,
-    or has frames of several sizes or of more than MAX_PIXELS.
+    has frames of several sizes, or more than `limits`.
     """
     if isinstance(source, Path) and source.is_dir():
         per_s = FRAMES_PER_S if frames_per_s is None else frames_per_s
-        yield from_frames(_in_folder(source, background), per_s, str(source), _count(source))
+        yield from_frames(_in_folder(source, background, limits), per_s, str(source), _count(source), limits)
         return
     if frames_per_s is not None:
         raise UsageError("a file has its own frame rate", "--fps is for folders of frames, and for recordings")
@@ -115,9 +130,9 @@ def opened(
         if (kind := kind_of(head)) is not None:
             if not available():
                 raise BadFile(f"{name} is a video, which needs an extra", EXTRA)
-            yield stack.enter_context(video_libav.opened(stream, kind, name, _colour(background)))
+            yield stack.enter_context(video_libav.opened(stream, kind, name, _colour(background), limits))
         elif decoder := _animated_decoder(head):
-            yield _by_pillow(stream, decoder, name, background)
+            yield _by_pillow(stream, decoder, name, background, limits)
         else:
             raise BadFile(f"{name} is no clip", "MP4, MOV, MKV, WebM, AVI, GIF, and animated WebP and PNG are read")
 
@@ -125,9 +140,9 @@ def opened(
 # ---------------------------------------------------------------- folders of images
 
 
-def _in_folder(folder: Path, background: str) -> Iterator[np.ndarray]:
+def _in_folder(folder: Path, background: str, limits: Limits) -> Iterator[np.ndarray]:
     for path in _image_files(folder):
-        yield image.read(path, background=background).pixels
+        yield image.read(path, background=background, max_pixels=most_pixels(limits)).pixels
 
 
 def _count(folder: Path) -> int:
@@ -168,7 +183,9 @@ def _colour(background: str) -> tuple[int, ...]:
         raise UsageError(f"unknown background colour: {background}", "a name such as white, or #rrggbb") from None
 
 
-def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str, background: str) -> VideoClip:
+def _by_pillow(
+    stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str, background: str, limits: Limits
+) -> VideoClip:
     colour = _colour(background)
     durations_ms: list[float] = []
 
@@ -179,6 +196,7 @@ def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str,
                 file.load()
                 # browsers show a frame without a duration for a tenth of a second
                 durations_ms.append(float(file.info.get("duration") or 100))
+                check_seconds(sum(durations_ms) / 1000, name, limits)
                 pixels = np.asarray(_flat(file, colour))
             yield pixels
         clip.frames_per_1000s = bounded(1e6 * len(durations_ms) / sum(durations_ms), name)
@@ -187,11 +205,12 @@ def _by_pillow(stream: BinaryIO, decoder: Callable[[Any], ImageFile], name: str,
 
     with _decoding(name, "the header"):
         file = decoder(stream)
-        check_pixels(file.width, file.height, name)
+        check_pixels(file.width, file.height, name, limits)
         count = getattr(file, "n_frames", 1)
         cut = decoder is GifImageFile and not _has_trailer(stream)
     notes = ["a GIF without an end: perhaps cut short"] if cut else []
-    clip = clip_of(frames(), name, round(1000 * FRAMES_PER_S), count, notes)  # frames() sets the rate when it ends
+    # frames() sets the rate when it ends, and heeds the length
+    clip = clip_of(frames(), name, round(1000 * FRAMES_PER_S), count, notes, replace(limits, seconds=None))
     return clip
 
 

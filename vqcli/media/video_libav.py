@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from vqcli.container.bounds import NO_LIMITS, Limits
 from vqcli.errors import BadFile
-from vqcli.media.frames import MAX_PIXELS, VideoClip, bounded, check_pixels, clip_of, is_rate, uneven
+from vqcli.media.frames import VideoClip, bounded, check_pixels, check_seconds, clip_of, is_rate, most_pixels, uneven
 
 FRAMES_PER_S = 25.0  # of a file without a rate
 _WHITE = (255, 255, 255)
@@ -21,7 +22,9 @@ _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @contextlib.contextmanager
-def opened(stream: BinaryIO, kind: str, name: str, background: tuple[int, ...] = _WHITE) -> Iterator[VideoClip]:
+def opened(
+    stream: BinaryIO, kind: str, name: str, background: tuple[int, ...] = _WHITE, limits: Limits = NO_LIMITS
+) -> Iterator[VideoClip]:
     """The first video of a file, to be read within the block; `kind` is what libav calls such files.
 
     Frames with alpha lie over the colour `background`.
@@ -41,9 +44,9 @@ def opened(stream: BinaryIO, kind: str, name: str, background: tuple[int, ...] =
             track = shown[0]
             if track.codec_context is None:
                 raise BadFile(f"{name} is coded in a way that libav does not know")
-            check_pixels(track.width, track.height, name)
+            check_pixels(track.width, track.height, name, limits)
             decoder = _decoder(track)
-            decoder.options = {"max_pixels": str(MAX_PIXELS)}
+            decoder.options = {"max_pixels": str(most_pixels(limits))}
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise BadFile(f"{name} is damaged or incomplete: {_reason(error)}") from error
         notes = ["audio left out"] if container.streams.audio else []
@@ -56,7 +59,10 @@ def opened(stream: BinaryIO, kind: str, name: str, background: tuple[int, ...] =
         times = _FrameTimes()
 
         def frames() -> Iterator[np.ndarray]:
-            yield from _decoded(container, track, decoder, name, float(rate), times, background)
+            for frame in _decoded(container, track, decoder, name, float(rate), times, background):
+                check_pixels(frame.shape[1], frame.shape[0], name, limits)
+                check_seconds(times.end - (times.first or 0), name, limits)
+                yield frame
             if times.transparent:
                 clip.notes.append("alpha composited over the background")
             if times.damaged:
@@ -65,7 +71,7 @@ def opened(stream: BinaryIO, kind: str, name: str, background: tuple[int, ...] =
                 clip.frames_per_1000s = bounded(1000 * times.frames_per_s, name)
                 clip.notes.append(uneven(clip.frames_per_1000s))
 
-        clip = clip_of(frames(), name, round(1000 * rate), track.frames or None, notes)
+        clip = clip_of(frames(), name, round(1000 * rate), track.frames or None, notes, limits)
         yield clip
 
 
@@ -143,7 +149,6 @@ def _decoded(
         for packet in container.demux(track):
             packets += packet.size > 0
             for frame in decoder.decode(packet):
-                check_pixels(frame.width, frame.height, name)
                 times.damaged += frame.is_corrupt
                 times.add(frame.time, float((frame.duration or 0) * (frame.time_base or 0)) or 1 / rate)
                 yield np.rot90(_rgb(frame, background, times), round(frame.rotation / 90))
