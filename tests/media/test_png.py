@@ -102,3 +102,11 @@ def test_numbers_that_make_no_sense_are_ignored():
     values = RAMP[..., None].repeat(3, 2)
     for chunks in ({"cHRM": bytes(32)}, {"gAMA": struct.pack(">I", 1)}, {"gAMA": bytes(4)}):
         assert np.array_equal(read(values, 8, 2, **chunks).pixels, values)
+
+
+@pytest.mark.fault("01 gamma")
+def test_colours_by_code_points_are_taken_for_srgb_with_a_note():
+    wide = read(RAMP[..., None], 8, 0, cICP=bytes((9, 16, 0, 1)))
+    assert wide.notes == ("colours of primaries 9 and transfer 16 (cICP) taken for sRGB",)
+    assert np.array_equal(wide.pixels[..., 0], RAMP)
+    assert read(RAMP[..., None], 8, 0, cICP=bytes((1, 13, 0, 1))).notes == ()

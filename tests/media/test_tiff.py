@@ -74,6 +74,22 @@ def _cell(cell, order, predictor, bits):
     return whole.astype(f"{order}u{size}").tobytes()
 
 
+def as_64_bit(data):
+    """A big-endian file with 64-bit offsets."""
+    begin = struct.unpack(">I", data[4:8])[0]
+    count = struct.unpack(">H", data[begin : begin + 2])[0]
+    entries, beyond = b"", b""
+    for tag, _, n, value in struct.iter_unpack(">HHI4s", data[begin + 2 : begin + 2 + 12 * count]):
+        at = struct.unpack(">I", value)[0]
+        numbers = struct.unpack(f">{n}I", value if n == 1 else data[at : at + 4 * n])
+        wide = struct.pack(f">{n}Q", *(number + 8 * (tag in (273, 324)) for number in numbers))
+        after = struct.pack(">Q", 8 + begin + 8 + 20 * count + 8 + len(beyond))
+        entries += struct.pack(">HHQ", tag, 16, n) + (wide if n == 1 else after)
+        beyond += wide if n > 1 else b""
+    head = b"MM\0+\0\x08\0\0" + struct.pack(">Q", begin + 8)
+    return head + data[8:begin] + struct.pack(">Q", count) + entries + bytes(8) + beyond
+
+
 def deep(pixels, kind):
     """8-bit pixels at the same place of the range of a type."""
     kind = np.dtype(kind)
@@ -158,12 +174,20 @@ def test_bits_in_reverse():
 
 
 @pytest.mark.fault("01 TIFF")
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "rgb"])
+def test_64_bit_offsets_in_big_endian_order(kind, pixels):
+    for options in ({}, {"tile": 16}, {"compression": DEFLATE, "planar": True}):
+        assert np.array_equal(read(as_64_bit(tiff(deep(pixels, kind), order=">", **options))).pixels, pixels), options
+
+
+@pytest.mark.fault("01 TIFF")
 def test_what_is_not_supported_is_not_called_damaged():
     for data, said in (
         (tiff(deep(RGB, "u2"), photometric=8), "of 16-bit unsigned samples, CIELab"),
         (tiff(deep(GREY, "f4"), photometric=32844), "of 32-bit float samples, LogL"),
         (tiff(RGB, compression=50001), "compressed by WebP"),
-        (b"MM\0+" + bytes(60), "with 64-bit offsets in big-endian order"),
+        (as_64_bit(tiff(GREY, order=">", photometric=3)), "with 64-bit offsets in big-endian order, palette"),
     ):
         with pytest.raises(BadFile, match=f"is a TIFF {said}, which vq does not read"):
             read(data)

@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageColor, ImageOps
 from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -31,9 +30,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 from vqcli.container.bounds import MAX_PIXELS
 from vqcli.errors import BadFile, OutputError, UsageError
 from vqcli.files import name_of, refuse_existing, replacing, seekable
-from vqcli.media import band_writing, colour, depth, png, png_writing, tiff
+from vqcli.media import band_writing, bmp, colour, depth, png, png_writing, tiff
 
-Decoder = Callable[[BytesIO], ImageFile | tiff.Page]
+Undecoded = ImageFile | tiff.Page | bmp.Bitmap
+Decoder = Callable[[BytesIO], Undecoded]
 
 PIECE = 2**20  # bytes read at once
 
@@ -51,7 +51,7 @@ _KINDS: tuple[tuple[int, bytes, Decoder | str], ...] = (
     (4, b"ftypavif", AvifImageFile),
     (4, b"ftypavis", AvifImageFile),
     *((0, magic, tiff.opened) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    (0, b"BM", BmpImageFile),
+    (0, b"BM", bmp.opened),
     (0, b"GIF8", GifImageFile),
     *((0, b"P%d%c" % (n, space), PpmImageFile) for n in range(1, 7) for space in b" \t\r\n"),
     *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1")),
@@ -175,7 +175,7 @@ def _quiet() -> Iterator[None]:
 # ---------------------------------------------------------------- any mode -> 8-bit grey or sRGB
 
 
-def _decode(file: ImageFile | tiff.Page, background: str) -> LoadedImage:
+def _decode(file: Undecoded, background: str) -> LoadedImage:
     notes = []
     if (frames := getattr(file, "n_frames", 1)) > 1:
         notes.append(f"first of {frames} frames")
@@ -201,9 +201,9 @@ def _decode(file: ImageFile | tiff.Page, background: str) -> LoadedImage:
     return LoadedImage(np.array(flat).reshape(flat.height, flat.width, -1), tuple(notes))
 
 
-def _loaded(file: ImageFile | tiff.Page, notes: list[str]) -> Image.Image:
+def _loaded(file: Undecoded, notes: list[str]) -> Image.Image:
     """The pixels with 8 bits a sample, orientation, profile and transparency still to be heeded."""
-    if isinstance(file, tiff.Page):
+    if isinstance(file, tiff.Page | bmp.Bitmap):
         return file.image(notes)
     if isinstance(file, PngImageFile):
         return png.loaded(file, notes)

@@ -18,6 +18,8 @@ _LEVELS = {"L;2": 3, "L;4": 15}
 
 def loaded(file: PngImageFile, notes: list[str]) -> Image.Image:
     """The pixels with 8 bits a sample, in sRGB unless an ICC profile says otherwise, with alpha."""
+    if said := _code_points(file):
+        notes.append(said)
     raw = str(file.tile[0].args) if file.tile else ""
     samples = _samples(file, raw)
     key = file.info.get("transparency")
@@ -38,6 +40,20 @@ def loaded(file: PngImageFile, notes: list[str]) -> Image.Image:
     image = Image.fromarray(reduced[..., 0] if reduced.shape[2] == 1 else reduced)
     image.info = {name: value for name, value in file.info.items() if name != "transparency"}
     return image
+
+
+def _code_points(file: PngImageFile) -> str:
+    """What to say of colours that are told by a cICP chunk alone (PNG, third edition, 11.3.2.6) and are not sRGB."""
+    data = file.fp.getbuffer()  # type: ignore[union-attr]
+    at = len(b"\x89PNG\r\n\x1a\n")
+    while at + 12 <= len(data) and (kind := bytes(data[at + 4 : at + 8])) != b"IDAT":
+        length = int.from_bytes(data[at : at + 4], "big")
+        if kind == b"cICP" and length == 4 and "icc_profile" not in file.info:
+            primaries, transfer = data[at + 8], data[at + 9]
+            known = primaries in (1, 2) and transfer in (2, 13)  # ITU-T H.273: BT.709 and sRGB, 2 is unspecified
+            return "" if known else f"colours of primaries {primaries} and transfer {transfer} (cICP) taken for sRGB"
+        at += length + 12
+    return ""
 
 
 def _samples(file: PngImageFile, raw: str) -> np.ndarray | None:

@@ -21,6 +21,7 @@ from vqcli.media import depth
 LARGEST_CELL = 2**30  # bytes of a strip or tile
 MOST_SAMPLES = 64  # of a pixel
 MOST_PAGES = 4096  # that are counted
+MOST_TAGS = 4096  # of a page
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIPS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_SIZES, _PLANAR = 273, 274, 277, 278, 279, 284
@@ -30,6 +31,7 @@ _EXTRA_SAMPLES, _SAMPLE_FORMAT, _ICC = 338, 339, 34675
 _MODES = {0: "L", 1: "L", 2: "RGB", 5: "CMYK"}  # by photometric interpretation; of 0 white is zero
 _TYPES = {1: "u", 2: "i", 3: "f", 4: "u"}  # by sample format
 _BIG_ENDIAN_64 = b"MM\0+"  # whose tags Pillow misreads
+_LETTERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}  # of integers, by type
 _RAW = 1
 _COMPRESSIONS = (_RAW, 5, 8, 32946, 32773, 34925, 50000)  # LZW, Deflate, PackBits, LZMA, Zstandard: all of plain bytes
 _OTHERS = {34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
@@ -53,7 +55,7 @@ def opened(data: BytesIO) -> TiffImageFile | Page:
     """The first page, by Pillow if it reads such pages right. Raises what Pillow raises for what neither reads."""
     tags = directory(data)
     page = None if tags is None else page_of(data, tags)
-    if page is None or page.plain:
+    if page is None or (page.plain and not isinstance(tags, _Tags64)):
         try:
             return TiffImageFile(data)
         except SyntaxError:  # a combination that Pillow does not know
@@ -66,7 +68,7 @@ def unsupported(data: BytesIO) -> str:
     """What it is about a file that could not be read that is not supported: "compressed by WebP"; "" if nothing."""
     tags = directory(data)
     if tags is None:
-        return "with 64-bit offsets in big-endian order" if data.getbuffer()[:4] == _BIG_ENDIAN_64 else ""
+        return ""
     try:
         compression, photometric = _number(tags, _COMPRESSION, 1), _number(tags, _PHOTOMETRIC, 0)
         bits, formats = {*_numbers(tags, _BITS, 1)}, {*_numbers(tags, _SAMPLE_FORMAT, 1)}
@@ -75,6 +77,8 @@ def unsupported(data: BytesIO) -> str:
         return ""
     if compression in _OTHERS:
         return f"compressed by {_OTHERS[compression]}"
+    if isinstance(tags, _Tags64) and not read:
+        return f"with 64-bit offsets in big-endian order, {_COLOURS.get(photometric, f'photometric {photometric}')}"
     if read or (max(bits) <= 8 and formats == {1} and photometric in (*_MODES, 3, 6, 8)):
         return ""
     depths = "/".join(map(str, sorted(bits)))
@@ -84,14 +88,43 @@ def unsupported(data: BytesIO) -> str:
     return f"of {depths}-bit {kind} samples, {_COLOURS.get(photometric, f'photometric {photometric}')}"
 
 
-def directory(data: BytesIO) -> ImageFileDirectory_v2 | None:
+class _Tags64(dict[int, Any]):
+    """Tags of a big-endian file with 64-bit offsets, as Pillow has those of others: a number, numbers, or bytes."""
+
+    prefix = b"MM"
+    next = 0
+
+    def load(self, data: BytesIO) -> None:
+        """Those of the page that begins here."""
+        self.clear()
+        whole, [count] = data.getbuffer(), struct.unpack(">Q", data.read(8))
+        entries = data.read(20 * count if count <= MOST_TAGS else 0)
+        for tag, kind, n, value in struct.iter_unpack(">HHQ8s", entries):
+            letter = _LETTERS.get(kind, "s")
+            length = n * struct.calcsize(f">{letter}")
+            begin = struct.unpack(">Q", value)[0]
+            if (stored := value[:length] if length <= 8 else bytes(whole[begin : begin + length])) and letter != "s":
+                numbers = struct.unpack(f">{n}{letter}", stored)
+                self[tag] = numbers[0] if n == 1 else numbers
+            else:
+                self[tag] = stored
+        [self.next] = struct.unpack(">Q", data.read(8))
+
+
+Tags = ImageFileDirectory_v2 | _Tags64
+
+
+def directory(data: BytesIO) -> Tags | None:
     """The tags of the first page, None if they cannot be read. `data` is at its beginning then."""
     try:
         data.seek(0)
         head = data.read(8)
+        tags: Tags
         if head.startswith(_BIG_ENDIAN_64):
-            return None
-        tags = ImageFileDirectory_v2(head + (data.read(8) if head[2:3] == b"+" else b""))
+            tags = _Tags64()
+            [tags.next] = struct.unpack(">Q", data.read(8))
+        else:
+            tags = ImageFileDirectory_v2(head + (data.read(8) if head[2:3] == b"+" else b""))
         data.seek(tags.next)
         tags.load(data)
         return tags
@@ -101,7 +134,7 @@ def directory(data: BytesIO) -> ImageFileDirectory_v2 | None:
         data.seek(0)
 
 
-def _numbers(tags: ImageFileDirectory_v2, tag: int, default: int) -> tuple[int, ...]:
+def _numbers(tags: Tags, tag: int, default: int) -> tuple[int, ...]:
     found: Any = tags.get(tag, default)
     numbers = found if isinstance(found, tuple) else (found,)
     if not numbers or not all(isinstance(number, int) and number >= 0 for number in numbers):
@@ -109,11 +142,11 @@ def _numbers(tags: ImageFileDirectory_v2, tag: int, default: int) -> tuple[int, 
     return numbers
 
 
-def _number(tags: ImageFileDirectory_v2, tag: int, default: int) -> int:
+def _number(tags: Tags, tag: int, default: int) -> int:
     return _numbers(tags, tag, default)[0]
 
 
-def page_of(data: BytesIO, tags: ImageFileDirectory_v2) -> Page | None:
+def page_of(data: BytesIO, tags: Tags) -> Page | None:
     """The page if it is of a kind that is read here."""
     mode = _MODES.get(_number(tags, _PHOTOMETRIC, 0))
     bits, formats = set(_numbers(tags, _BITS, 1)), set(_numbers(tags, _SAMPLE_FORMAT, 1))
@@ -137,7 +170,7 @@ class Page:
     """A page of a TIFF."""
 
     data: BytesIO
-    tags: ImageFileDirectory_v2
+    tags: Tags
     mode: str  # as Pillow calls it, without alpha
     kind: str  # of samples: u, i or f
     bits: int

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqcli.container.bounds import NO_LIMITS, Limits
+from vqcli.container.bounds import MAX_PIXELS, NO_LIMITS, Limits
 from vqcli.errors import BadFile
 from vqcli.media.frames import VideoClip, bounded, check_pixels, check_seconds, clip_of, is_rate, most_pixels, uneven
 
@@ -46,7 +46,8 @@ def opened(
                 raise BadFile(f"{name} is coded in a way that libav does not know")
             check_pixels(track.width, track.height, name, limits)
             decoder = _decoder(track)
-            decoder.options = {"max_pixels": str(most_pixels(limits))}
+            # it counts what it pads frames with
+            decoder.options = {"max_pixels": str(min(2 * most_pixels(limits) + 2**20, MAX_PIXELS))}
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise BadFile(f"{name} is damaged or incomplete: {_reason(error)}") from error
         notes = ["audio left out"] if container.streams.audio else []
@@ -59,10 +60,7 @@ def opened(
         times = _FrameTimes()
 
         def frames() -> Iterator[np.ndarray]:
-            for frame in _decoded(container, track, decoder, name, float(rate), times, background):
-                check_pixels(frame.shape[1], frame.shape[0], name, limits)
-                check_seconds(times.end - (times.first or 0), name, limits)
-                yield frame
+            yield from _decoded(container, track, decoder, name, float(rate), times, background, limits)
             if times.transparent:
                 clip.notes.append("alpha composited over the background")
             if times.damaged:
@@ -137,9 +135,16 @@ def _rgb(frame: Any, background: tuple[int, ...], times: _FrameTimes) -> np.ndar
 
 
 def _decoded(
-    container: Any, track: Any, decoder: Any, name: str, rate: float, times: _FrameTimes, background: tuple[int, ...]
+    container: Any,
+    track: Any,
+    decoder: Any,
+    name: str,
+    rate: float,
+    times: _FrameTimes,
+    background: tuple[int, ...],
+    limits: Limits,
 ) -> Iterator[np.ndarray]:
-    """Upright frames [H, W, 3]; BadFile if there are fewer than the file promises."""
+    """Upright frames [H, W, 3]; BadFile if there are fewer than the file promises, or more than `limits`."""
     import av
 
     promised_s = _promised_s(container, track)
@@ -151,6 +156,8 @@ def _decoded(
             for frame in decoder.decode(packet):
                 times.damaged += frame.is_corrupt
                 times.add(frame.time, float((frame.duration or 0) * (frame.time_base or 0)) or 1 / rate)
+                check_pixels(frame.width, frame.height, name, limits)
+                check_seconds(times.end - (times.first or 0), name, limits)
                 yield np.rot90(_rgb(frame, background, times), round(frame.rotation / 90))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         after = f"ends after {times.count} of {promised} frames" if promised > times.count else "is damaged"

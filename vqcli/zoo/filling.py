@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,11 @@ def filled(family: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tens
     Raises ModelError for arguments that make none, or one larger than its weights; ValueError, in one line, for weights
     that are not its own.
     """
-    with _Bounded(FACTOR * sum(tensor.numel() for tensor in tensors.values()) + SPARE):
+    # torch warns about tensors without numbers; the comparison below says what is wrong
+    with (
+        warnings.catch_warnings(action="ignore"),
+        _Bounded(FACTOR * sum(tensor.numel() for tensor in tensors.values()) + SPARE),
+    ):
         net = registry.build(family, arguments)
     own, there = _weights(net.state_dict()), _weights(tensors)
     wrong = [name for name in own if name not in there or own[name].shape != there[name].shape]
