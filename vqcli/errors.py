@@ -69,6 +69,11 @@ class OutputError(VqError):
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EPIPE))
 
 
+def of_memory(error: BaseException) -> bool:
+    """Whether there is too little memory, in the words of Python or of torch."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error))
+
+
 def explained(error: BaseException) -> VqError | None:
     """What the system or the interpreter refuses, as one line and an exit status; None for a defect of vq.
 
@@ -82,7 +87,7 @@ def explained(error: BaseException) -> VqError | None:
         if error.errno in _NO_ROOM:
             return OutputError(message, "check the folder and the free space")
         return BadFile(message)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
+    if of_memory(error):
         return VqError("not enough memory", "close other programs, or work on smaller parts")
     if isinstance(error, RecursionError):
         return BadFile("an input is nested too deeply to be read")

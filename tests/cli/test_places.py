@@ -201,6 +201,7 @@ def test_signals_clean_up(tmp_path, name):
     code = (
         "import os, signal, sys; from pathlib import Path; from vqcli.cli import main, info; import vqcli.zoo.store\n"
         "from vqcli.files import replacing\n"
+        f"signal.signal(signal.{name}, signal.SIG_DFL)\n"  # nohup has it ignored, and vq leaves it so
         "def slow(*given):\n"
         "    with replacing(Path('x')) as stream:\n"
         f"        stream.write(b'half'); os.kill(os.getpid(), signal.{name}); signal.pause()\n"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from vqcli.cli.main import app
 from vqcli.errors import ModelError
-from vqcli.zoo import filling, loading, priors, registry, store
+from vqcli.zoo import filling, loading, priors, registry, store, weights
 
 VECTOR = {"widths": [64, 128], "dim": 64, "blocks": 2, "quantizer": {"kind": "vector", "K": 512}}
 DESCRIPTION = {"format": 1, "family": "vqvae2d", "arguments": VECTOR, "modality": "image"}
@@ -105,3 +105,17 @@ def test_a_constructor_may_fail_in_any_way():
     ):
         with pytest.raises(ModelError, match="do not make a vqvae2d"):
             registry.build("vqvae2d", {**VECTOR, **arguments})
+
+
+@pytest.mark.fault("16 read buffer")
+@pytest.mark.parametrize("words", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_missing_memory_is_not_called_a_wrong_model(scalar_model, monkeypatch, words):
+    def none_left(*_):
+        raise words
+
+    monkeypatch.setattr(weights, "read", none_left)
+    with pytest.raises(type(words)):
+        loading.load(scalar_model.info, "cpu")
+    monkeypatch.setattr(registry, "family_of", lambda name: none_left)
+    with pytest.raises(ModelError, match="not enough memory for a vqvae2d"):
+        registry.build("vqvae2d", {})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqcli.deprecation import renamed
-from vqcli.errors import ModelError, VqError
+from vqcli.errors import ModelError, VqError, of_memory
 from vqcli.files import make_folder, replacing
 from vqcli.zoo.store import FILE, FORMAT, STATISTICS, ModelInfo, describe, find
 
@@ -83,6 +83,8 @@ def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
         if statistics is not None:
             statistics.check(net.codebook_sizes)
     except (RuntimeError, TypeError, ValueError, OSError) as error:
+        if of_memory(error):  # that of the machine: no net is larger than its file
+            raise
         raise ModelError(f"{info.path} does not hold the weights of its family: {error}") from None
     _fold(net)
     return LoadedModel(info, net.eval().requires_grad_(False).to(place), statistics, place)

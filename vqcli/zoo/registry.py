@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vqcli.errors import ModelError, VqError, near_matches
+from vqcli.errors import ModelError, VqError, near_matches, of_memory
 from vqcli.nets import codecs, priors
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def build(family: str, arguments: Mapping[str, Any]) -> Any:
     except VqError:
         raise
     except Exception as error:  # whatever a constructor makes of the arguments of another's file
+        if of_memory(error):  # which a file may ask for that says too much
+            raise ModelError(f"not enough memory for a {family} of these arguments", "close other programs") from error
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ModelError(f"these arguments do not make a {family}: {reason}") from error
 
