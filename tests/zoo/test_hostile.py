@@ -119,3 +119,9 @@ def test_missing_memory_is_not_called_a_wrong_model(scalar_model, monkeypatch, w
     monkeypatch.setattr(registry, "family_of", lambda name: none_left)
     with pytest.raises(ModelError, match="not enough memory for a vqvae2d"):
         registry.build("vqvae2d", {})
+
+
+@pytest.mark.fault("18 hostile models")
+def test_null_is_as_if_the_key_were_not_there(tmp_path):
+    info = store.describe(put(tmp_path / "m", {**DESCRIPTION, "recipe": None, "speakers": None}))
+    assert info.description == DESCRIPTION

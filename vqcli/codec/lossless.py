@@ -43,7 +43,7 @@ from vqcli.files import release, storage
 from vqcli.progress import ProgressCallback, silent
 from vqcli.zoo.loading import LoadedModel
 
-BAND_BYTES = 2**27  # that are made at once, at least a row of positions
+BAND_BYTES = 2**25  # that are made at once, at least a row of positions
 TILE = 256  # pixels: float64 convolutions copy their input many times over
 
 Part = tuple[Any, ImageCodes, Window]  # a net in float64 on the CPU, the codes of an image, a chunk of their grid
@@ -125,9 +125,10 @@ def decode_bands(
             _pipelined(prepared, list(row), said)
             step = max(1, BAND_BYTES // (band[0].size * net.stride)) * net.stride
             for top in range(0, len(band), step):
-                crc = crc32(part := np.array(band[top : top + step]), crc)
+                part = np.array(band[top : top + step])
+                release(band)
+                crc = crc32(part, crc)
                 yield part
-            release(band)
         if exact.all() and crc != file.header.residual.pixels_crc:
             raise BadFile("the pixels fail their checksum")
     except BadFile as error:

@@ -235,13 +235,18 @@ def describe(folder: Path) -> ModelInfo:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The JSON description in the header of a model or prior. Raises OSError, ValueError, KeyError or TypeError."""
+    """The JSON description in the header of a model or prior, without what is null in it: as if it were not there.
+
+    Raises OSError, ValueError, KeyError or TypeError.
+    """
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > LARGEST_HEADER:
             raise ValueError("its header is too large")
-        description: dict[str, Any] = json.loads(json.loads(stream.read(length))["__metadata__"]["vq"])
-    return description
+        description = json.loads(json.loads(stream.read(length))["__metadata__"]["vq"])
+    if not isinstance(description, dict):
+        raise TypeError("its description is no object")
+    return {key: value for key, value in description.items() if value is not None}
 
 
 def _places() -> str:
