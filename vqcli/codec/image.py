@@ -274,12 +274,13 @@ def _mended(
 ) -> Iterator[np.ndarray]:
     """Bands of whole positions, each position the best that it still has: of fewer levels where only these are `there`
     [rows, columns], whose bands `found` has, and grey without any."""
-    top, takers = 0, {whole: others and _rows(others) for whole, others in found.items()}
+    top = 0
+    takers = {whole: None if others is None else _rows(others) for whole, others in found.items()}
     for band in bands:
         levels = there[top // stride : -(-(top + len(band)) // stride)].repeat(stride, 0).repeat(stride, 1)
         levels = levels[: len(band), : band.shape[1]]
         for whole, take in takers.items():
-            other = take and take(len(band))
+            other = None if take is None else take(len(band))
             band[levels == whole] = GREY if other is None else other[levels == whole]
         top += len(band)
         yield band

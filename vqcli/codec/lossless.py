@@ -127,7 +127,7 @@ def decode_bands(
             for top in range(0, len(band), step):
                 part = np.array(band[top : top + step])
                 release(band)
-                crc = crc32(part, crc)
+                crc = crc32(part.data, crc)
                 yield part
         if exact.all() and crc != file.header.residual.pixels_crc:
             raise BadFile("the pixels fail their checksum")
