@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from vqcli.errors import UsageError
 from vqcli.media import mel
 from vqcli.nets.codecs.speech import MelEncoder
 from vqcli.training.speech import clusters
@@ -67,6 +68,28 @@ def test_the_second_round_hears_through_the_net_of_then():
     assert not targets.rows[:, 4:].any() and targets.rows[:, :4].any()
 
 
+def test_clusters_of_a_hidden_layer():
+    encoder = MelEncoder(4, 48, (1, 2), 4).eval()
+    targets = Clusters(encoder, 4, 4, (3, 5), (GATHER, 2 * GATHER), layer=1)
+    step(targets, encoder, 2 * GATHER)
+    clean = spectra(1, 6)
+    found = targets.step(clean, encoder)[0]
+    with torch.no_grad():
+        hidden = encoder.after.blocks[0](encoder.down(encoder.before(encoder.inp(clean))))
+        assert torch.equal(hidden, encoder.hidden(clean, 1)) and hidden.shape == (1, 48, 6)
+        # the rest of the encoder makes its latents of the last
+        last = encoder.hidden(clean, 2).transpose(1, 2)
+        assert torch.allclose(encoder.out(encoder.norm(last)).transpose(1, 2), encoder(clean), atol=1e-6)
+    rows = hidden[0].T * targets.scale
+    assert found[0].tolist() == torch.cdist(rows, targets.centres[:3]).argmin(1).tolist()
+
+
+@pytest.mark.parametrize("layer", [-1, 3])
+def test_a_layer_that_the_encoder_lacks(layer):
+    with pytest.raises(UsageError, match=f"2 blocks at positions, and no block {layer}"):
+        Clusters(MelEncoder(4, 8, (1, 2), 4), 4, 4, (3,), (GATHER,), layer=layer)
+
+
 def test_latents_and_codes_both_learn_and_the_teacher_does_not():
     targets, encoder = made()
     named = step(targets, encoder, GATHER + 1)[-1]
@@ -102,5 +125,5 @@ def test_masks_hide_about_their_share_in_stretches():
 
 @pytest.mark.parametrize(("sizes", "begin"), [((), (64,)), ((3,), ()), ((3,), (10,)), ((3,), (64, 70))])
 def test_rounds_that_cannot_be(sizes, begin):
-    with pytest.raises(ValueError, match="from step"):
+    with pytest.raises(UsageError, match="from step"):
         Clusters(MelEncoder(4, 8, (1, 1), 4), 4, 4, sizes, begin)

@@ -1,9 +1,10 @@
 """Cluster targets for the encoder, so that codes follow phonemes (HuBERT: Hsu et al. 2021).
 
-Targets are clusters, which correlate with phonemes: first of normalised cepstra, later of the net's own latents. The
-clusters of clean speech are predicted from the same speech warped to another vocal tract length and with masked parts,
-so the encoder has to discard the speaker and to use context. They are predicted from both z_e and z_q. Clusters are
-fitted again a few times, to the latents of the encoder by then.
+Targets are clusters, which correlate with phonemes: first of normalised cepstra, later of the net's own latents, or of
+one of its hidden layers: in HuBERT those in the middle tell most of phonemes. The clusters of clean speech are
+predicted from the same speech warped to another vocal tract length and with masked parts, so the encoder has to discard
+the speaker and to use context. They are predicted from both z_e and z_q. Clusters are fitted again a few times, to the
+encoder by then.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcli.errors import UsageError
 from vqcli.media import mel
 from vqcli.nets.codecs.speech import MelEncoder
 from vqcli.nets.layers import distributed
@@ -32,7 +34,8 @@ class Clusters(nn.Module):
     """Predicts the clusters of normalised log-mel spectra [B, bands, P * frames] from latents [B, dim, P].
 
     sizes  clusters in each of several clusterings, coarse and fine
-    begin  steps at which clusters are fitted: first to cepstra, then to the latents of the encoder at that step
+    begin  steps at which clusters are fitted: first to cepstra, then to the encoder at that step
+    layer  block of the encoder whose output they are fitted to (MelEncoder.hidden); 0 for its latents
     """
 
     heard: Tensor
@@ -41,15 +44,25 @@ class Clusters(nn.Module):
     centres: Tensor
     basis: Tensor
 
-    def __init__(self, encoder: MelEncoder, dim: int, frames: int, sizes: Sequence[int], begin: Sequence[int]) -> None:
+    def __init__(
+        self,
+        encoder: MelEncoder,
+        dim: int,
+        frames: int,
+        sizes: Sequence[int],
+        begin: Sequence[int],
+        layer: int = 0,
+    ) -> None:
         super().__init__()
         if not sizes or not begin or min(np.diff([0, *begin])) < GATHER:
-            raise ValueError(f"clusters are fitted from step {GATHER} on, and again after {GATHER} steps or more")
-        self.frames, self.sizes, self.begin = frames, tuple(sizes), tuple(begin)
+            raise UsageError(f"clusters are fitted from step {GATHER} on, and again after {GATHER} steps or more")
+        if not 0 <= layer <= len(encoder.after.blocks):
+            raise UsageError(f"the encoder has {len(encoder.after.blocks)} blocks at positions, and no block {layer}")
+        self.frames, self.sizes, self.begin, self.layer = frames, tuple(sizes), tuple(begin), layer
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
         heads = [nn.Conv1d(dim, sum(sizes), 1) for _ in range(2)]  # from z_e, from z_q
         self.guesses: Sequence[nn.Conv1d] = nn.ModuleList(heads)  # type: ignore[assignment]
-        width = max(dim, CEPSTRA * len(AROUND))
+        width = max(encoder.out.in_features if layer else dim, CEPSTRA * len(AROUND))
         self.register_buffer("heard", torch.tensor(0))  # number of steps
         self.register_buffer("rows", torch.zeros(ROWS, width))
         self.register_buffer("scale", torch.ones(width))
@@ -85,7 +98,8 @@ class Clusters(nn.Module):
         """The features that the `number`-th clusters are fitted to: [B, P, width]."""
         width = self.rows.shape[1]
         if number:
-            features = self.teacher(clean).float().transpose(1, 2)
+            found = self.teacher.hidden(clean, self.layer) if self.layer else self.teacher(clean)
+            features = found.float().transpose(1, 2)
         else:
             cepstra = (self.basis @ clean.float()).transpose(1, 2)  # (B, T, 13)
             T, middle = cepstra.shape[1], torch.arange(0, cepstra.shape[1], self.frames, device=clean.device)
