@@ -88,7 +88,9 @@ class Clusters(Struct, frozen=True, forbid_unknown_fields=True):
     """Cluster targets for the encoder, so that codes follow phonemes (training/speech/clusters.py)."""
 
     sizes: tuple[Positive, ...] = (64, 128, 256)  # of several clusterings
-    begin: tuple[Positive, ...] = (100, 2000, 6000)  # steps at which they are fitted: to cepstra, then to latents
+    begin: tuple[Positive, ...] = (100, 2000, 6000)  # steps at which they are fitted: to cepstra, then to the encoder
+    layer: int = 0  # of the encoder's blocks at positions, that they are fitted to the output of; 0: to the latents
+    discriminants: int = 0  # directions of cepstra in context that the first are fitted to; 0: cepstra themselves
     masked: Share = 0.3  # of the frames are hidden from the encoder
     weight: float = 1.0
 

@@ -18,7 +18,7 @@ from vqcli.data.source import Source
 from vqcli.errors import UsageError
 from vqcli.evaluation import metrics
 from vqcli.evaluation.image import classifier, likelihood, rate_distortion
-from vqcli.evaluation.speech import coding, conversion, evaluators, phonemes
+from vqcli.evaluation.speech import coding, conversion, evaluators, phoneme_labels, phonemes
 from vqcli.evaluation.video import actions, frames
 from vqcli.media import audio
 from vqcli.progress import ProgressCallback
@@ -140,10 +140,16 @@ def by_samples(model: LoadedModel, data: EvaluationData, progress: ProgressCallb
 
 
 def by_phonemes(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
-    """Phoneme accuracy of codes, of k-means of cepstra and of the most common phoneme."""
-    found = phonemes.measure(model, phonemes.find_clips(data.path)[: data.count], progress=progress)
-    classes = f"of {len(found.codes.classes)} classes"
-    shares = {"codes": found.codes.accuracy, "k-means": found.kmeans, "most common": found.codes.most_common}
+    """Phoneme accuracy of codes, held out and in sample, of k-means of cepstra and of the most common phoneme."""
+    found = phonemes.measure(model, phoneme_labels.find_clips(data.path)[: data.count], progress=progress)
+    codes, kmeans = found.phonemes.codes, found.phonemes.kmeans
+    classes = f"of {len(codes.classes)} classes"
+    shares = {
+        "codes": codes.accuracy.held_out,
+        "codes in sample": codes.accuracy.in_sample,
+        "k-means": kmeans.held_out,
+        "most common": codes.most_common.held_out,
+    }
     return [
         Measurement(f"phonemes right {classes}, {name}", share, f"{name} {share:.1%}") for name, share in shares.items()
     ]

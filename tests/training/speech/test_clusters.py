@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from vqcli.errors import UsageError
 from vqcli.media import mel
 from vqcli.nets.codecs.speech import MelEncoder
-from vqcli.training.speech import clusters
+from vqcli.training.speech import clusters, discriminants
 from vqcli.training.speech.clusters import GATHER, Clusters, masked
 
 
@@ -67,6 +68,57 @@ def test_the_second_round_hears_through_the_net_of_then():
     assert not targets.rows[:, 4:].any() and targets.rows[:, :4].any()
 
 
+def test_clusters_of_a_hidden_layer():
+    encoder = MelEncoder(4, 48, (1, 2), 4).eval()
+    targets = Clusters(encoder, 4, 4, (3, 5), (GATHER, 2 * GATHER), layer=1)
+    step(targets, encoder, 2 * GATHER)
+    clean = spectra(1, 6)
+    found = targets.step(clean, encoder)[0]
+    with torch.no_grad():
+        hidden = encoder.after.blocks[0](encoder.down(encoder.before(encoder.inp(clean))))
+        assert torch.equal(hidden, encoder.hidden(clean, 1)) and hidden.shape == (1, 48, 6)
+        # the rest of the encoder makes its latents of the last
+        last = encoder.hidden(clean, 2).transpose(1, 2)
+        assert torch.allclose(encoder.out(encoder.norm(last)).transpose(1, 2), encoder(clean), atol=1e-6)
+    rows = hidden[0].T * targets.scale
+    assert found[0].tolist() == torch.cdist(rows, targets.centres[:3]).argmin(1).tolist()
+
+
+def test_the_first_clusters_along_discriminants(monkeypatch):
+    monkeypatch.setattr(discriminants, "CLASSES", 8)
+    encoder = MelEncoder(4, 8, (1, 1), 4).eval()
+    targets = Clusters(encoder, 4, 4, (3, 5), (GATHER, 3 * GATHER), directions=2)
+    found = step(targets, encoder, GATHER + 1)[-1]
+    assert found.shape == (2, 2, 6) and targets.directions[:, :2].any() and not targets.directions[:, 2:].any()
+    assert not targets.centres[:, 2:].any() and len(set(found.flatten().tolist())) > 1
+    later = step(targets, encoder, 2 * GATHER + 1)[-1]  # of latents, which have no discriminants
+    assert later is not None and targets.centres[:, 2:4].any()
+
+
+def test_discriminants_find_what_tells_clusters_apart():
+    """Three sounds differ in a direction of little variance; a speaker's direction has a hundred times more."""
+    sound = torch.randint(3, (3000,))
+    rows = torch.randn(3000, 6) * torch.tensor([0.1, 10.0, 1.0, 1.0, 1.0, 1.0])
+    rows[:, 0] += sound
+    found = discriminants.discriminants(rows, rows[:, :1], 1, clusters.kmeans)[:, 0]
+    weights = found.abs() * rows.std(0)
+    assert found.shape == (6,) and weights[0] > 10 * weights[1:].max()
+    with pytest.raises(ValueError, match="7 directions of 6"):
+        discriminants.discriminants(rows, rows, 7, clusters.kmeans)
+
+
+@pytest.mark.parametrize("layer", [-1, 3])
+def test_a_layer_that_the_encoder_lacks(layer):
+    with pytest.raises(UsageError, match=f"2 blocks at positions, and no block {layer}"):
+        Clusters(MelEncoder(4, 8, (1, 2), 4), 4, 4, (3,), (GATHER,), layer=layer)
+
+
+@pytest.mark.parametrize("directions", [-1, 144])
+def test_more_discriminants_than_there_are(directions):
+    with pytest.raises(UsageError, match="1 to 143"):
+        Clusters(MelEncoder(4, 8, (1, 2), 4), 4, 4, (3,), (GATHER,), directions=directions)
+
+
 def test_latents_and_codes_both_learn_and_the_teacher_does_not():
     targets, encoder = made()
     named = step(targets, encoder, GATHER + 1)[-1]
@@ -102,5 +154,5 @@ def test_masks_hide_about_their_share_in_stretches():
 
 @pytest.mark.parametrize(("sizes", "begin"), [((), (64,)), ((3,), ()), ((3,), (10,)), ((3,), (64, 70))])
 def test_rounds_that_cannot_be(sizes, begin):
-    with pytest.raises(ValueError, match="from step"):
+    with pytest.raises(UsageError, match="from step"):
         Clusters(MelEncoder(4, 8, (1, 1), 4), 4, 4, sizes, begin)

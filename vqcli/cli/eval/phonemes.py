@@ -11,7 +11,7 @@ from vqcli.cli import console
 from vqcli.cli.options import RUNNING, Model, Running, command, only_one, split_model
 
 if TYPE_CHECKING:
-    from vqcli.evaluation.speech.phonemes import PhonemeResult
+    from vqcli.evaluation.speech.phonemes import PhonemeResult, Scores
 
 Data = Annotated[
     list[Path],
@@ -35,16 +35,18 @@ def phonemes(
 ) -> None:
     """How much the codes of a speech model say of phonemes that it was trained without.
 
-    Each code of the first group stands for the phoneme it meets most often on half of the speakers, and is scored on
-    the other half; then the halves change places. One label for each position, the phoneme at its middle; silence is
-    left out. Beside it: the most common phoneme, and k-means of normalised cepstra with as many codes at the same rate.
+    Each code of the first group stands for the phoneme it meets most often, and is scored on the phoneme at the middle
+    of each position. Held out: fitted on half of the speakers and scored on the other half; then the halves change
+    places. In sample: fitted and scored on all, as the paper's figure seems to be. Both without silence, and with
+    silence as a class. Beside it: the most common class, and k-means of normalised cepstra with as many codes at the
+    same rate.
 
     \b
     vq eval phonemes timit/ --model speech-25hz
     vq eval phonemes timit/ --train clips/ -o codes.png
     vq eval phonemes vctk/ --model speech-25hz --top 128 --json
     """
-    from vqcli.evaluation.speech import phonemes
+    from vqcli.evaluation.speech import phoneme_labels, phonemes
     from vqcli.files import refuse_existing
     from vqcli.media import image
     from vqcli.zoo import loading, store
@@ -53,24 +55,32 @@ def phonemes(
         refuse_existing(output, running.force)
     data, model = split_model(data, model)
     loaded = loading.load(model or store.DEFAULTS["audio"], running.device)
-    clips = phonemes.find_clips(only_one(data), console.leave_out)
+    clips = phoneme_labels.find_clips(only_one(data), console.leave_out)
     with console.progress(f"listening to {console.plural(len(clips), 'clip')}") as progress:
         found = phonemes.measure(loaded, clips, train, progress=progress, complain=console.leave_out)
     if output:
-        image.write(output, phonemes.heat_map(found.codes), force=running.force)
+        image.write(output, phonemes.heat_map(found.phonemes.codes), force=running.force)
         console.say(f"drawn to {output}")
 
-    listed = phonemes.most_frequent(found.codes, top)
+    listed = phonemes.most_frequent(found.phonemes.codes, top)
     if running.as_json:
         codes = [{"code": code, "times": times, "phonemes": dict(shares)} for code, times, shares in listed]
         console.emit_json(_facts(loaded.info.name, found) | {"codes": codes})
         return
+    bits = f"{found.bits_per_second:.0f}"
+    rates = {"codes": bits, "kmeans": bits, "most_common": "0"}
+    names = {
+        "codes": f"codes of {loaded.info.name}",
+        "kmeans": f"k-means of cepstra, K = {found.K}",
+        "most_common": "the most common class",
+    }
+    columns = (f"{protocol}{silence}" for silence in ("", ", with silence") for protocol in ("held out", "in sample"))
+    shares = [_shares(each) for each in (found.phonemes, found.with_silence)]
     console.emit_table(
-        ("what names the phoneme", "bit/s", "right"),
+        ("what names the phoneme", "bit/s", *columns),
         [
-            (f"codes of {loaded.info.name}", f"{found.bits_per_second:.0f}", f"{found.codes.accuracy:.1%}"),
-            (f"k-means of cepstra, K = {found.K}", f"{found.bits_per_second:.0f}", f"{found.kmeans:.1%}"),
-            ("the most common phoneme", "0", f"{found.codes.most_common:.1%}"),
+            (name, rates[key], *(f"{share:.1%}" for each in shares for share in each[key].values()))
+            for key, name in names.items()
         ],
     )
     rows = [
@@ -82,19 +92,28 @@ def phonemes(
     console.say(phonemes.definition(found))
 
 
+def _shares(scores: Scores) -> dict[str, dict[str, float]]:
+    """Shares named right, of what names them, by protocol."""
+    accuracies = {"codes": scores.codes.accuracy, "kmeans": scores.kmeans, "most_common": scores.codes.most_common}
+    return {name: accuracy._asdict() for name, accuracy in accuracies.items()}
+
+
 def _facts(model: str, found: PhonemeResult) -> dict[str, Any]:
     from vqcli.evaluation.speech import phonemes
 
-    codes = found.codes
+    codes = found.phonemes.codes
     return {
         "model": model,
         "definition": phonemes.definition(found),
-        "accuracy": codes.accuracy,
-        "halves": codes.accuracies,
-        "kmeans": found.kmeans,
-        "most_common": codes.most_common,
+        "accuracy": codes.accuracy.held_out,
+        "halves": codes.halves,
+        "kmeans": found.phonemes.kmeans.held_out,
+        "most_common": codes.most_common.held_out,
+        "without_silence": _shares(found.phonemes),
+        "with_silence": _shares(found.with_silence),
         "classes": codes.classes,
         "positions": codes.positions,
+        "positions_with_silence": found.with_silence.codes.positions,
         "speakers": codes.speakers,
         "clips": found.clips,
         "K": found.K,

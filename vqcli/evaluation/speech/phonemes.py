@@ -1,110 +1,80 @@
 """Phoneme accuracy of speech codes (section 4.3 of the paper).
 
-Each code is mapped to the phoneme that it occurs with most often. The map is fitted on one half of the speakers and
-scored on the other, then the reverse, and the accuracy is the mean of both. The label of a position is the phoneme at
-its middle. Silence is left out, of the map and of the score.
+Each code is mapped to the phoneme that it occurs with most often. The label of a position is the phoneme at its middle
+(phoneme_labels.py). Publications differ in two things, so both are measured both ways:
 
-Labels are files of the same name as the audio: `.phn` (TIMIT: samples at 16 kHz) or `.lab` (VCTK: steps of 100 ns).
-The 61 symbols of TIMIT are mapped to the usual 39 classes (Lee and Hon 1989), of which silence is one; the glottal stop
-has none.
+- held out: the map is fitted on one half of the speakers and scored on the other, then the reverse, and the accuracy is
+  the mean of both. In sample: the map is fitted on all speakers and scored on the same, as the paper's seems to be.
+- Silence is left out, of the map and of the score; or it is a class like the others.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from vqcli.codec import windows
 from vqcli.errors import BadFile, UsageError
+from vqcli.evaluation.speech.phoneme_labels import CLASSES, NO_PHONEME, SILENCE, LabelledUtterance, middles_s
 from vqcli.files import files_below
 from vqcli.media import audio, drawing, mel
 from vqcli.progress import silent
 from vqcli.zoo.loading import LoadedModel
 
-SILENCE = "sil"
-CLASSES = (
-    *("aa", "ae", "ah", "aw", "ay", "eh", "er", "ey", "ih", "iy", "ow", "oy", "uh", "uw"),
-    *("l", "r", "w", "y", "m", "n", "ng"),
-    *("dh", "f", "hh", "s", "sh", "th", "v", "z"),
-    *("b", "ch", "d", "dx", "g", "jh", "k", "p", "t"),
-)
-FOLDED = {
-    **{"ao": "aa", "ax": "ah", "ax-h": "ah", "axr": "er", "hv": "hh", "ix": "ih", "ux": "uw", "zh": "sh"},
-    **{"el": "l", "em": "m", "en": "n", "nx": "n", "eng": "ng"},
-    **dict.fromkeys(("h#", "pau", "epi", "sp", "bcl", "dcl", "gcl", "pcl", "tcl", "kcl"), SILENCE),
-    "q": SILENCE,  # the glottal stop has no class: left out as silence is
-}
 
-# Suffix of a file of labels: its steps in a second, and how many numbers stand before the symbol.
-TICKS_HZ = {".phn": 16_000, ".lab": 10_000_000}
-LARGEST_LABELS = 2**20  # bytes
-SHORTEST_S = 0.02  # where alignment failed, phonemes have the aligner's shortest length, in VCTK 15 ms
-NO_PHONEME = -1  # class of a position in silence
+class Accuracy(NamedTuple):
+    """Share of the positions that are named right: in halves of the speakers (mean of both), and in sample."""
 
-
-@dataclass(frozen=True, eq=False)
-class PhonemeLabels:
-    """Phonemes by their ends: `ends_s` float64 [N], rising, and `classes` int64 [N], NO_PHONEME for silence."""
-
-    ends_s: np.ndarray
-    classes: np.ndarray
-
-    def at(self, times_s: np.ndarray) -> np.ndarray:
-        """Class at each time, int64; NO_PHONEME after the end."""
-        found = np.searchsorted(self.ends_s, times_s, side="right")
-        return np.append(self.classes, NO_PHONEME)[found]
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledUtterance:
-    """An audio file, its labels, and the speaker, which is the name of its folder."""
-
-    path: Path
-    labels: PhonemeLabels
-    speaker: str
+    held_out: float
+    in_sample: float
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
     """Phoneme accuracy of codes.
 
-    accuracies   share of the positions whose code maps to their phoneme: the map fitted on the first half of the
-                 speakers and scored on the second, and the reverse
-    most_common  accuracy of the most common phoneme, mean of both
-    positions    number of scored positions, without silence
+    accuracy     of the phonemes that codes map to
+    halves       of its held-out share: the map fitted on the first half of the speakers and scored on the second, and
+                 the reverse
+    most_common  accuracy of the most common class
+    positions    number of scored positions
     speakers     number in both halves
-    table        int64 [K, classes]: counts of codes and phonemes, over all speakers
+    table        int64 [K, classes]: counts of codes and classes, over all speakers
     classes      names of the classes that occur
     """
 
-    accuracies: tuple[float, float]
-    most_common: float
+    accuracy: Accuracy
+    halves: tuple[float, float]
+    most_common: Accuracy
     positions: int
     speakers: int
     table: np.ndarray
     classes: tuple[str, ...]
 
-    @property
-    def accuracy(self) -> float:
-        return sum(self.accuracies) / 2
+
+@dataclass(frozen=True)
+class Scores:
+    """The codes of a model's first codebook, and k-means of cepstra with as many codes at the same rate."""
+
+    codes: Score
+    kmeans: Accuracy
 
 
 @dataclass(frozen=True)
 class PhonemeResult:
-    """The codes of a model's first codebook, and k-means of cepstra with as many codes at the same rate.
+    """Scores without silence, and with it as a class.
 
-    kmeans      accuracy of k-means
     clips       number of scored clips
     K, rate_hz  of the codebook: codes, positions per second
     """
 
-    codes: Score
-    kmeans: float
+    phonemes: Scores
+    with_silence: Scores
     clips: int
     K: int
     rate_hz: float
@@ -115,105 +85,41 @@ class PhonemeResult:
         return self.rate_hz * math.log2(self.K)
 
 
-def read_labels(path: Path) -> PhonemeLabels:
-    """Labels of a .phn or .lab file. Raises BadFile for other files, and for lines that are not labels."""
-    ticks_hz = TICKS_HZ.get(path.suffix.lower())
-    if ticks_hz is None:
-        raise BadFile(f"{path} has no labels that vq reads", "TIMIT's .phn or VCTK's .lab")
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(LARGEST_LABELS + 1)
-    except OSError as error:
-        raise BadFile(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > LARGEST_LABELS:
-        raise BadFile(f"{path} is too large for a label file")
-    ends: list[int] = []
-    classes: list[int] = []
-    for number, line in enumerate(data.decode("ascii", "replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        found = re.fullmatch(r"\s*(\d{1,15})\s+(\d{1,15})\s+([A-Za-z#-]+)[0-2]?\s*", line)
-        start, end = (int(found[1]), int(found[2])) if found else (0, -1)
-        if found is None or end < start or (ends and end < ends[-1]):
-            raise BadFile(
-                f"{path}: line {number} is not a label", "a line holds start, end and symbol, in order of time"
-            )
-        symbol = FOLDED.get(found[3].lower(), found[3].lower())
-        if symbol not in CLASSES and symbol != SILENCE:
-            raise BadFile(f"{path}: line {number} names an unknown phoneme {symbol}")
-        ends.append(end)
-        classes.append(CLASSES.index(symbol) if symbol in CLASSES else NO_PHONEME)
-    if not ends:
-        raise BadFile(f"{path} holds no labels")
-    return PhonemeLabels(np.array(ends) / ticks_hz, np.array(classes, np.int64))
-
-
-def is_misaligned(labels: PhonemeLabels) -> bool:
-    """Whether most phonemes have the shortest length of an aligner: the alignment of the clip failed."""
-    lengths = np.diff(labels.ends_s, prepend=0.0)[labels.classes != NO_PHONEME]
-    return bool(lengths.size and np.median(lengths) < SHORTEST_S)
-
-
-def find_clips(folder: Path, complain: Callable[[BadFile], None] = lambda error: None) -> list[LabelledUtterance]:
-    """The labelled audio files in a folder, by name; those with bad labels are reported to `complain` and left out.
-
-    Raises UsageError if there are none, or of one speaker only.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder", "name a folder with one folder for each speaker")
-    clips = []
-    for path in files_below(folder):
-        label_files = [path.with_suffix(suffix) for suffix in TICKS_HZ if path.with_suffix(suffix).is_file()]
-        if path.suffix.lower() not in audio.SUFFIXES or not label_files:
-            continue
-        try:
-            labels = read_labels(label_files[0])
-            if is_misaligned(labels):
-                raise BadFile(f"{label_files[0]} is badly aligned: most of its phonemes have the shortest length")
-        except BadFile as error:
-            complain(error)
-            continue
-        clips.append(LabelledUtterance(path, labels, path.parent.name))
-    if len({clip.speaker for clip in clips}) < 2:
-        kinds = " or ".join(TICKS_HZ)
-        raise UsageError(
-            f"{folder} has labelled audio of {len({clip.speaker for clip in clips})} speakers; two are needed",
-            f"SPEAKER/clip.flac with SPEAKER/clip{kinds} beside it",
-        )
-    return clips
-
-
-def middles_s(positions: int, rate_hz: float) -> np.ndarray:
-    """The middle of each position, in seconds."""
-    return (np.arange(positions) + 0.5) / rate_hz
-
-
 # ---------------------------------------------------------------- codes -> phonemes
 
 
-def score(codes: Sequence[np.ndarray], classes: Sequence[np.ndarray], speakers: Sequence[str], K: int) -> Score:
+def score(
+    codes: Sequence[np.ndarray],
+    classes: Sequence[np.ndarray],
+    speakers: Sequence[str],
+    K: int,
+    *,
+    with_silence: bool = False,
+) -> Score:
     """The score of codes [P] of clips, given the class at each position [P] and the speaker of each clip.
 
-    Codes without counts are mapped to the most common phoneme.
+    Codes without counts are mapped to the most common class.
     """
-    tables = np.zeros((2, K, len(CLASSES)), np.int64)
+    names = (*CLASSES, SILENCE) if with_silence else CLASSES  # NO_PHONEME, -1, is the last
+    tables = np.zeros((2, K, len(names)), np.int64)
     for own, labels, half in zip(codes, classes, halves(speakers), strict=True):
-        voiced = labels != NO_PHONEME
-        np.add.at(tables[half], (own[voiced], labels[voiced]), 1)
+        scored = slice(None) if with_silence else labels != NO_PHONEME
+        np.add.at(tables[half], (own[scored], labels[scored]), 1)
     if not tables.sum((1, 2)).all():
         raise UsageError("these clips are silent, or of one speaker only")
-    splits = ((tables[0], tables[1]), (tables[1], tables[0]))
-    right = [float(scored[np.arange(K), likeliest(fitted)].sum() / scored.sum()) for fitted, scored in splits]
-    common = [scored[:, fitted.sum(0).argmax()].sum() / scored.sum() for fitted, scored in splits]
     table = tables.sum(0)
+    splits = ((tables[0], tables[1]), (tables[1], tables[0]), (table, table))
+    right = [float(scored[np.arange(K), likeliest(fitted)].sum() / scored.sum()) for fitted, scored in splits]
+    common = [float(scored[:, fitted.sum(0).argmax()].sum() / scored.sum()) for fitted, scored in splits]
     occurring = np.flatnonzero(table.sum(0))
     return Score(
-        accuracies=(right[0], right[1]),
-        most_common=float(np.mean(common)),
+        accuracy=Accuracy(sum(right[:2]) / 2, right[2]),
+        halves=(right[0], right[1]),
+        most_common=Accuracy(sum(common[:2]) / 2, common[2]),
         positions=int(table.sum()),
         speakers=len(set(speakers)),
         table=table[:, occurring],
-        classes=tuple(CLASSES[index] for index in occurring),
+        classes=tuple(names[index] for index in occurring),
     )
 
 
@@ -319,21 +225,23 @@ def measure(
         classes.append(clip.labels.at(middles_s(len(codes), rate_hz)))
         speakers.append(clip.speaker)
         progress((number + 1) / len(clips))
-    own = score(codes_of_clips, classes, speakers, K)
-
-    def of_centres(centres: np.ndarray) -> Score:
-        return score([assign(points, centres) for points in cepstra], classes, speakers, K)
-
+    # first, since it refuses clips without two halves
+    own = [score(codes_of_clips, classes, speakers, K, with_silence=each) for each in (False, True)]
     if train is not None:
-        kmeans_accuracy = of_centres(kmeans(_features_of_folder(train, net.rate_hz, rate_hz, complain), K)).accuracy
+        centres = [kmeans(_features_of_folder(train, net.rate_hz, rate_hz, complain), K)] * 2
     else:
         half_of = halves(speakers)
-        accuracies = []
-        for half in (0, 1):
-            points = np.concatenate([points for points, at in zip(cepstra, half_of, strict=True) if at == half])
-            accuracies.append(of_centres(kmeans(points, K)).accuracies[half])
-        kmeans_accuracy = sum(accuracies) / 2
-    return PhonemeResult(own, kmeans_accuracy, len(codes_of_clips), K, rate_hz)
+        parts = [[points for points, at in zip(cepstra, half_of, strict=True) if at == half] for half in (0, 1)]
+        centres = [kmeans(np.concatenate(part), K) for part in parts]
+    codes_of_kmeans = [[assign(points, each) for points in cepstra] for each in centres]
+
+    def of_kmeans(with_silence: bool) -> Accuracy:
+        found = [score(each, classes, speakers, K, with_silence=with_silence) for each in codes_of_kmeans]
+        held_out = sum(each.halves[half] for half, each in enumerate(found)) / 2
+        return Accuracy(held_out, sum(each.accuracy.in_sample for each in found) / 2)
+
+    without, with_silence = (Scores(each, of_kmeans(bool(n))) for n, each in enumerate(own))
+    return PhonemeResult(without, with_silence, len(codes_of_clips), K, rate_hz)
 
 
 MOST_FILES = 2000  # that k-means is fitted to
@@ -392,9 +300,11 @@ def most_frequent(score: Score, top: int) -> list[tuple[int, int, list[tuple[str
 
 def definition(found: PhonemeResult) -> str:
     """The definition of the figures as text, since it differs between publications."""
-    codes = found.codes
+    codes = found.phonemes.codes
     return (
         f"share of {codes.positions:,} positions of {1000 / found.rate_hz:g} ms whose code stands for the phoneme at "
-        f"their middle, of {len(codes.classes)} classes, silence left out: the map from codes to phonemes learned from "
-        f"half of {codes.speakers} speakers ({found.clips} clips), scored on the other half, and the reverse"
+        f"their middle, of {len(codes.classes)} classes, silence left out. Held out: the map from codes to phonemes "
+        f"learned from half of {codes.speakers} speakers ({found.clips} clips), scored on the other half, and the "
+        f"reverse. In sample: learned from all and scored on the same. With silence: it is one class more, of "
+        f"{found.with_silence.codes.positions:,} positions"
     )

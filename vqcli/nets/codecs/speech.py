@@ -42,6 +42,13 @@ class MelEncoder(nn.Module):
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, dim)
         self.reach = self.after.reach + -(-(2 + self.before.reach + frames // 2 + 2) // frames)  # positions
 
+    def hidden(self, x: Tensor, layer: int) -> Tensor:
+        """Output [B, width, P] of the first `layer` blocks of those that work at positions; 0 is their input."""
+        h = self.down(self.before(self.inp(x)))
+        for block in self.after.blocks[:layer]:
+            h = block(h)
+        return h
+
     def forward(self, x: Tensor) -> Tensor:
         h = self.after(self.down(self.before(self.inp(x))))
         h = self.norm(h.transpose(1, 2))

@@ -1,9 +1,10 @@
 """Cluster targets for the encoder, so that codes follow phonemes (HuBERT: Hsu et al. 2021).
 
-Targets are clusters, which correlate with phonemes: first of normalised cepstra, later of the net's own latents. The
-clusters of clean speech are predicted from the same speech warped to another vocal tract length and with masked parts,
-so the encoder has to discard the speaker and to use context. They are predicted from both z_e and z_q. Clusters are
-fitted again a few times, to the latents of the encoder by then.
+Targets are clusters, which correlate with phonemes: first of normalised cepstra, later of the net's own latents, or of
+one of its hidden layers: in HuBERT those in the middle tell most of phonemes. The clusters of clean speech are
+predicted from the same speech warped to another vocal tract length and with masked parts, so the encoder has to discard
+the speaker and to use context. They are predicted from both z_e and z_q. Clusters are fitted again a few times, to the
+encoder by then.
 """
 
 from __future__ import annotations
@@ -16,23 +17,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcli.errors import UsageError
 from vqcli.media import mel
 from vqcli.nets.codecs.speech import MelEncoder
 from vqcli.nets.layers import distributed
 from vqcli.nets.layers.quantizer import nearest_codes
+from vqcli.training.speech.discriminants import discriminants
 
 GATHER = 64  # steps in which rows are gathered before clusters are fitted to them; meanwhile there are none
 ROWS = 2**15
 ROUNDS = 20  # of Lloyd's algorithm
 CEPSTRA = 13
 AROUND = (-3, 0, 3)  # frames of 10 ms from the middle of a position
+CONTEXT = (-12, -9, -6, -4, -2, 0, 2, 4, 6, 9, 12)  # for discriminants
+BEGIN = (-4, 0, 4)  # of these, for their first clusters
 
 
 class Clusters(nn.Module):
     """Predicts the clusters of normalised log-mel spectra [B, bands, P * frames] from latents [B, dim, P].
 
     sizes  clusters in each of several clusterings, coarse and fine
-    begin  steps at which clusters are fitted: first to cepstra, then to the latents of the encoder at that step
+    begin  steps at which clusters are fitted: first to cepstra, then to the encoder at that step
+    layer  block of the encoder whose output they are fitted to (MelEncoder.hidden); 0 for its latents
+    directions  number of discriminants of cepstra in context (discriminants.py) that the first are fitted to; 0 for
+                cepstra themselves
     """
 
     heard: Tensor
@@ -40,16 +48,34 @@ class Clusters(nn.Module):
     scale: Tensor
     centres: Tensor
     basis: Tensor
+    directions: Tensor
 
-    def __init__(self, encoder: MelEncoder, dim: int, frames: int, sizes: Sequence[int], begin: Sequence[int]) -> None:
+    def __init__(
+        self,
+        encoder: MelEncoder,
+        dim: int,
+        frames: int,
+        sizes: Sequence[int],
+        begin: Sequence[int],
+        layer: int = 0,
+        directions: int = 0,
+    ) -> None:
         super().__init__()
         if not sizes or not begin or min(np.diff([0, *begin])) < GATHER:
-            raise ValueError(f"clusters are fitted from step {GATHER} on, and again after {GATHER} steps or more")
-        self.frames, self.sizes, self.begin = frames, tuple(sizes), tuple(begin)
+            raise UsageError(f"clusters are fitted from step {GATHER} on, and again after {GATHER} steps or more")
+        if not 0 <= layer <= len(encoder.after.blocks):
+            raise UsageError(f"the encoder has {len(encoder.after.blocks)} blocks at positions, and no block {layer}")
+        if not 0 <= directions <= CEPSTRA * len(CONTEXT):
+            raise UsageError(f"there are 1 to {CEPSTRA * len(CONTEXT)} discriminants, or none")
+        self.frames, self.sizes, self.begin, self.layer = frames, tuple(sizes), tuple(begin), layer
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
         heads = [nn.Conv1d(dim, sum(sizes), 1) for _ in range(2)]  # from z_e, from z_q
         self.guesses: Sequence[nn.Conv1d] = nn.ModuleList(heads)  # type: ignore[assignment]
-        width = max(dim, CEPSTRA * len(AROUND))
+        self.around = CONTEXT if directions else AROUND
+        width = max(encoder.out.in_features if layer else dim, CEPSTRA * len(self.around))
+        self.discriminants = directions
+        if directions:  # columns of 0 after the first of them
+            self.register_buffer("directions", torch.zeros(width, width))
         self.register_buffer("heard", torch.tensor(0))  # number of steps
         self.register_buffer("rows", torch.zeros(ROWS, width))
         self.register_buffer("scale", torch.ones(width))
@@ -69,9 +95,9 @@ class Clusters(nn.Module):
                 self.teacher.load_state_dict(encoder.state_dict())
             self._gather(self._features(clean, fitted), place)
             if step == coming:
-                self._fit()
+                self._fit(first=not fitted)
             return None
-        return self._assign(self._features(clean, fitted - 1)) if fitted else None
+        return self._assign(self._features(clean, fitted - 1), first=fitted == 1) if fitted else None
 
     def loss(self, z_e: Tensor, z_q: Tensor, clusters: Tensor) -> Tensor:
         """Cross-entropy in nats per position, mean over clusterings, from latents z_e and z_q [B, dim, P]."""
@@ -85,19 +111,24 @@ class Clusters(nn.Module):
         """The features that the `number`-th clusters are fitted to: [B, P, width]."""
         width = self.rows.shape[1]
         if number:
-            features = self.teacher(clean).float().transpose(1, 2)
+            found = self.teacher.hidden(clean, self.layer) if self.layer else self.teacher(clean)
+            features = found.float().transpose(1, 2)
         else:
             cepstra = (self.basis @ clean.float()).transpose(1, 2)  # (B, T, 13)
+            if self.discriminants:  # they follow differences between recordings where these are left
+                cepstra = (cepstra - cepstra.mean(1, keepdim=True)) / (cepstra.std(1, keepdim=True) + 1e-3)
             T, middle = cepstra.shape[1], torch.arange(0, cepstra.shape[1], self.frames, device=clean.device)
             # the middle lies between two frames
             first = middle + self.frames // 2 - 1
             parts = [(cepstra[:, at.clamp(0, T - 1)] + cepstra[:, (at + 1).clamp(0, T - 1)]) / 2
-                     for at in (first + offset for offset in AROUND)]  # fmt: skip
+                     for at in (first + offset for offset in self.around)]  # fmt: skip
             features = torch.cat(parts, 2)
         return F.pad(features, (0, width - features.shape[2]))
 
-    def _assign(self, features: Tensor) -> Tensor:
+    def _assign(self, features: Tensor, first: bool) -> Tensor:
         rows = (features * self.scale).flatten(0, 1)
+        if first and self.discriminants:
+            rows = rows @ self.directions
         found = [nearest_codes(rows, centres) for centres in self.centres.split(self.sizes)]
         return torch.stack(found).unflatten(1, features.shape[:2]).transpose(0, 1)  # (B, clusterings, P)
 
@@ -108,10 +139,16 @@ class Clusters(nn.Module):
         chosen = torch.randint(len(rows) * distributed.world(), (each,), device=rows.device)
         self.rows[place * each : (place + 1) * each] = distributed.rows_at(rows, chosen)
 
-    def _fit(self) -> None:
+    def _fit(self, first: bool) -> None:
         """Cluster the rows, each dimension scaled to unit variance, and reset the heads."""
         self.scale.copy_(1 / self.rows.std(0).clamp(min=1e-3))
         rows = self.rows * self.scale
+        if first and self.discriminants:
+            used = rows[:, : CEPSTRA * len(CONTEXT)]
+            nearest = used.unflatten(1, (-1, CEPSTRA))[:, [CONTEXT.index(at) for at in BEGIN]].flatten(1)
+            directions = discriminants(used, nearest, self.discriminants, kmeans)
+            self.directions[: used.shape[1], : self.discriminants] = directions
+            rows = rows @ self.directions
         self.centres.copy_(torch.cat([kmeans(rows, size) for size in self.sizes]))
         for head in self.guesses:
             head.reset_parameters()

@@ -48,7 +48,9 @@ class SpeechTask(UtteranceTask):
         self.clusters = None
         if options is not None:
             dim = model.quantizer.dim
-            self.clusters = Clusters(model.encoder, dim, model.frames, options.sizes, options.begin)
+            self.clusters = Clusters(
+                model.encoder, dim, model.frames, options.sizes, options.begin, options.layer, options.discriminants
+            )
 
     def forward(self, samples: Tensor, pitch: Tensor, profile: Tensor, labels: Tensor) -> Loss:
         """The loss of crops [B, N] with pitch codes [B, N / 320], profiles [B, SIZE] and speakers [B]."""
