@@ -6,7 +6,7 @@ The figures are upper bounds on it, as p(x) of these models is intractable:
 
     vqvae2d    log p(x) >= log p(x | z_q) + log p(z_q), for the z_q that x is encoded to (section 3.2)
     vae2d      log p(x) >= E_q log p(x | z) - KL(q(z | x) || p(z)), with one sample of z
-    vimco2d    log p(x) >= E log 1/S sum_s p(x, z_s) / q(z_s | x), with S samples
+    vimco2d    log p(x) >= E log 1/S sum_s p(x, z_s) / q(z_s | x), with S samples; vimcogaussian2d too
 
 p(x | z) is the decoder's distribution over integers (nets/layers/likelihood.py). p(z) is uniform, or the PixelCNN in
 the model's folder. Sizes of lossless files are a third bound.
@@ -51,6 +51,7 @@ DEFINITION = {
     SUM: "-log of the sum over all z of p(x | z) p(z): p(x) itself",
     "vae2d": "-E_q log p(x | z) + KL(q || p), one sample of z",
     "vimco2d": "-log of the mean over samples of p(x, z) / q(z | x)",
+    "vimcogaussian2d": "-log of the mean over samples of p(x, z) / q(z | x), z continuous",
 }
 
 
