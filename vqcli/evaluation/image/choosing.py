@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def sample(
         def done(share: float, number: int = number) -> None:
             progress((number + share) / len(settings))
 
-        options = {"labels": labels, "sampling": sampling, "seed": seed, "progress": done}
+        options: Any = {"labels": labels, "sampling": sampling, "seed": seed, "progress": done}
         samples, numbers = classifier.sample(model, "pixelcnn", classes, count, **options)
         made[sampling] = samples.pixels, numbers
     return made
