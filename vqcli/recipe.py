@@ -128,6 +128,13 @@ class Waveform(Struct, frozen=True, forbid_unknown_fields=True):
     commitment: float = 0.25  # and of that to the vectors
 
 
+class Sampling(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a prior is sampled from where nobody says otherwise; `vq eval samples --choose` measures which is best."""
+
+    temperature: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    guidance: Annotated[float, Meta(ge=-100, le=100)] = 1.0  # of priors with classes that have learned to do without
+
+
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """A run.
 
@@ -147,11 +154,13 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     speech: Speech = Speech()
     adversary: Adversary | None = None
     waveform: Waveform | None = None
+    sampling: Sampling | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole recipe, defaults included; `task` and `waveform` only if they are set, as in older recipes."""
+        """The whole recipe, defaults included; what older recipes do not have only if it is set."""
         tree: dict[str, Any] = msgspec.to_builtins(self)
-        return {name: value for name, value in tree.items() if value is not None or name not in ("task", "waveform")}
+        newer = ("task", "waveform", "sampling")
+        return {name: value for name, value in tree.items() if value is not None or name not in newer}
 
     def to_toml(self) -> bytes:
         """The whole recipe, defaults included, as a file that `load` reads again."""
@@ -233,7 +242,7 @@ def _suggestion(complaint: str) -> str:
     if not found:
         return ""
     section = {"": Recipe, "model": Model, "data": Data, "optimization": Optimization, "rate": Rate}
-    section |= {"speech": Speech, "adversary": Adversary, "waveform": Waveform}
+    section |= {"speech": Speech, "adversary": Adversary, "waveform": Waveform, "sampling": Sampling}
     known = section.get(found[2] or "")
     return near_matches(found[1], known.__struct_fields__) if known else ""
 

@@ -140,7 +140,7 @@ def test_commands_in_place_of_a_run(vq):
     result = vq("reproduce", "phonemes")
     assert result.exit_code == 0 and "speech-25hz: 29.2 %" in result.stderr
     lines = result.stdout.splitlines()
-    assert len(lines) == len(set(lines)) == 3 and all(line.startswith("vq ") for line in lines)
+    assert len(lines) == len(set(lines)) == 4 and all(line.startswith("vq ") for line in lines)
     assert json.loads(vq("reproduce", "phonemes", "--json").stdout)["name"] == "phonemes"
 
 

@@ -151,12 +151,18 @@ MEASURING = Measuring()
 class Draws:
     """How codes are sampled from a prior."""
 
-    temperature: Annotated[float, typer.Option(help="Below 1: safer and duller; 0: the most probable.")] = 1.0
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Below 1: safer and duller; 0: the most probable.", show_default="the prior's, else 1"),
+    ] = None
     top_k: Annotated[int, typer.Option(help="Sample from the k most probable codes only.", show_default="all")] = 0
     top_p: Annotated[float, typer.Option(help="Sample from the codes that hold this share of probability.")] = 1.0
-    guidance: Annotated[float, typer.Option(help="Above 1: more of what sets the class, speaker or action apart.")] = (
-        1.0
-    )
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="Above 1: more of what sets the class, speaker or action apart.", show_default="the prior's, else 1"
+        ),
+    ] = None
 
 
 DRAWS = Draws()

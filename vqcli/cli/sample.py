@@ -59,7 +59,7 @@ def sample(
     \b
     vq sample
     vq sample --class fox --class zebra -n 8 -o animals.png
-    vq sample --prior pixelcnn --class kit_fox --seed 7 --guidance 2
+    vq sample --prior pixelcnn --class kit_fox --seed 7
     vq sample --width 128 --height 64 -n 3 -o samples/
     vq sample --class wolf -o wolf.vqz
     vq sample --from photo.png --keep left -n 6 -o completed.png
@@ -72,10 +72,8 @@ def sample(
 
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
-    from vqcli.nets.priors.autoregressive import Sampling
-    from vqcli.zoo import loading
+    from vqcli.zoo import loading, priors
 
-    sampling = Sampling(**asdict(draws))
     number = amount.seed if amount.seed is not None else secrets.randbelow(10**6)
     if number < 0:
         raise UsageError(f"seed {number} is below 0")
@@ -87,6 +85,8 @@ def sample(
     if target.suffix not in ("", ".vqz") and not target.is_dir():  # before the work, not after it
         refuse_existing(target, running.force)
         medium.check_target(target)
+    learned = priors.find(info, medium.PRIOR) if prior in (None, medium.PRIOR) else None
+    sampling = priors.sampling(learned, **asdict(draws))
     request = Request(prior, amount.count, number, sampling, start, running.force)
     facts = medium.sample(loading.load(info, running.device), target, given[name], request)
     if running.as_json:

@@ -120,6 +120,12 @@ def by_reconstruction(model: LoadedModel, data: EvaluationData, progress: Progre
     ]
 
 
+def by_equation_7(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
+    """The report's eq. 7 of a VQ-VAE in nats for a value; less is better."""
+    nats = likelihood.equation_7(model, data.images, data.count)
+    return [Measurement("nats, the report's eq. 7", nats, f"eq. 7 of the report {nats:.3f} nats")]
+
+
 def by_samples(model: LoadedModel, data: EvaluationData, progress: ProgressCallback) -> list[Measurement]:
     """Accuracy of a classifier on samples of the learned prior, of the uniform one, and on real images."""
     piece = image.data_of(priors.find(model.info, "pixelcnn"))
@@ -241,6 +247,7 @@ def _of_speech(mean: coding.Point | conversion.Conversion) -> list[Measurement]:
 MEASURES: dict[str, Callable[[LoadedModel, EvaluationData, ProgressCallback], list[Measurement]]] = {
     "likelihood": by_likelihood,
     "reconstruction": by_reconstruction,
+    "equation-7": by_equation_7,
     "samples": by_samples,
     "phonemes": by_phonemes,
     "speech": by_speech,

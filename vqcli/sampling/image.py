@@ -24,7 +24,7 @@ from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.files import numbered
 from vqcli.media import drawing, image
 from vqcli.media.image import MAX_PIXELS
-from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
+from vqcli.nets.priors.autoregressive import Sampling, in_batches
 from vqcli.nets.priors.pixelcnn_sampler import sampler_of
 from vqcli.progress import Running, silent
 from vqcli.recipe import Data
@@ -121,17 +121,18 @@ def sample(
     count: int = 1,
     size: tuple[int, int] | None = None,
     seed: int = 0,
-    sampling: Sampling = AS_LEARNED,
+    sampling: Sampling | None = None,
     start: np.ndarray | None = None,
     keep: str = "top",
     **running: Unpack[Running],
 ) -> Samples:
     """Sample `count` images of each label, or of labels sampled at random if none is named.
 
-    prior   'pixelcnn', or 'uniform': every code alike, what the paper trains its models under
-    size    height and width in pixels, None for those the prior was trained on
-    start   pixels uint8 [H, W, 1 or 3] to complete: the `keep` part ('top', 'left', 'box': the middle) is kept, the
-            rest is sampled. A prior goes row by row, so what is sampled knows of the kept part what lies before it
+    prior     'pixelcnn', or 'uniform': every code alike, what the paper trains its models under
+    size      height and width in pixels, None for those the prior was trained on
+    sampling  None for the temperature and guidance that the prior's file asks for
+    start     pixels uint8 [H, W, 1 or 3] to complete: the `keep` part ('top', 'left', 'box': the middle) is kept, the
+              rest is sampled. A prior goes row by row, so what is sampled knows of the kept part what lies before it
 
     Raises ModelError if the model has no such prior, UnknownLabel, UsageError for what does not fit together.
     """
@@ -152,6 +153,7 @@ def sample(
     if not 1 <= len(names) <= LARGEST or min(H, W) < 1 or len(names) * H * W > MAX_PIXELS:
         raise UsageError(f"{len(names)} samples of {W} x {H} pixels are too many or too few to sample")
 
+    sampling = sampling or priors.sampling(info)
     sizes = model.net.codebook_sizes
     shape = (len(names), len(sizes), *model.net.grid(H, W))
     codes, kept = np.zeros(shape, np.int64), np.zeros(shape[2:], bool)

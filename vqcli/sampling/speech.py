@@ -23,7 +23,7 @@ from vqcli.errors import ModelError, UsageError, near_matches
 from vqcli.files import numbered
 from vqcli.media import audio, voice
 from vqcli.media.audio import Recording
-from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling, in_batches
+from vqcli.nets.priors.autoregressive import Sampling, in_batches
 from vqcli.progress import ProgressCallback, Running, silent
 from vqcli.zoo import loading, priors, store
 from vqcli.zoo.loading import LoadedModel
@@ -88,15 +88,16 @@ def sample_speech(
     count: int = 1,
     seconds: float = 4.0,
     seed: int = 0,
-    sampling: Sampling = AS_LEARNED,
+    sampling: Sampling | None = None,
     start: Recording | None = None,
     **running: Unpack[Running],
 ) -> SpeechSamples:
     """Sample `count` times so many seconds of speech of each speaker, or of speakers at random if none is named.
 
-    prior  'wavenet', or 'uniform': every code alike, what the paper trains its models under
-    start  a recording at the model's rate to go on from: its first channel comes first, in the voice of the speaker or,
-           where none is named, in its own
+    prior     'wavenet', or 'uniform': every code alike, what the paper trains its models under
+    sampling  None for the temperature that the prior's file asks for
+    start     a recording at the model's rate to go on from: its first channel comes first, in the voice of the speaker
+              or, where none is named, in its own
 
     Raises ModelError if the model has no such prior, UnknownLabel, UsageError for what does not fit together.
     """
@@ -110,6 +111,7 @@ def sample_speech(
     names = _names(loaded, info, speakers, count, seed, start is not None)
     if not 1 <= len(names) <= LARGEST or not 0 < len(names) * seconds <= LONGEST_S:
         raise UsageError(f"{len(names)} samples of {seconds:g} s are too many or too few to sample")
+    sampling = sampling or priors.sampling(info)
     sampled = -(-max(1, round(seconds * net.rate_hz)) // net.stride)
 
     begun = _begun(loaded, names, start)

@@ -160,14 +160,15 @@ def sample_video(
     actions: Sequence[str] = (),
     count: int = 1,
     seed: int = 0,
-    sampling: Sampling = AS_LEARNED,
+    sampling: Sampling | None = None,
     **running: Unpack[Running],
 ) -> VideoSamples:
     """Sample `count` clips of `frames` frames that go on from a start, or come out of nothing.
 
-    start    a clip or a .vqz file of one, or its codes uint16 [groups, T, rows, columns]; the last frames count
-    frames   how many to sample; None for one after each action, or FRAMES of them
-    actions  what is done before each of them, one for all or one for each; () lets the prior choose
+    start     a clip or a .vqz file of one, or its codes uint16 [groups, T, rows, columns]; the last frames count
+    frames    how many to sample; None for one after each action, or FRAMES of them
+    actions   what is done before each of them, one for all or one for each; () lets the prior choose
+    sampling  None for the temperature that the prior's file asks for
 
     Raises ModelError if the model has no prior over frames, UnknownLabel for an action it does not know, UsageError for
     what does not fit together: a start that is shorter than what the prior looks at, or of another size.
@@ -179,7 +180,7 @@ def sample_video(
     info, progress = prior_of(model), running.get("progress", silent)
     frames, actions = _length(frames, actions)
     numbers = [info.label_of(name) for name in actions]
-    net = priors.load_frames(info, model.device)
+    net, sampling = priors.load_frames(info, model.device), sampling or priors.sampling(info)
     if sampling.guidance != 1 and not (net.actions and actions):
         raise UsageError("guidance strengthens actions, and there are none", "leave --guidance out, or give --actions")
     width, height = size_of(model)

@@ -22,6 +22,7 @@ import msgspec
 
 from vqcli.errors import ModelError, UnknownLabel, near_matches
 from vqcli.files import make_folder, replacing
+from vqcli.recipe import Sampling as Defaults
 from vqcli.zoo import registry, store
 from vqcli.zoo.store import ModelInfo
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from vqcli.entropy.coders import EntropyNet
+    from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.nets.priors.frames import FramePrior
     from vqcli.nets.priors.pixelcnn import PixelCNN
     from vqcli.nets.priors.wavenet import WaveNetPrior
@@ -50,6 +52,7 @@ class Fields(msgspec.Struct):
     steps: Annotated[int, msgspec.Meta(ge=0)] = 0
     recipe: store.RecipeFields | None = None
     measured: dict[str, Any] | None = None
+    sampling: Defaults | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,15 @@ class PriorInfo:
         """What a person should know who asks for a class by such a name."""
         return self.description.get("remarks", {})
 
+    @property
+    def defaults(self) -> dict[str, float]:
+        """The temperature that the file asks for, and of images, each of which has a class, the guidance."""
+        asked = dict(self.description.get("sampling") or {})
+        by_class = self.family == "pixelcnn" and self.classes and self.description["arguments"].get("unlabelled")
+        if not by_class:
+            asked.pop("guidance", None)
+        return asked
+
     @cached_property
     def digest(self) -> bytes:
         """First 8 bytes of the SHA-256 of the file."""
@@ -94,6 +106,14 @@ class PriorInfo:
         if number < 0:
             raise UnknownLabel(f"this prior knows no {name}", near_matches(name, [*self.classes, *self.aliases]))
         return number
+
+
+def sampling(info: PriorInfo | None, **given: float | None) -> Sampling:
+    """How codes are sampled: fields of Sampling that are given and not None, the prior's own defaults for the rest."""
+    from vqcli.nets.priors.autoregressive import Sampling
+
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return Sampling(**({} if info is None else info.defaults) | asked)
 
 
 def path_of(folder: Path, family: str) -> Path:
@@ -154,6 +174,16 @@ def save(folder: Path, arrays: Mapping[str, np.ndarray], description: Mapping[st
     with replacing(path, force=True) as stream:
         stream.write(weights.to_bytes(arrays, {"format": FORMAT, **description}))
     return describe(path)
+
+
+def set_sampling(info: PriorInfo, temperature: float, guidance: float) -> PriorInfo:
+    """Rewrite the file of a prior with other defaults for sampling; its weights stay byte for byte."""
+    from vqcli.zoo import weights
+
+    description = info.description | {"sampling": {"temperature": temperature, "guidance": guidance}}
+    with replacing(info.path, force=True) as stream:
+        stream.write(weights.described(info.path.read_bytes(), description))
+    return describe(info.path)
 
 
 def load_pixelcnn(info: PriorInfo, device: torch.device) -> PixelCNN:

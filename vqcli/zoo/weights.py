@@ -35,6 +35,13 @@ def to_bytes(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -
     return save(deflated(arrays), {"vq": json.dumps(description, sort_keys=True)})
 
 
+def described(data: bytes, description: Mapping[str, Any]) -> bytes:
+    """A file with another description; its arrays stay as they are."""
+    from safetensors.numpy import load, save
+
+    return save(load(data), {"vq": json.dumps(description, sort_keys=True)})
+
+
 def read(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file, inflated. Raises ValueError if it is none or one of its tables is not sound, or OSError."""
     from safetensors import SafetensorError

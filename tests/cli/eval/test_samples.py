@@ -6,7 +6,7 @@ import torch
 
 from vqcli.data.shapes import Shapes
 from vqcli.media import image
-from vqcli.zoo import priors, registry, weights
+from vqcli.zoo import priors, registry, store, weights
 
 QUICK = ("--minutes", "0.01", "--device", "cpu")
 
@@ -55,6 +55,44 @@ def test_rates_of_real_drawn_and_random_pictures(vq, with_prior, shapes):
     assert told["chance"] == {"top_1": pytest.approx(1 / 3), "top_3": 1}
     assert told["sampling"]["guidance"] == 2 and told["classifier"]["pictures"] == 18
     assert image.read(Path("drawn.png")).pixels.shape[0] == 2 * (16 + 4) + 4  # a row for each class of the prior
+
+
+def test_a_class_beside_its_nearest(vq, with_prior, shapes):
+    with_prior("triangle", "disc")
+    options = ("--model", "tokens", "-n", "2", "--class", "disc", "--nearest", "near.png", *QUICK)
+    result = vq("eval", "samples", shapes, *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["rates"]["sampled, pixelcnn"]["by_class"].keys() == {"disc"}
+    assert told["rates"]["real, held out"]["by_class"].keys() == {"disc"}
+    near = told["nearest"]["sampled"]
+    assert 0 < near["nearest_grey_values"] <= near["grey_values"] and 0 <= near["equal_codes"] <= 1
+    assert image.read(Path("near.png")).pixels.shape[0] == 16 + 2 * 8
+
+
+def test_the_best_setting_is_stored(vq, with_prior, shapes):
+    """The file of the prior then asks for it, and sampling follows unless told otherwise."""
+    with_prior("triangle", "disc")
+    drawn = {}
+    for name, more in (("before", ()), ("guided", ("--guidance", "4", "--temperature", "0.9"))):
+        assert (
+            vq("sample", "--model", "tokens", "--class", "disc", "--seed", "1", "-o", f"{name}.png", *more).exit_code
+            == 0
+        )
+        drawn[name] = image.read(Path(f"{name}.png")).pixels
+    result = vq("eval", "samples", shapes, "--model", "tokens", "-n", "2", "--choose", "--store", "--json", *QUICK)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert len(told["settings"]) == 11 and told["settings"][0]["sampling"] is None
+    info = priors.find(store.find("tokens"), "pixelcnn")
+    assert info.defaults == {name: told["best"]["sampling"][name] for name in ("temperature", "guidance")}
+    priors.set_sampling(info, 0.9, 4.0)
+    for more, same in ((), "guided"), (("--guidance", "1", "--temperature", "1"), "before"):
+        done = vq("sample", "--model", "tokens", "--class", "disc", "--seed", "1", "-o", "now.png", "--force", *more)
+        assert done.exit_code == 0 and (image.read(Path("now.png")).pixels == drawn[same]).all()
+    assert "guidance 4.0" in vq("models", "show", "tokens").stdout
+    for wrong in (("--store",), ("--choose", "--guidance", "2"), ("--choose", "-o", "x.png")):
+        assert vq("eval", "samples", shapes, "--model", "tokens", *wrong, *QUICK).exit_code == 2
 
 
 def test_table(vq, with_prior, shapes):

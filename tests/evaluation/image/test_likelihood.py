@@ -59,6 +59,16 @@ def test_it_is_the_loss_of_training(model):
     assert likelihood.measure(model, held_out)[0].bits_per_dim == pytest.approx(float(trained), abs=1e-4)
 
 
+def test_the_reports_equation_7_cannot_fall_below_its_density(model):
+    held_out = pictures(8)
+    x = torch.from_numpy(np.stack([held_out.pixels(i)[..., :1] for i in range(12)])).movedim(-1, 1) / 255 - 0.5
+    net = model.net
+    density = torch.distributions.Normal(2 * net.decode(net.encode(x)), 1.0).log_prob(2 * x).mean()
+    nats = likelihood.equation_7(model, held_out, 12)
+    assert nats == pytest.approx(np.log(128) - float(density) + 4 * np.log(8) / 64, abs=1e-4)
+    assert nats > likelihood.UNIT_DENSITY == pytest.approx(5.7710, abs=1e-4)
+
+
 def test_the_sum_over_all_codes_is_more_likely_than_any_one(model):
     """8^4 codes: p(x) itself, of which the one z_q that x is encoded to is a part (section 3.2)."""
     by_name = {bound.under: bound for bound in likelihood.measure(model, pictures(8), count=3)}

@@ -23,6 +23,13 @@ SMALL = {
         "widths": [8, 8, 8],
         "decoder": {"width": 8, "layers": 2, "hidden": 8},
     },
+    "vimcogaussian2d": {"widths": [8, 8], "dim": 8, "blocks": 1, "samples": 2},
+    "twostagevae2d": {
+        "first": {"widths": [8, 8], "dim": 8, "blocks": 1},
+        "side": 32,
+        "widths": [8, 8, 8],
+        "decoder": {"width": 8, "layers": 2, "hidden": 8},
+    },
     "vqgan2d": {
         "net": {"widths": [8, 8, 16], "blocks": 1, "attention": [2], "z_channels": 4, "groups": 4},
         "dim": 4,

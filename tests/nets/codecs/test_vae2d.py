@@ -8,7 +8,9 @@ import torch
 
 from vqcli.nets.codecs.vae2d import ContinuousVAE
 from vqcli.nets.codecs.vimco2d import CategoricalVAE, vimco
+from vqcli.nets.codecs.vimcogaussian2d import GaussianVIMCO
 from vqcli.nets.codecs.vqvae2d import ImageVQVAE
+from vqcli.zoo import registry
 
 SMALL = {"widths": [8, 8], "blocks": 1, "likelihood": {"kind": "logistics", "components": 2}}
 
@@ -73,7 +75,14 @@ def test_divergence_of_the_continuous_vae_against_sampling(pictures):
     assert torch.allclose(bound.log_likelihood - bound.value, sampled, rtol=0.05, atol=0.3)
 
 
-@pytest.mark.parametrize("make", [ContinuousVAE, lambda **o: CategoricalVAE(K=8, groups=2, samples=3, **o)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        ContinuousVAE,
+        lambda **o: CategoricalVAE(K=8, groups=2, samples=3, **o),
+        lambda **o: GaussianVIMCO(samples=3, **o),
+    ],
+)
 def test_every_weight_of_a_baseline_gets_a_gradient(make, pictures):
     torch.manual_seed(0)
     net = make(dim=4, **SMALL)
@@ -95,3 +104,44 @@ def test_the_baselines_share_encoder_and_decoder_with_the_vqvae():
 def test_groups_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match="5 channels"):
         CategoricalVAE(dim=5, groups=2, **SMALL)
+
+
+def test_vimco_of_gaussians_bounds_what_the_vae_bounds(pictures):
+    """With the same weights: more samples, a tighter bound (Burda et al. 2016)."""
+    torch.manual_seed(0)
+    vae, many = ContinuousVAE(dim=4, **SMALL).eval(), GaussianVIMCO(dim=4, samples=50, **SMALL).eval()
+    many.load_state_dict(vae.state_dict())
+    with torch.no_grad():
+        one = torch.stack([vae.bound(pictures).value for _ in range(50)]).mean()
+        assert many.bound(pictures).value.mean() > one
+
+
+@pytest.mark.parametrize("name", ["cifar10-paper", "cifar10-vimco-gaussian"])
+def test_recipes_of_the_paper_step(name):
+    """At full width: every weight of the encoder learns."""
+    from vqcli import recipe
+    from vqcli.training.losses import bound_loss, likelihood_loss
+
+    chosen = recipe.load(name)
+    torch.manual_seed(0)
+    net = registry.build(chosen.model.family, {**chosen.model.arguments, **({"samples": 2} if "vimco" in name else {})})
+    x = torch.randint(0, 256, (1, 3, 32, 32)) / 255 - 0.5
+    loss = (bound_loss if "vimco" in name else likelihood_loss)(net, x)
+    loss.value.backward()
+    assert chosen.optimization.schedule == "constant" and chosen.optimization.learning_rate == 2e-4
+    assert loss.terms["bits_per_dim"] > 4 and all(p.grad is not None for p in net.encoder.parameters())
+    if name == "cifar10-paper":
+        assert net.encode(x).shape == (1, 10, 8, 8) and chosen.data.batch == 128
+
+
+def test_the_phoneme_recipe_steps():
+    from vqcli import recipe
+
+    chosen = recipe.load("speech-wavenet-640")
+    torch.manual_seed(0)
+    net = registry.build("vqvae1d", chosen.model.arguments)
+    wave = 0.1 * torch.randn(1, 4 * 640)
+    nats, quantized = net(wave, torch.zeros(1, dtype=torch.int64))
+    (nats.mean() + sum(quantized.losses.values())).backward()
+    assert net.rate_hz / net.stride == 25 and net.codebook_sizes == (128,) and quantized.codes.shape == (1, 1, 4)
+    assert all(p.grad is not None for p in net.encoder.parameters())

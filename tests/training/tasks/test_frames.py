@@ -153,6 +153,18 @@ def test_the_latents_of_the_second_stage_tell_of_their_frame(two_stages, recordi
     assert (drawn - x).square().mean() < 0.5 * (drawn - x.roll(7, 0)).square().mean()
 
 
+def test_a_vae_as_second_stage_learns_and_pays_for_what_it_tells(codec, recording, tmp_path):
+    text = TWO_STAGES.replace(b"twostage2d", b"twostagevae2d").replace(b"K = 16\n", b"")
+    text = text.replace(b"quantizer = { gamma = 0.9 }", b"auxiliary = 0.0")
+    made = trained(text, recording, tmp_path / "vae", f"codec={codec.info.folder}", "optimization.steps=4")
+    net, images = made.net, frames_of(recording)
+    x = torch.tensor(images).movedim(-1, 1).float() / 255 - 0.5
+    z_q, losses, codes = net.bottleneck(net.first.encode(x))
+    assert z_q.shape == (len(x), 8, 1, 1) and codes is None and losses["divergence"] > 0
+    with pytest.raises(ModelError, match="no codes"):
+        net.latents(x)
+
+
 def test_a_frame_in_two_codes(two_stages, recording, tmp_path):
     """The file holds 8 bits; decoding draws, and draws the same again."""
     image = frames_of(recording)[3]

@@ -25,7 +25,7 @@ from vqcli.errors import UsageError
 from vqcli.evaluation.fitting import BATCH, fit
 from vqcli.evaluation.image.rate_distortion import codes_of
 from vqcli.nets.layers.convnet2d import in_channels, to_pixels
-from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
+from vqcli.nets.priors.autoregressive import Sampling
 from vqcli.progress import ProgressCallback, silent
 from vqcli.recipe import Data
 from vqcli.sampling import image
@@ -204,20 +204,21 @@ def sample(
     classes: Sequence[str],
     count: int,
     *,
-    sampling: Sampling = AS_LEARNED,
+    labels: Sequence[str] = (),
+    sampling: Sampling | None = None,
     seed: int = 0,
     progress: ProgressCallback = silent,
 ) -> tuple[Samples, np.ndarray]:
-    """`count` samples of each class of the prior, and their labels int64 [N], indices of `classes`.
+    """`count` samples of each class of the prior or of those in `labels`, and int64 [N], their indices of `classes`.
 
     The prior 'uniform' has no classes: its samples get all labels equally often. Raises UsageError for a prior without
     classes or with others than these, and as `sampling.image.sample` does.
     """
     if prior == "uniform":
-        labels = np.repeat(np.arange(len(classes)), count)
-        return image.sample(model, prior=prior, count=len(labels), seed=seed, progress=progress), labels
+        numbers = np.repeat(np.arange(len(classes)), count)
+        return image.sample(model, prior=prior, count=len(numbers), seed=seed, progress=progress), numbers
     info = priors.find(model.info, prior) if prior in image.PRIORS else None
-    known = info.classes if info else ()
+    known = _known(info, labels) if info else ()
     if info and not known:
         raise UsageError(f"the {prior} prior of {model.info.name} has no classes, so none can be recognised")
     if unknown := [name for name in known if name not in classes]:
@@ -226,6 +227,11 @@ def sample(
         model, prior=prior, labels=known, count=count, seed=seed, sampling=sampling, progress=progress
     )
     return samples, np.repeat([classes.index(name) for name in known], count)
+
+
+def _known(info: priors.PriorInfo, labels: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a prior, or those of some of its names."""
+    return tuple(dict.fromkeys(info.classes[info.label_of(name)] for name in labels)) if labels else info.classes
 
 
 def reconstructions(model: LoadedModel, images: Dataset, data: Data) -> tuple[np.ndarray, np.ndarray]:

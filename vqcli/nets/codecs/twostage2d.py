@@ -8,7 +8,7 @@ where, sampling fills in the detail. Such a strong decoder could ignore the late
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -26,21 +26,95 @@ from vqcli.nets.priors.pixelcnn_sampler import sampler_of
 SEED = 0  # the default for sampling in `decode`
 
 
-class TwoStage(nn.Module, ImageCodec):
-    """Images [B, 3, side, side] in -0.5 .. 0.5 to codes [B, latents, 1, 1] and back; used like a single VQ-VAE.
+class Stages(nn.Module, ImageCodec):
+    """What a second stage has whatever its latents are: the first stage, an encoder of its codes, a PixelCNN of them.
 
     first      arguments of the first stage (vqvae2d), whose weights stay as they are
     side       pixels of an image, each way: the second stage knows grids of one size only
-    latents    number for each image, each of `dim` channels with a codebook of K
+    out        numbers that the encoder gives for an image; `wide` those that the decoder takes
     widths     channels of the second stage at the grid, at a half and at a quarter of it
     condition  channels of the map of latents that conditions the PixelCNN
     decoder    further arguments of that PixelCNN
+    auxiliary  weight of the bits of codes predicted from that map alone (training/losses.py)
     """
 
     TASK = "twostage2d"
-    levels, stochastic = 1, True
+    levels = 1
+    likelihood = None
     encoder_margin = decoder_margin = 0
     first: ImageVQVAE
+
+    def __init__(
+        self,
+        first: dict[str, Any],
+        side: int,
+        out: int,
+        wide: int,
+        widths: Sequence[int] = (64, 96, 128),
+        condition: int = 64,
+        decoder: dict[str, Any] | None = None,
+        auxiliary: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.first = ImageVQVAE(**first).requires_grad_(False)
+        self.channels, self.stride, self.frame_size = self.first.channels, side, (side, side)
+        self.latent_dim, self.auxiliary = wide, auxiliary
+        grid = self.first.grid(side, side)
+        sizes = [tuple(length // 2**n for length in grid) for n in range(3)]
+        full, half, quarter = widths
+        self.squeeze = nn.Sequential(
+            nn.Conv2d(self.first.quantizer.dim, full, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(full, half, 4, stride=2, padding=1), ResidualBlock(half), nn.ReLU(),
+            nn.Conv2d(half, quarter, 4, stride=2, padding=1), ResidualBlock(quarter), nn.ReLU(),
+            nn.Conv2d(quarter, out, sizes[2]),  # each latent sees the whole image
+        )  # fmt: skip
+        self.spread = nn.Sequential(
+            nn.ConvTranspose2d(wide, quarter, sizes[2]), ResidualBlock(quarter), nn.ReLU(),
+            nn.Upsample(sizes[1]), nn.Conv2d(quarter, half, 3, padding=1), ResidualBlock(half), nn.ReLU(),
+            nn.Upsample(sizes[0]), nn.Conv2d(half, full, 3, padding=1), ResidualBlock(full), nn.ReLU(),
+            nn.Conv2d(full, condition, 3, padding=1),
+        )  # fmt: skip
+        self.decoder = PixelCNN(self.first.codebook_sizes, condition=condition, **(decoder or {}))
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.first.eval()
+        return self
+
+    def bottleneck(self, codes: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        """Latents [B, latent_dim, 1, 1] of the first stage's codes [B, codebooks, h, w] as the decoder takes them, the
+        losses of having them, and their codes if they have any."""
+        raise NotImplementedError
+
+    def condition(self, z_q: Tensor) -> Tensor:
+        """The map [B, condition, h, w] of latents that conditions the decoder."""
+        condition: Tensor = self.spread(z_q)
+        return condition
+
+    def nats(self, first_codes: Tensor, z_q: Tensor) -> Tensor:
+        """-log p(codes of the first stage | latents) of each item, [B]."""
+        return self.decoder.nats(first_codes, None, self.condition(z_q))
+
+    @torch.no_grad()
+    def sample_given(self, z_q: Tensor, seed: int = SEED, sampling: Sampling = AS_LEARNED) -> Tensor:
+        """Sampled codes of the first stage [B, codebooks, h, w] for latents [B, latent_dim, 1, 1]."""
+        condition = self.condition(z_q).cpu().numpy()
+        shape = (len(z_q), len(self.first.codebook_sizes), *condition.shape[2:])
+        uniforms = np.random.default_rng(seed).random(shape[1:])
+        sampled = sampler_of(self.decoder)(
+            np.zeros(shape, np.int64), np.zeros(shape, bool), np.broadcast_to(uniforms, shape), None, sampling,
+            condition=condition,
+        )  # fmt: skip
+        return torch.from_numpy(sampled).to(z_q.device)
+
+
+class TwoStage(Stages):
+    """Images [B, 3, side, side] in -0.5 .. 0.5 to codes [B, latents, 1, 1] and back; used like a single VQ-VAE.
+
+    latents  number for each image, each of `dim` channels with a codebook of K; further arguments those of Stages
+    """
+
+    stochastic = True
 
     def __init__(
         self,
@@ -49,42 +123,22 @@ class TwoStage(nn.Module, ImageCodec):
         latents: int = 3,
         K: int = 512,
         dim: int = 32,
-        widths: Sequence[int] = (64, 96, 128),
-        condition: int = 64,
         quantizer: dict[str, Any] | None = None,
-        decoder: dict[str, Any] | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__()
-        self.likelihood = None
-        self.first = ImageVQVAE(**first).requires_grad_(False)
-        self.channels, self.stride, self.frame_size = self.first.channels, side, (side, side)
-        grid = self.first.grid(side, side)
-        sizes = [tuple(length // 2**n for length in grid) for n in range(3)]
-        wide, half, quarter = widths
-        self.quantizer = VectorQuantizer(dim * latents, K, groups=latents, **(quantizer or {}))
-        self.codebook_sizes, self.latent_dim = self.quantizer.codebook_sizes, dim * latents
-        self.squeeze = nn.Sequential(
-            nn.Conv2d(self.first.quantizer.dim, wide, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(wide, half, 4, stride=2, padding=1), ResidualBlock(half), nn.ReLU(),
-            nn.Conv2d(half, quarter, 4, stride=2, padding=1), ResidualBlock(quarter), nn.ReLU(),
-            nn.Conv2d(quarter, dim * latents, sizes[2]),  # each latent sees the whole image
-            nn.BatchNorm2d(dim * latents, affine=False),  # or the commitment term would shrink unused latents
-        )  # fmt: skip
-        self.spread = nn.Sequential(
-            nn.ConvTranspose2d(dim * latents, quarter, sizes[2]), ResidualBlock(quarter), nn.ReLU(),
-            nn.Upsample(sizes[1]), nn.Conv2d(quarter, half, 3, padding=1), ResidualBlock(half), nn.ReLU(),
-            nn.Upsample(sizes[0]), nn.Conv2d(half, wide, 3, padding=1), ResidualBlock(wide), nn.ReLU(),
-            nn.Conv2d(wide, condition, 3, padding=1),
-        )  # fmt: skip
-        self.decoder = PixelCNN(self.first.codebook_sizes, condition=condition, **(decoder or {}))
-
-    def train(self, mode: bool = True) -> TwoStage:
-        super().train(mode)
-        self.first.eval()
-        return self
+        wide = dim * latents
+        super().__init__(first, side, wide, wide, **common)
+        # or the commitment term would shrink unused latents
+        self.squeeze.append(nn.BatchNorm2d(wide, affine=False))
+        self.quantizer = VectorQuantizer(wide, K, groups=latents, **(quantizer or {}))
+        self.codebook_sizes = self.quantizer.codebook_sizes
 
     def graphs(self, levels: int) -> NoReturn:
         raise ModelError("its decoder samples codes one after the other, which no graph does", "--model of one stage")
+
+    def bottleneck(self, codes: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        quantized = self.quantizer(self.latents_of_codes(codes))
+        return quantized.z_q, quantized.losses, quantized.codes
 
     def latents(self, x: Tensor) -> Tensor:
         """z_e [B, latents * dim, 1, 1] of images."""
@@ -99,11 +153,6 @@ class TwoStage(nn.Module, ImageCodec):
         z_e: Tensor = self.squeeze(self.first.quantizer.lookup(codes))
         return z_e
 
-    def condition(self, z_q: Tensor) -> Tensor:
-        """The map [B, condition, h, w] of quantized latents that conditions the decoder."""
-        condition: Tensor = self.spread(z_q)
-        return condition
-
     @torch.no_grad()
     def encode(self, x: Tensor, quality: Tensor | None = None) -> Tensor:
         """Codes [B, latents, 1, 1] int64 of images."""
@@ -117,18 +166,7 @@ class TwoStage(nn.Module, ImageCodec):
     @torch.no_grad()
     def sample_first_codes(self, codes: Tensor, seed: int = SEED, sampling: Sampling = AS_LEARNED) -> Tensor:
         """Sampled codes of the first stage [B, codebooks, h, w] for codes of the second."""
-        condition = self.condition(self.quantizer.lookup(codes)).cpu().numpy()
-        shape = (len(codes), len(self.first.codebook_sizes), *condition.shape[2:])
-        uniforms = np.random.default_rng(seed).random(shape[1:])
-        sampled = sampler_of(self.decoder)(
-            np.zeros(shape, np.int64), np.zeros(shape, bool), np.broadcast_to(uniforms, shape), None, sampling,
-            condition=condition,
-        )  # fmt: skip
-        return torch.from_numpy(sampled).to(codes.device)
-
-    def nats(self, first_codes: Tensor, z_q: Tensor) -> Tensor:
-        """-log p(codes of the first stage | latents) of each item, [B]."""
-        return self.decoder.nats(first_codes, None, self.condition(z_q))
+        return self.sample_given(self.quantizer.lookup(codes), seed, sampling)
 
 
 FAMILY = TwoStage

@@ -21,7 +21,7 @@ def write(
 ) -> tuple[store.ModelInfo, dict[str, Any]]:
     """Write the prior next to a copy of its codec, which makes the folder a complete model: that model, and the
     description of the prior with its measurements as stored in the file."""
-    folder = finished.folder
+    folder, sampling = finished.folder, finished.description["recipe"].get("sampling")
     if folder.resolve() != codec.folder.resolve():
         shutil.copyfile(codec.path, folder / store.FILE)
     description = finished.description | {
@@ -29,6 +29,7 @@ def write(
         "codec": codec.digest.hex(),
         "recipe": finished.description["recipe"] | {"codec": codec.name},  # the name, not the path
         **facts,
+        **({"sampling": sampling} if sampling else {}),
     }
     priors.save(folder, arrays, description)
     written = priors.describe(priors.path_of(folder, description["family"])).description

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vqcli.data.dataset import Dataset
 from vqcli.errors import UsageError
-from vqcli.nets.codecs.twostage2d import TwoStage
+from vqcli.nets.codecs.twostage2d import Stages
 from vqcli.nets.layers.convnet2d import to_pixels
 from vqcli.nets.layers.quantizer import VectorQuantizer
 from vqcli.recipe import Recipe
@@ -20,13 +20,11 @@ from vqcli.training.tasks.base import Task, require_codec
 from vqcli.zoo import loading, registry, store
 from vqcli.zoo.loading import LoadedModel
 
-AUXILIARY = 1.0  # weight of the auxiliary loss
-
 
 class TwoStageTask(Task):
     """A second stage on top of a trained model. The heads of the auxiliary loss are dropped after the run."""
 
-    model: TwoStage
+    model: Stages
 
     def __init__(self, recipe: Recipe, codec: LoadedModel) -> None:
         first = codec.net
@@ -55,17 +53,19 @@ class TwoStageTask(Task):
         """
         model = self.model
         codes = model.first.encode(pixels)
-        quantized = model.quantizer(model.latents_of_codes(codes))
-        condition = model.condition(quantized.z_q)
+        z_q, losses, second = model.bottleneck(codes)
+        condition = model.condition(z_q)
         bits = model.decoder.loss(codes, None, condition) / math.log(2)
         auxiliary = auxiliary_bits(self.direct, condition, codes)
-        terms = {"bits_per_code": bits, "direct": auxiliary, **quantized.losses}
+        terms = {"bits_per_code": bits, "direct": auxiliary, **losses}
         if not self.training and len(pixels) > 1:
             terms["shuffled"] = model.decoder.loss(codes, None, condition.roll(1, 0)) / math.log(2)
-        return Loss(bits + AUXILIARY * auxiliary + sum(quantized.losses.values()), terms, quantized.codes)
+        return Loss(bits + model.auxiliary * auxiliary + sum(losses.values()), terms, second)
 
     def show(self, pixels: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return to_pixels(pixels), to_pixels(self.model.decode(self.model.encode(pixels)))
+        model = self.model
+        z_q, _, _ = model.bottleneck(model.first.encode(pixels))
+        return to_pixels(pixels), to_pixels(model.first.decode(model.sample_given(z_q)))
 
     def export(self, finished: FinishedRun[Dataset]) -> store.ModelInfo:
         # the file contains the first stage, so the model is complete
