@@ -50,6 +50,15 @@ class Medium:
     labels: dict[str, Value] = field(default_factory=dict)
 
 
+def stamp(path: str) -> tuple[int, ...]:
+    """What changes when a file is replaced: part of the key of what is kept of it in memory."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class Named(BytesIO):
     """Bytes of a file within another, which messages call by `name`."""
 

@@ -29,7 +29,8 @@ def dump(rows: Sequence[Row], plan: Plan) -> bytes:
             key = row.key.encode("utf-8", "backslashreplace").decode()
             codes = BytesIO()
             np.save(codes, row.codes, allow_pickle=False)
-            told: dict[str, Any] = {"key": key, "size": row.size, "side": row.side.decode(), "labels": row.labels}
+            labels = {name: row.labels.get(name) for name in plan.columns}
+            told: dict[str, Any] = {"key": key, "size": row.size, "side": row.side.decode(), "labels": labels}
             text = json.dumps(told | common, sort_keys=True).encode()
             stem = key.replace("%", "%25").replace(".", "%2E").strip("/")
             for suffix, data in (("npy", codes.getvalue()), ("json", text)):

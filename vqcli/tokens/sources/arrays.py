@@ -12,7 +12,7 @@ from pathlib import Path
 from vqcli.data import classical, recordings, sources
 from vqcli.data.source import Source
 from vqcli.errors import UsageError
-from vqcli.tokens.items import Item, Medium, Value
+from vqcli.tokens.items import Item, Medium, Value, stamp
 from vqcli.tokens.sources import Wanted
 
 LABEL = "label"
@@ -41,6 +41,10 @@ def read(item: Item, wanted: Wanted) -> Medium:
     return Medium(_opened(item.path).read(item.at[0]), dict(item.labels))
 
 
-@functools.lru_cache(maxsize=4)
 def _opened(path: str) -> Source:
+    return _kept(path, stamp(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(path: str, of: tuple[int, ...]) -> Source:
     return sources.open_source(Path(path))

@@ -15,7 +15,7 @@ from typing import Any
 from vqcli.data.split import printable
 from vqcli.errors import BadFile, UsageError, VqError
 from vqcli.files import files_below
-from vqcli.tokens.items import Item, Medium, Named, Value
+from vqcli.tokens.items import Item, Medium, Named, Value, stamp
 from vqcli.tokens.sources import Wanted, unread
 
 SUFFIXES = (".parquet", ".arrow")
@@ -127,19 +127,23 @@ def _batches(pa: Any, path: str) -> list[Any]:
         return list(pa.ipc.open_stream(mapped))
 
 
-@functools.lru_cache(maxsize=8)
 def _opened(path: str) -> _Table:
+    return _kept(path, stamp(path))
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(path: str, of: tuple[int, ...]) -> _Table:
     return _Table(path)
 
 
 @functools.lru_cache(maxsize=2)
-def _cached(path: str, group: int, names: tuple[str, ...]) -> Any:
+def _kept_group(path: str, of: tuple[int, ...], group: int, names: tuple[str, ...]) -> Any:
     return _opened(path).group(group, names)
 
 
 def _group(path: str, group: int, names: tuple[str, ...]) -> Any:
     with _lock:
-        return _cached(path, group, names)
+        return _kept_group(path, stamp(path), group, names)
 
 
 def _medium(schema: Any, wanted: Wanted, file: Path) -> str:
