@@ -50,7 +50,7 @@ def test_rows_come_back_and_equal_rows_are_equal_bytes(format, rows):
     assert format.load(format.dump([], PLAN)) == []
 
 
-@pytest.mark.fault("60 damaged shard")
+@pytest.mark.fault("21 damaged shard")
 def test_damage_is_a_bad_file(format, rows):
     """Cut anywhere, or with bytes changed: rows or a BadFile, nothing else."""
     data = format.dump(rows, PLAN)

@@ -142,7 +142,7 @@ def test_parts_of_several_machines_are_the_whole(vq, pictures):
     assert "4 were there; 0 items" in part("parts").stderr
 
 
-@pytest.mark.fault("59 destination of another set")
+@pytest.mark.fault("21 destination of another set")
 def test_a_place_that_holds_another_set(vq, pictures, picture):
     arguments = ("tokenize", pictures, "-o", "out", "--per-shard", 2)
     assert vq(*arguments, "--model", "scalar").exit_code == 3
@@ -161,7 +161,7 @@ def test_a_place_that_holds_another_set(vq, pictures, picture):
     assert files_in(Path("out")) == before
 
 
-@pytest.mark.fault("60 damaged shard")
+@pytest.mark.fault("21 damaged shard")
 @pytest.mark.parametrize("format", ["npz", "safetensors", "webdataset"])
 def test_a_damaged_shard_is_found_and_made_again(vq, pictures, format):
     arguments = ("tokenize", pictures, "-o", "out", "--model", "scalar", "--format", format)
@@ -180,7 +180,7 @@ def test_a_damaged_shard_is_found_and_made_again(vq, pictures, format):
     assert files_in(Path("out")) == whole
 
 
-@pytest.mark.fault("58 full disk")
+@pytest.mark.fault("21 full disk")
 def test_a_full_disk(vq, pictures, monkeypatch):
     real, count = os.fsync, [0]
 
