@@ -1,12 +1,12 @@
 """Images a second of `vq tokenize` beside the plain loop that a user would write, and its memory as sets grow.
 
-    python tests/bench/tokenize.py SOURCE --model cifar10 [--count 10000] [--rounds 3]
-    python tests/bench/tokenize.py --growth 1000,5000,20000 --model cifar10
+    python tests/bench/tokens.py SOURCE --model cifar10 [--count 10000] [--rounds 3]
+    python tests/bench/tokens.py --growth 1000,5000,20000 --model cifar10
 
 SOURCE is a folder of images or an .npz with an array `images` or `x_train`. The loop reads an image, turns it into a
 tensor, calls the net and its quantizer, and saves an .npy, one after the other in one process; with torch's own number
-of threads, and with one. Both are timed from the start of the process to its end. Rounds take turns, as machines are not
-always equally busy, and the median is printed. Memory is the largest sum of the resident pages of all processes.
+of threads, and with one. Both are timed from the start of the process to its end. Rounds take turns, as machines are
+not always equally busy, and the median is printed. Memory is the largest sum of the resident pages of all processes.
 """
 
 from __future__ import annotations
