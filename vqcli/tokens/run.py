@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vqcli.batch import part_of
 from vqcli.progress import ProgressCallback, silent
-from vqcli.tokens import engines, formats, plan, sources
+from vqcli.tokens import engines, plan, sources
 from vqcli.tokens.plan import Index, Plan, Shard
 from vqcli.tokens.sources import Wanted
 from vqcli.tokens.store import Store
-from vqcli.tokens.work import Task, check_options
-from vqcli.zoo import loading, store
+from vqcli.zoo import store
+
+if TYPE_CHECKING:
+    from vqcli.tokens.work import Task
 
 BATCH = {"cpu": 2**16}  # pixels at once: on a CPU what lies in its cache
 BATCH_ACCELERATOR = 2**22
@@ -70,6 +73,8 @@ def tokenize(
     `progress` is called with the share of the shards that are done. Raises UsageError for a place that holds another
     set, BadFile, ModelError, OutputError; a bad item is a line of failed.jsonl.
     """
+    engine = engines.of(settings.engine)
+    engine.prepare(settings.workers)
     task = _task(inputs, place, model, settings)
     plan.begin(task.store, task.plan)
     wanted = Wanted(task.plan.modality, task.plan.medium, settings.columns)
@@ -87,7 +92,7 @@ def tokenize(
                 there.add(shard.number)
     to_do = (shard for shard in every() if shard.number % parts == part and shard.number not in there)
     made = items = failed = 0
-    for record in engines.of(settings.engine).run(task, to_do, settings.workers):
+    for record in engine.run(task, to_do, settings.workers):
         made, items, failed = made + 1, items + record.items, failed + len(record.failed)
         progress((made + len(there)) / mine)
     return Done(made, len(there), items, failed, plan.finish(task.store, task.plan, count))
@@ -95,8 +100,11 @@ def tokenize(
 
 def _task(inputs: Sequence[Path], place: str, model: str, settings: Settings) -> Task:
     """What workers need to know. The model is loaded once here, so that what is wrong with the call is said first."""
+    from vqcli.tokens import formats
+    from vqcli.tokens.work import Task, check_options
+    from vqcli.zoo import loading
+
     formats.of(settings.format)
-    engines.of(settings.engine)
     info = store.find(model)
     loaded = loading.load(info, settings.device)
     check_options(loaded, settings.options)

@@ -1,5 +1,6 @@
 """What runs the workers; an engine is a file of this folder, by name.
 
+    prepare(workers)            begins what takes its time; called before anything heavy is imported
     run(task, shards, workers)  the record of each shard when it is done, in any order. A shard whose worker is lost is
                                 made again, elsewhere; the first error of a worker is raised
 
@@ -11,14 +12,18 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vqcli.errors import UsageError, near_matches
 from vqcli.tokens.plan import Record, Shard
-from vqcli.tokens.work import Task
+
+if TYPE_CHECKING:
+    from vqcli.tokens.work import Task
 
 
 class Engine(Protocol):
+    def prepare(self, workers: int | None) -> None: ...
+
     def run(self, task: Task, shards: Iterable[Shard], workers: int | None) -> Iterator[Record]: ...
 
 

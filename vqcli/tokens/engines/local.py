@@ -14,20 +14,33 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqcli import errors
 from vqcli.errors import VqError, explained
 from vqcli.tokens.plan import Record, Shard
-from vqcli.tokens.work import Task, Worker
 
+if TYPE_CHECKING:
+    from vqcli.tokens.work import Task
+
+WORK = "vqcli.tokens.work"  # what workers import
 MOST = 4  # workers on an accelerator, unless the user chooses
 TRIES = 3  # of a shard whose worker dies
 
 
+def prepare(workers: int | None) -> None:
+    """Let the process from which workers are forked import what they need, while this one does so too."""
+    if workers != 1 and _method() == "forkserver":
+        multiprocessing.get_context("forkserver").set_forkserver_preload([WORK])
+        forkserver.ensure_running()
+
+
 def run(task: Task, shards: Iterable[Shard], workers: int | None = None) -> Iterator[Record]:
     """The records of shards as they are done. `workers` None: one a core, MOST at most with an accelerator."""
+    from vqcli.tokens.work import Worker
+
     count = workers or _workers(task)
     if count == 1:
         worker = None
@@ -42,6 +55,11 @@ def run(task: Task, shards: Iterable[Shard], workers: int | None = None) -> Iter
         pool.close()
 
 
+def _method() -> str:
+    """How workers begin: forked from a process that has no threads and has imported torch, or anew."""
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
 def _workers(task: Task) -> int:
     from vqcli.zoo.loading import pick_device
 
@@ -53,10 +71,7 @@ class _Pool:
     """Worker processes by their pipe, and the shard that each works on."""
 
     def __init__(self, task: Task) -> None:
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        self._context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            self._context.set_forkserver_preload([Worker.__module__])  # torch is imported once
+        self._context: Any = multiprocessing.get_context(_method())
         self._task = task
         self._processes: dict[Connection, Any] = {}
         self._working: dict[Connection, Shard] = {}
@@ -118,6 +133,8 @@ class _Pool:
 
 def _serve(pipe: Connection, task: Task) -> None:
     """A worker process: shards in, records out, until the pipe ends. An error is its type, its text and its hint."""
+    from vqcli.tokens.work import Worker
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the terminal sends to all: the first process decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # temporary files go
     worker = None
