@@ -70,6 +70,20 @@ def test_arrays_and_their_labels(vq, tmp_path):
     assert found[0].codes.shape == (6, 2, 2) and found[0].size == (8, 8, 3)
 
 
+def test_files_that_are_coded_already(vq, pictures, scalar_model, vector_model):
+    """Their codes come along as they are: shards of images and of their .vqz files are alike but for the keys."""
+    (pictures / "dog" / "8.png").unlink()
+    vq("encode", pictures, "-o", "codes", "--model", "scalar", "--quality", 1, "--coder", "packed")
+    assert vq("tokenize", "codes", "-o", "out", "--model", "scalar").exit_code == 0
+    assert vq("tokenize", pictures, "-o", "direct", "--model", "scalar", "--quality", 1).exit_code == 0
+    found, direct = rows("out"), rows("direct")
+    assert [row.key.replace(".vqz", ".png") for row in found] == [row.key for row in direct]
+    for one, other in zip(found, direct, strict=True):
+        assert np.array_equal(one.codes, other.codes) and (one.size, one.side) == (other.size, other.side)
+    assert vq("tokenize", "codes", "-o", "other", "--model", "vector").exit_code == 3
+    assert rows("other") == [] and "scalar" in Path("other/failed.jsonl").read_text()
+
+
 def test_a_list_of_paths(vq, pictures):
     Path("list.txt").write_text("in/cat/1.png\tone\nin/none.png\n\nin/dog/2.png\ttwo\n")
     assert vq("tokenize", "list.txt", "-o", "out", "--model", "scalar").exit_code == 3

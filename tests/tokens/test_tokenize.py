@@ -180,6 +180,34 @@ def test_a_damaged_shard_is_found_and_made_again(vq, pictures, format):
     assert files_in(Path("out")) == whole
 
 
+@pytest.mark.fault("21 hostile index")
+def test_an_index_that_lies(vq, pictures):
+    vq("tokenize", pictures, "-o", "out", "--model", "scalar")
+    path = Path("out/index.json")
+    whole = json.loads(path.read_bytes())
+    Path("secret").write_bytes(Path("out/shard-000000.npz").read_bytes())
+
+    def checked(**changes):
+        index = json.loads(json.dumps(whole))
+        for name, value in changes.items():
+            place = index["plan"] if name in index["plan"] else index if name in index else index["shards"][0]
+            place[name] = value
+        path.write_text(json.dumps(index))
+        done = vq("tokenize", "--check", "out")
+        assert done.exit_code == 3 and "Traceback" not in done.output
+        assert vq("tokenize", "--stats", "out").exit_code in ((3,) if "items" not in changes else (0, 3))
+        return done.stderr
+
+    assert "is no name of shard 0" in checked(name="../secret")
+    assert "not within the codebooks" in checked(codebook_sizes=[9, 9, 2])
+    assert "is damaged" in checked(codebook_sizes=[9, 9, 10**12])
+    assert "is damaged" in checked(codebook_sizes=[])
+    assert "is damaged" in checked(digest="../x")
+    assert "other items" in checked(items=5)
+    path.write_bytes(b"[" * 100_000)
+    assert vq("tokenize", "--check", "out").exit_code == 3
+
+
 @pytest.mark.fault("21 full disk")
 def test_a_full_disk(vq, pictures, monkeypatch):
     real, count = os.fsync, [0]

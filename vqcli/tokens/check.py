@@ -41,14 +41,21 @@ def check(store: Store, progress: ProgressCallback = silent) -> Checked:
 
 
 def read_shard(store: Store, settings: Plan, record: Record) -> list[Row]:
-    """The rows of a shard, if its file is that of its record. Raises BadFile."""
+    """The rows of a shard, if its file is that of its record and all codes are within the codebooks. Raises BadFile."""
+    if record.name != plan.shard_name(record.number, formats.suffix(settings.format)):
+        raise BadFile(f"{store.place}: {record.name!r} is no name of shard {record.number}", REMEDY)
     data = store.read(record.name)
     if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
         raise BadFile(f"{store.path(record.name)} is damaged: it is not what its record says", REMEDY)
     try:
-        return formats.of(settings.format).load(data)
+        rows = formats.of(settings.format).load(data)
     except BadFile as error:
         raise BadFile(f"{store.path(record.name)} cannot be read: {error}", REMEDY) from None
+    for row in rows:
+        sizes = np.resize(np.array(settings.codebook_sizes), len(row.codes))  # those of each channel in turn
+        if row.codes.ndim < 2 or (row.codes.reshape(len(row.codes), -1).max(1, initial=0) >= sizes).any():
+            raise BadFile(f"{store.path(record.name)}: codes of {row.key} are not within the codebooks", REMEDY)
+    return rows
 
 
 REMEDY = "remove it: the same vq tokenize makes it again"
@@ -65,9 +72,6 @@ def _shard(store: Store, index: Index, number: int, record: Record, keys: set[by
     if (len(rows), sum(row.codes.size for row in rows)) != (record.items, record.codes):
         yield f"{record.name}: it holds {len(rows)} items, and its record says {record.items}"
     for row in rows:
-        sizes = np.resize(np.array(index.plan.codebook_sizes), len(row.codes))  # those of each channel in turn
-        if (row.codes.reshape(len(row.codes), -1).max(1, initial=0) >= sizes).any():
-            yield f"{record.name}: codes of {row.key} are not within the codebooks"
         key = hashlib.sha256(row.key.encode("utf-8", "surrogateescape")).digest()[:12]
         if key in keys:
             yield f"{record.name}: {row.key} is there twice"

@@ -13,10 +13,11 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from vqcli.container.header import LARGEST_K
 from vqcli.errors import BadFile, UsageError
 from vqcli.tokens.items import Item
 from vqcli.tokens.store import Store
@@ -24,6 +25,7 @@ from vqcli.tokens.store import Store
 PLAN, INDEX, FAILED = "plan.json", "index.json", "failed.jsonl"
 FORMAT = 1
 Made = TypeVar("Made")
+K = Annotated[int, msgspec.Meta(ge=2, le=LARGEST_K)]
 SHARD = 500  # items of a shard, unless the user chooses
 
 
@@ -42,13 +44,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
-    digest: str
-    modality: str
+    digest: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})+$")]
+    modality: Literal["image", "audio"]
     format: str
-    per_shard: int
-    batch_pixels: int
-    codebook_sizes: tuple[int, ...]
-    columns: dict[str, str] = {}
+    per_shard: Annotated[int, msgspec.Meta(ge=1)]
+    batch_pixels: Annotated[int, msgspec.Meta(ge=0)]
+    codebook_sizes: Annotated[tuple[K, ...], msgspec.Meta(min_length=1)]
+    columns: dict[str, Literal["str", "int", "float"]] = {}
     medium: str | None = None
     options: dict[str, str | int | float | bool | None] = {}
     version: int = FORMAT

@@ -113,7 +113,7 @@ def _task(inputs: Sequence[Path], place: str, model: str, settings: Settings) ->
     settled = Plan(
         model=info.name,
         digest=info.digest.hex(),
-        modality=info.modality,
+        modality="audio" if info.modality == "audio" else "image",
         format=settings.format,
         per_shard=settings.per_shard,
         batch_pixels=0 if settings.alone else pixels,

@@ -70,7 +70,7 @@ def measure(
         for row in read_shard(place, index.plan, record):
             for group, codes in enumerate(row.codes):
                 K = sizes[group % len(sizes)]  # channels of a recording stand one after the other
-                counts[group % len(sizes)] += np.bincount(codes.ravel(), minlength=K)[:K]
+                counts[group % len(sizes)] += np.bincount(codes.ravel(), minlength=K)
             lengths[int(np.prod(row.codes.shape[1:])).bit_length()] += 1
             if seen % step == 0 and len(sample) < SAMPLED:
                 sample.append(row)

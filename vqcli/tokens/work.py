@@ -7,27 +7,31 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vqcli.codec import tiling, windows
+from vqcli.codec import exchange, tiling, windows
 from vqcli.codec.codes import AudioCodes, ImageCodes, keep_levels
+from vqcli.container import vqz
 from vqcli.data.prefetch import in_order
-from vqcli.errors import BadFile, UsageError
+from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.media import audio, image
 from vqcli.tokens import formats, sources
 from vqcli.tokens.items import Item, Medium, Value
 from vqcli.tokens.plan import Failure, Plan, Record, Shard, shard_name, write_record
 from vqcli.tokens.rows import Row, row_of
 from vqcli.tokens.sources import Wanted
+from vqcli.tokens.sources.folders import CODED
 from vqcli.tokens.store import Store
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
 
 HELD = 2**25  # pixels that wait for others of their size, at most: a hundred MB
-Decoded = np.ndarray | audio.Recording
+Codes = ImageCodes | AudioCodes
+Decoded = np.ndarray | audio.Recording | Codes
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Worker:
 
     def rows(self, shard: Shard) -> tuple[list[Row], list[Failure]]:
         """The rows of a shard and what could not become one, in the order of its items."""
+        codes: dict[int, Any] = {}
         labels: dict[int, dict[str, Value]] = {}
         failed: list[Failure] = []
 
@@ -97,12 +102,15 @@ class Worker:
             for number, found in enumerate(made):
                 if isinstance(found, str):
                     failed.append(Failure(shard.items[number].key, found))
+                    continue
+                decoded, labels[number] = found
+                if isinstance(decoded, Codes):
+                    codes[number] = decoded
                 else:
-                    decoded, labels[number] = found
                     yield number, decoded
 
         encode: Any = self._images if self.plan.modality == "image" else self._recordings
-        codes: dict[int, Any] = dict(encode(media()))
+        codes |= dict(encode(media()))
         levels: Any = self.plan.options.get("levels")
         if levels is not None:
             codes = {number: keep_levels(self.model, each, levels) for number, each in codes.items()}
@@ -114,7 +122,7 @@ class Worker:
         def read(number: int) -> tuple[Decoded, dict[str, Value]] | str:
             try:
                 return self._read(shard.items[number])
-            except (BadFile, UsageError) as error:
+            except (BadFile, UsageError, ModelError) as error:
                 return str(error)
 
         return read
@@ -123,6 +131,8 @@ class Worker:
         """Raises BadFile for what is damaged, UsageError for what the model does not take."""
         medium: Medium = sources.read(item, self._wanted, self.plan.columns)
         source: Any = medium.source
+        if isinstance(source, Path) and source.suffix.lower() == CODED:
+            return self._coded(source), medium.labels
         if self.plan.modality == "audio":
             net, mono = self.model.audio, self.plan.options.get("mono")
             recording = audio.read(source, net.rate_hz, mono is not False, 1 if mono else net.channels)
@@ -130,6 +140,15 @@ class Worker:
         pixels = source if isinstance(source, np.ndarray) else image.read(source).pixels
         tiling.check_size(self.model, *pixels.shape[:2])
         return pixels, medium.labels
+
+    def _coded(self, source: Path) -> Codes:
+        """The codes of a .vqz file as they are. Raises BadFile, ModelError for one of another model."""
+        file = vqz.read(source)
+        store.check_digest(self.model.info, file.header.model, file.header.digest, file.header.joint)
+        codes = exchange.codes_of(self.model, file)
+        if not isinstance(codes, Codes):
+            raise BadFile(f"{source} holds a clip", "vq export writes its codes")
+        return codes
 
     def _images(self, images: Iterator[tuple[int, Decoded]]) -> Iterator[tuple[int, ImageCodes]]:
         """Codes of images by number. Those of one grid go through the net together, as many as the plan allows."""

@@ -16,6 +16,7 @@ from vqcli.tokens.plan import Plan
 from vqcli.tokens.rows import Row
 
 FACTS = "vq"
+LARGEST = 2**32  # bytes of a shard, unpacked
 OWN = ("key", "codes", "shape", "size", "side")
 
 
@@ -54,11 +55,16 @@ def load(data: bytes) -> list[Row]:
     _, parquet = _pyarrow()
     try:
         file = parquet.ParquetFile(BytesIO(data))
+        unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
+        if not 0 <= unpacked <= LARGEST:
+            raise BadFile(f"unpacked it has {unpacked} bytes")
         names = columns_in((file.schema_arrow.metadata or {})[FACTS.encode()])
         table = file.read(columns=[*OWN, *names], use_threads=False)
         codes = table.column("codes").combine_chunks()
         flat, ends = codes.flatten().to_numpy(), codes.offsets.to_numpy()
         rest = {name: table.column(name).to_pylist() for name in ("key", "shape", "size", "side", *names)}
+        if codes.null_count or any(rest[name].count(None) for name in OWN if name in rest):
+            raise BadFile("some of its rows lack what each has")
         return [
             Row(
                 rest["key"][i], flat[ends[i] : ends[i + 1]].reshape(rest["shape"][i]), tuple(rest["size"][i]),

@@ -16,12 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vqcli.errors import BadFile, UsageError, VqError
 from vqcli.tokens.items import Item, Medium
 
 KINDS = ("tables", "tars", "lists", "arrays", "folders")  # the first that takes a path reads it
+Type = Literal["str", "int", "float"]  # of the values of a column
 TYPES = {"str": str, "int": int, "float": float}
 LARGEST_MEDIUM = 2**30  # bytes of an image or a recording that lies in another file
 LARGEST_TEXT = 2**20  # bytes of a label or text
@@ -60,9 +61,9 @@ def kind_of(path: Path) -> Any:
     raise UsageError(f"{path} is no data to tokenize", f"name {HINT}")
 
 
-def columns(paths: Sequence[Path], wanted: Wanted) -> dict[str, str]:
+def columns(paths: Sequence[Path], wanted: Wanted) -> dict[str, Type]:
     """The columns of all sources, by name, with their types. Raises BadFile for one that is of two types."""
-    found: dict[str, str] = {}
+    found: dict[str, Type] = {}
     for path in paths:
         for name, type in kind_of(path).columns(path, wanted).items():
             if found.setdefault(name, type) != type:
@@ -99,7 +100,7 @@ def unread(path: Path, error: VqError) -> Item:
     return Item(path.name, "unread", str(path), labels=(("error", str(error)),))
 
 
-def read(item: Item, wanted: Wanted, columns: Mapping[str, str]) -> Medium:
+def read(item: Item, wanted: Wanted, columns: Mapping[str, Type]) -> Medium:
     """An item with its labels, each of the type of its column. Raises BadFile."""
     medium: Medium = of(item.kind).read(item, wanted)
     labels: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A folder of images or recordings anywhere below it, sorted by name; or one file.
+"""A folder of images or recordings anywhere below it, or of .vqz files, sorted by name; or one file.
 
 The first folder of a name is its label, as in training (data/split.py). A file of the same name that ends in .txt
 holds its text.
@@ -17,11 +17,12 @@ from vqcli.tokens.items import Beside, Item, Medium, Value
 from vqcli.tokens.sources import LARGEST_TEXT, Wanted
 
 SUFFIXES = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
+CODED = ".vqz"
 LABEL, TEXT = "label", "text"
 
 
 def takes(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in (*image.SUFFIXES, *audio.SUFFIXES)
+    return path.is_dir() or path.suffix.lower() in (*image.SUFFIXES, *audio.SUFFIXES, CODED)
 
 
 def columns(path: Path, wanted: Wanted) -> dict[str, str]:
@@ -39,9 +40,9 @@ def items(path: Path, wanted: Wanted) -> Iterator[Item]:
         yield item_of(path, path.name)
         return
     files = {file.relative_to(path).as_posix(): file for file in files_below(path)}
-    names = sorted(name for name in files if name.lower().endswith(SUFFIXES[wanted.modality]))
+    names = sorted(name for name in files if name.lower().endswith((*SUFFIXES[wanted.modality], CODED)))
     if not names:
-        raise UsageError(f"no {' '.join(SUFFIXES[wanted.modality])} files in {path}")
+        raise UsageError(f"no {' '.join((*SUFFIXES[wanted.modality], CODED))} files in {path}")
     for name, label in zip(names, split.labels(names), strict=True):
         text = files.get(name.rpartition(".")[0] + ".txt")
         labels: tuple[tuple[str, Value], ...] = ((LABEL, label),) if label is not None and wanted.carries(LABEL) else ()
