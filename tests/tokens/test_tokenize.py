@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import vqcli
 from vqcli.codec import exchange
 from vqcli.container import vqz
+from vqcli.errors import VqError
 from vqcli.media import audio
 from vqcli.tokens import formats, plan, run
 from vqcli.tokens.check import read_shard
@@ -104,6 +107,43 @@ def test_workers_and_their_death_change_nothing(vq, pictures, monkeypatch):
     many = run.Settings(per_shard=1, device="cpu", workers=2)
     assert run.tokenize([pictures], "two", "scalar", many, progress).made == 8
     assert killed and files_in(Path("one")) == files_in(Path("two"))
+
+
+def test_errors_of_workers_are_errors_here():
+    """In one line, as if this process had met them; a shard that workers die of ends the run."""
+    for kind, code in (("OutputError", 6), ("BadFile", 3), ("ForeignOption", 2), ("DamagedChunks", 3), ("VqError", 1)):
+        error = local._error(kind, "no room", "make some")
+        assert error.exit_code == code and str(error) == "no room" and error.hint == "make some"
+    assert isinstance(local._error("", "Traceback ...", ""), RuntimeError)
+
+    class Dead:
+        exitcode = -9
+
+        def join(self):
+            pass
+
+        def close(self):
+            pass
+
+    pool, shard = local._Pool(None), plan.Shard(7, ())
+    for _ in range(local.TRIES - 1):
+        pool._processes["pipe"] = Dead()
+        assert pool._dead(Pipe("pipe"), shard) is shard
+    pool._processes["pipe"] = Dead()
+    with pytest.raises(VqError, match="shard 7: 3 workers died of it, the last with status -9"):
+        pool._dead(Pipe("pipe"), shard)
+
+
+class Pipe(str):
+    def close(self):
+        pass
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments():
+    script = Path(__file__).parent / "kills.py"
+    done = subprocess.run([sys.executable, script, "--kills", "3", "--images", "60"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("as those of an undisturbed run") == 2, done.stderr
 
 
 def test_an_interrupted_run_goes_on(vq, pictures, tmp_path, monkeypatch):
