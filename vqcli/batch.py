@@ -108,10 +108,9 @@ _RANKS = (
 )
 
 
-def shard(jobs: list[Job], part: str, environment: Mapping[str, str] = os.environ) -> list[Job]:
-    """The jobs of one part of many: `part` is '2/8', or 'auto' for what torchrun, Slurm or MPI says.
+def part_of(part: str, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """(index from 0, count) of one part of many: `part` is '2/8', or 'auto' for what torchrun, Slurm or MPI says.
 
-    Names decide, so files keep their part when others come or go, and all parts together are all jobs.
     Raises UsageError for a part that is none.
     """
     if part == "auto":
@@ -124,6 +123,16 @@ def shard(jobs: list[Job], part: str, environment: Mapping[str, str] = os.enviro
         index, count = (int(match[1]) - 1, int(match[2])) if match else (-1, 0)
     if not 0 <= index < count:
         raise UsageError(f"--shard {part} is no part", "1/4 to 4/4, or auto under torchrun, Slurm or MPI")
+    return index, count
+
+
+def shard(jobs: list[Job], part: str, environment: Mapping[str, str] = os.environ) -> list[Job]:
+    """The jobs of one part of many (`part_of`).
+
+    Names decide, so files keep their part when others come or go, and all parts together are all jobs.
+    Raises UsageError for a part that is none.
+    """
+    index, count = part_of(part, environment)
     return [job for job in jobs if int.from_bytes(hashlib.sha256(job.name.encode()).digest()[:8]) % count == index]
 
 

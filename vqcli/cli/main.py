@@ -26,6 +26,7 @@ from vqcli.cli.record import record
 from vqcli.cli.report import report
 from vqcli.cli.reproduce import reproduce
 from vqcli.cli.sample import sample
+from vqcli.cli.tokenize import tokenize
 from vqcli.cli.train import train
 from vqcli.errors import UsageError, explained
 
@@ -136,6 +137,7 @@ app.command()(record)
 app.command()(report)
 app.command()(reproduce)
 app.command()(demo)
+app.command()(tokenize)
 
 
 def stop(number: int, frame: Any) -> None:

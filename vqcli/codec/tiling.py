@@ -8,7 +8,7 @@ in a file is in image_file.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -117,6 +117,33 @@ def encode_image(
     for inner, z_e in _latent_tiles(model, pixels, progress):
         image.codes[(slice(None), *inner)] = _codes(model, z_e, tenths)
     return image
+
+
+@torch.inference_mode()
+def encode_images(
+    model: LoadedModel, images: Sequence[np.ndarray], *, quality: float | None = None, tune: str | None = None
+) -> list[ImageCodes]:
+    """`encode_image` of images uint8 [H, W, C] of one grid of codes and as many channels, which the net sees at once.
+
+    Those that it would see in tiles it sees one by one. Codes are those of `encode_image` up to ties within float
+    error, as sums of a batch may be in another order.
+    """
+    heights, widths = zip(*(pixels.shape[:2] for pixels in images), strict=True)
+    net, H, W = model.image, max(heights), max(widths)
+    if len(images) == 1 or tiles_of(net, H, W) or (net.encoder_margin is not None and max(H, W) > TILE):
+        return [encode_image(model, pixels, quality=quality, tune=tune) for pixels in images]
+    for pixels in images:
+        check_size(model, *pixels.shape[:2])
+    tenths = resolve_quality(model, quality, tune)
+    rows, columns = (slice(0, length * net.stride) for length in net.grid(H, W))
+    z_e = latents_of(net, from_pixels(np.stack([padded(each, rows, columns) for each in images]), model.device))
+    at = torch.full((len(images),), tenths / 10, device=model.device) if tenths else None
+    made = []
+    for pixels, codes in zip(images, net.quantize(z_e, at).cpu().numpy(), strict=True):
+        image = _empty(model, pixels, tenths)
+        image.codes[:] = codes
+        made.append(image)
+    return made
 
 
 @torch.inference_mode()

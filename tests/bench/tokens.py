@@ -1,0 +1,172 @@
+"""Images a second of `vq tokenize` beside the plain loop that a user would write, and its memory as sets grow.
+
+    python tests/bench/tokens.py SOURCE --model cifar10 [--count 10000] [--rounds 3]
+    python tests/bench/tokens.py --growth 1000,5000,20000 --model cifar10
+
+SOURCE is a folder of images or an .npz with an array `images` or `x_train`. The loop reads an image, turns it into a
+tensor, calls the net and its quantizer, and saves an .npy, one after the other in one process; with torch's own number
+of threads, and with one. Both are timed from the start of the process to its end. Rounds take turns, as machines are
+not always equally busy, and the median is printed. Memory is the largest sum of the resident pages of all processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIDE = 32  # of images of --growth
+
+
+def images_in(source: Path, count: int) -> Iterator[np.ndarray]:
+    """uint8 [H, W, 3] each."""
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*") if path.suffix in (".png", ".jpg", ".jpeg", ".avif", ".webp"))
+        for path in files[:count]:
+            with Image.open(path) as image:
+                yield np.array(image.convert("RGB"))
+        return
+    with np.load(source) as arrays:
+        yield from arrays["images" if "images" in arrays else "x_train"][:count]
+
+
+def loop(source: Path, model: str, count: int, out: Path, threads: int) -> None:
+    """The plain loop."""
+    import torch
+
+    from vqcli.zoo import loading
+
+    if threads:
+        torch.set_num_threads(threads)
+    net = loading.load(model, "cpu").net
+    middle = torch.tensor([(net.qualities + 1) // 2.0]) if net.qualities else None
+    with torch.inference_mode():
+        for number, pixels in enumerate(images_in(source, count)):
+            height, width = (length // net.stride * net.stride for length in pixels.shape[:2])
+            x = torch.from_numpy(pixels[:height, :width].copy()).permute(2, 0, 1)[None].float() / 255 - 0.5
+            codes = net.quantize(net.latents(x), middle)[0]
+            np.save(out / f"{number}.npy", codes.numpy().astype(np.uint16))
+
+
+def resident(parent: int) -> int:
+    """Bytes of the pages of a process and all that descend from it; what they share is counted once for each."""
+    children: dict[int, list[int]] = {}
+    pages: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+        pages[int(path.parent.name)] = int(fields[21])
+    found, left = 0, [parent]
+    while left:
+        number = left.pop()
+        found += pages.get(number, 0)
+        left += children.get(number, [])
+    return found * os.sysconf("SC_PAGE_SIZE")
+
+
+def timed(words: list[str], threads: int | None) -> tuple[float, int]:
+    """Seconds and largest memory of a process."""
+    unset = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {"OMP_WAIT_POLICY": "passive"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    begun, most = time.perf_counter(), 0
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
+    while process.poll() is None:
+        most = max(most, resident(process.pid))
+        time.sleep(0.1)
+    took_s = time.perf_counter() - begun
+    assert process.returncode == 0, process.stderr.read().decode() if process.stderr else ""
+    return took_s, most
+
+
+def vq(source: Path, model: str, out: Path, workers: int, per_shard: int) -> list[str]:
+    words = ["tokenize", str(source), "-o", str(out), "--model", model, "--device", "cpu"]
+    return [sys.executable, "-m", "vqcli", *words, "--workers", str(workers), "--per-shard", str(per_shard)]
+
+
+def beside(options: argparse.Namespace, folder: Path) -> None:
+    """The loop and vq tokenize in turns."""
+    source = options.source
+    if options.count and source.is_dir():
+        (folder / "in").mkdir()
+        for path in sorted(path for path in source.rglob("*") if path.is_file())[: options.count]:
+            (folder / "in" / path.name).symlink_to(path.resolve())
+        source = folder / "in"
+    elif options.count:
+        np.savez(folder / "in.npz", images=np.stack(list(images_in(source, options.count))))
+        source = folder / "in.npz"
+    count = sum(1 for _ in images_in(source, sys.maxsize))
+    took: dict[str, list[float]] = {}
+    memory: dict[str, int] = {}
+    for number in range(options.rounds):
+        ways = {}
+        for threads in (0, 1):
+            out = folder / f"loop-{threads}-{number}"
+            out.mkdir()
+            words = [sys.executable, __file__, str(source), "--model", options.model, "--loop", str(out)]
+            ways[f"loop, {threads or 'all'} threads"] = [*words, "--threads", str(threads)], threads
+        for workers in map(int, options.workers.split(",")):
+            out = folder / f"vq-{workers}-{number}"
+            ways[f"vq tokenize, {workers} workers"] = vq(source, options.model, out, workers, options.per_shard), 1
+        for name, (words, threads) in ways.items():
+            seconds, most = timed(words, threads)
+            took.setdefault(name, []).append(seconds)
+            memory[name] = max(memory.get(name, 0), most)
+    base = min(statistics.median(took[name]) for name in took if name.startswith("loop"))
+    print(f"{count} images, {options.model}")
+    for name, seconds in took.items():
+        middle = statistics.median(seconds)
+        print(
+            f"{name:24} {middle:7.1f} s {count / middle:8.1f} a second  {base / middle:5.2f} x the faster loop",
+            end="  ",
+        )
+        print(f"{memory[name] / 1e6:6.0f} MB")
+
+
+def growth(options: argparse.Namespace, folder: Path) -> None:
+    """Time and memory of sets of several sizes."""
+    draw = np.random.default_rng(0)
+    for count in map(int, options.growth.split(",")):
+        images = draw.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+        np.savez(folder / f"{count}.npz", images=images)
+        words = vq(folder / f"{count}.npz", options.model, folder / f"out-{count}", 2, options.per_shard)
+        seconds, most = timed(words, 1)
+        print(f"{count:8} images {seconds:7.1f} s {count / seconds:8.1f} a second {most / 1e6:6.0f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("--model", default="cifar10")
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--per-shard", type=int, default=500)
+    parser.add_argument("--growth", default="")
+    parser.add_argument("--loop", type=Path)
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    if options.loop:
+        loop(options.source, options.model, sys.maxsize, options.loop, options.threads)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if options.growth:
+            growth(options, Path(folder))
+        else:
+            beside(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

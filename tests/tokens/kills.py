@@ -1,0 +1,123 @@
+"""Kills `vq tokenize` at random moments, the worker or the whole command, and compares every byte of what it made.
+
+    python tests/tokens/kills.py [--kills 10] [--seed 0]
+
+One set is made undisturbed, by one worker. Others are begun with two; of the first a worker is killed with SIGKILL, of
+the second the command itself, at a random moment each time, and what was killed is begun again with another number of
+workers until it ends. Both sets must be equal to the first, byte by byte, and no temporary file may be left.
+Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIDE, MODEL = 96, "tokens"
+
+
+def command(place: Path, name: str, workers: int) -> list[str]:
+    words = ["tokenize", str(place / "images"), "-o", str(place / name), "--model", MODEL, "--per-shard", "4"]
+    return [sys.executable, "-m", "vqcli", *words, "--workers", str(workers), "--device", "cpu"]
+
+
+def begun(place: Path, name: str, workers: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command(place, name, workers), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes that descend from one and are busy with shards: those that have no children of their own."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found, left = [], [parent]
+    while left:
+        own = children.get(left.pop(), [])
+        left += own
+        found += [number for number in own if number not in children]
+    return found
+
+
+def killed_workers(place: Path, name: str, kills: int, took_s: float) -> int:
+    """How many workers were killed in one run that went on to its end."""
+    done = 0
+    process = begun(place, name, 2)
+    while process.poll() is None:
+        time.sleep(random.uniform(0, 2 * took_s / kills))
+        workers = workers_of(process.pid)
+        # a shard may lose two workers, not three
+        if done < kills and len(list((place / name / "index").glob("*"))) > done // 2 and workers:
+            os.kill(random.choice(workers), signal.SIGKILL)
+            done += 1
+    _, said = process.communicate()
+    assert process.returncode == 0, said.decode()
+    return done
+
+
+def killed_commands(place: Path, name: str, kills: int, took_s: float) -> int:
+    """How many times the command was killed before it was let alone."""
+    done = 0
+    while done < kills:
+        process = begun(place, name, 1 + done % 2)
+        try:
+            process.wait(random.uniform(0.2, 1.0) * took_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            done += 1
+        _, said = process.communicate()
+        if process.returncode == 0:
+            break
+    process = begun(place, name, 2)
+    _, said = process.communicate()
+    assert process.returncode == 0, said.decode()
+    return done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--images", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    random.seed(options.seed)
+    draw = np.random.default_rng(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "images").mkdir()
+        for number in range(options.images):
+            pixels = draw.integers(0, 256, (SIDE, SIDE + number % 9, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(place / "images" / f"{number}.png")
+        start = time.monotonic()
+        assert begun(place, "whole", 1).wait() == 0
+        took_s, whole = time.monotonic() - start, content(place / "whole")
+        for kind, kill in (("worker", killed_workers), ("command", killed_commands)):
+            kills = rounds = 0
+            while kills < options.kills:
+                kills += kill(place, f"{kind}-{rounds}", options.kills - kills, took_s)
+                found = content(place / f"{kind}-{rounds}")
+                differing = sorted(name for name in whole.keys() | found.keys() if whole.get(name) != found.get(name))
+                assert not differing, f"after {kills} kills of the {kind} these differ: {differing}"
+                rounds += 1
+            print(f"{kind}: {kills} kills in {rounds} sets, all {len(whole)} files as those of an undisturbed run")
+
+
+if __name__ == "__main__":
+    main()

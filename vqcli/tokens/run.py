@@ -1,0 +1,125 @@
+"""A data set to tokens: the plan, the shards that are still to do, an engine that does them, the index.
+
+tokenize([Path("images/")], "tokens/", "photo-2")        Index
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqcli.batch import part_of
+from vqcli.progress import ProgressCallback, silent
+from vqcli.tokens import engines, plan, sources
+from vqcli.tokens.plan import Index, Plan, Shard
+from vqcli.tokens.sources import Wanted
+from vqcli.tokens.store import Store
+from vqcli.zoo import store
+
+if TYPE_CHECKING:
+    from vqcli.tokens.work import Task
+
+BATCH = {"cpu": 2**16}  # pixels at once: on a CPU what lies in its cache
+BATCH_ACCELERATOR = 2**22
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a set is tokenized.
+
+    format        of the shards: npz, parquet, safetensors or webdataset
+    per_shard     items of a shard
+    alone         each image goes through the net on its own: codes are those of `vq encode` bit for bit, where sums of
+                  a batch may be in another order, which can decide a tie
+    medium        the column of a table that has the media
+    columns       labels and texts to carry along, None: all
+    options       of the encoding: quality, tune, levels, mono
+    engine        a file of tokens/engines
+    workers       of the engine, None: as it sees fit
+    part          '2/8' or 'auto': the shards that this machine makes, of one set in one place
+    """
+
+    format: str = "npz"
+    per_shard: int = plan.SHARD
+    alone: bool = False
+    medium: str | None = None
+    columns: tuple[str, ...] | None = None
+    options: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    engine: str = "local"
+    workers: int | None = None
+    part: str | None = None
+    device: str = "auto"
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run did: the shards that it made, those that were there, and the index if the set is whole."""
+
+    made: int
+    there: int
+    items: int
+    failed: int
+    index: Index | None
+
+
+def tokenize(
+    inputs: Sequence[Path], place: str, model: str, settings: Settings, progress: ProgressCallback = silent
+) -> Done:
+    """Tokenize what lies at `inputs` into shards at `place`, or go on with that where an earlier run was interrupted.
+
+    `progress` is called with the share of the shards that are done. Raises UsageError for a place that holds another
+    set, BadFile, ModelError, OutputError; a bad item is a line of failed.jsonl.
+    """
+    engine = engines.of(settings.engine)
+    engine.prepare(settings.workers)
+    task = _task(inputs, place, model, settings)
+    plan.begin(task.store, task.plan)
+    wanted = Wanted(task.plan.modality, task.plan.medium, settings.columns)
+
+    def every() -> Iterator[Shard]:
+        return plan.shards(sources.items(inputs, wanted), task.plan.per_shard)
+
+    part, parts = part_of(settings.part) if settings.part else (0, 1)
+    count, there, mine = 0, set(), 0
+    for shard in every():  # a look before the work: what is done, and how much is left to do
+        count += 1
+        if shard.number % parts == part:
+            mine += 1
+            if plan.record_of(task.store, shard) is not None:
+                there.add(shard.number)
+    to_do = (shard for shard in every() if shard.number % parts == part and shard.number not in there)
+    made = items = failed = 0
+    for record in engine.run(task, to_do, settings.workers):
+        made, items, failed = made + 1, items + record.items, failed + len(record.failed)
+        progress((made + len(there)) / mine)
+    return Done(made, len(there), items, failed, plan.finish(task.store, task.plan, count))
+
+
+def _task(inputs: Sequence[Path], place: str, model: str, settings: Settings) -> Task:
+    """What workers need to know. The model is loaded once here, so that what is wrong with the call is said first."""
+    from vqcli.tokens import formats
+    from vqcli.tokens.work import Task, check_options
+    from vqcli.zoo import loading
+
+    formats.of(settings.format)
+    info = store.find(model)
+    loaded = loading.load(info, settings.device)
+    check_options(loaded, settings.options)
+    pixels = BATCH.get(loaded.device.type, BATCH_ACCELERATOR)
+    wanted = Wanted(info.modality, settings.medium, settings.columns)
+    settled = Plan(
+        model=info.name,
+        digest=info.digest.hex(),
+        modality="audio" if info.modality == "audio" else "image",
+        format=settings.format,
+        per_shard=settings.per_shard,
+        batch_pixels=0 if settings.alone else pixels,
+        codebook_sizes=loaded.net.codebook_sizes[: sum(loaded.net.level_codebooks[: settings.options.get("levels")])],
+        columns=sources.columns(inputs, wanted),
+        medium=settings.medium,
+        options={name: value for name, value in settings.options.items() if value is not None},
+    )
+    return Task(settled, Store(place), model, settings.device, settings.threads)
