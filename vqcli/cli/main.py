@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from vqcli.cli import console
+from vqcli.cli.compare import compare
 from vqcli.cli.convert import convert_speaker
 from vqcli.cli.decode import decode
 from vqcli.cli.demo import demo
@@ -136,6 +137,7 @@ app.command()(record)
 app.command()(report)
 app.command()(reproduce)
 app.command()(demo)
+app.command()(compare)
 
 
 def stop(number: int, frame: Any) -> None:
