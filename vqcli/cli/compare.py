@@ -40,8 +40,7 @@ def compare(
     opened: Open = False,
     running: Running = RUNNING,
 ) -> None:
-    """Write one self-contained HTML page of your images or recordings through models and usual codecs at equal bytes, to
-    look at, listen to and send.
+    """Write one self-contained HTML page of your images or recordings through models and usual codecs at equal bytes.
 
     Of images: a slider for quality, a divider, zoom in step, differences, curves. Of speech: each number of levels, and
     Opus at its lowest rate.
@@ -131,8 +130,8 @@ def _images(
 
 
 SHOWN = (
-    "All figures are of the decoded pixels. JPEG, WebP and AVIF lie in the page as the files they are; what models decoded"
-    " is shown as AVIF within about 45 dB. Differences are shown four times as large."
+    "All figures are of the decoded pixels. JPEG, WebP and AVIF lie in the page as the files they are; what models"
+    " decoded is shown as AVIF within about 45 dB. Differences are shown four times as large."
 )
 
 
@@ -158,9 +157,7 @@ def _recordings(
                 raise error
 
             first, *others = models
-            points = list(
-                coding.evaluate(first, [path], codecs=[*others, *codecs], on_audio=on_audio, complain=refuse)
-            )
+            points = list(coding.evaluate(first, [path], codecs=[*others, *codecs], on_audio=on_audio, complain=refuse))
 
             def told(point: Point, path: Path = path) -> list[str]:
                 if not point.levels:
@@ -177,7 +174,9 @@ def _recordings(
             shown = {title: samples[:limit] for title, samples in waveforms.items()}
             text = f"{seconds:.1f} s of sound, mixed to one channel at 16 kHz."
             if seconds * coding.metrics.RATE_HZ > limit:
-                text += f" The first {limit / coding.metrics.RATE_HZ:.0f} s can be heard here; figures are of all of it."
+                text += (
+                    f" The first {limit / coding.metrics.RATE_HZ:.0f} s can be heard here; figures are of all of it."
+                )
             progress((index + 1) / len(paths))
             yield Section(path.name, text, [recordings.compared(path.name, points, shown, told)])
 

@@ -26,7 +26,7 @@ def compared(
     waveforms: dict[str, np.ndarray],
     commands: Callable[[Point], Sequence[str]],
 ) -> Players:
-    """Players of a clip and of what became of it; points and waveforms as `coding.evaluate` gives them, in its order."""
+    """Players of a clip and of what became of it; `points` and `waveforms` as `coding.evaluate` has them."""
     from dataclasses import replace
 
     lines: dict[str, list[tuple[float, float]]] = {}
