@@ -76,7 +76,9 @@ def compare(
     make = {"image": _images, "audio": _recordings}[modality]
     sections = list(make(inputs, loaded, qualities, baselines))
     names = [model.info.name for model in loaded]
-    told = shlex.join(["vq", "compare", *map(str, inputs), "--models", ",".join(names)])
+    chosen = {"--models": models, "--qualities": qualities, "--baselines": baselines}
+    more = [word for name, value in chosen.items() if value is not None for word in (name, value)]
+    told = shlex.join(["vq", "compare", *map(str, inputs), *more])
     title = inputs[0].name if len(inputs) == 1 else f"{len(inputs)} files"
     lead = f"Through {' and '.join(names)}, beside usual codecs at equal bytes."
     size = page.write(Page(f"{title}, compared", lead, sections, "vq compare", (told,)), output, force=running.force)
@@ -111,7 +113,7 @@ def _images(
                 progress((index + len(made) / len(asked)) / len(paths))
 
             def told(coded: Coded, path: Path = path) -> list[str]:
-                quality = [f"--quality={coded.point.quality:g}"] if coded.point.quality else []
+                quality = ["--quality", f"{coded.point.quality:g}"] if coded.point.quality else []
                 tag = f"-q{coded.point.quality:g}" if quality else ""
                 target = f"{path.stem}-{coded.point.codec}{tag}.vqz"
                 return [
