@@ -77,9 +77,9 @@ function comparison(root) {
     else return;
     event.preventDefault();
   });
-  // the window under the pointer, or any that is shown
-  const place = event => {
-    const under = event.target.closest(".window") || stage.querySelector(".shot.shown .window");
+  const seen = () => all(stage, ".shot.shown .window").find(each => each.offsetWidth);
+  const place = event => {  // in the window under the pointer, or in any: all show the same
+    const under = event.target.closest(".window") || seen();
     const box = under.getBoundingClientRect();
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   };
@@ -94,7 +94,7 @@ function comparison(root) {
   });
   stage.addEventListener("pointermove", event => {
     if (!drag) return;
-    const box = stage.querySelector(".shot.shown .window").getBoundingClientRect();
+    const box = seen().getBoundingClientRect();
     if (drag.divides) { cut.value = 100 * (event.clientX - box.left) / box.width; show(); return; }
     drag.from ??= [event.clientX, event.clientY];
     look(view.zoom, drag.x - (event.clientX - drag.from[0]) / box.width / view.zoom, drag.y - (event.clientY - drag.from[1]) / box.height / view.zoom);
