@@ -88,7 +88,7 @@ function comparison(root) {
     if (event.button) return;
     const at = place(event);
     const divides = root.dataset.mode === "divider" && (view.zoom === 1 || Math.abs(at[0] - cut.value / 100) < .04);
-    drag = {divides, at, x: view.x, y: view.y};
+    drag = {divides, from: [event.clientX, event.clientY], x: view.x, y: view.y};
     if (divides) { cut.value = 100 * at[0]; show(); }
     stage.setPointerCapture(event.pointerId);
   });
@@ -96,7 +96,6 @@ function comparison(root) {
     if (!drag) return;
     const box = seen().getBoundingClientRect();
     if (drag.divides) { cut.value = 100 * (event.clientX - box.left) / box.width; show(); return; }
-    drag.from ??= [event.clientX, event.clientY];
     look(view.zoom, drag.x - (event.clientX - drag.from[0]) / box.width / view.zoom, drag.y - (event.clientY - drag.from[1]) / box.height / view.zoom);
   });
   for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, () => { drag = null; });
