@@ -253,3 +253,18 @@ def test_what_is_no_sound(vq, home, content, says):
     assert result.exit_code == 3
     only_line(result, says)
     assert not Path("x.vqz").exists()
+
+
+def test_a_page_to_listen_to(vq, talk):
+    """The source, each number of levels, and Opus, with the command for each."""
+    done = vq("compare", talk, "-o", "page.html", "--json")
+    assert done.exit_code == 0, done.stderr
+    text = Path("page.html").read_text()
+    assert json.loads(done.stdout)["size_bytes"] == Path("page.html").stat().st_size
+    names = re.findall(r'class="sound" data-codec="(\w*)"', text)
+    assert names[0] == "" and names[-1] == "Opus" and set(names[1:-1]) == {"speech"}
+    assert text.count("data:audio/flac;base64,") == len(names) and "2.0 s of sound" in text
+    vq("encode", talk, "--levels", "1", "-o", "one.vqz")
+    assert f"{Path('one.vqz').stat().st_size} B" in text
+    refused = vq("compare", talk, "--qualities", "3", "-o", "other.html")
+    assert refused.exit_code == 2 and "leave --qualities out" in refused.stderr

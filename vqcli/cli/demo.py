@@ -3,51 +3,62 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import console, demo_page
+from vqcli.cli.compare import Open, open_page
 from vqcli.cli.options import RUNNING, Running, command
 
 if TYPE_CHECKING:
     from vqcli.evaluation.image.rate_distortion import Point
+    from vqcli.pages.images import Coded
+    from vqcli.pages.parts import Section
 
 HERE = Path(__file__).parent.parent / "demo"  # what ships with vq
 SETTINGS = (("photo-2", 2.0), ("photo-2", 5.0), ("photo-2", 9.0), ("tokens", None))
 TARGET = "p225"
+CLASSES, DRAWN, DRAW_SEED, GUIDANCE = ("fox", "zebra", "tiger", "sheep"), 4, 1, 2.0
+PAGE = "index.html"
 MAZE, MAZE_FRAMES, MAZE_SCALE, MAZE_SEED, MAZE_TEMPERATURE = "doom", 10, 3, 1, 0.8
 
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 
 
 @command
-def demo(output: Folder = Path("vq-demo"), running: Running = RUNNING) -> None:
+def demo(output: Folder = Path("vq-demo"), opened: Open = False, running: Running = RUNNING) -> None:
     """Encode a photograph and a spoken sentence that ship with vq, show what they cost, and go on from a clip: the
     first thing to try.
 
     \b
     vq demo
+    vq demo --open
     vq demo -o somewhere/
     """
     from vqcli.errors import UsageError
     from vqcli.files import make_folder
+    from vqcli.pages import page
 
     if output.exists() and not running.force and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(
             f"{output} is there already, and not empty", "--force replaces what the demo writes, -o goes elsewhere"
         )
     make_folder(output)
-    points = photograph(output, running.device)
-    spoken = speak(output, running.device)
-    walk(output, running.device)
+    points, pictures = photograph(output, running.device)
+    spoken, sounds = speak(output, running.device)
+    sections = [*pictures, *sounds, *draw(running.device), *walk(output, running.device)]
+    page.write(demo_page.of(sections), output / PAGE, force=True)
+    if opened:
+        open_page(output / PAGE)
     if running.as_json:
         console.emit_json([*map(asdict, points), *map(asdict, spoken)])
         return
     _table_of_images(points)
     _table_of_speech(spoken)
+    console.say(f"Open {output / PAGE} in a browser: everything on one page.")
     console.say(
         f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them."
     )
@@ -56,13 +67,11 @@ def demo(output: Folder = Path("vq-demo"), running: Running = RUNNING) -> None:
     )
 
 
-def photograph(output: Path, device: str) -> list[Point]:
-    """Encode and decode the photograph at several settings, with JPEG at no more bytes; results go to a folder."""
-    from vqcli.codec import image as codec_image
-    from vqcli.container import vqz
-    from vqcli.evaluation.image import baselines
-    from vqcli.evaluation.image.rate_distortion import measure
+def photograph(output: Path, device: str) -> tuple[list[Point], list[Section]]:
+    """Encode and decode the photograph at several settings, with JPEG at no more bytes, and AVIF on the page; results
+    go to a folder."""
     from vqcli.media import drawing, image
+    from vqcli.pages import images
     from vqcli.zoo import loading
 
     original = image.read(HERE / "parrots.webp").pixels
@@ -70,28 +79,31 @@ def photograph(output: Path, device: str) -> list[Point]:
     points: list[Point] = []
     pictures, labels = [original], ["original"]
     models = {name: loading.load(name, device) for name, _ in SETTINGS}
+    rows: list[list[Coded]] = []
     with console.progress("encoding and decoding") as progress:
         for done, (name, quality) in enumerate(SETTINGS):
             stem = f"{name}-q{quality:g}" if quality else name
-            encoded = codec_image.encode(original, models[name], quality=quality)
+            own = images.by_model(original, models[name], quality, "parrots")
+            encoded = own.encoded
+            assert encoded is not None
             encoded.save(output / f"{stem}.vqz", force=True)
-            # from the file, as anyone would who receives it
-            decoded = codec_image.decode(vqz.read(output / f"{stem}.vqz"), models[name])
-            decoded.save(output / f"{stem}.png", force=True)
-            points.append(measure(name, quality or 0, "parrots", original, decoded.pixels, len(encoded.data)))
-            jpeg = baselines.at_bytes(original, "JPEG", len(encoded.data))
-            points.append(measure("JPEG", quality or 0, "parrots", original, jpeg.pixels, jpeg.size_bytes))
-            pictures.append(decoded.pixels)
+            image.write(output / f"{stem}.png", own.pixels, force=True)
+            jpeg, avif = (images.at_bytes(original, codec, len(encoded.data), "parrots") for codec in ("JPEG", "AVIF"))
+            points += [own.point, replace(jpeg.point, quality=quality or 0)]
+            rows.append([own, jpeg, avif])
+            pictures.append(own.pixels)
             if name == "tokens":
                 colours = drawing.codes_image(encoded.codes[0], encoded.header.codebook_sizes[0], scale=4)
                 image.write(output / "tokens-codes.png", colours, force=True)
-            own = points[-2]
-            labels.append(f"{stem}: {console.size(own.size_bytes)}, {own.bits_per_pixel:.2f} bpp, {own.psnr_db:.1f} dB")
+            labels.append(
+                f"{stem}: {console.size(len(encoded.data))}, {own.point.bits_per_pixel:.2f} bpp,"
+                f" {own.point.psnr_db:.1f} dB"
+            )
             progress((done + 1) / len(SETTINGS))
     crop = (slice(40, 360), slice(180, 500))  # at full scale: five whole images in a row show nothing
     row = drawing.side_by_side([picture[crop] for picture in pictures], labels)
     image.write(output / "side-by-side.png", row, force=True)
-    return points
+    return points, demo_page.of_images(output, original, rows, colours)
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,7 @@ class Spoken:
     times_real_time: float
 
 
-def speak(output: Path, device: str) -> list[Spoken]:
+def speak(output: Path, device: str) -> tuple[list[Spoken], list[Section]]:
     """Encode a clip, decode it with one level and with all, and give it another voice; results go into a folder."""
     import numpy as np
 
@@ -150,12 +162,28 @@ def speak(output: Path, device: str) -> list[Spoken]:
         )
         sounds.append((f"talk-as-{TARGET}.wav", voice[0]))
     image.write(output / "talk.png", spectrograms.stacked(sounds), force=True)
-    return rows
+    facts = [f"{clip.stat().st_size / 1000:.1f} kB as Opus"]
+    facts += [f"{console.size(row.size_bytes)}, {row.kbit_per_s:.2f} kbit/s" for row in rows]
+    return rows, demo_page.of_speech(output, TARGET, [(*made, said) for made, said in zip(sounds, facts, strict=True)])
 
 
-def walk(output: Path, device: str) -> list[str]:
-    """Go on from a clip of a maze by each of the actions that the model knows; results go into a folder. Returns their
-    names: a GIF for each action, and an image of all frames."""
+def draw(device: str) -> list[Section]:
+    """New pictures by class, for the page."""
+    from vqcli.nets.priors.autoregressive import Sampling
+    from vqcli.sampling import image as sampling
+    from vqcli.zoo import loading
+
+    model = loading.load("tokens", device)
+    with console.progress("sampling") as progress:
+        samples = sampling.sample(
+            model, labels=CLASSES, count=DRAWN, seed=DRAW_SEED, sampling=Sampling(guidance=GUIDANCE), progress=progress
+        )
+    return demo_page.of_samples(samples.pixels, CLASSES, DRAWN, DRAW_SEED, GUIDANCE)
+
+
+def walk(output: Path, device: str) -> list[Section]:
+    """Go on from a clip of a maze by each of the actions that the model knows; results go into a folder: a GIF for each
+    action, and an image of all frames."""
     import numpy as np
 
     from vqcli.codec import video
@@ -167,7 +195,8 @@ def walk(output: Path, device: str) -> list[str]:
     model = loading.load(MAZE, device)
     prior = prior_of(model)
     start = video.codes_of(HERE / "maze.webp", model)
-    rows, written = [], []
+    (output / "maze.webp").write_bytes((HERE / "maze.webp").read_bytes())
+    rows = []
     with console.progress("walking") as progress:
         for done, action in enumerate(prior.classes):
             drawn = sample_video(
@@ -180,12 +209,13 @@ def walk(output: Path, device: str) -> list[str]:
             )
             frames = drawn.pixels(0)
             rows.append(list(frames))
-            written.append(f"maze-{action}.gif")
             large = (np.kron(frame, np.ones((MAZE_SCALE, MAZE_SCALE, 1), np.uint8)) for frame in frames)
-            video_writing.write(output / written[-1], large, start.frames_per_1000s, force=True)
+            video_writing.write(output / f"maze-{action}.gif", large, start.frames_per_1000s, force=True)
             progress((done + 1) / len(prior.classes))
     image.write(output / "maze.png", drawing.grid(rows, list(prior.classes)), force=True)
-    return [*written, "maze.png"]
+    given = len(rows[0]) - MAZE_FRAMES
+    facts = demo_page.Walk(MAZE_FRAMES, MAZE_SEED, MAZE_TEMPERATURE, given, start.frames_per_1000s / 1000)
+    return demo_page.of_video(output, dict(zip(prior.classes, rows, strict=True)), facts)
 
 
 def _table_of_images(points: list[Point]) -> None:

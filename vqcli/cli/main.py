@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from vqcli.cli import console
+from vqcli.cli.compare import compare
 from vqcli.cli.convert import convert_speaker
 from vqcli.cli.decode import decode
 from vqcli.cli.demo import demo
@@ -138,6 +139,7 @@ app.command()(report)
 app.command()(reproduce)
 app.command()(demo)
 app.command()(tokenize)
+app.command()(compare)
 
 
 def stop(number: int, frame: Any) -> None:

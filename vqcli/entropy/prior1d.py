@@ -129,7 +129,8 @@ def _row(
         _add_mean(bias, embedding_sum, T, net.means[n])
     embedding_sum[:] = 0
     for t in range(T):
-        first[:] = bias
+        for c in range(len(first)):
+            first[c] = bias[c]
         _add_mean(first, embedding_sum, t, net.means[own])
         for n in range(len(net.places)):
             other, at = net.places[n, 0], t + net.places[n, 1]
@@ -196,7 +197,8 @@ def _activate(x: np.ndarray, shift: np.ndarray) -> None:
 @compiled
 def _product(out: np.ndarray, x: np.ndarray, layer: Layer) -> None:
     """out = bias + x . weight, before its shift; many x are 0."""
-    out[:] = layer.bias
+    for c in range(len(out)):  # an assignment of arrays compiles for seconds
+        out[c] = layer.bias[c]
     for i in range(len(x)):
         factor = x[i]
         if factor:

@@ -177,7 +177,9 @@ def observe(
     for g in range(G):
         K = np.int32(sizes[g])
         middle = (K - 1) // 2
-        values[g] = codes[g] - middle
+        for y in range(H):  # an assignment of arrays compiles for seconds: numba adds a message for unequal shapes
+            for x in range(W):
+                values[g, y, x] = codes[g, y, x] - middle
         activity = np.zeros((H, W), np.int32)
         add_activity(activity, values, earlier, g)
         for y in range(H):

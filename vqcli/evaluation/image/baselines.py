@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -47,6 +48,8 @@ class CodedImage:
     size_bytes: int
     pixels: np.ndarray  # decoded, uint8, of the original shape
     fits: bool = True  # false if the smallest file of the codec is above the size limit
+    data: bytes = field(default=b"", repr=False)  # the file
+    seconds: float = 0.0  # to encode it, once
 
 
 def at_bytes(pixels: np.ndarray, codec: str, size_bytes: int) -> CodedImage:
@@ -57,15 +60,19 @@ def at_bytes(pixels: np.ndarray, codec: str, size_bytes: int) -> CodedImage:
     """
     qualities = _codec(codec).qualities
     files: dict[int, bytes] = {}
+    took_s: dict[int, float] = {}
 
     def size_at(quality: int) -> int:
+        begun = time.perf_counter()
         files[quality] = _encode(pixels, codec, quality)
+        took_s[quality] = time.perf_counter() - begun
         return len(files[quality])
 
     fitting = bisect_right(qualities, size_bytes, key=size_at)
     # the bisection has encoded the last that fits, and, if none does, the first
     quality = qualities[max(fitting - 1, 0)]
-    return CodedImage(quality, len(files[quality]), _decode(files[quality], pixels), fits=fitting > 0)
+    data = files[quality]
+    return CodedImage(quality, len(data), _decode(data, pixels), fitting > 0, data, took_s[quality])
 
 
 def encode_lossless(pixels: np.ndarray, codec: str) -> CodedImage:

@@ -52,6 +52,11 @@ def stacked(waveforms: Sequence[tuple[str, np.ndarray]], seconds: float = 8.0) -
     return np.asarray(image)
 
 
+def picture(samples: np.ndarray) -> np.ndarray:
+    """The spectrogram alone, RGB uint8 [160, T, 3] of a waveform, mono float [N] at 16 kHz."""
+    return _colours(metrics.log_mel(samples), max(1, min(2, WIDTH * mel.HOP // max(1, len(samples)))))
+
+
 def _colours(spectrum: np.ndarray, frame_width: int) -> np.ndarray:
     """uint8 [80 * BAND, T * frame_width, 3] of a spectrum in dB [80, T], low bands at the bottom."""
     share = np.clip((spectrum[::-1] - QUIETEST_DB) / (LOUDEST_DB - QUIETEST_DB), 0, 1)

@@ -28,3 +28,12 @@ def rectify(rows: np.ndarray) -> None:
     for m in range(len(rows)):
         for c in range(rows.shape[1]):
             rows[m, c] = max(rows[m, c], np.float32(0))
+
+
+@compiled
+def copy_rows(out: np.ndarray, rows: np.ndarray) -> None:
+    """out[i] = rows[i], both [n, m]. The loop compiles in a fraction of the time of an assignment of arrays, to which
+    numba adds a message for unequal shapes."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = rows[i, j]

@@ -188,7 +188,8 @@ def sample_position(request: Request, g: int, p: int, all_logits: np.ndarray, K:
             for k in range(K):
                 logits[k] = free[k] + guidance * (logits[k] - free[k])
         if request.recorded.size > 0:
-            request.recorded[b, g, :K, p] = logits
+            for k in range(K):
+                request.recorded[b, g, k, p] = logits[k]
         if not request.keep[b, g, p]:
             u, temperature = request.uniforms[b, g, p], request.temperature
             request.codes[b, g, p] = sample_code(logits, u, temperature, request.top_k, request.top_p, room)

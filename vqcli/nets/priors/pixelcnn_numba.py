@@ -17,7 +17,7 @@ from torch import nn
 from vqcli.nets.kernels.gate import gate
 from vqcli.nets.kernels.jit import compiled
 from vqcli.nets.kernels.matmul import add_product, aligned, padded, panels
-from vqcli.nets.kernels.rows import add_row, rectify, set_rows
+from vqcli.nets.kernels.rows import add_row, copy_rows, rectify, set_rows
 from vqcli.nets.kernels.weights import array_of, biases_of
 from vqcli.nets.priors import batches_numba
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Sampling
@@ -143,9 +143,11 @@ def _vertical(net: Weights, state: State, label: np.ndarray, parts: np.ndarray, 
     """The vertical stack, for all positions of row i. Rows above the image are zero and left out."""
     L, B, W = state.across.shape[:3]
     C, v = state.gated.shape[1], state.v
-    for r in range(REACH):
-        state.embedded[:, r] = state.embedded[:, r + 1]
-    state.above[:, :, 0] = state.above[:, :, 1]
+    for b in range(B):
+        for r in range(REACH):
+            copy_rows(state.embedded[b, r], state.embedded[b, r + 1])
+        for n in range(L):
+            copy_rows(state.above[n, b, 0], state.above[n, b, 1])
     for n in range(L):
         for b in range(B):
             set_rows(v, net.vertical_bias[n])
@@ -176,7 +178,8 @@ def _horizontal(net: Weights, state: State, j: int) -> None:
     h, x = state.h, state.features
     for n in range(L):
         for b in range(B):
-            h[b] = state.across[n, b, j]
+            for c in range(h.shape[1]):
+                h[b, c] = state.across[n, b, j, c]
         if n == 0:
             add_product(h, state.embedded[:, REACH, j], net.first_horizontal)
             set_rows(x, net.mix_bias[0])

@@ -1,0 +1,46 @@
+"""A recording through codecs, as players to listen to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from vqcli.evaluation.speech import spectrograms
+from vqcli.evaluation.speech.coding import SOURCE, Point
+from vqcli.evaluation.speech.metrics import RATE_HZ
+from vqcli.pages import inline
+from vqcli.pages.images import size
+from vqcli.pages.parts import Players, Sound, curve
+
+
+def sound(name: str, samples: np.ndarray, facts: str, commands: Sequence[str] = ()) -> Sound:
+    """Of a waveform, mono float [N] at 16 kHz."""
+    spectrogram = inline.picture(spectrograms.picture(samples))
+    return Sound(name, inline.sound(samples, RATE_HZ), spectrogram, facts, len(samples) / RATE_HZ, commands)
+
+
+def compared(
+    name: str,
+    points: Sequence[Point],
+    waveforms: dict[str, np.ndarray],
+    commands: Callable[[Point], Sequence[str]],
+) -> Players:
+    """Players of a clip and of what became of it; `points` and `waveforms` as `coding.evaluate` has them."""
+    from dataclasses import replace
+
+    lines: dict[str, list[tuple[float, float]]] = {}
+    sounds = []
+    for point, (title, samples) in zip(points, waveforms.items(), strict=True):
+        if point.codec == SOURCE:
+            sounds.append(sound(title, samples, f"{point.seconds:.1f} s, {size(point.size_bytes)}"))
+            continue
+        facts = f"{size(point.size_bytes)}, {point.kbit_per_s:.2f} kbit/s"
+        at: tuple[tuple[float, float], ...] = ()
+        if point.log_mel_correlation is not None:
+            facts += f", log-mel correlation {point.log_mel_correlation:.3f}"
+            at = ((point.kbit_per_s, point.log_mel_correlation),)
+            lines.setdefault(point.codec, []).append(at[0])
+        sounds.append(replace(sound(title, samples, facts, commands(point)), codec=point.codec, at=at))
+    curves = [curve("Nearness to the source", "kbit/s", "log-mel correlation", lines)] if lines else []
+    return Players(name, sounds, curves)
