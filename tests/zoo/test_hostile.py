@@ -69,6 +69,15 @@ def test_descriptions_of_other_types(tmp_path, change):
 
 
 @pytest.mark.fault("18 hostile models")
+def test_true_for_one_group():
+    images = torch.zeros(1, 3, 8, 8)
+    net = registry.build(
+        "vqgan2d", {"net": {"widths": [4, 4], "attention": [], "z_channels": 4, "groups": True}, "dim": 4}
+    )
+    assert net.latents(images).shape == (1, 4, 4, 4)
+
+
+@pytest.mark.fault("18 hostile models")
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (3, 1, 1)])
 def test_thresholds_of_other_dimensions(scalar_model, shape):
     tables = scalar_model.statistics.arrays() | {"thresholds": np.zeros(shape, np.int32)}

@@ -52,7 +52,7 @@ class Norm(nn.GroupNorm):
     """
 
     def __init__(self, groups: int, condition: int, width: int) -> None:
-        super().__init__(groups, width, eps=1e-6)
+        super().__init__(int(groups), width, eps=1e-6)  # `true` of a header counts as 1 here, but not when it runs
         self.scale = nn.Conv2d(condition, width, 1) if condition else None
         self.shift = nn.Conv2d(condition, width, 1) if condition else None
 
