@@ -6,11 +6,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import vqcli
 from vqcli.cli.main import app
 from vqcli.data import pitch_cache
+from vqcli.entropy import jit
 from vqcli.evaluation import installation
 from vqcli.zoo import store
 
@@ -26,6 +28,7 @@ def test_facts():
     facts = json.loads(result.stdout)
     assert result.exit_code == 0
     assert facts["machine"]["vq"] == vqcli.__version__ and "cpu" in facts["machine"]["devices"]
+    assert facts["machine"]["torch_threads"] == torch.get_num_threads() and facts["machine"]["numba_threads"] >= 1
     assert facts["packages"]["torch"] == facts["machine"]["torch"]
     assert {model["name"]: model["digest"] for model in facts["models"]} == {
         info.name: info.digest.hex() for info in store.list_models()
@@ -66,6 +69,20 @@ def test_a_folder_that_cannot_be_written(monkeypatch, tmp_path):
     assert result.exit_code == 1 and "Not a directory" in result.stderr
 
 
+def test_folders_outside_home_are_not_spelled_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / "alice" / "broken"
+    folder.mkdir(parents=True)
+    (folder / store.FILE).write_bytes(store.find("fashion-mnist").path.read_bytes())
+    (folder / "exact.safetensors").write_bytes(b"junk" * 10)
+    monkeypatch.setenv("VQ_MODELS", str(folder.parent))
+    result = run()
+    assert result.exit_code == 1 and "vq: model broken (outside ~): exact.safetensors: " in result.stderr
+    assert "alice" not in result.stdout + result.stderr
+    assert "…/vqcli/" in result.stdout or jit.folder() is None
+
+
+@pytest.mark.slow  # compiles the coders where nothing is compiled yet
 def test_speed():
     rows = installation.speeds(0.0, lambda share, note: None)
     assert [row.what for row in rows] == ["encode an image", "decode an image", "encode speech", "decode speech"]

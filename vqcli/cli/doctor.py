@@ -41,7 +41,7 @@ def doctor(
         listed = {name: [asdict(each) for each in part] for name, part in parts.items()}
         console.emit_json({"machine": machine | {"units": units, "devices": devices}, "packages": packages} | listed)
     else:
-        rows = [(name.replace("_gb", ", GB"), str(value)) for name, value in machine.items()]
+        rows = [(name.replace("_gb", ", GB").replace("_", " "), str(value)) for name, value in machine.items()]
         console.emit_table(
             ("machine", ""), [*rows, ("units", " ".join(units) or "none known"), ("devices", ", ".join(devices))]
         )
@@ -70,7 +70,8 @@ def _complain(parts: list[Any]) -> None:
     """Say what is broken, and end with status 1 if anything is."""
     broken = [each for each in parts if each.trouble]
     for each in broken:
-        console.say(f"vq: {each.path}: {each.trouble}")
+        what = f"model {each.name}" if hasattr(each, "name") else f"folder of {each.purpose}"
+        console.say(f"vq: {what} {each.path}: {each.trouble}")
     if broken:
         console.say("    make such a folder writable; remove such a model, or copy it here again")
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
 """What this installation of vq is and what it can do: the machine, packages, folders, models, speed.
 
-Nothing in it names the host or the user; folders below the home folder begin with ~.
+Nothing in it names the host or the user: folders below the home folder begin with ~, others are not spelled out.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ EXTRAS = {
 PACKAGES = ("torch", "numpy", "numba", "llvmlite", "pillow", "soundfile", "soxr", "safetensors", "typer", "rich")
 UNITS = ("avx2", "fma", "f16c", "avx512f", "avx512bf16", "avx512vnni", "amx-bf16", "neon", "bf16", "sve")
 WIDTH, HEIGHT, SECONDS, RATE_HZ = 256, 192, 2, 16_000  # of what the speed test codes again and again
+SYSTEM_FOLDERS = (Path("/tmp"), Path("/var/tmp"))  # the same everywhere, so that they say nothing of the user
+ELSEWHERE = "(outside ~)"
 _NAME = re.compile(r"[\w.-]+")  # of what a line of requirements asks for
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w-]+)")
 
@@ -76,10 +78,13 @@ class Speed:
 
 def machine() -> dict[str, Any]:
     """Hardware and versions that something was computed with; no host name and no user name."""
+    import numba
     import torch
 
     facts: dict[str, Any] = {"system": f"{platform.system()} {platform.machine()}", "processor": _processor()}
     facts["cores"] = os.cpu_count()
+    # numba.get_num_threads would start its threads, and change the number of those of torch
+    facts |= {"torch_threads": torch.get_num_threads(), "numba_threads": numba.config.NUMBA_NUM_THREADS}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
     if torch.cuda.is_available():
@@ -155,12 +160,20 @@ def models() -> list[Model]:
             continue
         try:
             info = store.describe(path.parent)
-            with safe_open(path, framework="numpy"):  # compares the size of the file with its header
-                found[name] = Model(name, shown(path.parent), info.digest.hex(), "")
+            digest = info.digest.hex()
         except (VqError, OSError, ValueError, KeyError) as error:
-            found[name] = Model(name, shown(path.parent), "", str(error).replace(str(path), "the file"))
-        except Exception as error:  # safetensors has an error of its own
-            found[name] = Model(name, shown(path.parent), "", str(error))
+            trouble = str(error).replace(str(path), "the file")
+            found[name] = Model(name, shown(path.parent), "", trouble)
+            continue
+        trouble = ""
+        for part in sorted(path.parent.glob("*.safetensors")):  # the model and its priors
+            try:
+                with safe_open(part, framework="numpy"):  # compares the size of the file with its header
+                    pass
+            except Exception as error:  # safetensors has an error of its own
+                trouble = trouble or f"{part.name}: {error}".replace(str(part), "the file")
+                digest = "" if part == path else digest
+        found[name] = Model(name, shown(path.parent), digest, trouble)
     return sorted(found.values(), key=lambda model: model.name)
 
 
@@ -199,9 +212,13 @@ def speeds(seconds: float, progress: Callable[[float, str], None]) -> list[Speed
 
 
 def shown(path: Path) -> str:
-    """A path as reports show it: with ~ for the home folder."""
-    home = Path.home()
-    return str(Path("~") / path.relative_to(home)) if path.is_relative_to(home) else str(path)
+    """A path as reports show it: below ~, below the package, or no more than that it is elsewhere."""
+    home, package = Path.home(), Path(__file__).parent.parent
+    if path.is_relative_to(home):
+        return str(Path("~") / path.relative_to(home))
+    if path.is_relative_to(package):
+        return str(Path("…", package.name) / path.relative_to(package))
+    return str(path) if path in SYSTEM_FOLDERS else ELSEWHERE
 
 
 def _version(package: str) -> str | None:
