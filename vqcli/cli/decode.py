@@ -16,7 +16,7 @@ from vqcli.cli.options import BATCH, STREAM, Allowed, Batch, Output, command, sp
 
 if TYPE_CHECKING:
     from vqcli.api import Decoded
-    from vqcli.batch import Job
+    from vqcli.batch import Job, Plan
     from vqcli.container.vqz import Vqz
 
 
@@ -102,6 +102,7 @@ def decode(
     given = None if format is None else suffix_named(format)
     as_frames = format is not None and format.lower().lstrip(".") == "frames"
     named: dict[str, Any] = {"format": format} if as_frames else {}  # all other formats are suffixes
+    usual: dict[Path, Path] = {}  # the names of results that were taken, by those that were chosen instead
 
     def suffix_of(path: Path) -> str:
         if given is not None:
@@ -136,12 +137,50 @@ def decode(
         said, facts = medium.decoded_line(*done)
         places = {"source": str(job.source), "target": str(job.target)}
         checked, more = medium.verify_decoded(done[0], job.target) if verify else ("", {})
+        if job.target in usual:
+            taken = usual[job.target]
+            said += f" ({taken} exists" + "; --force replaces it" * (not taken.is_dir()) + ")"
         return f"{job.source} -> {job.target} {said}" + f"\n  {checked}" * verify, places | facts | more
 
     plan = batch.plan(inputs, output, (".vqz", *FOREIGN), suffix_of)
+    if output is None and not running.force:
+        plan, usual = _beside_what_exists(plan)
     if given is None and output is not None and _is_of_frames(plan.jobs, output):
         plan, named["format"] = replace(plan, jobs=[replace(plan.jobs[0], target=output)]), "frames"
     process(plan, work, describe, "decode", running)
+
+
+def _beside_what_exists(plan: Plan) -> tuple[Plan, dict[Path, Path]]:
+    """The plan with photo.decoded.png for photo.png where that exists, as beside the original; usual names by new ones.
+
+    Where both exist the job stays as it is, and is refused as any that would replace a file.
+    """
+    usual: dict[Path, Path] = {}
+    wanted = {job.target for job in plan.jobs}
+    jobs: list[Job] = []
+    for job in plan.jobs:
+        other = job.target.with_stem(f"{job.target.stem}.decoded")
+        if job.source != job.target and other not in wanted and _is_taken(job.target) and not _is_taken(other):
+            usual[other] = job.target
+            job = replace(job, target=other)
+        jobs.append(job)
+    return replace(plan, jobs=jobs), usual
+
+
+def _is_taken(target: Path) -> bool:
+    """Whether a result of that name would replace something; an empty folder takes frames."""
+    from vqcli.errors import OutputError, UsageError
+    from vqcli.files import refuse_existing
+
+    try:
+        if target.is_dir():
+            return any(target.iterdir())
+        refuse_existing(target, force=False)
+    except UsageError:
+        return True
+    except (OSError, OutputError):  # writing will say what is wrong
+        return False
+    return False
 
 
 def _is_of_frames(jobs: list[Job], output: Path) -> bool:
