@@ -45,3 +45,33 @@ def test_completion_is_not_asked(vq):
     """It resolves commands that have no arguments yet."""
     completed = vq(env={"_VQ_COMPLETE": "complete_bash", "COMP_WORDS": "vq decode ", "COMP_CWORD": "2"}, prog_name="vq")
     assert "decode what" not in completed.output and not re.search(r"^vq: ", completed.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("encod photo.png", "Did you mean 'encode'"),
+        ("models sho tokens", "Did you mean 'show'"),
+        ("decode --modle x photo.vqz", "--model"),
+        ("demo --opn", "--open"),
+        ("eval lossles images/", "did you mean lossless?"),
+        ("eval sampels images/", "did you mean samples?"),
+        ("encode photo.png --model scaler", "did you mean scalar?"),
+        ("encode photo.png --model scalar --coder adptive", "did you mean adaptive?"),
+        ("recipes phto", "did you mean photo"),
+        ("train phto images/ -o mine", "did you mean photo"),
+        ("train smoke images/ -o mine --set data.bach=4", "did you mean batch or"),
+        ("eval photo.png --model scalar --baselines JPG", "did you mean JPEG"),
+        ("record dom -o mine", "did you mean doom?"),
+    ],
+)
+def test_what_is_mistyped_shows_near_matches(vq, photo, line, meant):
+    Path("images").mkdir()
+    result = vq(*shlex.split(line))
+    assert result.exit_code in (2, 4) and meant in result.stderr, result.stderr
+
+
+def test_a_folder_that_is_nearly_called_like_a_measurement_is_measured(vq, photo):
+    Path("sample").mkdir()
+    photo.rename("sample/photo.png")
+    assert vq("eval", "sample", "--model", "scalar", "--qualities", "1", "--baselines", "").exit_code == 0
