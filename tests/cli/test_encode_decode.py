@@ -115,6 +115,33 @@ def test_nothing_is_replaced_unasked(vq, photo):
     assert vq("encode", photo, *SCALAR, "--force").exit_code == 0
 
 
+def test_decode_beside_the_original_takes_another_name(vq, photo):
+    before = photo.read_bytes()
+    assert vq("encode", photo, *SCALAR).exit_code == 0
+    result = vq("decode", "photo.vqz")
+    assert result.exit_code == 0
+    said = "photo.vqz -> photo.decoded.png 50 x 38 (photo.png exists; --force replaces it)"
+    assert result.stderr.splitlines() == [said]
+    assert photo.read_bytes() == before and image.read(Path("photo.decoded.png")).pixels.shape == (38, 50, 3)
+    decoded = Path("photo.decoded.png").read_bytes()
+    only_line(vq("decode", "photo.vqz"), "photo.png exists")  # both names are taken
+    assert photo.read_bytes() == before and Path("photo.decoded.png").read_bytes() == decoded
+    only_line(vq("decode", "photo.vqz", "-o", photo), "photo.png exists")  # what is named is meant
+    assert photo.read_bytes() == before
+    assert vq("decode", "photo.vqz", "--force").exit_code == 0 and photo.read_bytes() == decoded
+
+
+def test_decode_of_several_beside_their_originals(vq, photo):
+    for name in ("photo.vqz", "photo.decoded.vqz", "other.vqz"):
+        assert vq("encode", photo, *SCALAR, "-o", name).exit_code == 0
+    rows = json.loads(vq("decode", "photo.vqz", "other.vqz", "--json").stdout)
+    assert [row["target"] for row in rows] == ["photo.decoded.png", "other.png"]
+    Path("photo.decoded.png").unlink()
+    clash = vq("decode", "photo.decoded.vqz", "photo.vqz")  # that name is another's
+    assert clash.exit_code == 3
+    assert "photo.png exists" in clash.stderr and "1 file could not be decoded" in clash.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [(b"", "empty"), (b"hello there, this is text", "text"), (b"\x89VQZ\r\n\x01", ".vqz file"), (None, "No such file")],

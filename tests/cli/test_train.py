@@ -61,6 +61,18 @@ def test_what_cannot_be(vq, pictures, arguments, says):
     assert not Path("other").exists()
 
 
+def test_a_folder_alone_finds_its_recipe(vq, pictures):
+    little = ("--set", "optimization.steps=2", "--set", "data.crop=32", "--set", "data.batch=2", "--device", "cpu")
+    result = vq("train", "pictures", *little)
+    assert result.exit_code == 0, result.stderr
+    first, second = result.stderr.splitlines()[:2]
+    assert first.startswith("4 images: recipe tokens (Photographs as tokens")
+    assert second == "about 1 minute on two cores without a GPU; --budget 30m ends it earlier"
+    assert recipe.load("my-tokens/recipe.toml").model == recipe.load("tokens").model
+    again = vq("train", "pictures")
+    assert again.exit_code == 2 and "my-tokens holds a run already" in again.stderr
+
+
 def test_smoke(vq):
     """The newcomer's first try, cut short: made data, the loss falls, a model comes out."""
     result = vq("train", "--smoke", "--set", "optimization.steps=40")

@@ -62,6 +62,8 @@ def test_suffix_or_format_chooses(vq, clip):
     assert len(list(Path("frames").iterdir())) == 10
     assert vq("decode", "clip.vqz", "--format", "frames", "--start", "0.2", "--end", "0:0.3").exit_code == 0
     assert sorted(path.name for path in Path("clip").iterdir()) == ["000001.png", "000002.png"]
+    assert "clip.vqz -> clip.decoded 20 x 16" in vq("decode", "clip.vqz", "--format", "frames").stderr
+    assert len(list(Path("clip.decoded").iterdir())) == 10 and len(list(Path("clip").iterdir())) == 2
     only_line(vq("decode", "clip.vqz", "--format", "frames"), "clip exists and is not empty")
     only_line(vq("decode", "clip.vqz", "-o", "a.xyz"), "unknown kind of clip")
 

@@ -16,7 +16,7 @@ from vqcli.cli.options import BATCH, STREAM, Allowed, Batch, Output, command, sp
 
 if TYPE_CHECKING:
     from vqcli.api import Decoded
-    from vqcli.batch import Job
+    from vqcli.batch import Job, Plan
     from vqcli.container.vqz import Vqz
 
 
@@ -118,9 +118,8 @@ def decode(
             raise UsageError("a stream holds one file, no JSON, and cannot be read again", "name an output file")
         file = decoder.read(inputs[0])
         if output in (None, STREAM):
-            wanted = format or media.of(file.header.modality).suffix()
             with console.data_out() as stdout:
-                decoder.decode(file, str(inputs[0]), stdout, format=wanted)
+                decoder.decode(file, str(inputs[0]), stdout, format=format or media.of(file.header.modality).suffix())
         else:
             decoder.decode(file, str(inputs[0]), output, force=running.force, **named)
         return
@@ -136,12 +135,57 @@ def decode(
         said, facts = medium.decoded_line(*done)
         places = {"source": str(job.source), "target": str(job.target)}
         checked, more = medium.verify_decoded(done[0], job.target) if verify else ("", {})
+        said += _why_named(job.target, usual)
         return f"{job.source} -> {job.target} {said}" + f"\n  {checked}" * verify, places | facts | more
 
     plan = batch.plan(inputs, output, (".vqz", *FOREIGN), suffix_of)
+    plan, usual = _beside_what_exists(plan, asked=output is None and not running.force)
     if given is None and output is not None and _is_of_frames(plan.jobs, output):
         plan, named["format"] = replace(plan, jobs=[replace(plan.jobs[0], target=output)]), "frames"
     process(plan, work, describe, "decode", running)
+
+
+def _beside_what_exists(plan: Plan, asked: bool) -> tuple[Plan, dict[Path, Path]]:
+    """The plan with photo.decoded.png for photo.png where that exists, as beside the original; usual names by new ones.
+
+    If that is not `asked` for, as an output was named or may be replaced, the plan as it is.
+    Where both exist the job stays as it is, and is refused as any that would replace a file.
+    """
+    usual: dict[Path, Path] = {}
+    if not asked:
+        return plan, usual
+    wanted = {job.target for job in plan.jobs}
+    jobs: list[Job] = []
+    for job in plan.jobs:
+        other = job.target.with_stem(f"{job.target.stem}.decoded")
+        if job.source != job.target and other not in wanted and _is_taken(job.target) and not _is_taken(other):
+            usual[other] = job.target
+            job = replace(job, target=other)
+        jobs.append(job)
+    return replace(plan, jobs=jobs), usual
+
+
+def _why_named(target: Path, usual: dict[Path, Path]) -> str:
+    """Why a result has not the usual name, if so; a folder of frames is never replaced."""
+    if target not in usual:
+        return ""
+    return f" ({usual[target]} exists" + "; --force replaces it" * (not usual[target].is_dir()) + ")"
+
+
+def _is_taken(target: Path) -> bool:
+    """Whether a result of that name would replace something; an empty folder takes frames."""
+    from vqcli.errors import OutputError, UsageError
+    from vqcli.files import refuse_existing
+
+    try:
+        if target.is_dir():
+            return any(target.iterdir())
+        refuse_existing(target, force=False)
+    except UsageError:
+        return True
+    except (OSError, OutputError):  # writing will say what is wrong
+        return False
+    return False
 
 
 def _is_of_frames(jobs: list[Job], output: Path) -> bool:

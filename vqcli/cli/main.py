@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqcli.cli import console
+from vqcli.cli import console, first_steps
 from vqcli.cli.compare import compare
 from vqcli.cli.convert import convert_speaker
 from vqcli.cli.decode import decode
@@ -49,7 +49,14 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
+        if not rest and name in first_steps.USUAL and not ctx.resilient_parsing:  # as completion does
+            first_steps.ask(name)
         return name, command, renewed(RENAMED.get(name or "", {}), rest)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("The first minute"):
+            formatter.write_dl(first_steps.FIRST_MINUTE)
+        super().format_options(ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -62,7 +69,8 @@ class Commands(TyperGroup):
             sys.exit(1)
         except Exception as error:
             told = explained(error)
-            if hasattr(error, "format_message"):  # an error of typer, which shows it
+            # an error of typer, which shows it; that of a group without a command is its help
+            if hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError":
                 error.message = console.one_line(error.message)  # type: ignore[attr-defined]
             if told is None or os.environ.get("VQ_TRACEBACK"):
                 raise

@@ -57,7 +57,7 @@ def sample(
     """Sample new images, video or speech from the learned prior of a model, by class, actions or speaker.
 
     \b
-    vq sample
+    vq sample --class fox
     vq sample --class fox --class zebra -n 8 -o animals.png
     vq sample --prior pixelcnn --class kit_fox --seed 7
     vq sample --width 128 --height 64 -n 3 -o samples/

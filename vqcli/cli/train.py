@@ -14,6 +14,7 @@ from vqcli.cli.options import Device, command
 
 if TYPE_CHECKING:
     from vqcli.recipe import Recipe
+    from vqcli.training.guess import Guess
 
 SMOKE = "smoke"
 
@@ -76,7 +77,10 @@ class Machine:
 
 
 RecipeName = Annotated[
-    str | None, typer.Argument(help="Name of a recipe (vq recipes lists them), or a TOML file.", show_default=False)
+    str | None,
+    typer.Argument(
+        help="Name of a recipe (vq recipes lists them), or a TOML file.", show_default="one that fits the data"
+    ),
 ]
 Data = Annotated[
     list[Path] | None,
@@ -103,6 +107,7 @@ def train(
 
     \b
     vq train --smoke
+    vq train images/
     vq train tokens images/ -o my-tokens
     vq train photo images.safetensors -o my-photo --budget 2h --set data.batch=16
     vq train pixelcnn images/ -o my-prior --codec tokens
@@ -124,7 +129,11 @@ def train(
         folders = [*([Path(recipe)] if recipe else []), *(data or [])]
         _fit_speaker(kind.new_speaker, folders, beginning.codec, machine.device)
         return
+    recipe, data = _apart(recipe, data)
     source: Any = data
+    guessed = _guessed(recipe, data, beginning, kind)
+    if guessed is not None:
+        recipe, output = guessed.recipe, output or Path(f"my-{guessed.recipe}")
     if kind.smoke:
         from vqcli.data.shapes import Shapes
 
@@ -132,6 +141,8 @@ def train(
     if output is None and not kind.profile:
         raise UsageError("where should the run go?", "-o NAME")
     chosen, source = _recipe(recipe, source, output, beginning)
+    if guessed is not None:
+        _say_guess(guessed, chosen, machine.budget)
     if kind.profile or output is None:
         _show_profile(chosen, source, machine.device, machine.threads)
         return
@@ -156,6 +167,32 @@ def train(
         )
     if info is not None:
         console.say(f"model {info.name} in {info.folder}; its card: {info.folder / 'README.md'}")
+
+
+def _apart(recipe: str | None, data: list[Path] | None) -> tuple[str | None, list[Path] | None]:
+    """Recipe and data, of which a folder in place of the recipe is the first."""
+    from vqcli import recipe as recipes
+
+    if recipe is None or recipe.endswith(".toml") or recipe in recipes.names() or not Path(recipe).is_dir():
+        return recipe, data
+    return None, [Path(recipe), *(data or [])]
+
+
+def _guessed(recipe: str | None, data: list[Path] | None, beginning: Beginning, kind: Kind) -> Guess | None:
+    """The recipe that fits the data, where none is named and nothing else says what is to be trained."""
+    from vqcli.training import guess
+
+    if recipe is not None or not data or kind.smoke or beginning.resume or beginning.codec or beginning.start:
+        return None
+    return guess.guess(data)
+
+
+def _say_guess(guessed: Guess, recipe: Recipe, budget: str | None) -> None:
+    hours = guessed.hours(recipe)
+    time = f"{hours:.0f} hours" if hours >= 1.5 else console.plural(max(1, round(60 * hours)), "minute")
+    ends = f"it ends after {budget} at the latest" if budget else "--budget 30m ends it earlier"
+    console.say(f"{console.plural(guessed.files, guessed.what)}: recipe {guessed.recipe} ({recipe.description})")
+    console.say(f"about {time} on two cores without a GPU; {ends}")
 
 
 def _recipe(name: str | None, source: Any, output: Path | None, beginning: Beginning) -> tuple[Recipe, Any]:

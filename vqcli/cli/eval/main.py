@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -29,8 +31,17 @@ class Measurements(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
+            self._refuse_misspelt(args[0])
             args = ["rd", *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_misspelt(self, word: str) -> None:
+        """Raise UsageError for what is nowhere and nearly the name of a measurement: it would be taken for a file."""
+        from vqcli.errors import UsageError
+
+        close = difflib.get_close_matches(word, self.commands, n=2, cutoff=0.75)
+        if close and not os.path.lexists(word):
+            raise UsageError(f"no measurement, file or folder {word}", f"did you mean {' or '.join(close)}?")
 
 
 def _exits_if_left_out(measurement: Callable[..., None]) -> Callable[..., None]:
