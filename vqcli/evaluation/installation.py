@@ -84,7 +84,8 @@ def machine() -> dict[str, Any]:
     facts: dict[str, Any] = {"system": f"{platform.system()} {platform.machine()}", "processor": _processor()}
     facts["cores"] = os.cpu_count()
     # numba.get_num_threads would start its threads, and change the number of those of torch
-    facts |= {"torch_threads": torch.get_num_threads(), "numba_threads": numba.config.NUMBA_NUM_THREADS}
+    ready: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    facts |= {"torch_threads": torch.get_num_threads(), "numba_threads": ready}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
     if torch.cuda.is_available():
