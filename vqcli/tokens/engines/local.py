@@ -159,4 +159,3 @@ def _serve(pipe: Connection, task: Task) -> None:
             pipe.send(found)
         except OSError:
             return
-

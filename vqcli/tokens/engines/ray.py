@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -27,7 +27,7 @@ from vqcli.tokens.plan import Record, Shard
 if TYPE_CHECKING:
     from vqcli.tokens.work import Task
 
-TRIES = 3  # of a shard whose worker dies
+TRIES = 5  # of a shard whose worker dies, or whose machine
 ROUND = 64  # shards for each worker that Ray holds at once; a million shards would fill this process
 OBJECTS = 2**28  # bytes of Ray's object store on this machine: shards are lists of names, records smaller still
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -64,7 +64,7 @@ def run(task: Task, shards: Iterable[Shard], workers: int | None, address: str |
             yield from _round(task, some, arguments, count)
             some = list(islice(rest, count * ROUND))
     except ray.exceptions.RayError as error:
-        raise _explained(error) from None
+        raise VqError(f"Ray: {' '.join(str(error).split())[:300]}", "`ray status` shows the cluster") from None
     finally:
         if ours:
             ray.shutdown()
@@ -81,7 +81,10 @@ def _connect(address: str | None, workers: int | None) -> None:
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **here)
     except (ConnectionError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())[:200]
-        raise UsageError(f"no Ray cluster at {address}: {text}", "`ray start --head` begins one") from None
+        raise UsageError(
+            f"no Ray cluster at {address}: {text}",
+            "`ray start --head` begins one; where it asks for a token, RAY_AUTH_MODE=token",
+        ) from None
 
 
 def _placed(task: Task, workers: int | None, resources: dict[str, float]) -> tuple[dict[str, float], int]:
@@ -96,38 +99,48 @@ def _placed(task: Task, workers: int | None, resources: dict[str, float]) -> tup
 
 def _round(task: Task, shards: list[Shard], arguments: dict[str, float], workers: int) -> Iterator[Record]:
     """The records of some shards, each a block of its own: what Ray makes again is one shard."""
+    import ray
     from ray import data
-    from ray.util.annotations import RayDeprecationWarning
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised as well
     data.DataContext.get_current().enable_progress_bars = False
     there = next((item.path for shard in shards for item in shard.items if Path(item.path).exists()), None)
     environment = {name: value for name, value in os.environ.items() if name.startswith("VQ_")}
     rows = [{"shard": pickle.dumps(shard)} for shard in shards]
-    blocks = data.from_items(rows, override_num_blocks=len(rows))
-    with warnings.catch_warnings():  # of tries, whose option Ray means to rename
-        warnings.simplefilter("ignore", RayDeprecationWarning)
-        made = blocks.map_batches(
-            Actor,
-            batch_size=1,
-            compute=data.ActorPoolStrategy(size=min(workers, len(shards)), max_tasks_in_flight_per_actor=2),
-            fn_constructor_args=(task, str(Path.cwd()), environment, there),
-            max_restarts=-1,
-            max_task_retries=TRIES - 1,
-            **arguments,
-        )
+    # Ray makes an actor that is lost, and its shard, again without end; with a limit it would give up while it still
+    # waits for a machine that is gone
+    tries = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tries).remote()
+    made = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        Actor,
+        batch_size=1,
+        compute=data.ActorPoolStrategy(size=min(workers, len(shards)), max_tasks_in_flight_per_actor=2),
+        fn_constructor_args=(task, str(Path.cwd()), environment, there, tries),
+        **arguments,
+    )
     for row in made.iter_rows():
         yield record_of(pickle.loads(row["answer"]))
+
+
+class Tries:
+    """How often each shard was begun: one actor of a run, which the others ask."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, number: int) -> int:
+        self._begun[number] += 1
+        return self._begun[number]
 
 
 class Actor:
     """A worker of the local engine, in Ray's hands.
 
-    `folder` is where paths begin, `environment` what says where models lie, `there` a path that exists.
+    `folder` is where paths begin, `environment` what says where models lie, `there` a path that exists, `tries` a Tries.
     """
 
-    def __init__(self, task: Task, folder: str, environment: dict[str, str], there: str | None) -> None:
-        self._task, self._there, self._worker = task, there, None
+    def __init__(self, task: Task, folder: str, environment: dict[str, str], there: str | None, tries: Any) -> None:
+        self._task, self._there, self._tries = task, there, tries
+        self._worker: Any = None
         os.environ.update(environment)
         with suppress(OSError):  # paths may all be absolute
             os.chdir(folder)
@@ -137,13 +150,21 @@ class Actor:
         return {"answer": [pickle.dumps(answer(partial(self._make, shard))) for shard in batch["shard"]]}
 
     def _make(self, pickled: bytes) -> Record:
+        import ray
+
         from vqcli.tokens.work import Worker
 
+        shard: Shard = pickle.loads(pickled)  # of the process that holds the plan
+        if ray.get(self._tries.begin.remote(shard.number)) > TRIES:
+            raise VqError(
+                f"shard {shard.number}: {TRIES} workers died of it",
+                "too little memory? fewer --workers, or a smaller --per-shard",
+            )
         if self._worker is None:
             self._look()
             self._worker = Worker(self._task)
-        shard: Shard = pickle.loads(pickled)  # of the process that holds the plan
-        return self._worker.make(shard)
+        made: Record = self._worker.make(shard)
+        return made
 
     def _look(self) -> None:
         """Raises UsageError on a machine that does not see what the first one sees: no item of it would be found."""
@@ -154,14 +175,3 @@ class Actor:
                 f"machine {os.uname().nodename} does not see {unseen}",
                 "put source and destination into a folder that all machines of the cluster share",
             )
-
-
-def _explained(error: Exception) -> VqError:
-    """What Ray gives up on, as one line."""
-    import ray
-
-    if isinstance(error, ray.exceptions.ActorDiedError | ray.exceptions.WorkerCrashedError):
-        return VqError(
-            f"{TRIES} workers died of one shard", "too little memory? fewer --workers, or a smaller --per-shard"
-        )
-    return VqError(f"Ray: {' '.join(str(error).split())[:300]}", "`ray status` shows the cluster")
