@@ -1,8 +1,9 @@
 """Actors of a Ray cluster that hold the model, one shard at a time each (extra `ray`).
 
 Ray Data places the actors and hands them shards; what a lost worker or a lost machine had in hand it makes again
-elsewhere. Without an address the cluster is one of this machine alone, which ends with the run. The machines of a cluster
-must see source, destination and model under the same paths, as by a shared folder; a worker that does not says so.
+elsewhere. Without an address the cluster is one of this machine alone, which ends with the run. The machines of a
+cluster must see source, destination and model under the same paths, as by a shared folder; a worker that does not
+says so.
 """
 
 from __future__ import annotations
@@ -135,7 +136,8 @@ class Tries:
 class Actor:
     """A worker of the local engine, in Ray's hands.
 
-    `folder` is where paths begin, `environment` what says where models lie, `there` a path that exists, `tries` a Tries.
+    `folder` is where paths begin, `environment` what says where models lie, `there` a path that exists, `tries` the
+    actor that counts them.
     """
 
     def __init__(self, task: Task, folder: str, environment: dict[str, str], there: str | None, tries: Any) -> None:
