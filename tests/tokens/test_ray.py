@@ -59,6 +59,7 @@ def test_a_machine_that_does_not_see_the_folders(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Ray, to itself
 def test_the_set_is_that_of_the_local_engine(vq, pictures, tmp_path):
     pytest.importorskip("ray")
     arguments = ("tokenize", pictures, "--model", "scalar", "--per-shard", 2, "--device", "cpu")

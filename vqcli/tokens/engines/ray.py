@@ -88,7 +88,7 @@ def _connect(address: str | None, workers: int | None) -> None:
         ) from None
 
 
-def _placed(task: Task, workers: int | None, resources: dict[str, float]) -> tuple[dict[str, float], int]:
+def _placed(task: Task, workers: int | None, resources: dict[str, float]) -> tuple[dict[str, Any], int]:
     """What each actor takes, and how many there are. More than the cluster has room for wait until it grows."""
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     if gpus and task.device in ("auto", "cuda"):
@@ -98,7 +98,7 @@ def _placed(task: Task, workers: int | None, resources: dict[str, float]) -> tup
     return {"num_cpus": 1}, workers or max(1, cpus - 1)
 
 
-def _round(task: Task, shards: list[Shard], arguments: dict[str, float], workers: int) -> Iterator[Record]:
+def _round(task: Task, shards: list[Shard], arguments: dict[str, Any], workers: int) -> Iterator[Record]:
     """The records of some shards, each a block of its own: what Ray makes again is one shard."""
     import ray
     from ray import data
