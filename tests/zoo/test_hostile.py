@@ -78,6 +78,12 @@ def test_true_for_one_group():
 
 
 @pytest.mark.fault("18 hostile models")
+def test_a_negative_number_of_groups():
+    with pytest.raises(ModelError, match="at least one group"):
+        registry.build("vqgan2d", {"net": {"widths": [4, 4], "attention": [], "z_channels": 4, "groups": -1}, "dim": 4})
+
+
+@pytest.mark.fault("18 hostile models")
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (3, 1, 1)])
 def test_thresholds_of_other_dimensions(scalar_model, shape):
     tables = scalar_model.statistics.arrays() | {"thresholds": np.zeros(shape, np.int32)}

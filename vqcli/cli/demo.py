@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent.parent / "demo"  # what ships with vq
 SETTINGS = (("photo-2", 2.0), ("photo-2", 5.0), ("photo-2", 9.0), ("tokens", None))
 TARGET = "p225"
-CLASSES, DRAWN, DRAW_SEED, GUIDANCE = ("fox", "zebra", "tiger", "sheep"), 4, 1, 2.0
+CLASSES, DRAWN, DRAW_SEED = ("fox", "zebra", "skunk", "sheep"), 4, 1
 PAGE = "index.html"
 MAZE, MAZE_FRAMES, MAZE_SCALE, MAZE_SEED, MAZE_TEMPERATURE = "doom", 10, 3, 1, 0.8
 
@@ -169,16 +169,13 @@ def speak(output: Path, device: str) -> tuple[list[Spoken], list[Section]]:
 
 def draw(device: str) -> list[Section]:
     """New pictures by class, for the page."""
-    from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.sampling import image as sampling
     from vqcli.zoo import loading
 
     model = loading.load("tokens", device)
     with console.progress("sampling") as progress:
-        samples = sampling.sample(
-            model, labels=CLASSES, count=DRAWN, seed=DRAW_SEED, sampling=Sampling(guidance=GUIDANCE), progress=progress
-        )
-    return demo_page.of_samples(samples.pixels, CLASSES, DRAWN, DRAW_SEED, GUIDANCE)
+        samples = sampling.sample(model, labels=CLASSES, count=DRAWN, seed=DRAW_SEED, progress=progress)
+    return demo_page.of_samples(samples.pixels, CLASSES, DRAWN, DRAW_SEED)
 
 
 def walk(output: Path, device: str) -> list[Section]:

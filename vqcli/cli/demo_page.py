@@ -100,7 +100,7 @@ def of_speech(output: Path, target: str, sounds: Sequence[tuple[str, np.ndarray,
                     [Players("the sentence", made)])]  # fmt: skip
 
 
-def of_samples(pixels: np.ndarray, classes: Sequence[str], each: int, seed: int, guidance: float) -> list[Section]:
+def of_samples(pixels: np.ndarray, classes: Sequence[str], each: int, seed: int) -> list[Section]:
     """Drawn pictures uint8 [N, H, W, 3], `each` of every class."""
     from vqcli.pages import inline
     from vqcli.pages.parts import Picture, Pictures, Section
@@ -111,19 +111,7 @@ def of_samples(pixels: np.ndarray, classes: Sequence[str], each: int, seed: int,
         for one, name in zip(pixels, names, strict=True)
     ]
     asked = [word for name in classes for word in ("--class", name)]
-    words = [
-        "vq",
-        "sample",
-        *asked,
-        "-n",
-        str(each),
-        "--seed",
-        str(seed),
-        "--guidance",
-        f"{guidance:g}",
-        "-o",
-        "animals.png",
-    ]
+    words = ["vq", "sample", *asked, "-n", str(each), "--seed", str(seed), "-o", "animals.png"]
     return [
         Section(
             "Animals that were never photographed",

@@ -16,6 +16,7 @@ from vqcli.cli.compare import compare
 from vqcli.cli.convert import convert_speaker
 from vqcli.cli.decode import decode
 from vqcli.cli.demo import demo
+from vqcli.cli.doctor import doctor
 from vqcli.cli.encode import encode
 from vqcli.cli.eval.main import evaluations
 from vqcli.cli.exchange import export, import_codes
@@ -138,6 +139,7 @@ app.command()(record)
 app.command()(report)
 app.command()(reproduce)
 app.command()(demo)
+app.command()(doctor)
 app.command()(tokenize)
 app.command()(compare)
 

@@ -32,6 +32,12 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     return dispatcher
 
 
+def folder() -> Path | None:
+    """Where the compiled functions of this file would be kept; None if there is no place that can be written."""
+    kept = getattr(compiled(lambda: None), "_cache", None)
+    return Path(kept.cache_path) if isinstance(kept, _Cache) else None
+
+
 class _Cache(FunctionCache):
     """Numba's cache of one function, which no damage and no full disk can stop: then it is compiled again.
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from vqcli import __version__
 from vqcli.errors import BadFile, UsageError
+from vqcli.evaluation.installation import machine
 from vqcli.files import make_folder, replacing
 from vqcli.media import drawing, image
 
@@ -195,28 +193,6 @@ def compare(originals: np.ndarray, reconstructions: np.ndarray, gap: int = 4) ->
     starts = range(0, len(originals), COLUMNS)
     rows = [list(batch[first : first + COLUMNS]) for first in starts for batch in (originals, reconstructions)]
     return drawing.grid(rows, gap=gap)
-
-
-def machine() -> dict[str, Any]:
-    """Hardware and versions that a run was computed with; no host name and no user name."""
-    import torch
-
-    facts: dict[str, Any] = {"system": f"{platform.system()} {platform.machine()}", "processor": _processor()}
-    facts["cores"] = os.cpu_count()
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        facts["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
-    if torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name()
-    return facts | {"python": platform.python_version(), "torch": torch.__version__, "vq": __version__}
-
-
-def _processor() -> str:
-    """The product name of the processor, which only Linux has in a file; elsewhere its architecture."""
-    try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _event(line: bytes) -> Event | None:

@@ -18,6 +18,7 @@ from vqcli import recipe as recipes
 from vqcli.container.header import MODEL_NAME
 from vqcli.data.source import Source
 from vqcli.errors import UsageError
+from vqcli.evaluation.installation import machine
 from vqcli.files import make_folder, replacing
 from vqcli.nets.layers import distributed
 from vqcli.recipe import Recipe
@@ -26,7 +27,7 @@ from vqcli.training.budget import Budget
 from vqcli.training.checkpoint import State
 from vqcli.training.datasets.base import DataSet
 from vqcli.training.export.finished import FinishedRun
-from vqcli.training.log import RunLog, Start, machine
+from vqcli.training.log import RunLog, Start
 from vqcli.training.loop import Progress, train
 from vqcli.training.tasks import registry
 from vqcli.training.tasks.base import Task

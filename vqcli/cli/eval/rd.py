@@ -116,7 +116,7 @@ def _show(
     from dataclasses import asdict
 
     from vqcli.evaluation.image import bd_rate, plots, rate_distortion
-    from vqcli.training.log import machine
+    from vqcli.evaluation.installation import machine
 
     means = rate_distortion.means(points)
     deltas = bd_rate.delta_rates(points, rates)

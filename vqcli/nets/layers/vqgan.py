@@ -52,6 +52,8 @@ class Norm(nn.GroupNorm):
     """
 
     def __init__(self, groups: int, condition: int, width: int) -> None:
+        if groups < 1:  # which torch says only when the net runs
+            raise ValueError("there is at least one group of channels")
         super().__init__(int(groups), width, eps=1e-6)  # `true` of a header counts as 1 here, but not when it runs
         self.scale = nn.Conv2d(condition, width, 1) if condition else None
         self.shift = nn.Conv2d(condition, width, 1) if condition else None
