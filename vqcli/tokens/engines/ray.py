@@ -31,14 +31,18 @@ if TYPE_CHECKING:
 TRIES = 5  # of a shard whose worker dies, or whose machine
 ROUND = 64  # shards for each worker that Ray holds at once; a million shards would fill this process
 OBJECTS = 2**28  # bytes of Ray's object store on this machine: shards are lists of names, records smaller still
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+SETTINGS = {  # of Ray, unless the user has others
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning less
+    "RAY_worker_niceness": "0",  # Ray's own 15 lets all other work of a machine go first
+}
 
 
 def prepare(workers: int | None, address: str | None) -> None:
     """Raises UsageError where Ray is not installed."""
     if find_spec("ray") is None:
         raise UsageError("--engine ray needs an extra", "pip install 'vqcli[ray]'")
-    for name, value in QUIET.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
 
 
