@@ -16,7 +16,7 @@ from vqcli.codec import exchange
 from vqcli.container import vqz
 from vqcli.errors import VqError
 from vqcli.media import audio
-from vqcli.tokens import formats, plan, run
+from vqcli.tokens import answers, formats, plan, run
 from vqcli.tokens.check import read_shard
 from vqcli.tokens.engines import local
 from vqcli.tokens.rows import codes_of
@@ -112,9 +112,9 @@ def test_workers_and_their_death_change_nothing(vq, pictures, monkeypatch):
 def test_errors_of_workers_are_errors_here():
     """In one line, as if this process had met them; a shard that workers die of ends the run."""
     for kind, code in (("OutputError", 6), ("BadFile", 3), ("ForeignOption", 2), ("DamagedChunks", 3), ("VqError", 1)):
-        error = local._error(kind, "no room", "make some")
+        error = answers.error_of(kind, "no room", "make some")
         assert error.exit_code == code and str(error) == "no room" and error.hint == "make some"
-    assert isinstance(local._error("", "Traceback ...", ""), RuntimeError)
+    assert isinstance(answers.error_of("", "Traceback ...", ""), RuntimeError)
 
     class Dead:
         exitcode = -9

@@ -62,7 +62,10 @@ class ShardOptions:
 class WorkOptions:
     """Of the work."""
 
-    engine: Annotated[str, typer.Option(help="local: processes of this machine.")] = "local"
+    engine: Annotated[str, typer.Option(help="local: processes of this machine; ray: a Ray cluster.")] = "local"
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT.", show_default=False)
+    ] = None
     workers: Annotated[int | None, typer.Option(help="How many.", min=1, show_default="one a core")] = None
     threads: Annotated[int, typer.Option(help="That read media, for each worker.", min=1)] = 2
     alone: Annotated[
@@ -135,7 +138,8 @@ def _tokenize(
     settings = run.Settings(
         format=shards.format, per_shard=shards.per_shard, alone=work.alone, medium=shards.column,
         columns=None if shards.columns is None else tuple(words(shards.columns)), options=asdict(codes),
-        engine=work.engine, workers=work.workers, part=work.shard, device=work.device, threads=work.threads,
+        engine=work.engine, workers=work.workers, address=work.address, part=work.shard, device=work.device,
+        threads=work.threads,
     )  # fmt: skip
     begun = time.perf_counter()
     with console.progress(f"tokenizing into {output}") as progress:

@@ -27,6 +27,7 @@ EXTRAS = {
     "onnx": "vq models export, to ONNX",
     "parquet": "Parquet and Arrow in vq tokenize",
     "perception": "SSIMULACRA 2 in vq eval rd",
+    "ray": "vq tokenize --engine ray, on a cluster",
     "report": "plots of vq eval, and vq report",
     "video": "clips as .mp4, .webm and .mkv, and H.264 beside vq",
 }

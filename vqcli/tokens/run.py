@@ -38,6 +38,7 @@ class Settings:
     options       of the encoding: quality, tune, levels, mono
     engine        a file of tokens/engines
     workers       of the engine, None: as it sees fit
+    address       of the engine's cluster, None: this machine
     part          '2/8' or 'auto': the shards that this machine makes, of one set in one place
     """
 
@@ -49,6 +50,7 @@ class Settings:
     options: dict[str, str | int | float | bool | None] = field(default_factory=dict)
     engine: str = "local"
     workers: int | None = None
+    address: str | None = None
     part: str | None = None
     device: str = "auto"
     threads: int = 2
@@ -74,7 +76,7 @@ def tokenize(
     set, BadFile, ModelError, OutputError; a bad item is a line of failed.jsonl.
     """
     engine = engines.of(settings.engine)
-    engine.prepare(settings.workers)
+    engine.prepare(settings.workers, settings.address)
     task = _task(inputs, place, model, settings)
     plan.begin(task.store, task.plan)
     wanted = Wanted(task.plan.modality, task.plan.medium, settings.columns)
@@ -92,7 +94,7 @@ def tokenize(
                 there.add(shard.number)
     to_do = (shard for shard in every() if shard.number % parts == part and shard.number not in there)
     made = items = failed = 0
-    for record in engine.run(task, to_do, settings.workers):
+    for record in engine.run(task, to_do, settings.workers, settings.address):
         made, items, failed = made + 1, items + record.items, failed + len(record.failed)
         progress((made + len(there)) / mine)
     return Done(made, len(there), items, failed, plan.finish(task.store, task.plan, count))

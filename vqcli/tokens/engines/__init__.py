@@ -1,8 +1,10 @@
 """What runs the workers; an engine is a file of this folder, by name.
 
-    prepare(workers)            begins what takes its time; called before anything heavy is imported
-    run(task, shards, workers)  the record of each shard when it is done, in any order. A shard whose worker is lost is
-                                made again, elsewhere; the first error of a worker is raised
+    prepare(workers, address)            begins what takes its time; called before anything heavy is imported
+    run(task, shards, workers, address)  the record of each shard when it is done, in any order. A shard whose worker is
+                                         lost is made again, elsewhere; the first error of a worker is raised
+
+`address` is that of a cluster, None: this machine.
 
 Shards may come as they are asked for, so an engine takes no more of them than its workers need.
 """
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    def prepare(self, workers: int | None) -> None: ...
+    def prepare(self, workers: int | None, address: str | None) -> None: ...
 
-    def run(self, task: Task, shards: Iterable[Shard], workers: int | None) -> Iterator[Record]: ...
+    def run(
+        self, task: Task, shards: Iterable[Shard], workers: int | None, address: str | None
+    ) -> Iterator[Record]: ...
 
 
 def names() -> list[str]:

@@ -10,16 +10,16 @@ import multiprocessing
 import os
 import signal
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from vqcli import errors
-from vqcli.errors import VqError, explained
+from vqcli.errors import UsageError, VqError
+from vqcli.tokens.answers import answer, record_of
 from vqcli.tokens.plan import Record, Shard
 
 if TYPE_CHECKING:
@@ -30,14 +30,21 @@ MOST = 4  # workers on an accelerator, unless the user chooses
 TRIES = 3  # of a shard whose worker dies
 
 
-def prepare(workers: int | None) -> None:
-    """Let the process from which workers are forked import what they need, while this one does so too."""
+def prepare(workers: int | None, address: str | None = None) -> None:
+    """Let the process from which workers are forked import what they need, while this one does so too.
+
+    Raises UsageError for an address: there is none.
+    """
+    if address is not None:
+        raise UsageError("--address is for --engine ray, and this is local", "leave it out")
     if workers != 1 and _method() == "forkserver":
         multiprocessing.get_context("forkserver").set_forkserver_preload([WORK])
         forkserver.ensure_running()
 
 
-def run(task: Task, shards: Iterable[Shard], workers: int | None = None) -> Iterator[Record]:
+def run(
+    task: Task, shards: Iterable[Shard], workers: int | None = None, address: str | None = None
+) -> Iterator[Record]:
     """The records of shards as they are done. `workers` None: one a core, MOST at most with an accelerator."""
     from vqcli.tokens.work import Worker
 
@@ -88,13 +95,11 @@ class _Pool:
                 assert isinstance(pipe, Connection)
                 shard = self._working.pop(pipe)
                 try:
-                    answer = pipe.recv()
+                    found = pipe.recv()
                 except (EOFError, ConnectionResetError):
                     again.append(self._dead(pipe, shard))
                     continue
-                if not isinstance(answer, Record):
-                    raise _error(*answer)
-                yield answer
+                yield record_of(found)
 
     def _give(self, shard: Shard) -> None:
         """A shard to a worker that waits, or to a new one."""
@@ -138,33 +143,19 @@ def _serve(pipe: Connection, task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the terminal sends to all: the first process decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # temporary files go
     worker = None
+
+    def make(shard: Shard) -> Record:
+        nonlocal worker
+        worker = worker or Worker(task)
+        return worker.make(shard)
+
     while True:
         try:
             shard = pipe.recv()
         except (EOFError, OSError):
             return
-        answer: Any
+        found = answer(partial(make, shard))
         try:
-            worker = worker or Worker(task)
-            answer = worker.make(shard)
-        except Exception as error:
-            told = explained(error)
-            if told is None:
-                answer = ("", traceback.format_exc(), "")
-            else:
-                answer = (type(told).__name__, str(told), told.hint)
-        try:
-            pipe.send(answer)
+            pipe.send(found)
         except OSError:
             return
-
-
-def _error(kind: str, text: str, hint: str) -> Exception:
-    """The error of a worker, here."""
-    if not kind:
-        return RuntimeError(f"in a worker:\n{text}")
-    found = getattr(errors, kind, VqError)
-    if found in (errors.DamagedChunks, errors.ForeignOption):
-        found = found.__mro__[1]
-    error: Exception = found(text, hint)
-    return error
