@@ -29,7 +29,8 @@ def doctor(
 
     from vqcli.evaluation import installation
 
-    machine, units, devices = installation.machine(), installation.processor_units(), installation.devices()
+    machine = installation.machine() | installation.threads()
+    units, devices = installation.processor_units(), installation.devices()
     packages, extras = installation.packages(), installation.extras()
     folders, models = installation.folders(), installation.models()
     speeds = []

@@ -79,19 +79,25 @@ class Speed:
 
 def machine() -> dict[str, Any]:
     """Hardware and versions that something was computed with; no host name and no user name."""
-    import numba
     import torch
 
     facts: dict[str, Any] = {"system": f"{platform.system()} {platform.machine()}", "processor": _processor()}
     facts["cores"] = os.cpu_count()
-    # numba.get_num_threads would start its threads, and change the number of those of torch
-    ready: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    facts |= {"torch_threads": torch.get_num_threads(), "numba_threads": ready}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return facts | {"python": platform.python_version(), "torch": torch.__version__, "vq": __version__}
+
+
+def threads() -> dict[str, int]:
+    """How many each of the libraries that compute uses."""
+    import numba
+    import torch
+
+    # numba.get_num_threads would start its threads, and change the number of those of torch
+    ready: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return {"torch_threads": torch.get_num_threads(), "numba_threads": ready}
 
 
 def processor_units() -> list[str]:
