@@ -42,6 +42,14 @@ def killed_run(folder):
     train(of(VECTOR, f"optimization.steps={STEPS}"), folder, resume=checkpoint.exists(folder))
 
 
+def written(path):
+    """When a file was written, in ns; 0 if it is not there, as for a moment between two checkpoints."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def test_kill_9_at_ten_random_moments(tmp_path):
     """The state that is left is always whole, and the end equals the undisturbed run, bit for bit."""
     undisturbed, _ = train(of(VECTOR, f"optimization.steps={STEPS}"), tmp_path / "undisturbed")
@@ -52,7 +60,7 @@ def test_kill_9_at_ten_random_moments(tmp_path):
     draw = random.Random(0)
     kills = 0
     while kills < 10:
-        before = (folder / checkpoint.NAME).stat().st_mtime_ns if (folder / checkpoint.NAME).exists() else 0
+        before = written(folder / checkpoint.NAME)
         child = context.Process(target=killed_run, args=(folder,))
         child.start()
         # let it get to work, then strike at any moment
