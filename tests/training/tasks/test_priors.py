@@ -8,11 +8,12 @@ import pytest
 import vqcli
 from tests.training.conftest import of
 from vqcli.data.shapes import KINDS, Shapes
-from vqcli.errors import UsageError
+from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.media import image
 from vqcli.sampling.image import sample
+from vqcli.tokens import run as tokens
 from vqcli.training import run
-from vqcli.training.datasets import code_files
+from vqcli.training.datasets import code_files, code_shards
 from vqcli.training.log import read
 from vqcli.zoo import loading, priors
 
@@ -87,6 +88,41 @@ def test_codes_that_lie_in_files(tmp_path, codec):
     assert priors.find(info, "pixelcnn").classes == KINDS
     skipped = [event for event in read(tmp_path / "filed") if event["event"] == "skipped"]
     assert [event["name"] for event in skipped] == ["disc/broken.vqz"]
+
+
+@pytest.mark.parametrize("format", ["npz", "webdataset"])
+def test_codes_that_lie_in_shards(tmp_path, codec, format):
+    """From shards that were made of .vqz files, a prior learns exactly what it learns from these, and goes on so."""
+    shapes = Shapes(count=60)
+    for index in range(60):
+        folder = tmp_path / "codes" / str(shapes.labels[index])
+        folder.mkdir(parents=True, exist_ok=True)
+        vqcli.encode(shapes.read(index), codec).save(folder / f"{index}.vqz")
+    settings = tokens.Settings(format=format, per_shard=16, workers=1)
+    tokens.tokenize([tmp_path / "codes"], str(tmp_path / "set"), str(codec.info.folder), settings)
+    files, shards = code_files.CodeFiles([tmp_path / "codes"], codec), code_shards.CodeShards([tmp_path / "set"], codec)
+    order = [list(shards.names).index(name) for name in files.names]
+    assert [shards.labels[index] for index in order] == list(files.labels)
+    assert [shards.held_out[index] for index in order] == list(files.held_out)
+    assert all(np.array_equal(files.read(a), shards.read(b)) for a, b in enumerate(order))
+    losses = {}
+    for data in ("codes", "set"):
+        trained(PIXELCNN, [tmp_path / data], tmp_path / f"from-{data}", codec, "optimization.steps=4")
+        losses[data] = [event["loss"] for event in read(tmp_path / f"from-{data}") if event["event"] == "train"]
+    assert len(losses["set"]) == 4 and losses["set"] == pytest.approx(losses["codes"], rel=1e-6)
+
+
+def test_shards_of_another_model_are_refused(tmp_path, codec, vector_model):
+    (tmp_path / "pictures").mkdir()
+    image.write(tmp_path / "pictures" / "a.png", Shapes().read(0))
+    tokens.tokenize(
+        [tmp_path / "pictures"], str(tmp_path / "set"), str(vector_model.info.folder), tokens.Settings(workers=1)
+    )
+    with pytest.raises(ModelError, match="vector"):
+        trained(PIXELCNN, [tmp_path / "set"], tmp_path / "none", codec)
+    (tmp_path / "set" / "index.json").unlink()
+    with pytest.raises(BadFile, match="not whole"):
+        trained(PIXELCNN, [tmp_path / "set"], tmp_path / "none", vector_model)
 
 
 def test_files_of_another_model_are_left_out(tmp_path, codec, vector_model):

@@ -22,7 +22,7 @@ from vqcli.errors import ModelError, UsageError
 from vqcli.nets.priors import rounding
 from vqcli.recipe import Recipe
 from vqcli.training.datasets import base as datasets
-from vqcli.training.datasets import code_files
+from vqcli.training.datasets import code_files, code_shards
 from vqcli.training.export.codec import COUNTING_SHARE, SAMPLES
 from vqcli.training.export.finished import FinishedRun
 from vqcli.training.losses import Loss
@@ -32,13 +32,15 @@ from vqcli.zoo.loading import LoadedModel
 
 
 class GridPriorTask(PriorTask):
-    """A prior over grids of codes: encoded from images on the fly, or read from .vqz files."""
+    """A prior over grids of codes: encoded from images on the fly, or read from .vqz files or shards of vq tokenize."""
 
     @classmethod
     def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Dataset:
         codec = require_codec(codec, "a prior")
         if isinstance(source, list) and code_files.vqz_files(source):
             source = code_files.CodeFiles(source, codec)
+        elif isinstance(source, list) and any(map(code_shards.is_set, source)):
+            source = code_shards.CodeShards(source, codec)
         return datasets.images(recipe, source, held_out)
 
     @classmethod
