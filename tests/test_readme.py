@@ -56,7 +56,8 @@ def test_every_command_is_shown(name):
 
 
 @pytest.mark.parametrize(("line", "document"), vq_lines().items())
-def test_every_line_parses(line, document):
+def test_every_line_parses(line, document, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where -o codes/ makes a folder
     command, words = COMMANDS, shlex.split(line)[1:]
     while words and hasattr(command, "commands") and words[0] in command.commands:
         command = command.commands[words.pop(0)]

@@ -1,7 +1,7 @@
 """Images a second of `vq tokenize` beside the plain loop that a user would write, and its memory as sets grow.
 
-    python tests/bench/tokens.py SOURCE --model cifar10 [--count 10000] [--rounds 3]
-    python tests/bench/tokens.py --growth 1000,5000,20000 --model cifar10
+    python -m tests.bench.tokens SOURCE --model cifar10 [--count 10000] [--rounds 3]
+    python -m tests.bench.tokens --growth 1000,5000,20000 --model cifar10
 
 SOURCE is a folder of images or an .npz with an array `images` or `x_train`. The loop reads an image, turns it into a
 tensor, calls the net and its quantizer, and saves an .npy, one after the other in one process; with torch's own number
@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from tests import processes
 
 SIDE = 32  # of images of --growth
 
@@ -59,21 +61,8 @@ def loop(source: Path, model: str, count: int, out: Path, threads: int) -> None:
 
 def resident(parent: int) -> int:
     """Bytes of the pages of a process and all that descend from it; what they share is counted once for each."""
-    children: dict[int, list[int]] = {}
-    pages: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
-        pages[int(path.parent.name)] = int(fields[21])
-    found, left = 0, [parent]
-    while left:
-        number = left.pop()
-        found += pages.get(number, 0)
-        left += children.get(number, [])
-    return found * os.sysconf("SC_PAGE_SIZE")
+    children, held = processes.listed()
+    return sum(held.get(number, 0) for number in (parent, *processes.descendants(parent, children)))
 
 
 def timed(words: list[str], threads: int | None) -> tuple[float, int]:

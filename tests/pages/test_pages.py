@@ -3,31 +3,26 @@
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from tests.html import Elements
 from vqcli.errors import UsageError
 from vqcli.pages import images, inline, page, recordings
-from vqcli.pages.parts import Film, Films, Page, Picture, Pictures, Players, Section
+from vqcli.pages.parts import Film, Films, Image, Images, Page, Players, Section
 
 EVIL = "</script><img src=x onerror=alert(1)>\"'&"
-OPEN = ("meta", "link", "img", "input", "path", "br")  # elements without an end tag
 
 
-class Parsed(HTMLParser):
-    """Elements with their attributes; fails where tags do not match, ids repeat, or a control has no name."""
+class Parsed(Elements):
+    """A page; fails where ids repeat, a control has no name, or something is asked of the network."""
 
     def __init__(self, text):
-        super().__init__()
-        self.elements, self.inside, self.code = [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.inside
+        super().__init__(text)
         ids = [attributes["id"] for _, attributes in self.elements if "id" in attributes]
         assert len(ids) == len(set(ids))
-        labels = {attributes.get("for") for tag, attributes in self.elements if tag == "label"}
+        labels = {attributes.get("for") for attributes in self.all("label")}
         for tag, attributes in self.elements:
             if tag in ("input", "select", "audio", "svg"):
                 named = attributes.get("aria-label") or attributes.get("id") in labels or "in label" in attributes
@@ -38,27 +33,9 @@ class Parsed(HTMLParser):
                 assert attributes.get(name, "data:").startswith(("data:", "#")), (tag, name)
             assert not any(name.startswith("on") for name in attributes)
 
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        if "label" in self.inside:
-            found["in label"] = ""
-        self.elements.append((tag, found))
-        if tag not in OPEN:
-            self.inside.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        if tag not in OPEN:
-            assert self.inside.pop() == tag
-
-    def handle_data(self, data):
-        if self.inside[-1:] == ["code"]:
-            self.code.append(data)
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
+    @property
+    def code(self):
+        return [text for tag, text in self.texts if tag == "code"]
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +45,8 @@ def a_page(scalar_model, vector_model, picture):
     rows = list(images.rows(pixels, [scalar_model, vector_model], ["JPEG"], [1.0, 3.0]))
     comparison = images.compared(EVIL, pixels, rows, lambda coded: [f"vq info {EVIL}"])
     wave = np.sin(np.arange(16_000) / 9).astype(np.float32) / 4
-    players = Players(EVIL, [recordings.sound(EVIL, wave, EVIL, [EVIL])])
-    grid = Pictures([Picture(inline.drawing(pixels), 64, 48, EVIL, EVIL)], [EVIL])
+    players = Players(EVIL, [recordings.player(EVIL, wave, EVIL, [EVIL])])
+    grid = Images([Image(inline.drawing(pixels), 64, 48, EVIL, EVIL)], [EVIL])
     films = Films(EVIL, [Film(inline.strip([pixels, pixels]), 64, 48, EVIL, EVIL)], 2, 10.0, 1)
     return page.render(Page(EVIL, EVIL, [Section(EVIL, EVIL, [comparison, players, grid, films])] * 2, "vq"))
 
@@ -112,7 +89,7 @@ def test_pictures_are_shown_as_they_are(picture):
     shown = image.read(BytesIO(base64.b64decode(inline.drawing(pixels).partition(",")[2]))).pixels
     assert (shown == pixels).all()
     smooth = np.broadcast_to(np.arange(128, dtype=np.uint8)[:, None, None], (128, 96, 3))
-    near = image.read(BytesIO(base64.b64decode(inline.picture(smooth).partition(",")[2]))).pixels
+    near = image.read(BytesIO(base64.b64decode(inline.photograph(smooth).partition(",")[2]))).pixels
     assert np.abs(near.astype(int) - smooth).max() <= 4
 
 

@@ -1,6 +1,6 @@
 """Kills `vq tokenize` at random moments, the worker or the whole command, and compares every byte of what it made.
 
-    python tests/tokens/kills.py [--kills 10] [--seed 0]
+    python -m tests.tokens.kills [--kills 10] [--seed 0]
 
 One set is made undisturbed, by one worker. Others are begun with two; of the first a worker is killed with SIGKILL, of
 the second the command itself, at a random moment each time, and what was killed is begun again with another number of
@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests import processes
+
 SIDE, MODEL = 96, "tokens"
 
 
@@ -41,19 +43,8 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def workers_of(parent: int) -> list[int]:
     """Processes that descend from one and are busy with shards: those that have no children of their own."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    found, left = [], [parent]
-    while left:
-        own = children.get(left.pop(), [])
-        left += own
-        found += [number for number in own if number not in children]
-    return found
+    children, _ = processes.listed()
+    return [number for number in processes.descendants(parent, children) if number not in children]
 
 
 def killed_workers(place: Path, name: str, kills: int, took_s: float) -> int:

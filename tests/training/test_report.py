@@ -4,11 +4,11 @@ import re
 import subprocess
 import sys
 import tomllib
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from tests.html import Elements
 from vqcli import recipe
 from vqcli.errors import BadFile, UsageError
 from vqcli.training.log import RunLog, Start, images_of, machine
@@ -18,41 +18,14 @@ pytest.importorskip("jinja2")
 
 RECIPE = recipe.load("photo").to_dict()
 EVIL = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"
-OPEN = ("meta", "link", "img", "br", "path", "i")  # elements without an end tag; paths close themselves
 
 
-class Page(HTMLParser):
-    """Elements with their attributes, and all text; fails where tags do not match."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.texts, self.inside = [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.inside
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in OPEN:
-            self.inside.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        if tag not in OPEN:
-            assert self.inside.pop() == tag
-
-    def handle_data(self, data):
-        if self.inside[-1:] not in (["script"], ["style"]):
-            self.texts.append(data)
+class Page(Elements):
+    """A report, and all text that it shows."""
 
     @property
     def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.texts))
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
+        return re.sub(r"\s+", " ", " ".join(text for tag, text in self.texts if tag not in ("script", "style")))
 
 
 def open_page(run):

@@ -78,10 +78,10 @@ def compare(
     names = [model.info.name for model in loaded]
     chosen = {"--models": models, "--qualities": qualities, "--baselines": baselines}
     more = [word for name, value in chosen.items() if value is not None for word in (name, value)]
-    told = shlex.join(["vq", "compare", *map(str, inputs), *more])
+    again = shlex.join(["vq", "compare", *map(str, inputs), *more])
     title = inputs[0].name if len(inputs) == 1 else f"{len(inputs)} files"
     lead = f"Through {' and '.join(names)}, beside usual codecs at equal bytes."
-    size = page.write(Page(f"{title}, compared", lead, sections, "vq compare", (told,)), output, force=running.force)
+    size = page.write(Page(f"{title}, compared", lead, sections, "vq compare", (again,)), output, force=running.force)
     if running.as_json:
         console.emit_json({"page": str(output), "size_bytes": size, "files": [str(path) for path in inputs]})
     console.say(f"{output}: {console.size(size)}")
@@ -112,7 +112,7 @@ def _images(
                 made.append(row)
                 progress((index + len(made) / len(asked)) / len(paths))
 
-            def told(coded: Coded, path: Path = path) -> list[str]:
+            def commands(coded: Coded, path: Path = path) -> list[str]:
                 quality = ["--quality", f"{coded.point.quality:g}"] if coded.point.quality else []
                 tag = f"-q{coded.point.quality:g}" if quality else ""
                 target = f"{path.stem}-{coded.point.codec}{tag}.vqz"
@@ -127,7 +127,7 @@ def _images(
             if pixels.shape != whole.shape:
                 text = f"The middle {width:,} x {height:,} of {whole.shape[1]:,} x {whole.shape[0]:,} pixels."
                 note = f"All figures are of this part alone, at full scale. {SHOWN}"
-            part = images.compared(path.name, pixels, made, told, begin=len(made) // 3)
+            part = images.compared(path.name, pixels, made, commands, begin=len(made) // 3)
             yield Section(path.name, text, [part], note)
 
 
@@ -161,7 +161,7 @@ def _recordings(
             first, *others = models
             points = list(coding.evaluate(first, [path], codecs=[*others, *codecs], on_audio=on_audio, complain=refuse))
 
-            def told(point: Point, path: Path = path) -> list[str]:
+            def commands(point: Point, path: Path = path) -> list[str]:
                 if not point.levels:
                     return []
                 target = f"{path.stem}-{point.codec}-{point.levels}.vqz"
@@ -180,7 +180,7 @@ def _recordings(
                     f" The first {limit / coding.metrics.RATE_HZ:.0f} s can be heard here; figures are of all of it."
                 )
             progress((index + 1) / len(paths))
-            yield Section(path.name, text, [recordings.compared(path.name, points, shown, told)])
+            yield Section(path.name, text, [recordings.compared(path.name, points, shown, commands)])
 
 
 def checked(names: Sequence[str], known: Any) -> list[str]:

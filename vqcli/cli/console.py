@@ -166,11 +166,10 @@ def progress(label: str, unit: str = "") -> Iterator[Callable[..., None]]:
 
 
 def size(size_bytes: int) -> str:
-    """Bytes for people: 812 B, 21.3 kB, 4.10 MB (powers of 1000)."""
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    value, unit = (size_bytes / 1e3, "kB") if size_bytes < 1e6 else (size_bytes / 1e6, "MB")
-    return f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
+    """Bytes for people."""
+    from vqcli.files import size_text
+
+    return size_text(size_bytes)
 
 
 def speed(length_s: float, took_s: float) -> str:

@@ -29,12 +29,13 @@ def of_images(
     output: Path, original: np.ndarray, rows: Sequence[Sequence[Coded]], colours: np.ndarray
 ) -> list[Section]:
     """The photograph at each rate, and as tokens; `colours` are the codes of the last row, uint8 [h, w, 3]."""
+    from vqcli.files import size_text
     from vqcli.pages import images, inline
-    from vqcli.pages.parts import Picture, Pictures, Section
+    from vqcli.pages.parts import Image, Images, Section
 
     source = str(output / "original.png")
 
-    def told(coded: Coded) -> list[str]:
+    def commands(coded: Coded) -> list[str]:
         point = coded.point
         stem = f"photo-q{point.quality:g}" if point.quality else point.codec
         which = ["--quality", f"{point.quality:g}"] if point.quality else ["--model", point.codec]
@@ -43,15 +44,15 @@ def of_images(
             shlex.join(["vq", "decode", f"{stem}.vqz", "-o", f"{stem}.png"]),
         ]
 
-    photo = images.compared("the photograph", original, rows[:-1], told)
+    photo = images.compared("the photograph", original, rows[:-1], commands)
     tokens = rows[-1][0]
     height, width = original.shape[:2]
-    pictures = [
-        Picture(inline.drawing(colours), colours.shape[1], colours.shape[0],
+    shown = [
+        Image(inline.drawing(colours), colours.shape[1], colours.shape[0],
                 "The codes of the photograph, a colour for each of 512",
                 f"{colours.shape[1] // 4} x {colours.shape[0] // 4} codes, a colour for each of 512"),
-        Picture(tokens.uri(), width, height, "The photograph decoded from these codes",
-                f"decoded from them alone: {images.size(tokens.point.size_bytes)}, {tokens.point.psnr_db:.1f} dB"),
+        Image(tokens.uri(), width, height, "The photograph decoded from these codes",
+                f"decoded from them alone: {size_text(tokens.point.size_bytes)}, {tokens.point.psnr_db:.1f} dB"),
     ]  # fmt: skip
     return [
         Section(
@@ -64,18 +65,18 @@ def of_images(
         Section(
             "The photograph as tokens",
             "One code of 512 stands for each 4 x 4 pixels: what a language model of images reads and writes.",
-            [Pictures(pictures, told(tokens))],
+            [Images(shown, commands(tokens))],
         ),
     ]
 
 
-def of_speech(output: Path, target: str, sounds: Sequence[tuple[str, np.ndarray, str]]) -> list[Section]:
+def of_speech(output: Path, target: str, recordings: Sequence[tuple[str, np.ndarray, str]]) -> list[Section]:
     """The sentence, what its codes say and another voice: name, samples [N] at 16 kHz and facts of each."""
     from vqcli.pages.parts import Players, Section
-    from vqcli.pages.recordings import sound
+    from vqcli.pages.recordings import player
 
     source = str(output / "talk.wav")
-    told: dict[str, tuple[str, list[str]]] = {
+    known: dict[str, tuple[str, list[str]]] = {
         "talk.wav": ("The sentence", [shlex.join(["vq", "info", str(output / "talk-level-1.vqz")])]),
         f"talk-as-{target}.wav": (
             f"The same words as {target}",
@@ -92,22 +93,22 @@ def of_speech(output: Path, target: str, sounds: Sequence[tuple[str, np.ndarray,
         ]
 
     made = []
-    for name, samples, facts in sounds:
-        title, commands = told.get(name) or of_levels(name)
-        made.append(sound(title, samples, facts, commands))
+    for name, samples, facts in recordings:
+        title, commands = known.get(name) or of_levels(name)
+        made.append(player(title, samples, facts, commands))
     text = "Words, melody and voice are coded apart, so that each can be changed. Above each player is its spectrogram."
-    return [Section("A sentence in 359 bytes" if "359 B" in sounds[1][2] else "A sentence", text,
+    return [Section("A sentence in 359 bytes" if "359 B" in recordings[1][2] else "A sentence", text,
                     [Players("the sentence", made)])]  # fmt: skip
 
 
 def of_samples(pixels: np.ndarray, classes: Sequence[str], each: int, seed: int) -> list[Section]:
-    """Drawn pictures uint8 [N, H, W, 3], `each` of every class."""
+    """Sampled images uint8 [N, H, W, 3], `each` of every class."""
     from vqcli.pages import inline
-    from vqcli.pages.parts import Picture, Pictures, Section
+    from vqcli.pages.parts import Image, Images, Section
 
     names = [name for name in classes for _ in range(each)]
     shown = [
-        Picture(inline.drawing(one), one.shape[1], one.shape[0], f"A sampled picture of class {name}", name)
+        Image(inline.drawing(one), one.shape[1], one.shape[0], f"A sampled image of class {name}", name)
         for one, name in zip(pixels, names, strict=True)
     ]
     asked = [word for name in classes for word in ("--class", name)]
@@ -116,7 +117,7 @@ def of_samples(pixels: np.ndarray, classes: Sequence[str], each: int, seed: int)
         Section(
             "Animals that were never photographed",
             f"{len(pixels[0])} x {pixels.shape[2]} pixels each, sampled code by code by a PixelCNN on the processor.",
-            [Pictures(shown, [shlex.join(words)], small=True)],
+            [Images(shown, [shlex.join(words)], small=True)],
         )
     ]
 

@@ -1,4 +1,4 @@
-"""Files in folders, none left out in silence."""
+"""Files in folders, none left out in silence, and how large they are."""
 
 from __future__ import annotations
 
@@ -52,3 +52,11 @@ def files_below(folder: Path) -> list[Path]:
         if path.is_dir() and not path.is_symlink():
             raise BadFile(f"{path} cannot be read: {reason}", "change its permissions, or move it elsewhere")
     return found
+
+
+def size_text(size_bytes: int) -> str:
+    """Bytes for people: 812 B, 21.3 kB, 4.10 MB (powers of 1000)."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    value, unit = (size_bytes / 1e3, "kB") if size_bytes < 1e6 else (size_bytes / 1e6, "MB")
+    return f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"

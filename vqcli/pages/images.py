@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +14,14 @@ from vqcli.container import vqz
 from vqcli.container.header import tune_of
 from vqcli.evaluation.image import baselines
 from vqcli.evaluation.image.rate_distortion import Point, measure
+from vqcli.files import size_text
 from vqcli.pages import inline
 from vqcli.pages.parts import Comparison, Shot, Step, curve
 from vqcli.zoo.loading import LoadedModel
 
 ORIGINAL = "original"
 COLUMNS = ("file", "bits/pixel", "PSNR dB", "MS-SSIM", "encode")
-BYTES_PER_PIXEL = 0.26  # of an embedded picture in base64, about, at worst
+BYTES_PER_PIXEL = 0.26  # of an embedded image in base64, about, at worst
 FEWEST_PIXELS = 256 * 256
 
 
@@ -37,7 +37,7 @@ class Coded:
     encoded: EncodedImage | None = field(default=None, repr=False)
 
     def uri(self) -> str:
-        return inline.uri(*self.file) if self.file else inline.picture(self.pixels)
+        return inline.uri(*self.file) if self.file else inline.photograph(self.pixels)
 
 
 def by_model(pixels: np.ndarray, model: LoadedModel, quality: float | None, name: str = "") -> Coded:
@@ -79,7 +79,7 @@ def shot(coded: Coded) -> Shot:
     point = coded.point
     height, width = coded.pixels.shape[:2]
     cells = (
-        size(point.size_bytes),
+        size_text(point.size_bytes),
         f"{point.bits_per_pixel:.3f}",
         f"{point.psnr_db:.2f}",
         f"{point.ms_ssim:.4f}",
@@ -101,7 +101,7 @@ def compared(
     steps = []
     for row in rows:
         own = row[0].point
-        label = f"{own.quality:g}: {size(own.size_bytes)}" if own.quality else size(own.size_bytes)
+        label = f"{own.quality:g}: {size_text(own.size_bytes)}" if own.quality else size_text(own.size_bytes)
         steps.append(Step(label, [shot(coded) for coded in row], commands(row[0])))
     curves = []
     if len(rows) > 1:
@@ -112,7 +112,7 @@ def compared(
                     lines.setdefault(one.codec, []).append(one.at[of])
             curves.append(curve(title, "bits per pixel", "dB" if of == 0 else "0 to 1", lines))
     return Comparison(
-        name, Shot(ORIGINAL, inline.picture(pixels), width, height), steps, COLUMNS, tuple(curves), begin
+        name, Shot(ORIGINAL, inline.photograph(pixels), width, height), steps, COLUMNS, tuple(curves), begin
     )  # fmt: skip
 
 
@@ -129,20 +129,11 @@ def rows(
         yield [own, *more, *(at_bytes(pixels, codec, size_bytes) for codec in codecs)]
 
 
-def fitting(pixels: np.ndarray, pictures: int, budget: int) -> np.ndarray:
-    """The middle of an image, as large as so many pictures of it may be within a budget of bytes, at full scale."""
+def fitting(pixels: np.ndarray, copies: int, budget: int) -> np.ndarray:
+    """The middle of an image, as large as so many copies of it may be within a budget of bytes, at full scale."""
     height, width = pixels.shape[:2]
-    most = max(FEWEST_PIXELS, budget / (BYTES_PER_PIXEL * pictures))
+    most = max(FEWEST_PIXELS, budget / (BYTES_PER_PIXEL * copies))
     share = min(1.0, (most / (height * width)) ** 0.5)
     rows, columns = (max(1, round(side * share)) for side in (height, width))
     top, left = (height - rows) // 2, (width - columns) // 2
     return pixels[top : top + rows, left : left + columns]
-
-
-def size(size_bytes: int) -> str:
-    """812 B, 21.3 kB."""
-    return f"{size_bytes} B" if size_bytes < 1000 else f"{size_bytes / 1000:.3g} kB"
-
-
-def command(*words: str) -> str:
-    return shlex.join(words)

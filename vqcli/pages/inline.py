@@ -19,13 +19,13 @@ def uri(data: bytes, mime: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
-def picture(pixels: np.ndarray) -> str:
+def photograph(pixels: np.ndarray) -> str:
     """Pixels uint8 [H, W, 1 or 3] of a photograph, within about 45 dB."""
     return uri(image.encode_bytes(pixels, "AVIF", **SHOWN), "image/avif")
 
 
 def drawing(pixels: np.ndarray) -> str:
-    """Pixels uint8 [H, W, 1 or 3] of few colours or of small pictures, exactly."""
+    """Pixels uint8 [H, W, 1 or 3] of few colours or of small images, exactly."""
     return uri(image.encode_bytes(pixels, "WEBP", lossless=True, method=4), "image/webp")
 
 
@@ -34,7 +34,7 @@ def strip(frames: Sequence[np.ndarray]) -> str:
     return uri(image.encode_bytes(np.concatenate(list(frames)), "WEBP", quality=90, method=4), "image/webp")
 
 
-def sound(samples: np.ndarray, rate_hz: int) -> str:
+def recording(samples: np.ndarray, rate_hz: int) -> str:
     """Mono float [N] without loss."""
     stream = BytesIO()
     audio.write(stream, np.asarray(samples, np.float32)[None], rate_hz, format="flac")

@@ -12,10 +12,10 @@ from vqcli.media import charts
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture of a comparison: from which codec, what it cost, and how near it is.
+    """One image of a comparison: from which codec, what it cost, and how near it is.
 
     codec  the same name at every step
-    uri    of the picture, width x height pixels
+    uri    of the image, width x height pixels
     cells  of the table, after the name
     at     where it lies in each curve, (x, y) each
     """
@@ -35,7 +35,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Step:
-    """The pictures at one position of the slider, and the command that makes the first of them."""
+    """The images at one position of the slider, and the command that makes the first of them."""
 
     label: str
     shots: Sequence[Shot]
@@ -44,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pictures of codecs beside an original: divider, side by side or differences; zoom and pan in step."""
+    """Images of codecs beside an original: divider, side by side or differences; zoom and pan in step."""
 
     KIND: ClassVar = "comparison"
     name: str
@@ -61,7 +61,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Sound:
+class Player:
     """A recording with its spectrogram and what it cost."""
 
     name: str
@@ -80,12 +80,12 @@ class Players:
 
     KIND: ClassVar = "players"
     name: str
-    sounds: Sequence[Sound]
+    players: Sequence[Player]
     curves: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     uri: str
     width: int
     height: int
@@ -94,11 +94,11 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures in a grid, with the commands that make them."""
+class Images:
+    """Images in a grid, with the commands that make them."""
 
-    KIND: ClassVar = "pictures"
-    pictures: Sequence[Picture]
+    KIND: ClassVar = "images"
+    images: Sequence[Image]
     commands: Sequence[str] = ()
     small: bool = False  # enlarged without smoothing
 
@@ -127,7 +127,7 @@ class Films:
     given: int = 0  # frames at the beginning that were not made
 
 
-Part = Comparison | Players | Pictures | Films
+Part = Comparison | Players | Images | Films
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ import numpy as np
 from vqcli.evaluation.speech import spectrograms
 from vqcli.evaluation.speech.coding import SOURCE, Point
 from vqcli.evaluation.speech.metrics import RATE_HZ
+from vqcli.files import size_text
 from vqcli.pages import inline
-from vqcli.pages.images import size
-from vqcli.pages.parts import Players, Sound, curve
+from vqcli.pages.parts import Player, Players, curve
 
 
-def sound(name: str, samples: np.ndarray, facts: str, commands: Sequence[str] = ()) -> Sound:
+def player(name: str, samples: np.ndarray, facts: str, commands: Sequence[str] = ()) -> Player:
     """Of a waveform, mono float [N] at 16 kHz."""
-    spectrogram = inline.picture(spectrograms.picture(samples))
-    return Sound(name, inline.sound(samples, RATE_HZ), spectrogram, facts, len(samples) / RATE_HZ, commands)
+    spectrogram = inline.photograph(spectrograms.picture(samples))
+    return Player(name, inline.recording(samples, RATE_HZ), spectrogram, facts, len(samples) / RATE_HZ, commands)
 
 
 def compared(
@@ -30,17 +30,17 @@ def compared(
     from dataclasses import replace
 
     lines: dict[str, list[tuple[float, float]]] = {}
-    sounds = []
+    players = []
     for point, (title, samples) in zip(points, waveforms.items(), strict=True):
         if point.codec == SOURCE:
-            sounds.append(sound(title, samples, f"{point.seconds:.1f} s, {size(point.size_bytes)}"))
+            players.append(player(title, samples, f"{point.seconds:.1f} s, {size_text(point.size_bytes)}"))
             continue
-        facts = f"{size(point.size_bytes)}, {point.kbit_per_s:.2f} kbit/s"
+        facts = f"{size_text(point.size_bytes)}, {point.kbit_per_s:.2f} kbit/s"
         at: tuple[tuple[float, float], ...] = ()
         if point.log_mel_correlation is not None:
             facts += f", log-mel correlation {point.log_mel_correlation:.3f}"
             at = ((point.kbit_per_s, point.log_mel_correlation),)
             lines.setdefault(point.codec, []).append(at[0])
-        sounds.append(replace(sound(title, samples, facts, commands(point)), codec=point.codec, at=at))
+        players.append(replace(player(title, samples, facts, commands(point)), codec=point.codec, at=at))
     curves = [curve("Nearness to the source", "kbit/s", "log-mel correlation", lines)] if lines else []
-    return Players(name, sounds, curves)
+    return Players(name, players, curves)

@@ -26,7 +26,7 @@ function comparison(root) {
   const slider = root.querySelector(".step"), cut = root.querySelector(".cut-at");
   const picks = {left: root.querySelector(".left-pick"), right: root.querySelector(".right-pick")};
   const original = shots[0].querySelector("img");
-  const view = {zoom: 1, x: 0, y: 0};  // x and y: what of the picture, 0 .. 1, lies at the top left
+  const view = {zoom: 1, x: 0, y: 0};  // x and y: what of the image, 0 .. 1, lies at the top left
   for (const shot of shots.slice(1)) shot.querySelector(".window").prepend(original.cloneNode());
   all(stage, ".window img:first-child").forEach(image => { if (image !== original) { image.alt = ""; image.setAttribute("aria-hidden", "true"); } });
 
@@ -110,10 +110,10 @@ function comparison(root) {
 }
 
 function players(root) {
-  const sounds = all(root, ".sound"), audios = all(root, "audio"), plots = all(root, ".plot");
+  const figures = all(root, ".player"), audios = all(root, "audio"), plots = all(root, ".plot");
   let last = null;
-  sounds.forEach((sound, index) => {
-    const audio = audios[index], now = sound.querySelector(".now"), picture = sound.querySelector(".spectrogram");
+  figures.forEach((player, index) => {
+    const audio = audios[index], now = player.querySelector(".now"), spectrogram = player.querySelector(".spectrogram");
     const follow = () => {
       now.style.left = `${100 * audio.currentTime / (audio.duration || 1)}%`;
       if (!audio.paused) requestAnimationFrame(follow);
@@ -125,15 +125,15 @@ function players(root) {
         if (root.querySelector(".in-step").checked) audio.currentTime = Math.min(at, audio.duration || at);
       }
       last = audio;
-      sounds.forEach(other => other.classList.toggle("active", other === sound));
-      mark(plots, [[sound.dataset.codec, JSON.parse(sound.dataset.at)]]);
+      figures.forEach(other => other.classList.toggle("active", other === player));
+      mark(plots, [[player.dataset.codec, JSON.parse(player.dataset.at)]]);
       follow();
     });
     audio.addEventListener("seeked", follow);
-    picture.addEventListener("click", event => {
-      const box = picture.getBoundingClientRect();
+    spectrogram.addEventListener("click", event => {
+      const box = spectrogram.getBoundingClientRect();
       audio.currentTime = (event.clientX - box.left) / box.width * audio.duration;
-      sound.classList.add("active");
+      player.classList.add("active");
       follow();
     });
   });

@@ -21,10 +21,10 @@ def answer(make: Callable[[], Record]) -> Answer:
     try:
         return make()
     except Exception as error:
-        told = explained(error)
-        if told is None:
+        known = explained(error)
+        if known is None:
             return "", traceback.format_exc(), ""
-        return type(told).__name__, str(told), told.hint
+        return type(known).__name__, str(known), known.hint
 
 
 def record_of(found: Answer) -> Record:

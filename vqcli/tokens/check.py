@@ -1,4 +1,4 @@
-"""Whether a set is what its index says: every shard there, of its digest, and readable; every count as it is told."""
+"""Whether a set is what its index says: every shard there, of its digest, and readable; every count right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vqcli.tokens.plan import Index, Plan, Record
 from vqcli.tokens.rows import Row
 from vqcli.tokens.store import Store
 
-MOST = 100  # problems that are told
+MOST = 100  # problems that are named
 
 
 @dataclass(frozen=True)

@@ -115,22 +115,22 @@ def samples(
     if pictures.output:
         _write(drawn, count, shown, pictures.output, running.force)
     near = _nearest(task, drawn, shown[0], pictures.nearest, running.force) if pictures.nearest else {}
-    judge = task.classifier()
-    rates = {"real, held out": judge.accuracy(*shown)}
-    rates |= {f"sampled, {name}": judge.accuracy(images.pixels, labels) for name, (images, labels) in made.items()}
-    chance = {"top_1": 1 / len(judge.classes), "top_3": min(1.0, classifier.TOP / len(judge.classes))}
+    trained = task.classifier()
+    rates = {"real, held out": trained.accuracy(*shown)}
+    rates |= {f"sampled, {name}": trained.accuracy(images.pixels, labels) for name, (images, labels) in made.items()}
+    chance = {"top_1": 1 / len(trained.classes), "top_3": min(1.0, classifier.TOP / len(trained.classes))}
     if running.as_json:
         facts = {"model": loaded.info.name, "prior": prior, "sampling": asdict(sampling), "seed": seed}
-        learned = {"pictures": judge.pictures, "passes": round(judge.passes, 1), "weights": judge.weights}
+        learned = {"pictures": trained.pictures, "passes": round(trained.passes, 1), "weights": trained.weights}
         found = {name: asdict(rate) for name, rate in rates.items()}
         console.emit_json(facts | {"classifier": learned, "chance": chance, "rates": found, **near})
         return
     _table(rates, chance)
     console.say(
         f"guidance {sampling.guidance:g}, temperature {sampling.temperature:g}; "
-        f"classifier: {judge.weights / 1e6:.2f} M weights, {len(judge.classes)} classes, {judge.passes:.1f} passes "
-        f"over {judge.pictures:,} real images of {task.data.crop} x {task.data.crop} as {loaded.info.name} gives them "
-        "back"
+        f"classifier: {trained.weights / 1e6:.2f} M weights, {len(trained.classes)} classes, {trained.passes:.1f} "
+        f"passes over {trained.pictures:,} real images of {task.data.crop} x {task.data.crop} as {loaded.info.name} "
+        "gives them back"
     )
 
 

@@ -73,11 +73,13 @@ def real_of(model: LoadedModel, held_out: Images, real: Dataset, data: Data, cou
     return held_out, (classifier.reconstruct(model, batch.pixels[chosen]), batch.labels[chosen])
 
 
-def measure(made: dict[Sampling, Images], judge: Classifier, real: tuple[Images, Images]) -> list[Measured]:
+def measure(made: dict[Sampling, Images], trained: Classifier, real: tuple[Images, Images]) -> list[Measured]:
     """Real images first, then the settings."""
     held_out, many = real
-    found = [Measured(None, judge.accuracy(*held_out), variety(*many))]
-    return found + [Measured(sampling, judge.accuracy(*images), variety(*images)) for sampling, images in made.items()]
+    found = [Measured(None, trained.accuracy(*held_out), variety(*many))]
+    return found + [
+        Measured(sampling, trained.accuracy(*images), variety(*images)) for sampling, images in made.items()
+    ]
 
 
 def variety(pixels: np.ndarray, labels: np.ndarray) -> float:

@@ -11,12 +11,11 @@ Shards may come as they are asked for, so an engine takes no more of them than i
 
 from __future__ import annotations
 
-import pkgutil
+import sys
 from collections.abc import Iterable, Iterator
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from vqcli.errors import UsageError, near_matches
+from vqcli.tokens import plugins
 from vqcli.tokens.plan import Record, Shard
 
 if TYPE_CHECKING:
@@ -32,12 +31,10 @@ class Engine(Protocol):
 
 
 def names() -> list[str]:
-    return sorted(each.name for each in pkgutil.iter_modules(__path__))
+    return plugins.names(sys.modules[__name__])
 
 
 def of(name: str) -> Engine:
     """Raises UsageError for an engine that there is not."""
-    if name not in names():
-        raise UsageError(f"no engine {name}", near_matches(name, names()))
-    found: Any = import_module(f"vqcli.tokens.engines.{name}")
+    found: Engine = plugins.find(sys.modules[__name__], name)
     return found

@@ -7,12 +7,12 @@ load(data)        the rows of one. Raises BadFile
 from __future__ import annotations
 
 import json
-import pkgutil
+import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any, Protocol
 
-from vqcli.errors import BadFile, UsageError, near_matches
+from vqcli.errors import BadFile
+from vqcli.tokens import plugins
 from vqcli.tokens.plan import Plan
 from vqcli.tokens.rows import Row
 
@@ -26,14 +26,12 @@ class Format(Protocol):
 
 
 def names() -> list[str]:
-    return sorted(each.name for each in pkgutil.iter_modules(__path__))
+    return plugins.names(sys.modules[__name__])
 
 
 def of(name: str) -> Format:
     """Raises UsageError for a format that there is not."""
-    if name not in names():
-        raise UsageError(f"no format {name}", near_matches(name, names()))
-    found: Any = import_module(f"vqcli.tokens.formats.{name}")
+    found: Format = plugins.find(sys.modules[__name__], name)
     return found
 
 

@@ -30,8 +30,8 @@ def dump(rows: Sequence[Row], plan: Plan) -> bytes:
             codes = BytesIO()
             np.save(codes, row.codes, allow_pickle=False)
             labels = {name: row.labels.get(name) for name in plan.columns}
-            told: dict[str, Any] = {"key": key, "size": row.size, "side": row.side.decode(), "labels": labels}
-            text = json.dumps(told | common, sort_keys=True).encode()
+            fields: dict[str, Any] = {"key": key, "size": row.size, "side": row.side.decode(), "labels": labels}
+            text = json.dumps(fields | common, sort_keys=True).encode()
             stem = key.replace("%", "%25").replace(".", "%2E").strip("/")
             for suffix, data in (("npy", codes.getvalue()), ("json", text)):
                 member = tarfile.TarInfo(f"{stem}.{suffix}")
@@ -49,10 +49,10 @@ def load(data: bytes) -> list[Row]:
             if member.name.endswith(".npy"):
                 codes = np.load(BytesIO(part), allow_pickle=False)
             elif member.name.endswith(".json") and codes is not None:
-                told = json.loads(part)
-                width, height, channels = (int(each) for each in told["size"])
-                side = str(told["side"]).encode()
-                rows.append(Row(str(told["key"]), codes, (width, height, channels), side, dict(told["labels"])))
+                fields = json.loads(part)
+                width, height, channels = (int(each) for each in fields["size"])
+                side = str(fields["side"]).encode()
+                rows.append(Row(str(fields["key"]), codes, (width, height, channels), side, dict(fields["labels"])))
                 codes = None
         except Exception as error:  # on hostile bytes the readers raise arbitrary exceptions
             raise BadFile(f"{member.name}: {' '.join(str(error).split())[:200]}") from None

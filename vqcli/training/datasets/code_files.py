@@ -23,6 +23,15 @@ def vqz_files(paths: Sequence[Path]) -> list[Path]:
     return files + [file for path in paths if path.is_dir() for file in files_below(path) if file.suffix == SUFFIX]
 
 
+def require_one_quality(codec: loading.LoadedModel) -> None:
+    """Raise UsageError for a codec with qualities."""
+    if codec.net.qualities:
+        raise UsageError(
+            f"codes of {codec.info.name} are of one quality each, and a prior needs all of them",
+            "train it on images, which are then encoded at every quality",
+        )
+
+
 class CodeFiles:
     """A source (data/sources.py) whose images are grids of codes: uint16 [rows, columns, n_codebooks].
 
@@ -32,11 +41,7 @@ class CodeFiles:
     decoded = False
 
     def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel) -> None:
-        if codec.net.qualities:
-            raise UsageError(
-                f"files of {codec.info.name} are encoded at one quality each, and a prior needs all of them",
-                "train it on images, which are then encoded at every quality",
-            )
+        require_one_quality(codec)
         self._codec, self.stride = codec, codec.net.stride
         self._files = vqz_files(paths)
         folders = [path for path in paths if path.is_dir()]

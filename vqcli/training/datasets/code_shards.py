@@ -18,6 +18,7 @@ from vqcli.data import split
 from vqcli.errors import BadFile, UsageError
 from vqcli.tokens import check, plan
 from vqcli.tokens.store import Store
+from vqcli.training.datasets.code_files import require_one_quality
 from vqcli.zoo import loading, store
 
 LABELS = ("label", "cls")  # columns that name classes, where a set has one: of folders and tables, of webdataset tars
@@ -50,11 +51,7 @@ class CodeShards:
     def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel) -> None:
         """Raises UsageError for paths that are no such sets, or a codec with qualities; ModelError for sets of another
         model; BadFile for those that are damaged or not whole."""
-        if codec.net.qualities:
-            raise UsageError(
-                f"sets of {codec.info.name} are encoded at one quality each, and a prior needs all of them",
-                "train it on images, which are then encoded at every quality",
-            )
+        require_one_quality(codec)
         for path in paths:
             if not is_set(path):
                 raise UsageError(f"{path} is no set of vq tokenize, as others here are", "train on such sets alone")
