@@ -261,7 +261,7 @@ def test_a_page_to_listen_to(vq, talk):
     assert done.exit_code == 0, done.stderr
     text = Path("page.html").read_text()
     assert json.loads(done.stdout)["size_bytes"] == Path("page.html").stat().st_size
-    names = re.findall(r'class="sound" data-codec="(\w*)"', text)
+    names = re.findall(r'class="player" data-codec="(\w*)"', text)
     assert names[0] == "" and names[-1] == "Opus" and set(names[1:-1]) == {"speech"}
     assert text.count("data:audio/flac;base64,") == len(names) and "2.0 s of sound" in text
     vq("encode", talk, "--levels", "1", "-o", "one.vqz")

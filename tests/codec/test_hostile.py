@@ -12,7 +12,10 @@ from tests.sampling.test_speech import make_model
 from vqcli import api
 from vqcli.errors import BadFile
 
-pytestmark = pytest.mark.fault("20 mutated files through the whole decoder")
+pytestmark = [
+    pytest.mark.fault("20 mutated files through the whole decoder"),
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),  # which would hide what went wrong
+]
 SEEDS = st.integers(0, 2**32 - 1)
 
 

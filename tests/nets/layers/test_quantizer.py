@@ -340,6 +340,8 @@ def test_without_a_quality_the_last_is_taken():
     last = torch.full((2,), 3.0)
     assert torch.equal(quantizer.codes(z_e), quantizer.codes(z_e, last))
     assert torch.equal(quantizer.lookup(quantizer.codes(z_e)), quantizer.lookup(quantizer.codes(z_e), last))
+    exact = quantizer.double()  # as images without loss are decoded
+    assert torch.equal(exact.lookup(exact.codes(z_e)), exact.lookup(exact.codes(z_e), last.double()))
 
 
 def test_scalar_codes_stay_in_their_codebooks():

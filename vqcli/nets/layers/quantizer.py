@@ -305,7 +305,7 @@ class ScalarQuantizer(Quantizer):
     def _interpolate(self, table: Tensor, like: Tensor, quality: Tensor | None) -> Tensor:
         """exp of `table` [qualities, D] at a real quality for each item of the batch: [B, D, 1, ...]."""
         if quality is None:
-            quality = torch.full((like.shape[0],), float(self.qualities), device=like.device)
+            quality = table.new_full((like.shape[0],), self.qualities)
         log_gain = interpolate_rows(table, quality - 1)  # (B, D)
         return log_gain.exp().reshape(*log_gain.shape, *(1,) * (like.dim() - 2))
 
