@@ -466,7 +466,7 @@ def golden_files() -> dict[str, tuple[vqz.Header, tuple[bytes, ...]]]:
 
 def as_json(parsed: vqz.Vqz) -> dict[str, object]:
     """The content of a file in JSON's types, bytes as hexadecimal digits."""
-    content = dataclasses.asdict(parsed.header) | {"payloads": parsed.payloads}
+    content = dataclasses.asdict(parsed.header) | {"payloads": list(parsed.payloads)}
     for younger in ("joint", "residual", "uneven", "side_bytes"):  # than the first golden files
         if not content[younger]:
             del content[younger]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import repeat
@@ -37,7 +37,7 @@ class EncodedAudio(File):
 
     audio: AudioCodes
     header: Header
-    payloads: tuple[bytes, ...]
+    payloads: Sequence[bytes | None]
     notes: tuple[str, ...] = ()
 
     @property
@@ -186,7 +186,7 @@ def _within(encoded: EncodedAudio, model: LoadedModel, size_bytes: int) -> Encod
         encoded,
         audio=keep_levels(model, encoded.audio, file.header.levels),
         header=file.header,
-        payloads=tuple(payload for payload in file.payloads if payload is not None),
+        payloads=file.payloads,
     )
     if file.size_bytes <= size_bytes:
         return fewer

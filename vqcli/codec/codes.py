@@ -31,7 +31,7 @@ class File:
     """The bytes of a .vqz file, of what has its header and payloads."""
 
     header: Header
-    payloads: tuple[bytes, ...]
+    payloads: Sequence[bytes | None]
 
     @cached_property
     def data(self) -> bytes:

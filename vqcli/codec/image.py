@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ from vqcli.codec.codes import File, ImageCodes, keep_levels
 from vqcli.codec.image_file import file_size
 from vqcli.codec.tiling import encode_latents, qualities, quantize
 from vqcli.container.bounds import MAX_PIXELS, NO_LIMITS, Limits
+from vqcli.container.payloads import Payloads
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import coders
 from vqcli.errors import BadFile, UsageError
@@ -38,7 +40,7 @@ class EncodedImage(File):
 
     image: ImageCodes
     header: Header
-    payloads: tuple[bytes, ...]
+    payloads: Sequence[bytes | None]
     pixels: np.ndarray
     notes: tuple[str, ...] = ()
 
@@ -212,7 +214,9 @@ def _encode_lossless(
     header, rest = lossless.pack(
         model, header, codes, picture.pixels, progress=lambda share: progress(0.25 + 0.75 * share)
     )  # fmt: skip
-    return EncodedImage(codes, header, (*payloads, *rest), picture.pixels, (*picture.notes, *model.info.notes))
+    return EncodedImage(
+        codes, header, Payloads(chain(payloads, rest)), picture.pixels, (*picture.notes, *model.info.notes)
+    )
 
 
 def decode(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vqcli.codec.codes import File, check_levels
@@ -20,7 +21,7 @@ class Reduced(File):
     """
 
     header: Header
-    payloads: tuple[bytes, ...]
+    payloads: Sequence[bytes | None]
     source_bytes: int
     source_levels: int
     notes: tuple[str, ...] = ()
@@ -66,5 +67,4 @@ def bytes_at(kbit_per_s: float, length_s: float) -> int:
 
 
 def _of(whole: Vqz, fewer: Vqz, *notes: str) -> Reduced:
-    payloads = tuple(payload for payload in fewer.payloads if payload is not None)
-    return Reduced(fewer.header, payloads, whole.size_bytes, whole.header.levels, notes)
+    return Reduced(fewer.header, fewer.payloads, whole.size_bytes, whole.header.levels, notes)

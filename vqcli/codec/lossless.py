@@ -36,6 +36,7 @@ from vqcli.codec.tiles import Window
 from vqcli.codec.tiling import decoded_tiles
 from vqcli.container.fields import Reader, varint
 from vqcli.container.header import LosslessResidual
+from vqcli.container.payloads import Payloads
 from vqcli.container.vqz import Header, Vqz
 from vqcli.entropy import pixel_likelihood, pixel_prediction
 from vqcli.errors import BadFile, VqError
@@ -53,14 +54,14 @@ Decode = Callable[[Part, bytes], Callable[[], np.ndarray]]
 
 def pack(
     model: LoadedModel, header: Header, image: ImageCodes, pixels: np.ndarray, progress: ProgressCallback = silent
-) -> tuple[Header, tuple[bytes, ...]]:
+) -> tuple[Header, Payloads]:
     """The header with a residual, and its payloads: what is to follow those of the codes.
 
     Each is decoded again and compared with the pixels, uint8 [H, W, channels]. Raises VqError if they differ.
     """
     net = exact_net(model)
     known = [PREDICTED, LIKELIHOOD] if _has_likelihood(net, image) else [PREDICTED]
-    attempts: list[tuple[int, int, list[bytes]]] = []
+    attempts: list[tuple[int, int, Payloads]] = []
     for number in known:
         encode, _ = CODERS[number]
 
@@ -70,11 +71,11 @@ def pack(
         def said(share: float, done: int = len(attempts)) -> None:
             progress((done + share) / len(known))
 
-        payloads = _pipelined(prepared, _windows(header), said)
-        attempts.append((sum(map(len, payloads)), number, payloads))
-    _, number, payloads = min(attempts)
+        payloads = Payloads(_pipelined(prepared, _windows(header), said))
+        attempts.append((payloads.size_bytes, number, payloads))
+    _, number, payloads = min(attempts, key=lambda attempt: attempt[:2])
     residual = LosslessResidual(number, crc32(np.ascontiguousarray(pixels).data))
-    return replace(header, residual=residual), tuple(payloads)
+    return replace(header, residual=residual), payloads
 
 
 def decode_bands(
@@ -122,7 +123,8 @@ def decode_bands(
             def said(share: float, done: int = numbers[0], count: int = len(row)) -> None:
                 progress((done + share * count) / len(windows))
 
-            _pipelined(prepared, list(row), said)
+            for _ in _pipelined(prepared, list(row), said):
+                pass
             step = max(1, BAND_BYTES // (band[0].size * net.stride)) * net.stride
             for top in range(0, len(band), step):
                 part = np.array(band[top : top + step])
@@ -290,18 +292,18 @@ def _in_pixels(net: Any, image: ImageCodes, window: Window) -> Window:
 
 def _pipelined(
     prepared: Callable[[Window], Callable[[], Any]], windows: list[Window], progress: ProgressCallback
-) -> list[Any]:
+) -> Iterator[Any]:
     """Results in order. `prepared` runs chunk after chunk, for the net takes all cores itself; its work in threads.
 
     Little more of it is prepared than threads can begin, as it may hold much memory.
     """
     workers = os.cpu_count() or 1
     pending: deque[Future[Any]] = deque()
-    results = []
     with ThreadPoolExecutor(workers) as pool:
         for number, window in enumerate(windows, 1):
             if len(pending) > workers:
-                results.append(pending.popleft().result())
+                yield pending.popleft().result()
             pending.append(pool.submit(prepared(window)))
             progress(number / len(windows))
-        return results + [task.result() for task in pending]
+        while pending:
+            yield pending.popleft().result()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -46,7 +46,7 @@ class EncodedVideo(File):
     """
 
     header: Header
-    payloads: tuple[bytes, ...]
+    payloads: Sequence[bytes | None]
     notes: tuple[str, ...] = ()
     _model: LoadedModel | None = field(default=None, repr=False, compare=False)
 

@@ -18,6 +18,7 @@ from vqcli.container import bounds
 from vqcli.container.bounds import NO_LIMITS, Limits
 from vqcli.container.fields import Reader, require, u32, varint
 from vqcli.container.header import NARROW_K, Header, code_bytes, read_fields, write_fields
+from vqcli.container.payloads import Payloads
 from vqcli.errors import BadFile, DamagedChunks, OutputError, UsageError
 from vqcli.files import replacing, spooled
 
@@ -37,12 +38,12 @@ _FOREIGN = {
 
 @dataclass(frozen=True)
 class Vqz:
-    """A file in memory. Record `level * header.chunk_count + chunk` of `payloads` is None if it is damaged,
+    """A file that was checked. Record `level * header.chunk_count + chunk` of `payloads` is None if it is damaged,
     which only `salvage` lets through; `lengths` are the sizes in bytes that the index gives. The residual's records
     follow those of the last level."""
 
     header: Header
-    payloads: tuple[bytes | None, ...]
+    payloads: Sequence[bytes | None]
     lengths: tuple[int, ...]
 
     @property
@@ -81,11 +82,9 @@ def pack(header: Header, payloads: Sequence[bytes | None]) -> bytes:
 
     Raises BadFile if their number is not header.records, one is None, or the file would pass 2^32 bytes.
     """
-    whole = [payload for payload in payloads if payload is not None]
-    needed = header.records
-    require(len(whole) == len(payloads) == needed, f"{needed} payloads are needed, {len(whole)} are there")
-    _check_side(header, payloads)
-    return b"".join((_front(header, [(len(payload), crc32(payload)) for payload in whole]), *whole))
+    stream = io.BytesIO()
+    _write(stream, header, payloads)
+    return stream.getvalue()
 
 
 def with_side(side: bytes, payload: bytes) -> bytes:
@@ -120,13 +119,13 @@ def write(path: Path, header: Header, payloads: Sequence[bytes | None], *, force
 
     Raises what `pack` raises, UsageError if `path` exists without `force`, OutputError if it cannot be written.
     """
-    data = pack(header, payloads)
-    again = unpack(data)
-    if (again.header, again.payloads) != (header, tuple(payloads)):
-        raise OutputError(f"{path} would not read back as it was written")
     with replacing(path, force=force) as stream:
-        stream.write(data)
-    return len(data)
+        size_bytes = _write(stream, header, payloads)
+        stream.seek(0)
+        again = _unpack(stream, salvage=False)
+        if again.header != header or any(one != other for one, other in zip(again.payloads, payloads, strict=True)):
+            raise OutputError(f"{path} would not read back as it was written")
+    return size_bytes
 
 
 def drop_levels(vqz: Vqz, keep: int) -> Vqz:
@@ -162,6 +161,19 @@ def codes_crc(codes: np.ndarray, codebook_sizes: Sequence[int] = ()) -> int:
 def group_crc(codes: np.ndarray, K: int, crc: int = 0) -> int:
     """The CRC-32 of the codes of a codebook of K, after those that have the CRC-32 `crc`."""
     return crc32(codes.astype(f"<u{code_bytes(K)}").tobytes(), crc)
+
+
+def _write(stream: BinaryIO, header: Header, payloads: Sequence[bytes | None]) -> int:
+    """What `pack` returns, to a stream; returns its size in bytes."""
+    index = [(len(payload), crc32(payload)) for payload in payloads if payload is not None]
+    needed = header.records
+    require(len(index) == len(payloads) == needed, f"{needed} payloads are needed, {len(index)} are there")
+    _check_side(header, payloads)
+    front = _front(header, index)
+    stream.write(front)
+    for payload in payloads:
+        stream.write(payload or b"")
+    return len(front) + sum(length for length, _ in index)
 
 
 def _front(header: Header, index: Sequence[tuple[int, int]]) -> bytes:
@@ -209,18 +221,22 @@ def _unpack(stream: BinaryIO, salvage: bool, limits: Limits | None = None) -> Vq
     if size > end and not salvage:
         raise BadFile(f"{size - end} bytes follow the end of the file", "--salvage ignores them")
     stream.seek(begin)
-    payloads: list[bytes | None] = []
-    for length, crc in index:
-        payload = stream.read(min(length, size - stream.tell()))
-        payloads.append(payload if len(payload) == length and crc32(payload) == crc else None)
+
+    def read() -> Iterator[bytes | None]:
+        for length, crc in index:
+            payload = stream.read(min(length, size - stream.tell()))
+            yield payload if len(payload) == length and crc32(payload) == crc else None
+
+    payloads = Payloads(read())
     _check_side(header, payloads)
-    vqz = Vqz(header, tuple(payloads), lengths)
-    if vqz.damaged and not salvage:
+    vqz = Vqz(header, payloads, lengths)
+    damaged = vqz.damaged
+    if damaged and not salvage:
         cut = f"truncated, {size} of {end} bytes: " if size < end else ""
-        chunks = [str(number + 1) for number in vqz.damaged]  # for people, so counted from 1
+        chunks = [str(number + 1) for number in damaged]  # for people, so counted from 1
         listed = ", ".join(chunks[:8]) + (f" and {len(chunks) - 8} more" if len(chunks) > 8 else "")
         names = f"chunk {listed} of {len(index)} is" if len(chunks) == 1 else f"chunks {listed} of {len(index)} are"
-        raise DamagedChunks(f"{cut}{names} damaged", vqz.damaged, "--salvage decodes the rest")
+        raise DamagedChunks(f"{cut}{names} damaged", damaged, "--salvage decodes the rest")
     return vqz
 
 

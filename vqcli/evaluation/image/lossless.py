@@ -117,7 +117,7 @@ def encode_lossless(model: LoadedModel, pixels: np.ndarray, quality: float | Non
     decoded = image.decode(vqz.unpack(encoded.data), model)
     _check(model.info.name, "an image", decoded.pixels, pixels)
     assert encoded.header.residual is not None
-    residual = sum(map(len, encoded.payloads[-encoded.header.chunk_count :]))
+    residual = sum(len(payload or b"") for payload in encoded.payloads[-encoded.header.chunk_count :])
     return LosslessFile(len(encoded.data), len(encoded.data) - residual, encoded.header.residual.coder)
 
 
