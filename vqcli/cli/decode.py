@@ -12,7 +12,7 @@ import typer
 
 from vqcli.cli import console, media
 from vqcli.cli.files import process, suffix_named
-from vqcli.cli.options import BATCH, STREAM, Allowed, Batch, Output, command, spelled
+from vqcli.cli.options import RUNNING, STREAM, Allowed, Output, Running, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Decoded
@@ -73,7 +73,7 @@ def decode(
     model: FileModel = None,
     allowed: Allowed = Allowed(),
     verify: Verify = False,
-    running: Batch = BATCH,
+    running: Running = RUNNING,
 ) -> None:
     """Decode .vqz files into images, recordings and clips; the suffix of the output chooses the format.
 
@@ -251,9 +251,9 @@ class _Decoder:
         for note in [*(notes or ()), *medium.remarks(result, written, part.salvage)]:
             console.say(f"{label}: {note}")
         if result.fewer.any():
-            console.say(f"{label}: {result.fewer.mean():.1%} with fewer levels than the rest: the others are damaged")
+            console.warn(f"{label}: {result.fewer.mean():.1%} with fewer levels than the rest: the others are damaged")
         if result.lost.any():
-            console.say(f"{label}: {result.lost.mean():.1%} of the {medium.LOST} in the result")
+            console.warn(f"{label}: {result.lost.mean():.1%} of the {medium.LOST} in the result")
         return result, time.perf_counter() - begun
 
 

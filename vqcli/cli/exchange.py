@@ -9,7 +9,7 @@ import typer
 
 from vqcli.cli import console
 from vqcli.cli.files import process, refuse_foreign, suffix_named
-from vqcli.cli.options import BATCH, Allowed, Batch, Coder, Model, Output, command
+from vqcli.cli.options import RUNNING, Allowed, Coder, Model, Output, Running, command
 
 if TYPE_CHECKING:
     from vqcli.batch import Job
@@ -33,7 +33,7 @@ def export(
     flatten: Flatten = False,
     model: Model = None,
     allowed: Allowed = Allowed(),
-    running: Batch = BATCH,
+    running: Running = RUNNING,
 ) -> None:
     """Write the codes of .vqz files as arrays that other tools read.
 
@@ -73,7 +73,7 @@ def import_codes(
     output: Output = None,
     model: Model = None,
     coder: Coder = "auto",
-    running: Batch = BATCH,
+    running: Running = RUNNING,
 ) -> None:
     """Make .vqz files of codes that `vq export` or another tool has written.
 

@@ -95,16 +95,6 @@ RUNNING = Running()
 
 
 @dataclass(frozen=True)
-class Batch(Running):
-    """How a command works that takes folders."""
-
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List what of folders is left out.")] = False
-
-
-BATCH = Batch()
-
-
-@dataclass(frozen=True)
 class Allowed:
     """What a file may declare, for services that open what strangers send."""
 

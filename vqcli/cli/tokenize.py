@@ -174,7 +174,7 @@ def _check(place: str, as_json: bool) -> None:
     with console.progress(f"checking {place}") as progress:
         found: Checked = check.check(Store(place), progress)
     for problem in found.problems:
-        console.say(f"vq: {console.one_line(problem)}")
+        console.warn(f"vq: {console.one_line(problem)}")
     state = "sound" if not found.problems else console.plural(len(found.problems), "problem")
     console.say(
         f"{place}: {found.items} items in {console.plural(found.shards, 'shard')}, {found.failed} failed: {state}"
