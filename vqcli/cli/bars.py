@@ -101,11 +101,12 @@ class Bars:
             if self._live is not None:  # a display that starts again would go over what was written meanwhile
                 self._live.stop()
                 self._live = None
+            self._jobs |= dict.fromkeys(shown)
             try:
                 yield
             finally:
                 for job in shown:
-                    self._add(job)
+                    self._show(job)
 
     def _show(self, job: Job) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import IntEnum
 from typing import Any, BinaryIO, TextIO
 
@@ -80,7 +80,7 @@ def complain(error: Exception) -> None:
 
 def emit(text: str) -> None:
     """Lines of a result, on stdout. Raises OutputError."""
-    with _stdout() as stream:
+    with _hidden(), _stdout() as stream:
         stream.write(f"{printable(text)}\n")
 
 
@@ -130,14 +130,18 @@ def _stdout() -> Iterator[TextIO]:
     if sys.stdout is None:
         raise OutputError("standard output is closed")
     try:
-        with bars.hidden() if sys.stdout.isatty() else nullcontext():
-            yield sys.stdout
-            sys.stdout.flush()
+        yield sys.stdout
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
         discard(sys.stdout)
         raise OutputError(f"cannot write to standard output: {error.strerror or error}") from error
+
+
+def _hidden() -> AbstractContextManager[None]:
+    """No bars while text is written to stdout, if that is the terminal that they are on."""
+    return bars.hidden() if on_terminal(sys.stdout) else nullcontext()
 
 
 def discard(stream: TextIO | None) -> None:
@@ -158,7 +162,7 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
         table.add_column(one_line(name), justify="right" if numeric else "left", no_wrap=numeric)
     for row in rows:
         table.add_row(*map(one_line, row))
-    with _stdout() as stream:
+    with _hidden(), _stdout() as stream:
         width = None if stream.isatty() else 120
         Console(file=stream, width=width, highlight=False, markup=False, emoji=False).print(table)
 

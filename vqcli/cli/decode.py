@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console, media
+from vqcli.cli import console, media, pictures
 from vqcli.cli.files import process, suffix_named
 from vqcli.cli.options import RUNNING, STREAM, Allowed, Output, Running, command, spelled
+from vqcli.cli.pictures import Shown
 
 if TYPE_CHECKING:
     from vqcli.api import Decoded
@@ -73,6 +74,7 @@ def decode(
     model: FileModel = None,
     allowed: Allowed = Allowed(),
     verify: Verify = False,
+    show: Shown = False,
     running: Running = RUNNING,
 ) -> None:
     """Decode .vqz files into images, recordings and clips; the suffix of the output chooses the format.
@@ -80,6 +82,7 @@ def decode(
     \b
     vq decode photo.vqz
     vq decode photo.vqz -o photo.webp
+    vq decode photo.vqz --show
     vq decode talk.vqz -o talk.opus
     vq decode talk.ecdc
     vq decode talk.dac --model dac-44khz
@@ -122,6 +125,7 @@ def decode(
                 decoder.decode(file, str(inputs[0]), stdout, format=format or media.of(file.header.modality).suffix())
         else:
             decoder.decode(file, str(inputs[0]), output, force=running.force, **named)
+            pictures.preview([output] if show and output else [])
         return
 
     def work(job: Job) -> tuple[Decoded, float]:
@@ -143,6 +147,8 @@ def decode(
     if given is None and output is not None and _is_of_frames(plan.jobs, output):
         plan, named["format"] = replace(plan, jobs=[replace(plan.jobs[0], target=output)]), "frames"
     process(plan, work, describe, "decode", running)
+    if show:
+        pictures.preview(job.target for job in plan.jobs)
 
 
 def _beside_what_exists(plan: Plan, asked: bool) -> tuple[Plan, dict[Path, Path]]:

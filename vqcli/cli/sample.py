@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console, media
+from vqcli.cli import console, media, pictures
 from vqcli.cli.media import audio, image, video
 from vqcli.cli.options import DRAWS, RUNNING, Count, Draws, Output, Request, Running, Seed, command, spelled
+from vqcli.cli.pictures import Shown
 
 if TYPE_CHECKING:
     from vqcli.zoo.store import ModelInfo
@@ -52,6 +53,7 @@ def sample(
     amount: Amount = Amount(),
     draws: Draws = DRAWS,
     start: Start = None,
+    show: Shown = True,
     running: Running = RUNNING,
 ) -> None:
     """Sample new images, video or speech from the learned prior of a model, by class, actions or speaker.
@@ -89,6 +91,8 @@ def sample(
     sampling = priors.sampling(learned, **asdict(draws))
     request = Request(prior, amount.count, number, sampling, start, running.force)
     facts = medium.sample(loading.load(info, running.device), target, given[name], request)
+    if show:
+        pictures.preview(Path(each["file"]) for each in facts)
     if running.as_json:
         console.emit_json(facts)
 
