@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console, media, pictures
+from vqcli.cli import complete, console, media, pictures
 from vqcli.cli.files import process, suffix_named
 from vqcli.cli.options import RUNNING, STREAM, Allowed, Output, Running, command, spelled
 from vqcli.cli.pictures import Shown
@@ -47,6 +47,7 @@ class PartOptions:
     ] = None
 
 
+FORMATS = ("png", "jpg", "webp", "avif", "tiff", "wav", "flac", "opus", "mp3", "mp4", "gif", "frames")  # to offer
 FOREIGN = (".ecdc", ".dac")  # of other programs
 Inputs = Annotated[list[Path], typer.Argument(help=".vqz files or folders of them; - is stdin.", show_default=False)]
 Format = Annotated[
@@ -54,10 +55,16 @@ Format = Annotated[
     typer.Option(
         help="Of results that have no name of their own: png, jpg, ...; wav, flac, ...; mp4, gif, frames, ...",
         show_default="png, wav, mp4",
+        autocompletion=complete.among(*FORMATS),
     ),
 ]
 FileModel = Annotated[
-    str | None, typer.Option(help="Where the file's model lies, if not on the search path.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Where the file's model lies, if not on the search path.",
+        show_default=False,
+        autocompletion=complete.models,
+    ),
 ]
 Verify = Annotated[
     bool,

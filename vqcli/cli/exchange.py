@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import complete, console
 from vqcli.cli.files import process, refuse_foreign, suffix_named
 from vqcli.cli.options import RUNNING, Allowed, Coder, Model, Output, Running, command
 
@@ -19,7 +19,14 @@ Exported = Annotated[list[Path], typer.Argument(help=".vqz files or folders of t
 Imported = Annotated[
     list[Path], typer.Argument(help=".npy, .npz, .safetensors, .json, .ecdc or .dac, or folders.", show_default=False)
 ]
-Format = Annotated[str | None, typer.Option(help="npy, npz, safetensors, json, ecdc or dac.", show_default="npy")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        help="npy, npz, safetensors, json, ecdc or dac.",
+        show_default="npy",
+        autocompletion=complete.among("npy", "npz", "safetensors", "json", "ecdc", "dac"),
+    ),
+]
 Flatten = Annotated[
     bool, typer.Option("--flatten", help="One row of integers, the groups of a position in turn, each a range apart.")
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console, media, pictures
+from vqcli.cli import complete, console, media, pictures
 from vqcli.cli.media import audio, image, video
 from vqcli.cli.options import DRAWS, RUNNING, Count, Draws, Output, Request, Running, Seed, command, spelled
 from vqcli.cli.pictures import Shown
@@ -28,13 +28,19 @@ class Amount:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Name or folder of a model with a prior.", show_default="the one that has one"),
+    typer.Option(
+        "--model",
+        help="Name or folder of a model with a prior.",
+        show_default="the one that has one",
+        autocompletion=complete.models,
+    ),
 ]
 Prior = Annotated[
     str | None,
     typer.Option(
         help="pixelcnn of images, frames of video, wavenet of speech, or uniform: every code alike.",
         show_default="the learned one",
+        autocompletion=complete.among("pixelcnn", "frames", "wavenet", "uniform"),
     ),
 ]
 Start = Annotated[
