@@ -22,6 +22,7 @@ from vqcli.cli.encode import encode
 from vqcli.cli.eval.main import evaluations
 from vqcli.cli.exchange import export, import_codes
 from vqcli.cli.info import info
+from vqcli.cli.manual import man
 from vqcli.cli.models import models
 from vqcli.cli.pack import pack
 from vqcli.cli.recipes import recipes
@@ -158,6 +159,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(tokenize)
 app.command()(compare)
+app.command(hidden=True)(man)
 
 
 def stop(number: int, frame: Any) -> None:

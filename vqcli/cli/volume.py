@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -36,9 +37,14 @@ def _options(
     pass
 
 
+@cache
+def _built() -> list[Any]:
+    return typer.main.get_command(_declared).params
+
+
 def add_options(command: Any) -> None:
     """Give a command and those below it both options; -q stays what it is where it is something else."""
-    own = [copy(option) for option in typer.main.get_command(_declared).params]
+    own = [copy(option) for option in _built()]
     taken = {spelling for parameter in command.params for spelling in parameter.opts}
     for option in own:
         option.expose_value = False  # its callback does all
