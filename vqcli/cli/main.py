@@ -53,6 +53,11 @@ class Commands(TyperGroup):
         super().__init__(**attributes)
         volume.add_options(self)
 
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        if not extra.get("resilient_parsing"):  # which completion and pages of manual ask with
+            console.set_volume(console.Volume.NORMAL)  # options may say otherwise
+        return super().make_context(info_name, args, parent, **extra)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         if not rest and name in first_steps.USUAL and not ctx.resilient_parsing:  # as completion does
@@ -65,7 +70,6 @@ class Commands(TyperGroup):
         super().format_options(ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
-        console.set_volume(console.Volume.NORMAL)
         progress.watch(console.step)
         try:
             with console.step("vq", around=True):
