@@ -126,13 +126,8 @@ def decode(
     if STREAM in inputs or output == STREAM:
         if len(inputs) > 1 or running.as_json or verify:
             raise UsageError("a stream holds one file, no JSON, and cannot be read again", "name an output file")
-        file = decoder.read(inputs[0])
-        if output in (None, STREAM):
-            with console.data_out() as stdout:
-                decoder.decode(file, str(inputs[0]), stdout, format=format or media.of(file.header.modality).suffix())
-        else:
-            decoder.decode(file, str(inputs[0]), output, force=running.force, **named)
-            pictures.preview([output] if show and output else [])
+        decoder.stream(inputs[0], output, format, named, running.force)
+        pictures.preview([output] if show and output not in (None, STREAM) else [])
         return
 
     def work(job: Job) -> tuple[Decoded, float]:
@@ -232,6 +227,15 @@ class _Decoder:
         if source.suffix in FOREIGN:
             return self._foreign(source)
         return vqz.read(source, lenient, self._limits)
+
+    def stream(self, source: Path, output: Path | None, format: str | None, named: dict[str, Any], force: bool) -> None:
+        """One file from or to a stream."""
+        file = self.read(source)
+        if output in (None, STREAM):
+            with console.data_out() as stdout:
+                self.decode(file, str(source), stdout, format=format or media.of(file.header.modality).suffix())
+        else:
+            self.decode(file, str(source), output, force=force, **named)
 
     def _foreign(self, source: Path) -> Vqz:
         """The codes of another program's file as those of the model that is named, or that has its name here."""
