@@ -22,8 +22,11 @@ SAMPLERS = {"image": "vqcli.sampling.image", "audio": "vqcli.sampling.speech", "
 
 @dataclass(frozen=True)
 class Amount:
+    """How many of which, and whether they are shown."""
+
     count: Count = None
     seed: Seed = None
+    show: Shown = True
 
 
 Model = Annotated[
@@ -59,7 +62,6 @@ def sample(
     amount: Amount = Amount(),
     draws: Draws = DRAWS,
     start: Start = None,
-    show: Shown = True,
     running: Running = RUNNING,
 ) -> None:
     """Sample new images, video or speech from the learned prior of a model, by class, actions or speaker.
@@ -97,7 +99,7 @@ def sample(
     sampling = priors.sampling(learned, **asdict(draws))
     request = Request(prior, amount.count, number, sampling, start, running.force)
     facts = medium.sample(loading.load(info, running.device), target, given[name], request)
-    if show:
+    if amount.show:
         pictures.preview(Path(each["file"]) for each in facts)
     if running.as_json:
         console.emit_json(facts)
