@@ -1,4 +1,4 @@
-"""How the commands talk: data on stdout, words and bars on stderr.
+"""How the commands talk: data on stdout, words and bars on stderr; of words -q leaves errors, and -v adds some.
 
 What comes from files, cards and names of files cannot steer a terminal: control characters are shown as escapes.
 """
@@ -12,8 +12,11 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from enum import IntEnum
 from typing import Any, BinaryIO, TextIO
+
+from vqcli.cli.bars import Bars, Job, on_terminal
 
 # C0 but for tab and newline, C1, separators of lines, marks of direction, and bytes of names that are not UTF-8
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -28,26 +31,56 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def say(text: str) -> None:
-    """A line for the person, on stderr; on nothing if that is closed or full."""
+class Volume(IntEnum):
+    """How much is said."""
+
+    QUIET = 0  # what went wrong
+    NORMAL = 1
+    VERBOSE = 2  # what is usually nobody's question: which model, how long, what was left out
+
+
+volume = Volume.NORMAL
+bars = Bars()
+
+
+def set_volume(to: Volume) -> None:
+    global volume
+    volume = to
+
+
+def warn(text: str) -> None:
+    """A line on what went wrong, on stderr; on nothing if that is closed or full."""
     if sys.stderr is None:  # print would take stdout
         return
     try:
-        print(printable(text), file=sys.stderr, flush=True)
+        with bars.hidden():
+            print(printable(text), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         discard(sys.stderr)
 
 
+def say(text: str) -> None:
+    """A line for the person, unless it is to be quiet."""
+    if volume >= Volume.NORMAL:
+        warn(text)
+
+
+def detail(text: str) -> None:
+    """A line for whoever wants to know more."""
+    if volume >= Volume.VERBOSE:
+        warn(text)
+
+
 def complain(error: Exception) -> None:
     """An error as one line, and its hint as another."""
-    say(f"vq: {one_line(str(error))}")
+    warn(f"vq: {one_line(str(error))}")
     if hint := getattr(error, "hint", ""):
-        say(f"    {one_line(hint)}")
+        warn(f"    {one_line(hint)}")
 
 
 def emit(text: str) -> None:
     """Lines of a result, on stdout. Raises OutputError."""
-    with _stdout() as stream:
+    with _hidden(), _stdout() as stream:
         stream.write(f"{printable(text)}\n")
 
 
@@ -106,6 +139,11 @@ def _stdout() -> Iterator[TextIO]:
         raise OutputError(f"cannot write to standard output: {error.strerror or error}") from error
 
 
+def _hidden() -> AbstractContextManager[None]:
+    """No bars while text is written to stdout, if that is the terminal that they are on."""
+    return bars.hidden() if on_terminal(sys.stdout) else nullcontext()
+
+
 def discard(stream: TextIO | None) -> None:
     """Let the rest of a stream that cannot be written go nowhere: Python would try again at exit."""
     with suppress(OSError, ValueError, AttributeError):
@@ -124,45 +162,46 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
         table.add_column(one_line(name), justify="right" if numeric else "left", no_wrap=numeric)
     for row in rows:
         table.add_row(*map(one_line, row))
-    with _stdout() as stream:
+    with _hidden(), _stdout() as stream:
         width = None if stream.isatty() else 120
         Console(file=stream, width=width, highlight=False, markup=False, emoji=False).print(table)
 
 
 @contextmanager
-def progress(label: str, unit: str = "") -> Iterator[Callable[..., None]]:
+def progress(label: str, count: int = 0, unit: str = "", total: int = 0) -> Iterator[Callable[..., None]]:
     """A bar on stderr for work of more than a second; where there is no terminal, a line every minute.
 
+    `count` items, each a `unit`, and `total` bytes are what there is to do, and 0 where that says nothing.
     Yields `advance(share, note="")` with the share done, 0 to 1.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False), console=console, transient=True,
-    )  # fmt: skip
-    task = bar.add_task(one_line(label), total=1.0, note="")
-    begun = time.monotonic()
-    last_line = begun
-    running = False
+    job = Job(one_line(label), count, unit + "s" * (count != 1), total)
+    last_line = time.monotonic()
+    terminal = on_terminal(sys.stderr)
 
     def advance(share: float, note: str = "") -> None:
-        nonlocal running, last_line
-        if not console.is_terminal and time.monotonic() - last_line > 60:
+        nonlocal last_line
+        job.advance(share, one_line(note))
+        if terminal:
+            bars.update(job)
+        elif time.monotonic() - last_line > 60:
             say(f"{label}: {share:.1%} {note}".rstrip())
             last_line = time.monotonic()
-        if console.is_terminal and not running and time.monotonic() - begun > 1:
-            bar.start()
-            running = True
-        bar.update(task, completed=share, note=one_line(note))
 
-    try:
+    with bars.job(job) if volume >= Volume.NORMAL else nullcontext():
         yield advance
-    finally:
-        if running:
-            bar.stop()
+
+
+@contextmanager
+def step(what: str, around: bool = False) -> Iterator[None]:
+    """A line while something is done that nobody asked for by name, once nothing was said for a second.
+
+    `around` all others: shown while there is none.
+    """
+    begun = time.monotonic()
+    job = Job(one_line(what), around=around)
+    with bars.job(job, after_silence=True) if volume >= Volume.NORMAL else nullcontext():
+        yield
+    detail(f"{what}: {time.monotonic() - begun:.1f} s")
 
 
 def size(size_bytes: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import complete, console
 from vqcli.cli.options import STREAM, Device, Force, Model, Output, command
 
 if TYPE_CHECKING:
@@ -25,11 +25,21 @@ class Voice:
 
     to: Annotated[
         list[str] | None,
-        typer.Option("--to", help="The voice; several times for several.", metavar="NAME", show_default=False),
+        typer.Option(
+            "--to",
+            help="The voice; several times for several.",
+            metavar="NAME",
+            show_default=False,
+            autocompletion=complete.speakers,
+        ),
     ] = None
-    pitch: Annotated[str, typer.Option(help="target: move the melody to the voice's register; keep: leave it.")] = (
-        "target"
-    )
+    pitch: Annotated[
+        str,
+        typer.Option(
+            help="target: move the melody to the voice's register; keep: leave it.",
+            autocompletion=complete.among("target", "keep"),
+        ),
+    ] = "target"
     semitones: Annotated[float, typer.Option(help="Move the melody besides.", min=-24, max=24)] = 0.0
     levels: Annotated[
         int, typer.Option(help="Levels of codes that are kept: 1 has the words, more sound like the source.", min=1)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console, media
+from vqcli.cli import complete, console, media, pictures
 from vqcli.cli.files import process, suffix_named
-from vqcli.cli.options import BATCH, STREAM, Allowed, Batch, Output, command, spelled
+from vqcli.cli.options import RUNNING, STREAM, Allowed, Output, Running, command, spelled
+from vqcli.cli.pictures import Shown
 
 if TYPE_CHECKING:
     from vqcli.api import Decoded
@@ -46,6 +47,7 @@ class PartOptions:
     ] = None
 
 
+FORMATS = ("png", "jpg", "webp", "avif", "tiff", "wav", "flac", "opus", "mp3", "mp4", "gif", "frames")  # to offer
 FOREIGN = (".ecdc", ".dac")  # of other programs
 Inputs = Annotated[list[Path], typer.Argument(help=".vqz files or folders of them; - is stdin.", show_default=False)]
 Format = Annotated[
@@ -53,10 +55,16 @@ Format = Annotated[
     typer.Option(
         help="Of results that have no name of their own: png, jpg, ...; wav, flac, ...; mp4, gif, frames, ...",
         show_default="png, wav, mp4",
+        autocompletion=complete.among(*FORMATS),
     ),
 ]
 FileModel = Annotated[
-    str | None, typer.Option(help="Where the file's model lies, if not on the search path.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Where the file's model lies, if not on the search path.",
+        show_default=False,
+        autocompletion=complete.models,
+    ),
 ]
 Verify = Annotated[
     bool,
@@ -73,13 +81,15 @@ def decode(
     model: FileModel = None,
     allowed: Allowed = Allowed(),
     verify: Verify = False,
-    running: Batch = BATCH,
+    show: Shown = False,
+    running: Running = RUNNING,
 ) -> None:
     """Decode .vqz files into images, recordings and clips; the suffix of the output chooses the format.
 
     \b
     vq decode photo.vqz
     vq decode photo.vqz -o photo.webp
+    vq decode photo.vqz --show
     vq decode talk.vqz -o talk.opus
     vq decode talk.ecdc
     vq decode talk.dac --model dac-44khz
@@ -116,12 +126,8 @@ def decode(
     if STREAM in inputs or output == STREAM:
         if len(inputs) > 1 or running.as_json or verify:
             raise UsageError("a stream holds one file, no JSON, and cannot be read again", "name an output file")
-        file = decoder.read(inputs[0])
-        if output in (None, STREAM):
-            with console.data_out() as stdout:
-                decoder.decode(file, str(inputs[0]), stdout, format=format or media.of(file.header.modality).suffix())
-        else:
-            decoder.decode(file, str(inputs[0]), output, force=running.force, **named)
+        decoder.stream(inputs[0], output, format, named, running.force)
+        pictures.preview([output] if show and output not in (None, STREAM) else [])
         return
 
     def work(job: Job) -> tuple[Decoded, float]:
@@ -143,6 +149,8 @@ def decode(
     if given is None and output is not None and _is_of_frames(plan.jobs, output):
         plan, named["format"] = replace(plan, jobs=[replace(plan.jobs[0], target=output)]), "frames"
     process(plan, work, describe, "decode", running)
+    if show:
+        pictures.preview(job.target for job in plan.jobs)
 
 
 def _beside_what_exists(plan: Plan, asked: bool) -> tuple[Plan, dict[Path, Path]]:
@@ -220,6 +228,15 @@ class _Decoder:
             return self._foreign(source)
         return vqz.read(source, lenient, self._limits)
 
+    def stream(self, source: Path, output: Path | None, format: str | None, named: dict[str, Any], force: bool) -> None:
+        """One file from or to a stream."""
+        file = self.read(source)
+        if output in (None, STREAM):
+            with console.data_out() as stdout:
+                self.decode(file, str(source), stdout, format=format or media.of(file.header.modality).suffix())
+        else:
+            self.decode(file, str(source), output, force=force, **named)
+
     def _foreign(self, source: Path) -> Vqz:
         """The codes of another program's file as those of the model that is named, or that has its name here."""
         from vqcli.codec import exchange
@@ -251,9 +268,9 @@ class _Decoder:
         for note in [*(notes or ()), *medium.remarks(result, written, part.salvage)]:
             console.say(f"{label}: {note}")
         if result.fewer.any():
-            console.say(f"{label}: {result.fewer.mean():.1%} with fewer levels than the rest: the others are damaged")
+            console.warn(f"{label}: {result.fewer.mean():.1%} with fewer levels than the rest: the others are damaged")
         if result.lost.any():
-            console.say(f"{label}: {result.lost.mean():.1%} of the {medium.LOST} in the result")
+            console.warn(f"{label}: {result.lost.mean():.1%} of the {medium.LOST} in the result")
         return result, time.perf_counter() - begun
 
 

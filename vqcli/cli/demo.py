@@ -12,6 +12,7 @@ import typer
 from vqcli.cli import console, demo_page
 from vqcli.cli.compare import Open, open_page
 from vqcli.cli.options import RUNNING, Running, command
+from vqcli.cli.pictures import Shown, preview
 
 if TYPE_CHECKING:
     from vqcli.evaluation.image.rate_distortion import Point
@@ -23,13 +24,16 @@ SETTINGS = (("photo-2", 2.0), ("photo-2", 5.0), ("photo-2", 9.0), ("tokens", Non
 TARGET = "p225"
 CLASSES, DRAWN, DRAW_SEED = ("fox", "zebra", "skunk", "sheep"), 4, 1
 PAGE = "index.html"
+SHOWN = ("original.png", "photo-2-q5.png", "tokens-codes.png")  # in the terminal
 MAZE, MAZE_FRAMES, MAZE_SCALE, MAZE_SEED, MAZE_TEMPERATURE = "doom", 10, 3, 1, 0.8
 
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 
 
 @command
-def demo(output: Folder = Path("vq-demo"), opened: Open = False, running: Running = RUNNING) -> None:
+def demo(
+    output: Folder = Path("vq-demo"), opened: Open = False, show: Shown = True, running: Running = RUNNING
+) -> None:
     """Encode a photograph and a spoken sentence that ship with vq, show what they cost, and go on from a clip: the
     first thing to try.
 
@@ -58,6 +62,8 @@ def demo(output: Folder = Path("vq-demo"), opened: Open = False, running: Runnin
         return
     _table_of_images(points)
     _table_of_speech(spoken)
+    if show:
+        preview(output / name for name in SHOWN)
     console.say(f"Open {output / PAGE} in a browser: everything on one page.")
     console.say(
         f"Look at {output / 'side-by-side.png'} and {output / 'talk.png'}, and listen to the .wav files beside them."

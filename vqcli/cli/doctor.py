@@ -72,7 +72,7 @@ def _complain(parts: list[Any]) -> None:
     broken = [each for each in parts if each.trouble]
     for each in broken:
         what = f"model {each.name}" if hasattr(each, "name") else f"folder of {each.purpose}"
-        console.say(f"vq: {what} {each.path}: {each.trouble}")
+        console.warn(f"vq: {what} {each.path}: {each.trouble}")
     if broken:
-        console.say("    make such a folder writable; remove such a model, or copy it here again")
+        console.warn("    make such a folder writable; remove such a model, or copy it here again")
         raise typer.Exit(1)

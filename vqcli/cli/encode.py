@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console, media, reducing
-from vqcli.cli.files import UNREAD_IMAGES, UNREAD_SOUNDS, process, refuse_foreign
+from vqcli.cli.files import UNREAD_IMAGES, UNREAD_SOUNDS, process, refuse_foreign, size_of
 from vqcli.cli.media import audio, image, video
-from vqcli.cli.options import BATCH, STREAM, Allowed, Batch, Coder, Model, Output, command, spelled
+from vqcli.cli.options import RUNNING, STREAM, Allowed, Coder, Model, Output, Running, command, spelled
 
 if TYPE_CHECKING:
     from vqcli.api import Encoded
@@ -71,7 +71,7 @@ def encode(
     codes: CodeOptions = CodeOptions(),
     files: FileOptions = FileOptions(),
     allowed: Allowed = Allowed(),
-    running: Batch = BATCH,
+    running: Running = RUNNING,
 ) -> None:
     """Encode images, recordings and clips into .vqz files of codes; of a .vqz file, drop levels.
 
@@ -122,14 +122,15 @@ def encode(
         result, took_s = done
         if isinstance(result, Reduced):
             return reducing.line(job.source, job.target, result), reducing.facts(job.source, job.target, result)
-        before = _source_bytes(job)
+        before = size_of(job.source)
         line, facts = _line(str(job.source), str(job.target), result, took_s, before), _facts(job, result, took_s)
         if files.verify:
             from vqcli import api
 
-            decoded = api.decode(job.target, encoder.models.of(job.source))
-            modality = result.header.modality
-            said, more = media.of(modality).verify(result, decoded, job.source, given[modality])
+            with console.progress(f"verifying {job.target.name}") as progress:
+                decoded = api.decode(job.target, encoder.models.of(job.source), progress=progress)
+                modality = result.header.modality
+                said, more = media.of(modality).verify(result, decoded, job.source, given[modality])
             return f"{line}\n  {said}", facts | more
         return line, facts
 
@@ -186,7 +187,7 @@ class _Encoder:
         return {name: value for name, value in self.options.items() if value != usual[name]}
 
 
-def _stream(encoder: _Encoder, source: Path, output: Path | None, running: Batch) -> None:
+def _stream(encoder: _Encoder, source: Path, output: Path | None, running: Running) -> None:
     """One file from or to a stream."""
     from vqcli.codec.levels import Reduced
 
@@ -262,13 +263,6 @@ def _folders(inputs: list[Path], output: Path | None) -> list[Job]:
     return jobs
 
 
-def _source_bytes(job: Job) -> int:
-    """Of a file, or of all files in a folder."""
-    if not job.source.is_dir():
-        return job.source.stat().st_size
-    return sum(path.stat().st_size for path in job.source.iterdir() if path.is_file())
-
-
 def _line(source: str, target: str, result: Encoded, took_s: float, source_bytes: int | None = None) -> str:
     before = f" {console.size(source_bytes)}" if source_bytes else ""
     notes = [*result.notes]
@@ -286,7 +280,7 @@ def _facts(job: Job, result: Encoded, took_s: float) -> dict[str, Any]:
     return {
         "source": str(job.source),
         "target": str(job.target),
-        "source_bytes": _source_bytes(job),
+        "source_bytes": size_of(job.source),
         "size_bytes": len(result.data),
         **media.of(header.modality).facts(result, took_s),
         **media.quality_facts(header),

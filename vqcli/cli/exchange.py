@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import complete, console
 from vqcli.cli.files import process, refuse_foreign, suffix_named
-from vqcli.cli.options import BATCH, Allowed, Batch, Coder, Model, Output, command
+from vqcli.cli.options import RUNNING, Allowed, Coder, Model, Output, Running, command
 
 if TYPE_CHECKING:
     from vqcli.batch import Job
@@ -19,7 +19,14 @@ Exported = Annotated[list[Path], typer.Argument(help=".vqz files or folders of t
 Imported = Annotated[
     list[Path], typer.Argument(help=".npy, .npz, .safetensors, .json, .ecdc or .dac, or folders.", show_default=False)
 ]
-Format = Annotated[str | None, typer.Option(help="npy, npz, safetensors, json, ecdc or dac.", show_default="npy")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        help="npy, npz, safetensors, json, ecdc or dac.",
+        show_default="npy",
+        autocompletion=complete.among("npy", "npz", "safetensors", "json", "ecdc", "dac"),
+    ),
+]
 Flatten = Annotated[
     bool, typer.Option("--flatten", help="One row of integers, the groups of a position in turn, each a range apart.")
 ]
@@ -33,7 +40,7 @@ def export(
     flatten: Flatten = False,
     model: Model = None,
     allowed: Allowed = Allowed(),
-    running: Batch = BATCH,
+    running: Running = RUNNING,
 ) -> None:
     """Write the codes of .vqz files as arrays that other tools read.
 
@@ -73,7 +80,7 @@ def import_codes(
     output: Output = None,
     model: Model = None,
     coder: Coder = "auto",
-    running: Batch = BATCH,
+    running: Running = RUNNING,
 ) -> None:
     """Make .vqz files of codes that `vq export` or another tool has written.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from itertools import accumulate, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import Batch
+from vqcli.cli.options import Running
 
 if TYPE_CHECKING:
     from vqcli.batch import Job, Plan
@@ -41,7 +43,7 @@ def process(
     work: Callable[[Job], Result],
     describe: Callable[[Job, Result], tuple[str, dict[str, Any]]],
     verb: str,
-    running: Batch,
+    running: Running,
 ) -> None:
     """Do the jobs of a plan, say the line of each that `describe` makes of its result, or all facts as JSON at the end.
 
@@ -52,28 +54,60 @@ def process(
 
     rows: list[dict[str, Any]] = []
     failed = skipped = 0
-    for outcome in batch.run(plan.jobs, work, force=running.force):
-        if outcome.error:
-            failed += 1
-            console.complain(outcome.error)
-        elif outcome.skipped:
-            skipped += 1
-        elif outcome.result is not None:
-            line, facts = describe(outcome.job, outcome.result)
-            console.say(line)
-            rows.append(facts)
+    with _bar(plan, verb) as done:
+        for outcome in batch.run(plan.jobs, work, force=running.force):
+            if outcome.error:
+                failed += 1
+                console.complain(outcome.error)
+            elif outcome.skipped:
+                skipped += 1
+            elif outcome.result is not None:
+                line, facts = describe(outcome.job, outcome.result)
+                console.say(line)
+                rows.append(facts)
+            done()
     if skipped:
         console.say(f"{console.plural(skipped, 'file')} skipped, already there (--force {verb}s again)")
     if running.as_json:
         console.emit_json(rows)
     if plan.left_out:
-        console.say(f"vq: {len(plan.left_out)} left out" + (":" if running.verbose else " (-v lists them)"))
-        for path, reason in plan.left_out if running.verbose else ():
-            console.say(f"  {path}: {reason}")
+        verbose = console.volume == console.Volume.VERBOSE
+        console.warn(f"vq: {len(plan.left_out)} left out" + (":" if verbose else " (-v lists them)"))
+        for path, reason in plan.left_out:
+            console.detail(f"  {path}: {reason}")
     if failed:
-        console.say(f"vq: {console.plural(failed, 'file')} could not be {PAST.get(verb, f'{verb}d')}")
+        console.warn(f"vq: {console.plural(failed, 'file')} could not be {PAST.get(verb, f'{verb}d')}")
     if failed or plan.left_out:
         raise typer.Exit(3)
+
+
+@contextmanager
+def _bar(plan: Plan, verb: str) -> Iterator[Callable[[], None]]:
+    """A bar of all files if there are several; yields what is called after each."""
+    if len(plan.jobs) == 1:
+        yield lambda: None
+        return
+    sizes = [size_of(job.source) for job in plan.jobs]
+    behind = accumulate(sizes, initial=0)
+    of = console.plural(len(sizes), "file")
+    with console.progress(f"vq {verb}", total=sum(sizes)) as progress:
+        numbers = count()
+
+        def advance() -> None:
+            progress(next(behind) / max(sum(sizes), 1), f"{next(numbers)} of {of}")
+
+        advance()
+        yield advance
+
+
+def size_of(source: Path) -> int:
+    """Bytes of a file, or of all files in a folder; 0 of what is not there or is a stream."""
+    try:
+        if not source.is_dir():
+            return source.stat().st_size
+        return sum(path.stat().st_size for path in source.iterdir() if path.is_file())
+    except OSError:
+        return 0
 
 
 def suffix_named(format: str) -> str:

@@ -63,8 +63,8 @@ def ask(command: str) -> None:
     """The usual lines of a command that was given nothing, on stderr; leaves as errors of usage do."""
     question, lines = USUAL[command]
     width = max(len(line) for line, _ in lines)
-    console.say(f"vq: {question}")
+    console.warn(f"vq: {question}")
     for line, what in lines:
-        console.say(f"    {line:{width}}  {what}")
-    console.say(f"    vq {command} --help lists all")
+        console.warn(f"    {line:{width}}  {what}")
+    console.warn(f"    vq {command} --help lists all")
     raise typer.Exit(2)

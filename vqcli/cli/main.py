@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqcli.cli import console, first_steps
+from vqcli import progress
+from vqcli.cli import console, first_steps, volume
 from vqcli.cli.compare import compare
 from vqcli.cli.convert import convert_speaker
 from vqcli.cli.decode import decode
@@ -21,6 +22,7 @@ from vqcli.cli.encode import encode
 from vqcli.cli.eval.main import evaluations
 from vqcli.cli.exchange import export, import_codes
 from vqcli.cli.info import info
+from vqcli.cli.manual import man
 from vqcli.cli.models import models
 from vqcli.cli.pack import pack
 from vqcli.cli.recipes import recipes
@@ -47,6 +49,15 @@ RENAMED: dict[str, dict[str, tuple[str, ...]]] = {
 class Commands(TyperGroup):
     """Turns errors into one line, a hint and an exit status, and old spellings of options into the new ones."""
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        volume.add_options(self)
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        if not extra.get("resilient_parsing"):  # which completion and pages of manual ask with
+            console.set_volume(console.Volume.NORMAL)  # options may say otherwise
+        return super().make_context(info_name, args, parent, **extra)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         if not rest and name in first_steps.USUAL and not ctx.resilient_parsing:  # as completion does
@@ -59,10 +70,12 @@ class Commands(TyperGroup):
         super().format_options(ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
+        progress.watch(console.step)
         try:
-            return super().invoke(ctx)
+            with console.step("vq", around=True):
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            console.say("vq: interrupted")
+            console.warn("vq: interrupted")
             sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
         except BrokenPipeError:
             console.discard(sys.stdout)  # the reader of our output is gone: nothing is left to say
@@ -150,6 +163,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(tokenize)
 app.command()(compare)
+app.command(hidden=True)(man)
 
 
 def stop(number: int, frame: Any) -> None:

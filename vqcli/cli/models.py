@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import complete, console
 from vqcli.cli.info import model_facts, show
 from vqcli.cli.options import AsJson, Force
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 models = typer.Typer(help="List the models that are here, show one, or say where it lies.", invoke_without_command=True)
 
-Name = Annotated[str, typer.Argument(help="Name or folder of a model.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(help="Name or folder of a model.", show_default=False, autocompletion=complete.models)
+]
 
 
 @models.callback()
@@ -113,7 +115,10 @@ def _list_remote(as_json: bool) -> None:
 
 @models.command("pull")
 def pull(
-    name: Annotated[str, typer.Argument(help="As `vq models list --remote` has it.")], force: Force = False
+    name: Annotated[
+        str, typer.Argument(help="As `vq models list --remote` has it.", autocompletion=complete.known_models)
+    ],
+    force: Force = False,
 ) -> None:
     """Fetch a model of other people by its name.
 

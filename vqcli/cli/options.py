@@ -21,6 +21,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from vqcli.cli import complete
+
 STREAM = Path("-")
 
 
@@ -46,15 +48,28 @@ Output = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Name or folder of a model.", show_default="the one for this")
+    str | None,
+    typer.Option(
+        "--model", help="Name or folder of a model.", show_default="the one for this", autocompletion=complete.models
+    ),
 ]
 Count = Annotated[int | None, typer.Option("--count", "-n", help="How many.", min=1)]
 Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.", show_default="random")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the figures to this file.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Replace results that exist.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", help="auto, cpu, cuda or mps.", autocompletion=complete.among("auto", "cpu", "cuda", "mps")
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON on stdout.")]
-Coder = Annotated[str, typer.Option("--coder", help="auto (the smallest), packed, histogram, adaptive or prior.")]
+Coder = Annotated[
+    str,
+    typer.Option(
+        "--coder", help="auto (the smallest), packed, histogram, adaptive or prior.", autocompletion=complete.coders
+    ),
+]
 Baselines = Annotated[
     str | None,
     typer.Option("--baselines", help="Usual codecs to measure at equal bytes, with commas; empty for none."),
@@ -64,7 +79,12 @@ Qualities = Annotated[
     typer.Option("--qualities", help="Qualities to measure, with commas.", show_default="six over the scale"),
 ]
 Tune = Annotated[
-    str | None, typer.Option(help="Of images: aim at looks (ssim) or at squared error (psnr).", show_default="ssim")
+    str | None,
+    typer.Option(
+        help="Of images: aim at looks (ssim) or at squared error (psnr).",
+        show_default="ssim",
+        autocompletion=complete.among("ssim", "psnr"),
+    ),
 ]
 Effort = Annotated[
     int, typer.Option(help="Of images: 0 (fast) to 9; search for better codes, in minutes.", min=0, max=9)
@@ -92,16 +112,6 @@ class Running:
 
 
 RUNNING = Running()
-
-
-@dataclass(frozen=True)
-class Batch(Running):
-    """How a command works that takes folders."""
-
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List what of folders is left out.")] = False
-
-
-BATCH = Batch()
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import complete, console
 from vqcli.cli.options import AsJson
 
 
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(help="Print this one as a file to start from.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Print this one as a file to start from.", show_default=False, autocompletion=complete.recipes
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console, media
+from vqcli.cli import complete, console, media, pictures
 from vqcli.cli.media import audio, image, video
 from vqcli.cli.options import DRAWS, RUNNING, Count, Draws, Output, Request, Running, Seed, command, spelled
+from vqcli.cli.pictures import Shown
 
 if TYPE_CHECKING:
     from vqcli.zoo.store import ModelInfo
@@ -21,19 +22,28 @@ SAMPLERS = {"image": "vqcli.sampling.image", "audio": "vqcli.sampling.speech", "
 
 @dataclass(frozen=True)
 class Amount:
+    """How many of which, and whether they are shown."""
+
     count: Count = None
     seed: Seed = None
+    show: Shown = True
 
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Name or folder of a model with a prior.", show_default="the one that has one"),
+    typer.Option(
+        "--model",
+        help="Name or folder of a model with a prior.",
+        show_default="the one that has one",
+        autocompletion=complete.models,
+    ),
 ]
 Prior = Annotated[
     str | None,
     typer.Option(
         help="pixelcnn of images, frames of video, wavenet of speech, or uniform: every code alike.",
         show_default="the learned one",
+        autocompletion=complete.among("pixelcnn", "frames", "wavenet", "uniform"),
     ),
 ]
 Start = Annotated[
@@ -89,6 +99,8 @@ def sample(
     sampling = priors.sampling(learned, **asdict(draws))
     request = Request(prior, amount.count, number, sampling, start, running.force)
     facts = medium.sample(loading.load(info, running.device), target, given[name], request)
+    if amount.show:
+        pictures.preview(Path(each["file"]) for each in facts)
     if running.as_json:
         console.emit_json(facts)
 

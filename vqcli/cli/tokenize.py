@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import complete, console
 from vqcli.cli.options import AsJson, Device, Model, Plot, command, words
 
 if TYPE_CHECKING:
@@ -48,7 +48,13 @@ class CodeOptions:
 class ShardOptions:
     """Of shards and what they hold."""
 
-    format: Annotated[str, typer.Option(help="npz, parquet, safetensors or webdataset.")] = "npz"
+    format: Annotated[
+        str,
+        typer.Option(
+            help="npz, parquet, safetensors or webdataset.",
+            autocompletion=complete.among("npz", "parquet", "safetensors", "webdataset"),
+        ),
+    ] = "npz"
     per_shard: Annotated[int, typer.Option(help="Items of a shard.", min=1)] = 500
     column: Annotated[
         str | None, typer.Option(help="Of tables: the column with the media.", show_default="the likely one")
@@ -62,7 +68,12 @@ class ShardOptions:
 class WorkOptions:
     """Of the work."""
 
-    engine: Annotated[str, typer.Option(help="local: processes of this machine; ray: a Ray cluster.")] = "local"
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="local: processes of this machine; ray: a Ray cluster.", autocompletion=complete.among("local", "ray")
+        ),
+    ] = "local"
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT.", show_default=False)
     ] = None
@@ -174,7 +185,7 @@ def _check(place: str, as_json: bool) -> None:
     with console.progress(f"checking {place}") as progress:
         found: Checked = check.check(Store(place), progress)
     for problem in found.problems:
-        console.say(f"vq: {console.one_line(problem)}")
+        console.warn(f"vq: {console.one_line(problem)}")
     state = "sound" if not found.problems else console.plural(len(found.problems), "problem")
     console.say(
         f"{place}: {found.items} items in {console.plural(found.shards, 'shard')}, {found.failed} failed: {state}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import complete, console
 from vqcli.cli.options import Device, command
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ class Machine:
 RecipeName = Annotated[
     str | None,
     typer.Argument(
-        help="Name of a recipe (vq recipes lists them), or a TOML file.", show_default="one that fits the data"
+        help="Name of a recipe (vq recipes lists them), or a TOML file.",
+        show_default="one that fits the data",
+        autocompletion=complete.recipes,
     ),
 ]
 Data = Annotated[

@@ -6,13 +6,17 @@ import hashlib
 import logging
 import pickle
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba import njit
+from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+from vqcli.progress import step
 
 _FOLDERS = ("entropy", "nets")  # sources that compiled functions depend on
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -113,6 +117,23 @@ def _say_once(kind: str, line: str) -> None:
     if kind not in _SAID:
         _SAID.add(kind)
         logging.getLogger("vqcli").warning("vq: %s", line)  # on stderr, unless a program has it elsewhere
+
+
+class _Compiling(event.Listener):
+    """Says that compilation is under way, of which functions that call others make several at once."""
+
+    def __init__(self) -> None:
+        self._steps: list[AbstractContextManager[None]] = []
+
+    def on_start(self, started: event.Event) -> None:
+        self._steps.append(step("compiling for this processor, once, about 10 s") if not self._steps else nullcontext())
+        self._steps[-1].__enter__()
+
+    def on_end(self, ended: event.Event) -> None:
+        self._steps.pop().__exit__(None, None, None)
+
+
+event.register("numba:compile", _Compiling())
 
 
 @cache

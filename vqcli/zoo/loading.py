@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vqcli.deprecation import renamed
 from vqcli.errors import ModelError, VqError, of_memory
 from vqcli.files import make_folder, replacing
+from vqcli.progress import step
 from vqcli.zoo.store import FILE, FORMAT, STATISTICS, ModelInfo, describe, find
 
 if TYPE_CHECKING:
@@ -65,12 +66,17 @@ class LoadedModel:
 
 def load(model: str | ModelInfo, device: str = "auto") -> LoadedModel:
     """Load a model by name, folder or description, as float32 and ready to run."""
+    info = find(model) if isinstance(model, str) else model
+    with step(f"loading model {info.name}"):
+        return _load(info, device)
+
+
+def _load(info: ModelInfo, device: str) -> LoadedModel:
     from vqcli.entropy.statistics import Statistics
     from vqcli.nets.codecs import base
     from vqcli.zoo import weights
     from vqcli.zoo.filling import filled
 
-    info = find(model) if isinstance(model, str) else model
     place = pick_device(device)
     try:
         arrays = weights.read(info.path)

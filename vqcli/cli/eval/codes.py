@@ -36,7 +36,7 @@ def codes(data: Data, model: Model = None, qualities: Qualities = None, running:
     loaded = loading.load(model or store.DEFAULTS["image"], running.device)
     pictures = rate_distortion.to_measure(data)
     sampling, exact = priors.find(loaded.info, "pixelcnn"), priors.find(loaded.info, "exact")
-    with console.progress(f"coding {console.plural(len(pictures), 'image')}") as progress:
+    with console.progress("coding", len(pictures), "image") as progress:
         costs = rate_distortion.code_costs(
             loaded,
             pictures.names,

@@ -88,7 +88,7 @@ def conversion(
     asking = asked(evaluators)
     clips, known = _clips(inputs, how.references, held_out)
     loaded = loading.load(model or store.DEFAULTS["audio"], running.device)
-    with console.progress(f"converting {console.plural(len(clips), 'clip')}") as progress:
+    with console.progress("converting", len(clips), "clip") as progress:
         conversions = list(
             evaluate(
                 loaded,

@@ -52,7 +52,7 @@ def frames(
     two = loaded.image.first is not None
     seen = measures.load_windows(recording, count or FRAMES, 1 if two else measures.length_of(loaded))
     if two:
-        with console.progress(f"sampling {console.plural(len(seen), 'frame')}") as progress:
+        with console.progress("sampling", len(seen), "frame") as progress:
             found = measures.latents(loaded, seen, progress)
         _show_latents(found, running.as_json)
     else:
@@ -65,7 +65,7 @@ def _show_codec(model: LoadedModel, seen: FrameWindows, codecs: Sequence[str], a
 
     from vqcli.evaluation.video import frames as measures
 
-    with console.progress(f"measuring {console.plural(len(seen), 'frame')}") as progress:
+    with console.progress("measuring", len(seen), "frame") as progress:
         points = measures.points(model, seen, codecs, progress)
     with console.progress("counting bits") as progress:
         costs = measures.costs(model, seen, progress)

@@ -42,9 +42,7 @@ def likelihood(data: Data, model: Model = None, count: Count = None, running: Ru
         raise UsageError("whose likelihood?", "--model NAME, of a model that has one: cifar10, fashion-mnist")
     loaded = loading.load(model, running.device)
     pictures = rate_distortion.to_measure(only_one(data))
-    with console.progress(
-        f"measuring {console.plural(min(count or len(pictures), len(pictures)), 'image')}"
-    ) as progress:
+    with console.progress("measuring", min(count or len(pictures), len(pictures)), "image") as progress:
         bounds = likelihood.measure(loaded, pictures, count=count, progress=progress)
     if running.as_json:
         console.emit_json([asdict(bound) | {"definition": bound.definition} for bound in bounds])

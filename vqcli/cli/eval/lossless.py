@@ -49,7 +49,7 @@ def lossless(
     loaded = loading.load(model or store.DEFAULTS["image"], running.device)
     pictures = rate_distortion.to_measure(data)
     order = permutation(len(pictures), 0, 0)[:count].tolist()
-    with console.progress(f"storing {console.plural(len(order), 'image')}") as progress:
+    with console.progress("storing", len(order), "image") as progress:
         stored = list(
             lossless.evaluate(
                 loaded,

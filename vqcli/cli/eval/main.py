@@ -52,7 +52,7 @@ def _exits_if_left_out(measurement: Callable[..., None]) -> Callable[..., None]:
         console.left_out.clear()
         measurement(**given)
         if console.left_out:
-            console.say(f"vq: {console.plural(len(console.left_out), 'file')} left out")
+            console.warn(f"vq: {console.plural(len(console.left_out), 'file')} left out")
             raise typer.Exit(3)
 
     return call

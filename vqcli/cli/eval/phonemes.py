@@ -56,7 +56,7 @@ def phonemes(
     data, model = split_model(data, model)
     loaded = loading.load(model or store.DEFAULTS["audio"], running.device)
     clips = phoneme_labels.find_clips(only_one(data), console.leave_out)
-    with console.progress(f"listening to {console.plural(len(clips), 'clip')}") as progress:
+    with console.progress("listening", len(clips), "clip") as progress:
         found = phonemes.measure(loaded, clips, train, progress=progress, complain=console.leave_out)
     if output:
         image.write(output, phonemes.heat_map(found.phonemes.codes), force=running.force)

@@ -86,7 +86,7 @@ def images(model: ModelInfo, paths: Sequence[Path], what: Measuring, running: Ru
     codecs = chosen(what.baselines, baselines.USUAL, baselines.CODECS, model, running.device)
     loaded = loading.load(model, running.device)
     counts = metrics.CodeCounts(loaded.image.codebook_sizes)
-    with console.progress(f"measuring {console.plural(len(paths), 'image')}") as progress:
+    with console.progress("measuring", len(paths), "image") as progress:
         measured = rate_distortion.evaluate(
             loaded,
             [path.name for path in paths],

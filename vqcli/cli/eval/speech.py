@@ -50,7 +50,7 @@ def measure(model: ModelInfo, clips: Sequence[Path], what: Measuring, running: R
         console.say(f"left out: {', '.join(absent)} (the commands c2enc and c2dec are not installed)")
     look = picture_of_first(what.plot, running.force)
     loaded = loading.load(model, running.device)
-    with console.progress(f"measuring {console.plural(len(clips), 'clip')}") as progress:
+    with console.progress("measuring", len(clips), "clip") as progress:
         points = list(
             coding.evaluate(
                 loaded,

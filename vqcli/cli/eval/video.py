@@ -83,7 +83,7 @@ def video(
         )
     points = []
     if stored is not None:
-        with console.progress(f"storing {console.plural(len(stored), 'clip')}") as progress:
+        with console.progress("storing", len(stored), "clip") as progress:
             points = measures.clip_points(loaded, stored, codecs, progress)
     if running.as_json:
         console.emit_json({"model": loaded.info.name, **sampled, "clips": [asdict(point) for point in points]})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import complete, console
 from vqcli.cli.options import Request
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ class EncodeOptions:
 @dataclass(frozen=True)
 class SampleOptions:
     speakers: Annotated[
-        list[str] | None, typer.Option("--speaker", help="Whose voice; several each speak.", show_default="any")
+        list[str] | None,
+        typer.Option(
+            "--speaker", help="Whose voice; several each speak.", show_default="any", autocompletion=complete.speakers
+        ),
     ] = None
     seconds: Annotated[float | None, typer.Option(help="Length of new speech.", show_default="4")] = None
 

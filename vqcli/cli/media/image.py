@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcli.cli import console
+from vqcli.cli import complete, console
 from vqcli.cli.options import Effort, Request, Tune
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ class EncodeOptions:
 @dataclass(frozen=True)
 class SampleOptions:
     labels: Annotated[
-        list[str] | None, typer.Option("--class", help="A class by name; several make rows.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--class", help="A class by name; several make rows.", show_default=False, autocompletion=complete.classes
+        ),
     ] = None
     height: Annotated[
         int | None, typer.Option(help="Of new images, in pixels.", min=1, max=99999, show_default="as trained")
@@ -57,7 +60,12 @@ class SampleOptions:
         int | None, typer.Option(help="Of new images, in pixels.", min=1, max=99999, show_default="as trained")
     ] = None
     keep: Annotated[
-        str | None, typer.Option(help="What of the image to keep: top, left or box (the middle).", show_default="top")
+        str | None,
+        typer.Option(
+            help="What of the image to keep: top, left or box (the middle).",
+            show_default="top",
+            autocompletion=complete.among("top", "left", "box"),
+        ),
     ] = None
 
 

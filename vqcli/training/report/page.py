@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -22,6 +21,7 @@ from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import replacing
 from vqcli.media import charts, image
 from vqcli.media.charts import Band, Line
+from vqcli.progress import duration
 from vqcli.training import log
 from vqcli.training.log import Event
 from vqcli.zoo import store
@@ -346,11 +346,3 @@ def moment(time: Any) -> str:
         return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except (TypeError, ValueError, OverflowError):
         return str(time)
-
-
-def duration(seconds: float) -> str:
-    """42 s, 12 min, 1 h 28 min."""
-    minutes = math.floor(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
