@@ -25,10 +25,10 @@ from numpy.lib import format as npy
 
 from vqcli.data import split
 from vqcli.data.crops import rgb
-from vqcli.errors import BadFile
+from vqcli.errors import BadFile, OutputError
 from vqcli.files import remote
 from vqcli.files.remote import Remote, Unreachable
-from vqcli.files.streams import PIECE
+from vqcli.files.streams import PIECE, storage
 
 LARGEST = 2**32  # bytes of the images, where they are held in memory
 LARGEST_LABELS = 2**28
@@ -131,7 +131,7 @@ def opened(path: Path | Remote) -> Iterator[zipfile.ZipFile]:
     try:
         with remote.opened(path) as stream, zipfile.ZipFile(stream) as archive:
             yield archive
-    except Unreachable:
+    except (Unreachable, OutputError):  # OutputError: no room for a temporary file
         raise
     except Exception as error:  # on hostile bytes the readers raise arbitrary exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -213,10 +213,15 @@ def array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | Non
     with archive.open(f"{name}.npy") as stream:
         shape, fortran, dtype = _header(stream, name, largest)
         size_bytes = math.prod(shape) * dtype.itemsize
-        data = stream.read(size_bytes + 1)
-    if len(data) != size_bytes:
+        data = storage((size_bytes,), np.uint8)  # of a large one in a temporary file
+        filled = 0
+        while piece := stream.read(PIECE):
+            if (filled := filled + len(piece)) > size_bytes:
+                break
+            data[filled - len(piece) : filled] = np.frombuffer(piece, np.uint8)
+    if filled != size_bytes:
         raise ValueError(f"{name} is not as long as its shape {list(shape)} says")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    return data.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _header(stream: IO[bytes], name: str, largest: int) -> tuple[tuple[int, ...], bool, np.dtype]:

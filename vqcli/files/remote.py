@@ -135,7 +135,9 @@ class Remote:
             system, path = self._system()
             try:
                 return "file" if system.info(path)["type"] == "file" else "folder"
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if not _missing(error):
+                    raise
                 return ""
 
     def length(self) -> int | None:
@@ -145,7 +147,9 @@ class Remote:
             system.invalidate_cache()
             try:
                 found = system.info(path)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if not _missing(error):
+                    raise
                 return None
         return None if found["type"] != "file" else int(found["size"] or 0)
 
@@ -227,9 +231,7 @@ class Remote:
             hint = f"pip install '{package}'" if package else _line(error)
             raise kind(f"{self.scheme}:// needs a package that is not here", hint) from None
         except Exception as error:  # each store has errors of its own
-            if what == "read" and (
-                isinstance(error, FileNotFoundError) or getattr(error, "status", 0) in range(400, 500)
-            ):
+            if what == "read" and _missing(error):
                 raise BadFile(f"{self} cannot be read: {_line(error)}") from None
             raise kind(
                 f"{self} cannot be {what}: {_line(error)}", "check the address, the network and your credentials"
@@ -265,6 +267,16 @@ class _Stream(io.RawIOBase):
         if not self.closed:
             self._file.close()
         super().close()
+
+
+def _missing(error: BaseException) -> bool:
+    """Whether a store answers that there is no such file, or that a web server does not give it (status 4xx).
+
+    fsspec says so too of a web server that does not answer, with the true error as the cause.
+    """
+    if isinstance(error, FileNotFoundError):
+        return isinstance(error.__cause__, FileNotFoundError) or not isinstance(error.__cause__, OSError)
+    return getattr(error, "status", 0) in range(400, 500)
 
 
 def _line(error: BaseException) -> str:
