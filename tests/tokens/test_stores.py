@@ -240,3 +240,16 @@ def test_s3(vq, pictures, bucket, monkeypatch, tmp_path):
     assert done.exit_code == 6 and done.stderr.count("\n") == 2 and "bucket does not exist" in done.stderr, done.output
     done = vq(*ARGUMENTS, "s3://none/in", "-o", "out")
     assert done.exit_code == 2 and "no file or folder s3://none/in" in done.stderr
+
+
+@pytest.mark.fault("21 web server that does not answer")
+def test_a_web_server_that_does_not_answer_is_no_missing_file(memory, monkeypatch):
+    def asked(self, path, **options):
+        raise FileNotFoundError(path) from cause
+
+    monkeypatch.setattr(type(memory), "info", asked)
+    cause = ConnectionRefusedError("refused")
+    with pytest.raises(Unreachable, match="memory://x cannot be read"):
+        Remote("memory://x").kind()
+    cause = None
+    assert Remote("memory://x").kind() == ""
