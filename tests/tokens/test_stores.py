@@ -8,7 +8,7 @@ import pytest
 
 from vqcli.errors import BadFile, OutputError
 from vqcli.files import remote
-from vqcli.files.remote import Remote
+from vqcli.files.remote import Remote, Unreachable
 from vqcli.tokens.store import Store
 
 fsspec = pytest.importorskip("fsspec")
