@@ -13,7 +13,7 @@ from vqcli.tokens.plan import Shard
 
 
 class Backlog:
-    """Shards, one after another: some 20 bytes an item, beyond IN_MEMORY bytes in a file that has no name."""
+    """Shards, one after another: 5 to 20 bytes an item, beyond IN_MEMORY bytes in a file that has no name."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
