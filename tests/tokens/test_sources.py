@@ -19,8 +19,9 @@ IMAGES = Wanted("image")
 
 def listed(path, wanted=IMAGES):
     """Every item with its medium, or the error of it."""
-    columns = sources.columns([path], wanted)
-    for item in sources.items([path], wanted):
+    roots = sources.opened([path])
+    columns = sources.columns(roots, wanted)
+    for item in sources.items(roots, wanted):
         try:
             yield item.key, sources.read(item, wanted, columns)
         except BadFile as error:
@@ -40,7 +41,7 @@ def test_a_tar_in_webdataset_naming(tar, png):
          "b/2.png": png, "c/.png": png, "c/no.cls": b"1", "d.cls": b"four", "d.png": png},
     )  # fmt: skip
     found = dict(listed(path))
-    assert sources.columns([path], IMAGES) == {"cls": "int", "txt": "str", "json": "str"}
+    assert sources.columns(sources.opened([path]), IMAGES) == {"cls": "int", "txt": "str", "json": "str"}
     assert list(found) == ["a/1.png", "b/2.png", "d.png"]
     assert found["a/1.png"].labels == {"cls": 3, "txt": "é"} and found["a/1.png"].source.getvalue() == png
     assert found["b/2.png"].labels == {"cls": -1, "json": "{}"}
@@ -93,7 +94,7 @@ def test_a_list_of_paths(vq, pictures):
 
 def test_several_sources_have_names_of_their_own(tar, png):
     paths = [tar("a.tar", {"1.png": png}), tar("b.tar", {"1.png": png})]
-    assert [item.key for item in sources.items(paths, IMAGES)] == ["a.tar/1.png", "b.tar/1.png"]
+    assert [item.key for item in sources.items(sources.opened(paths), IMAGES)] == ["a.tar/1.png", "b.tar/1.png"]
 
 
 def table(path, pa, **columns):

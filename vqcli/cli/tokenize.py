@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from vqcli.tokens.run import Done
 
 Inputs = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Argument(
-        help="Folders, .tar, .parquet or .arrow files, packs, .npz, recordings, .txt files of paths.",
+        help="Folders, .tar, .parquet or .arrow files, packs, .npz, recordings, .txt files of paths; or URLs of such.",
         show_default=False,
         metavar="SOURCE...",
     ),
 ]
 Place = Annotated[
     str | None,
-    typer.Option("--output", "-o", help="Where the shards go: a folder.", show_default=False, metavar="DEST"),
+    typer.Option("--output", "-o", help="Where the shards go: a folder or a URL.", show_default=False, metavar="DEST"),
 ]
 
 
@@ -136,7 +136,7 @@ def tokenize(
 
 
 def _tokenize(
-    inputs: list[Path],
+    inputs: list[str],
     output: str,
     model: str,
     codes: CodeOptions,

@@ -3,12 +3,16 @@
 An .npz has `images` and perhaps `labels`; or, split as in Keras, `x_train` and `x_test` (one of them is enough) and
 perhaps `y_train` and `y_test`. Images are uint8 [N, H, W] or [N, H, W, 1 or 3], labels numbers or strings [N].
 `classes` are the names of the numbers. The headers of the arrays are checked before anything is allocated, and nothing
-is ever unpickled.
+is ever unpickled. Images that are not compressed stay in the file, of which an image is read at a time.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import struct
+import threading
+import weakref
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,21 +25,62 @@ from numpy.lib import format as npy
 
 from vqcli.data import split
 from vqcli.data.crops import rgb
-from vqcli.errors import BadFile
+from vqcli.errors import BadFile, OutputError
+from vqcli.files import remote
+from vqcli.files.remote import Remote, Unreachable
+from vqcli.files.streams import PIECE, storage
 
-LARGEST = 2**32  # bytes of the images: they are held in memory
+LARGEST = 2**32  # bytes of the images, where they are held in memory
 LARGEST_LABELS = 2**28
+ENCRYPTED = 1  # a flag of members of zip files
+LOCAL_HEADER = struct.Struct("<26sHH")  # before the data of a member: ..., the lengths of its name and of what follows
 HINT = (
     "it holds images uint8 [N, H, W] or [N, H, W, 3], and perhaps labels [N] and classes; "
     "or x_train, y_train, x_test, y_test in their place"
 )
 
 
+class Stored:
+    """Images uint8 [N, H, W, C] in a file from `offset` on, which are read when they are asked for; any thread may."""
+
+    def __init__(self, file: Path | Remote, offset: int, shape: tuple[int, ...]) -> None:
+        self._file, self._offset, self._shape = file, offset, shape
+        self._stream = file.open("rb", buffering=0) if isinstance(file, Path) else None
+        if self._stream is not None:
+            weakref.finalize(self, self._stream.close)
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 [H, W, C]. Raises BadFile."""
+        shape = self._shape[1:]
+        data = self._read(self._offset + index * math.prod(shape), math.prod(shape))
+        return np.frombuffer(data, np.uint8).reshape(shape)
+
+    def _read(self, at: int, size: int) -> bytes:
+        if self._stream is None:
+            return remote.read_range(self._file, at, size)
+        try:
+            if hasattr(os, "pread"):  # a process that was forked from this one may read too
+                data = os.pread(self._stream.fileno(), size, at)
+            else:
+                with self._lock:
+                    self._stream.seek(at)
+                    data = self._stream.read(size)
+        except OSError as error:
+            raise BadFile(f"{self._file} cannot be read: {error.strerror or error}") from None
+        if len(data) < size:
+            raise BadFile(f"{self._file} is cut off")
+        return data
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """`images`: uint8 [N, H, W, 1 or 3], not to be written to. `labels`: the N names of classes, None for none."""
 
-    images: np.ndarray
+    images: np.ndarray | Stored
     labels: Sequence[str | None]
 
 
@@ -66,23 +111,28 @@ class Arrays:
         return rgb(first[index] if index < len(first) else self._images[1][index - len(first)])
 
 
-def read_npz(path: Path) -> Arrays:
-    """The images of an .npz file. Raises BadFile for anything but arrays as above."""
+def read_npz(path: Path | Remote) -> Arrays:
+    """The images of an .npz file. Raises BadFile for anything but arrays as above.
+
+    Checksums are those of the whole file, which is read once for them; of a store only compressed files are.
+    """
     with opened(path) as archive:
         if {"x_train.npy", "x_test.npy"} & set(archive.namelist()) and "images.npy" not in archive.namelist():
-            return Arrays(*(_part(archive, f"x_{name}", f"y_{name}") for name in ("train", "test")))
-        whole = _part(archive, "images", "labels")
+            return Arrays(*(_part(archive, path, f"x_{name}", f"y_{name}") for name in ("train", "test")))
+        whole = _part(archive, path, "images", "labels")
         if whole is None:
             raise ValueError("it has no array called images, x_train or x_test")
         return Arrays(whole, None)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An .npz to read from. Whatever goes wrong in the block is raised as BadFile."""
+def opened(path: Path | Remote) -> Iterator[zipfile.ZipFile]:
+    """An .npz to read from. Whatever goes wrong in the block is raised as BadFile, but for an Unreachable store."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with remote.opened(path) as stream, zipfile.ZipFile(stream) as archive:
             yield archive
+    except (Unreachable, OutputError):  # OutputError: no room for a temporary file
+        raise
     except Exception as error:  # on hostile bytes the readers raise arbitrary exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadFile(f"{path} is no .npz file of images: {reason}", HINT) from error
@@ -97,13 +147,39 @@ def named(numbers: np.ndarray, names: Sequence[str | None] | None) -> list[str |
     return [names[number] for number in numbers.tolist()]
 
 
-def _part(archive: zipfile.ZipFile, name: str, labels_name: str) -> Part | None:
-    images, labels = image_array(archive, name, LARGEST), array(archive, labels_name, LARGEST_LABELS)
+def _part(archive: zipfile.ZipFile, path: Path | Remote, name: str, labels_name: str) -> Part | None:
+    images = _stored(archive, path, name) or image_array(archive, name, LARGEST)
+    labels = array(archive, labels_name, LARGEST_LABELS)
     if images is None:
         if labels is not None:
             raise ValueError(f"it has {labels_name}, but no array called {name}")
         return None
     return Part(images, _labels(labels, array(archive, "classes", LARGEST_LABELS), len(images)))
+
+
+def _stored(archive: zipfile.ZipFile, path: Path | Remote, name: str) -> Stored | None:
+    """Images that lie in the file as they are; None if they are compressed, columns come first, or there are none."""
+    if f"{name}.npy" not in archive.namelist():
+        return None
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & ENCRYPTED:
+        return None
+    with archive.open(member) as stream:
+        shape, fortran, dtype = _header(stream, name, member.file_size)
+        _check_images(name, shape, dtype)
+        begin = stream.tell()
+        if begin + math.prod(shape) != member.file_size:
+            raise ValueError(f"{name} is not as long as its shape {list(shape)} says")
+        while isinstance(path, Path) and stream.read(PIECE):  # its end compares the checksum
+            pass
+    file = archive.fp
+    if fortran or file is None:
+        return None
+    file.seek(member.header_offset)
+    head = file.read(LOCAL_HEADER.size)
+    _, name_bytes, extra_bytes = LOCAL_HEADER.unpack(head)
+    start = member.header_offset + LOCAL_HEADER.size + name_bytes + extra_bytes
+    return Stored(path, start + begin, (*shape[:3], shape[3] if len(shape) == 4 else 1))
 
 
 def image_array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | None:
@@ -137,10 +213,15 @@ def array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | Non
     with archive.open(f"{name}.npy") as stream:
         shape, fortran, dtype = _header(stream, name, largest)
         size_bytes = math.prod(shape) * dtype.itemsize
-        data = stream.read(size_bytes + 1)
-    if len(data) != size_bytes:
+        data = storage((size_bytes,), np.uint8)  # of a large one in a temporary file
+        filled = 0
+        while piece := stream.read(PIECE):
+            if (filled := filled + len(piece)) > size_bytes:
+                break
+            data[filled - len(piece) : filled] = np.frombuffer(piece, np.uint8)
+    if filled != size_bytes:
         raise ValueError(f"{name} is not as long as its shape {list(shape)} says")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    return data.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _header(stream: IO[bytes], name: str, largest: int) -> tuple[tuple[int, ...], bool, np.dtype]:

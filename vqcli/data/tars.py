@@ -108,7 +108,7 @@ def _label(name: str, data: bytes) -> str | None:
     return None if label is None else str(label).strip() or None
 
 
-def members(stream: BinaryIO, path: Path) -> Iterator[Member]:
+def members(stream: BinaryIO, path: Path | str) -> Iterator[Member]:
     """Every regular file of a tar archive (v7, ustar, GNU or pax), with sizes checked against the file's.
 
     Raises BadFile if a header is damaged or the file ends too soon.
@@ -183,7 +183,7 @@ def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 
-def _pax(data: bytes, path: Path) -> dict[str, str]:
+def _pax(data: bytes, path: Path | str) -> dict[str, str]:
     """Records "<length> <key>=<value>\\n", where the length counts the whole record."""
     records = {}
     at = 0

@@ -46,15 +46,15 @@ def read_shard(store: Store, settings: Plan, record: Record) -> list[Row]:
         raise BadFile(f"{store.place}: {record.name!r} is no name of shard {record.number}", REMEDY)
     data = store.read(record.name)
     if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
-        raise BadFile(f"{store.path(record.name)} is damaged: it is not what its record says", REMEDY)
+        raise BadFile(f"{store.called(record.name)} is damaged: it is not what its record says", REMEDY)
     try:
         rows = formats.of(settings.format).load(data)
     except BadFile as error:
-        raise BadFile(f"{store.path(record.name)} cannot be read: {error}", REMEDY) from None
+        raise BadFile(f"{store.called(record.name)} cannot be read: {error}", REMEDY) from None
     for row in rows:
         sizes = np.resize(np.array(settings.codebook_sizes), len(row.codes))  # those of each channel in turn
         if row.codes.ndim < 2 or (row.codes.reshape(len(row.codes), -1).max(1, initial=0) >= sizes).any():
-            raise BadFile(f"{store.path(record.name)}: codes of {row.key} are not within the codebooks", REMEDY)
+            raise BadFile(f"{store.called(record.name)}: codes of {row.key} are not within the codebooks", REMEDY)
     return rows
 
 

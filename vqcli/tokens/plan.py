@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Literal, TypeVar
@@ -18,6 +19,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from vqcli.container.header import LARGEST_K
+from vqcli.data.prefetch import in_order
 from vqcli.errors import BadFile, UsageError
 from vqcli.tokens.items import Item
 from vqcli.tokens.store import Store
@@ -163,9 +165,17 @@ def write_record(store: Store, record: Record) -> None:
 
 def finish(store: Store, plan: Plan, count: int) -> Index | None:
     """The index of a set whose `count` shards are all done, which it writes; None if some are not."""
-    if any(store.size(record_name(number)) is None for number in range(count)):
-        return None
-    records = [_read(store, record_name(number), Record) for number in range(count)]
+
+    def of(number: int) -> Record | None:
+        name = record_name(number)
+        return None if store.size(name) is None else _read(store, name, Record)
+
+    records: list[Record] = []
+    with closing(in_order(of, range(count), workers=8, prefetch=32)) as found:  # a store may be far away
+        for record in found:
+            if record is None:
+                return None
+            records.append(record)
     lines = [
         msgspec.json.encode({"shard": record.number, "key": each.key, "error": each.error}) + b"\n"
         for record in records
@@ -196,7 +206,7 @@ def _read(store: Store, name: str, type: type[Made]) -> Made:
     try:
         return msgspec.json.decode(store.read(name), type=type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadFile(f"{store.path(name)} is damaged: {error}", "remove it: the run makes it again") from None
+        raise BadFile(f"{store.called(name)} is damaged: {error}", "remove it: the run makes it again") from None
 
 
 def _text(value: object) -> bytes:

@@ -5,15 +5,18 @@ tokenize([Path("images/")], "tokens/", "photo-2")        Index
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqcli.batch import part_of
 from vqcli.progress import ProgressCallback, silent
-from vqcli.tokens import engines, plan, sources
-from vqcli.tokens.plan import Index, Plan, Shard
+from vqcli.tokens import engines, formats, plan, sources
+from vqcli.tokens.backlog import Backlog
+from vqcli.tokens.items import Root
+from vqcli.tokens.plan import Index, Plan
 from vqcli.tokens.sources import Wanted
 from vqcli.tokens.store import Store
 from vqcli.zoo import store
@@ -68,45 +71,45 @@ class Done:
 
 
 def tokenize(
-    inputs: Sequence[Path], place: str, model: str, settings: Settings, progress: ProgressCallback = silent
+    inputs: Sequence[Path | str], place: str, model: str, settings: Settings, progress: ProgressCallback = silent
 ) -> Done:
     """Tokenize what lies at `inputs` into shards at `place`, or go on with that where an earlier run was interrupted.
 
+    All may be URLs of stores that fsspec knows.
+
     `progress` is called with the share of the shards that are done. Raises UsageError for a place that holds another
-    set, BadFile, ModelError, OutputError; a bad item is a line of failed.jsonl.
+    set, BadFile, ModelError, OutputError, Unreachable; a bad item is a line of failed.jsonl.
     """
     engine = engines.of(settings.engine)
     engine.prepare(settings.workers, settings.address)
-    task = _task(inputs, place, model, settings)
+    formats.of(settings.format)
+    roots = sources.opened(inputs)
+    task = _task(roots, place, model, settings)
     plan.begin(task.store, task.plan)
     wanted = Wanted(task.plan.modality, task.plan.medium, settings.columns)
-
-    def every() -> Iterator[Shard]:
-        return plan.shards(sources.items(inputs, wanted), task.plan.per_shard)
-
     part, parts = part_of(settings.part) if settings.part else (0, 1)
-    count, there, mine = 0, set(), 0
-    for shard in every():  # a look before the work: what is done, and how much is left to do
-        count += 1
-        if shard.number % parts == part:
-            mine += 1
-            if plan.record_of(task.store, shard) is not None:
-                there.add(shard.number)
-    to_do = (shard for shard in every() if shard.number % parts == part and shard.number not in there)
+    count = there = 0
     made = items = failed = 0
-    for record in engine.run(task, to_do, settings.workers, settings.address):
-        made, items, failed = made + 1, items + record.items, failed + len(record.failed)
-        progress((made + len(there)) / mine)
-    return Done(made, len(there), items, failed, plan.finish(task.store, task.plan, count))
+    with closing(Backlog()) as to_do:
+        for shard in plan.shards(sources.items(roots, wanted), task.plan.per_shard):
+            count += 1
+            if shard.number % parts == part:
+                if plan.record_of(task.store, shard) is None:
+                    to_do.add(shard)
+                else:
+                    there += 1
+        del roots  # their lists of files
+        for record in engine.run(task, to_do.taken(), settings.workers, settings.address):
+            made, items, failed = made + 1, items + record.items, failed + len(record.failed)
+            progress((made + there) / (len(to_do) + there))
+    return Done(made, there, items, failed, plan.finish(task.store, task.plan, count))
 
 
-def _task(inputs: Sequence[Path], place: str, model: str, settings: Settings) -> Task:
+def _task(roots: Sequence[Root], place: str, model: str, settings: Settings) -> Task:
     """What workers need to know. The model is loaded once here, so that what is wrong with the call is said first."""
-    from vqcli.tokens import formats
     from vqcli.tokens.work import Task, check_options
     from vqcli.zoo import loading
 
-    formats.of(settings.format)
     info = store.find(model)
     loaded = loading.load(info, settings.device)
     check_options(loaded, settings.options)
@@ -120,7 +123,7 @@ def _task(inputs: Sequence[Path], place: str, model: str, settings: Settings) ->
         per_shard=settings.per_shard,
         batch_pixels=0 if settings.alone else pixels,
         codebook_sizes=loaded.net.codebook_sizes[: sum(loaded.net.level_codebooks[: settings.options.get("levels")])],
-        columns=sources.columns(inputs, wanted),
+        columns=sources.columns(roots, wanted),
         medium=settings.medium,
         options={name: value for name, value in settings.options.items() if value is not None},
     )

@@ -18,9 +18,10 @@ from vqcli.codec.codes import AudioCodes, ImageCodes, keep_levels
 from vqcli.container import vqz
 from vqcli.data.prefetch import in_order
 from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.files import name_of
 from vqcli.media import audio, image
 from vqcli.tokens import formats, sources
-from vqcli.tokens.items import Item, Medium, Value
+from vqcli.tokens.items import Item, Medium, Named, Value
 from vqcli.tokens.plan import Failure, Plan, Record, Shard, shard_name, write_record
 from vqcli.tokens.rows import Row, row_of
 from vqcli.tokens.sources import Wanted
@@ -29,6 +30,7 @@ from vqcli.tokens.store import Store
 from vqcli.zoo import loading, store
 from vqcli.zoo.loading import LoadedModel
 
+WAITING = 2**27  # bytes of media that are decoded and wait for the net, beyond which none is begun
 HELD = 2**25  # pixels that wait for others of their size, at most: a hundred MB
 Codes = ImageCodes | AudioCodes
 Decoded = np.ndarray | audio.Recording | Codes
@@ -98,7 +100,10 @@ class Worker:
 
         def media() -> Iterator[tuple[int, Decoded]]:
             threads = self.task.threads
-            made = in_order(self._reader(shard), range(len(shard.items)), workers=threads, prefetch=2 * threads)
+            places = range(len(shard.items))
+            made = in_order(
+                self._reader(shard), places, workers=threads, prefetch=2 * threads, size=_bytes_of, most=WAITING
+            )
             for number, found in enumerate(made):
                 if isinstance(found, str):
                     failed.append(Failure(shard.items[number].key, found))
@@ -131,7 +136,7 @@ class Worker:
         """Raises BadFile for what is damaged, UsageError for what the model does not take."""
         medium: Medium = sources.read(item, self._wanted, self.plan.columns)
         source: Any = medium.source
-        if isinstance(source, Path) and source.suffix.lower() == CODED:
+        if isinstance(source, Path | Named) and name_of(source).lower().endswith(CODED):
             return self._coded(source), medium.labels
         if self.plan.modality == "audio":
             net, mono = self.model.audio, self.plan.options.get("mono")
@@ -141,13 +146,13 @@ class Worker:
         tiling.check_size(self.model, *pixels.shape[:2])
         return pixels, medium.labels
 
-    def _coded(self, source: Path) -> Codes:
+    def _coded(self, source: Path | Named) -> Codes:
         """The codes of a .vqz file as they are. Raises BadFile, ModelError for one of another model."""
         file = vqz.read(source)
         store.check_digest(self.model.info, file.header.model, file.header.digest, file.header.joint)
         codes = exchange.codes_of(self.model, file)
         if not isinstance(codes, Codes):
-            raise BadFile(f"{source} holds a clip", "vq export writes its codes")
+            raise BadFile(f"{name_of(source)} holds a clip", "vq export writes its codes")
         return codes
 
     def _images(self, images: Iterator[tuple[int, Decoded]]) -> Iterator[tuple[int, ImageCodes]]:
@@ -178,6 +183,14 @@ class Worker:
         for number, recording in recordings:
             assert isinstance(recording, audio.Recording)
             yield number, windows.encode_audio(self.model, recording)
+
+
+def _bytes_of(found: tuple[Decoded, dict[str, Value]] | str) -> int:
+    """Of what was read of an item."""
+    decoded = "" if isinstance(found, str) else found[0]
+    if isinstance(decoded, audio.Recording):
+        return decoded.samples.nbytes
+    return decoded.nbytes if isinstance(decoded, np.ndarray) else 0
 
 
 def check_options(model: LoadedModel, options: dict[str, Any]) -> None:

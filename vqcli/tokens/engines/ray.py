@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqcli.errors import UsageError, VqError
+from vqcli.files import remote
+from vqcli.files.remote import Remote
 from vqcli.tokens import plan
 from vqcli.tokens.answers import answer, record_of
 from vqcli.tokens.plan import Record, Shard
@@ -109,7 +111,7 @@ def _round(task: Task, shards: list[Shard], arguments: dict[str, Any], workers: 
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised as well
     data.DataContext.get_current().enable_progress_bars = False
-    there = next((item.path for shard in shards for item in shard.items if Path(item.path).exists()), None)
+    there = next((item.path for shard in shards for item in shard.items if _seen(item.path)), None)
     environment = {name: value for name, value in os.environ.items() if name.startswith("VQ_")}
     rows = [{"shard": pickle.dumps(shard)} for shard in shards]
     # Ray makes an actor that is lost, and its shard, again without end; with a limit it would give up while it still
@@ -124,6 +126,12 @@ def _round(task: Task, shards: list[Shard], arguments: dict[str, Any], workers: 
     )
     for row in made.iter_rows():
         yield record_of(pickle.loads(row["answer"]))
+
+
+def _seen(path: str) -> bool:
+    """Whether a file is there, of this machine or of a store."""
+    place = remote.place(path)
+    return bool(place.kind()) if isinstance(place, Remote) else place.exists()
 
 
 class Tries:
@@ -176,7 +184,7 @@ class Actor:
         """Raises UsageError on a machine that does not see what the first one sees: no item of it would be found."""
         store = self._task.store
         unseen = store.place if plan.read_plan(store) != self._task.plan else self._there
-        if unseen is not None and (unseen == store.place or not Path(unseen).exists()):
+        if unseen is not None and (unseen == store.place or not _seen(unseen)):
             raise UsageError(
                 f"machine {os.uname().nodename} does not see {unseen}",
                 "put source and destination into a folder that all machines of the cluster share",

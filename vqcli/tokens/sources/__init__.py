@@ -1,12 +1,13 @@
 """What `vq tokenize` reads; a kind of source is a file of this folder.
 
-    takes(path)              whether it reads what lies there
-    columns(path, wanted)    columns of labels and texts: name to the type of its values
-    items(path, wanted)      every Item in an order that depends on nothing but the data; one that cannot be read ends
+    takes(root)              whether it reads what lies there
+    columns(root, wanted)    columns of labels and texts: name to the type of its values
+    items(root, wanted)      every Item in an order that depends on nothing but the data; one that cannot be read ends
                              it with an item of the kind `unread`
-    read(item, wanted)       the Medium of an item; any thread may call it. Raises BadFile
+    read(item, wanted)       the Medium of an item; any thread may call it. Raises BadFile, and Unreachable for a store
+                             that does not answer, which ends the run: its items are not taken for bad ones
 
-`wanted` is what the user chose (`Wanted`).
+`root` is what the user named (`Root`), `wanted` what was chosen of it (`Wanted`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vqcli.errors import BadFile, UsageError, VqError
-from vqcli.tokens.items import Item, Medium
+from vqcli.files.remote import Remote
+from vqcli.tokens.items import Item, Medium, Root, url_of
 
 KINDS = ("tables", "tars", "lists", "arrays", "folders")  # the first that takes a path reads it
 Type = Literal["str", "int", "float"]  # of the values of a column
@@ -51,24 +53,33 @@ def of(kind: str) -> Any:
     return import_module(f"vqcli.tokens.sources.{kind}")
 
 
-def kind_of(path: Path) -> Any:
-    """The module that reads what lies at a path. Raises UsageError."""
-    if not path.exists():
-        raise UsageError(f"no file or folder {path}", f"name {HINT}")
+def opened(names: Sequence[str | Path]) -> list[Root]:
+    """What the user named. Raises UsageError for what is not there or is no data."""
+    try:
+        roots = [Root(name) for name in names]
+    except UsageError as error:
+        raise UsageError(str(error), f"name {HINT}") from None
+    for root in roots:
+        kind_of(root)
+    return roots
+
+
+def kind_of(root: Root) -> Any:
+    """The module that reads what lies there. Raises UsageError."""
     for kind in KINDS:
-        if of(kind).takes(path):
+        if of(kind).takes(root):
             return of(kind)
-    raise UsageError(f"{path} is no data to tokenize", f"name {HINT}")
+    raise UsageError(f"{root.path} is no data to tokenize", f"name {HINT}")
 
 
-def columns(paths: Sequence[Path], wanted: Wanted) -> dict[str, Type]:
+def columns(roots: Sequence[Root], wanted: Wanted) -> dict[str, Type]:
     """The columns of all sources, by name, with their types. Raises BadFile for one that is of two types."""
     found: dict[str, Type] = {}
-    for path in paths:
-        for name, type in kind_of(path).columns(path, wanted).items():
+    for root in roots:
+        for name, type in kind_of(root).columns(root, wanted).items():
             if found.setdefault(name, type) != type:
                 raise BadFile(
-                    f"{path}: column {name} is {type}, and {found[name]} in what stands before it",
+                    f"{root.path}: column {name} is {type}, and {found[name]} in what stands before it",
                     "make them one type, or name the columns to carry: --columns",
                 )
     missing = [name for name in wanted.columns or () if name not in found]
@@ -77,15 +88,15 @@ def columns(paths: Sequence[Path], wanted: Wanted) -> dict[str, Type]:
     return found
 
 
-def items(paths: Sequence[Path], wanted: Wanted) -> Iterator[Item]:
+def items(roots: Sequence[Root], wanted: Wanted) -> Iterator[Item]:
     """Every item of all sources, one source after the other. Those of several are named below their source."""
-    names: dict[str, Path] = {}
-    for path in paths:
-        own = path.resolve().name
+    names: dict[str, Root] = {}
+    for root in roots:
+        own = root.path.resolve().name if isinstance(root.path, Path) else root.path.name
         name = next(n for n in itertools.chain([own], (f"{own}-{i}" for i in itertools.count(2))) if n not in names)
-        names[name] = path
-    for name, path in names.items():
-        for item in kind_of(path).items(path, wanted):
+        names[name] = root
+    for name, root in names.items():
+        for item in kind_of(root).items(root, wanted):
             yield item if len(names) == 1 else _below(name, item)
 
 
@@ -95,9 +106,9 @@ def _below(name: str, item: Item) -> Item:
     return replace(item, key=f"{name}/{item.key}")
 
 
-def unread(path: Path, error: VqError) -> Item:
+def unread(path: Path | Remote, error: VqError) -> Item:
     """An item in place of the rest of a file that cannot be read: it becomes a line of failed.jsonl."""
-    return Item(path.name, "unread", str(path), labels=(("error", str(error)),))
+    return Item(path.name, "unread", url_of(path), labels=(("error", str(error)),))
 
 
 def read(item: Item, wanted: Wanted, columns: Mapping[str, Type]) -> Medium:

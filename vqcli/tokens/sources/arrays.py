@@ -1,6 +1,6 @@
 """What training decodes once: packs, .npz arrays, the files of CIFAR and MNIST, recordings of frames.
 
-A row is an image of the source as data/sources.py opens it.
+A row is an image of the source as data/sources.py opens it. Of stores, .npz files that are not compressed are read.
 """
 
 from __future__ import annotations
@@ -9,32 +9,37 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from vqcli.data import classical, recordings, sources
+from vqcli.data import arrays, classical, recordings, sources
 from vqcli.data.source import Source
 from vqcli.errors import UsageError
-from vqcli.tokens.items import Item, Medium, Value, stamp
+from vqcli.files import remote
+from vqcli.files.remote import Remote
+from vqcli.tokens.items import Item, Medium, Root, Value, stamp, url_of
 from vqcli.tokens.sources import Wanted
 
 LABEL = "label"
 
 
-def takes(path: Path) -> bool:
-    if path.is_file():
-        return path.suffix in (".npz", ".safetensors") or classical.folder_of(path) != path
+def takes(root: Root) -> bool:
+    path = root.path
+    if isinstance(path, Remote):
+        return root.suffix in (".npz", ".safetensors")
+    if root.is_file:
+        return root.suffix in (".npz", ".safetensors") or classical.folder_of(path) != path
     return classical.read_folder(path) is not None or (path / recordings.FACTS).is_file()
 
 
-def columns(path: Path, wanted: Wanted) -> dict[str, str]:
-    return {LABEL: "str"} if any(label is not None for label in _opened(str(path)).labels) else {}
+def columns(root: Root, wanted: Wanted) -> dict[str, str]:
+    return {LABEL: "str"} if any(label is not None for label in _opened(url_of(root.path)).labels) else {}
 
 
-def items(path: Path, wanted: Wanted) -> Iterator[Item]:
+def items(root: Root, wanted: Wanted) -> Iterator[Item]:
     if wanted.modality != "image":
-        raise UsageError(f"{path} holds images", "--model photo-2")
-    source = _opened(str(path))
+        raise UsageError(f"{root.path} holds images", "--model photo-2")
+    source = _opened(url_of(root.path))
     for row, (name, label) in enumerate(zip(source.names, source.labels, strict=True)):
         labels: tuple[tuple[str, Value], ...] = ((LABEL, label),) if label is not None and wanted.carries(LABEL) else ()
-        yield Item(name, "arrays", str(path), (row, 0), labels=labels)
+        yield Item(name, "arrays", url_of(root.path), (row, 0), labels=labels)
 
 
 def read(item: Item, wanted: Wanted) -> Medium:
@@ -47,4 +52,9 @@ def _opened(path: str) -> Source:
 
 @functools.lru_cache(maxsize=4)
 def _kept(path: str, of: tuple[int, ...]) -> Source:
-    return sources.open_source(Path(path))
+    place = remote.place(path)
+    if isinstance(place, Path):
+        return sources.open_source(place)
+    if place.suffix.lower() != ".npz":
+        raise UsageError(f"{place} is a pack, which is read on one machine only", "copy it")
+    return arrays.read_npz(place)

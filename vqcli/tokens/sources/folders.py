@@ -6,28 +6,29 @@ holds its text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vqcli.data import split
 from vqcli.errors import BadFile, UsageError
-from vqcli.files import files_below
+from vqcli.files import remote
+from vqcli.files.remote import Remote
 from vqcli.media import audio, image
-from vqcli.tokens.items import Beside, Item, Medium, Value
-from vqcli.tokens.sources import LARGEST_TEXT, Wanted
+from vqcli.tokens.items import Beside, Item, Medium, Named, Root, Value, url_of
+from vqcli.tokens.sources import LARGEST_MEDIUM, LARGEST_TEXT, Wanted
 
 SUFFIXES = {"image": image.SUFFIXES, "audio": audio.SUFFIXES}
 CODED = ".vqz"
 LABEL, TEXT = "label", "text"
 
 
-def takes(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in (*image.SUFFIXES, *audio.SUFFIXES, CODED)
+def takes(root: Root) -> bool:
+    return not root.is_file or root.suffix in (*image.SUFFIXES, *audio.SUFFIXES, CODED)
 
 
-def columns(path: Path, wanted: Wanted) -> dict[str, str]:
+def columns(root: Root, wanted: Wanted) -> dict[str, str]:
     found: dict[str, str] = {}
-    for item in items(path, wanted):
+    for item in _items(root, wanted, None):
         found |= {name: "str" for name, value in item.labels if value is not None}
         found |= {each.column: "str" for each in item.beside}
         if len(found) == 2:
@@ -35,44 +36,64 @@ def columns(path: Path, wanted: Wanted) -> dict[str, str]:
     return found
 
 
-def items(path: Path, wanted: Wanted) -> Iterator[Item]:
-    if path.is_file():
-        yield item_of(path, path.name)
+def items(root: Root, wanted: Wanted) -> Iterator[Item]:
+    return _items(root, wanted, size_of)
+
+
+def _items(root: Root, wanted: Wanted, size: Callable[[Path | Remote], int] | None) -> Iterator[Item]:
+    """The items, whose files are looked at only by `size`."""
+    if root.is_file:
+        yield item_of(root.path, root.path.name, size)
         return
-    files = {file.relative_to(path).as_posix(): file for file in files_below(path)}
+    files = root.files
     names = sorted(name for name in files if name.lower().endswith((*SUFFIXES[wanted.modality], CODED)))
     if not names:
-        raise UsageError(f"no {' '.join((*SUFFIXES[wanted.modality], CODED))} files in {path}")
+        raise UsageError(f"no {' '.join((*SUFFIXES[wanted.modality], CODED))} files in {root.path}")
     for name, label in zip(names, split.labels(names), strict=True):
         text = files.get(name.rpartition(".")[0] + ".txt")
         labels: tuple[tuple[str, Value], ...] = ((LABEL, label),) if label is not None and wanted.carries(LABEL) else ()
-        beside = (Beside(TEXT, str(text)),) if text is not None and wanted.carries(TEXT) else ()
-        yield item_of(files[name], split.printable(name), labels, beside)
+        beside = (Beside(TEXT, url_of(text)),) if text is not None and wanted.carries(TEXT) else ()
+        yield item_of(files[name], split.printable(name), size, labels, beside)
 
 
-def item_of(file: Path, key: str, labels: tuple[tuple[str, Value], ...] = (), beside: tuple[Beside, ...] = ()) -> Item:
-    """The item that a whole file is. One that cannot be looked at is an item too: reading says what is wrong."""
+def item_of(
+    file: Path | Remote,
+    key: str,
+    size: Callable[[Path | Remote], int] | None,
+    labels: tuple[tuple[str, Value], ...] = (),
+    beside: tuple[Beside, ...] = (),
+) -> Item:
+    """The item that a whole file is."""
+    return Item(key, "folders", url_of(file), size=size(file) if size else 0, labels=labels, beside=beside)
+
+
+def size_of(file: Path | Remote) -> int:
+    """Bytes; 0 for a file that cannot be looked at, as reading says what is wrong, or that a store did not list."""
+    if isinstance(file, Remote):
+        return file.size or 0
     try:
-        size = file.stat().st_size
+        return file.stat().st_size
     except OSError:
-        size = 0
-    return Item(key, "folders", str(file), size=size, labels=labels, beside=beside)
+        return 0
 
 
 def read(item: Item, wanted: Wanted) -> Medium:
     labels = dict(item.labels)
     for each in item.beside:
-        labels[each.column] = text_of(Path(each.path))
-    return Medium(Path(item.path), labels)
+        labels[each.column] = text_of(remote.place(each.path))
+    return Medium(medium_of(remote.place(item.path), item.size), labels)
 
 
-def text_of(path: Path) -> str:
+def medium_of(file: Path | Remote, size: int = 0) -> Path | Named:
+    """A file of this machine, or the bytes of one of a store, whose `size` saves a question if it is known."""
+    if isinstance(file, Remote):
+        return Named(Remote(file.url, size or None).read(LARGEST_MEDIUM), str(file))
+    return file
+
+
+def text_of(path: Path | Remote) -> str:
     """Raises BadFile for what is no text, or too long."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(LARGEST_TEXT + 1)
-        if len(data) > LARGEST_TEXT:
-            raise BadFile(f"{path} is too long for a text: more than {LARGEST_TEXT} bytes")
-        return data.decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        return remote.read(path, LARGEST_TEXT).decode().strip()
+    except UnicodeDecodeError as error:
+        raise BadFile(f"{path} cannot be read: {error}") from None

@@ -9,29 +9,31 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from vqcli.data.split import printable
 from vqcli.errors import BadFile, UsageError, VqError
-from vqcli.files import files_below
-from vqcli.tokens.items import Item, Medium, Named, Value, stamp
-from vqcli.tokens.sources import Wanted, unread
+from vqcli.files import remote
+from vqcli.files.remote import Remote, Unreachable
+from vqcli.tokens.items import Item, Medium, Named, Root, Value, stamp, url_of
+from vqcli.tokens.sources import Wanted, folders, unread
 
 SUFFIXES = (".parquet", ".arrow")
 LARGEST_GROUP = 2**32  # bytes of a row group, unpacked
 _lock = threading.Lock()  # one thread reads a row group, the others wait for it
 
 
-def takes(path: Path) -> bool:
-    return bool(_files(path))
+def takes(root: Root) -> bool:
+    return bool(root.ending(*SUFFIXES))
 
 
-def columns(path: Path, wanted: Wanted) -> dict[str, str]:
+def columns(root: Root, wanted: Wanted) -> dict[str, str]:
     found: dict[str, str] = {}
-    for file in _files(path):
+    for file in root.ending(*SUFFIXES).values():
         try:
-            schema = _opened(str(file)).schema
+            schema = _opened(url_of(file)).schema
         except BadFile:
             continue
         for name, type in _columns(schema, wanted).items():
@@ -43,17 +45,16 @@ def columns(path: Path, wanted: Wanted) -> dict[str, str]:
     return found
 
 
-def items(path: Path, wanted: Wanted) -> Iterator[Item]:
-    for file in _files(path):
-        stem = file.name if file == path else file.relative_to(path).as_posix()
+def items(root: Root, wanted: Wanted) -> Iterator[Item]:
+    for stem, file in root.ending(*SUFFIXES).items():
         try:
-            table = _opened(str(file))
+            table = _opened(url_of(file))
             _medium(table.schema, wanted, file)
             for group, rows in enumerate(table.rows):
                 for row in range(rows):
                     key = f"{stem.rpartition('.')[0]}/{table.starts[group] + row:08d}"
-                    yield Item(printable(key), "tables", str(file), (group, row))
-        except UsageError:
+                    yield Item(printable(key), "tables", url_of(file), (group, row))
+        except (UsageError, Unreachable):
             raise
         except VqError as error:
             yield unread(file, error)
@@ -62,24 +63,18 @@ def items(path: Path, wanted: Wanted) -> Iterator[Item]:
 def read(item: Item, wanted: Wanted) -> Medium:
     group, row = item.at
     table = _opened(item.path)
-    name = _medium(table.schema, wanted, Path(item.path))
+    name = _medium(table.schema, wanted, remote.place(item.path))
     batch = _group(item.path, group, (name, *_columns(table.schema, wanted)))
     value = batch.column(name)[row].as_py()
     labels: dict[str, Value] = {key: batch.column(key)[row].as_py() for key in batch.schema.names if key != name}
     if isinstance(value, dict):
         data, path = value.get("bytes"), value.get("path")
         if data is None and isinstance(path, str):
-            return Medium(Path(item.path).parent / Path(path).name, labels)
+            return Medium(folders.medium_of(remote.place(item.path).parent / Path(path).name), labels)
         value = data
     if not isinstance(value, bytes):
         raise BadFile(f"{item.key}: column {name} holds no bytes")
     return Medium(Named(value, item.key), labels)
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path] if path.suffix.lower() in SUFFIXES else []
-    return [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
 
 
 class _Table:
@@ -87,20 +82,25 @@ class _Table:
 
     def __init__(self, path: str) -> None:
         pa, parquet = _pyarrow()
+        place = remote.place(path)
         try:
-            if path.lower().endswith(".parquet"):
-                self._file = parquet.ParquetFile(path)
+            if place.suffix.lower() == ".parquet":
+                self._open = ExitStack()
+                source = str(place) if isinstance(place, Path) else self._open.enter_context(place.open())
+                self._file = parquet.ParquetFile(source)
                 self.schema = self._file.schema_arrow
                 self.rows = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
             else:
                 self._file = None
-                self._batches = _batches(pa, path)
+                self._batches = _batches(pa, place)
                 self.schema = self._batches[0].schema
                 self.rows = [batch.num_rows for batch in self._batches]
+        except Unreachable:
+            raise
         except Exception as error:  # on hostile bytes the readers raise arbitrary exceptions
-            raise BadFile(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+            raise BadFile(f"{place} cannot be read: {' '.join(str(error).split())[:200]}") from None
         self.starts = [sum(self.rows[:group]) for group in range(len(self.rows))]
-        self._path = path
+        self._path = str(place)
 
     def group(self, group: int, names: tuple[str, ...]) -> Any:
         if self._file is None:
@@ -116,9 +116,9 @@ class _Table:
             raise BadFile(f"{self._path} is damaged: {' '.join(str(error).split())[:200]}") from None
 
 
-def _batches(pa: Any, path: str) -> list[Any]:
-    """Record batches of an Arrow file or stream, in a memory map."""
-    mapped = pa.memory_map(path)
+def _batches(pa: Any, place: Path | Remote) -> list[Any]:
+    """Record batches of an Arrow file or stream: in a memory map, or of a store in memory."""
+    mapped = pa.memory_map(str(place)) if isinstance(place, Path) else pa.BufferReader(place.read(LARGEST_GROUP))
     try:
         reader = pa.ipc.open_file(mapped)
         return [reader.get_batch(i) for i in range(reader.num_record_batches)]
@@ -146,7 +146,7 @@ def _group(path: str, group: int, names: tuple[str, ...]) -> Any:
         return _kept_group(path, stamp(path), group, names)
 
 
-def _medium(schema: Any, wanted: Wanted, file: Path) -> str:
+def _medium(schema: Any, wanted: Wanted, file: Path | Remote) -> str:
     """The column of the media. Raises UsageError if there is none."""
     pa, _ = _pyarrow()
 
