@@ -20,6 +20,7 @@ from vqcli.cli.doctor import doctor
 from vqcli.cli.encode import encode
 from vqcli.cli.eval.main import evaluations
 from vqcli.cli.exchange import export, import_codes
+from vqcli.cli.explore import explore
 from vqcli.cli.info import info
 from vqcli.cli.models import models
 from vqcli.cli.pack import pack
@@ -150,6 +151,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(tokenize)
 app.command()(compare)
+app.command()(explore)
 
 
 def stop(number: int, frame: Any) -> None:
