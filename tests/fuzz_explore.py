@@ -57,7 +57,7 @@ def use(client: Client, data: bytes, source: random.Random) -> str:
     if status != 201:
         assert status in (413, 422, 400) and "\n" not in facts["error"]["message"], facts
         return f"{status} {facts['error']['kind']}"
-    call = source.choice(("decode", "decode", "convert")) if facts["coded"] else source.choice(("encode", "convert"))
+    call = source.choice(("decode" if facts["coded"] else "encode",) * 3 + ("convert",))
     body = {"file": facts["id"]}
     body |= {"encode": {"compare": source.random() < 0.5}, "decode": {"salvage": source.random() < 0.3}}.get(call, {})
     body |= {"to": "p225"} if call == "convert" else {}
@@ -148,8 +148,9 @@ def main() -> None:
                 said = [f"memory {memory_mb(server.pid)} MB"]
                 tally: Counter[tuple[str, str]] = Counter()
                 files = sorted(path for folder in options.cases for path in folder.rglob("*") if path.is_file())
+                source = random.Random(options.seed)
                 for path in files:
-                    tally["case", use(client, path.read_bytes(), random.Random(options.seed))] += 1
+                    tally["case", use(client, path.read_bytes(), source)] += 1
                 said.append(f"after {len(files)} cases {memory_mb(server.pid)} MB")
                 for part in range(4):
                     tally += fuzz(client, samples, media, options.count // 4, options.seed * 4 + part)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -20,12 +21,14 @@ DROP = """([name, data]) => {
   const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0)), transfer = new DataTransfer();
   transfer.items.add(new File([bytes], name));
   for (const kind of ["dragover", "drop"])
-    document.querySelector(".drop").dispatchEvent(new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+    document.querySelector(".drop").dispatchEvent(
+      new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
 }"""
 PIXELS = """async () => {
   const image = document.querySelector('.shot:not([data-step="-1"]) .window img:last-child');
   await image.decode();
-  const canvas = Object.assign(document.createElement("canvas"), {width: image.naturalWidth, height: image.naturalHeight});
+  const size = {width: image.naturalWidth, height: image.naturalHeight};
+  const canvas = Object.assign(document.createElement("canvas"), size);
   canvas.getContext("2d").drawImage(image, 0, 0);
   return [canvas.width, canvas.height, canvas.toDataURL("image/png").split(",")[1]];
 }"""
@@ -60,7 +63,7 @@ def page(explored):
 
 
 def done(page):
-    page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Done')", timeout=120_000)
+    playwright.expect(page.locator("#status p")).to_have_text(re.compile("^Done"), timeout=120_000)
 
 
 def test_a_picture_is_dropped_coded_and_decodes_to_the_pixels_of_the_page(page, tmp_path):
@@ -75,7 +78,7 @@ def test_a_picture_is_dropped_coded_and_decodes_to_the_pixels_of_the_page(page, 
     for _ in range(6):
         slider.press("ArrowRight")
     assert page.locator("#quality-label").text_content() == "8"
-    page.wait_for_function(f"document.querySelector('#result .figures td').textContent !== '{first}'", timeout=120_000)
+    playwright.expect(page.locator("#result .figures td").first).not_to_have_text(first, timeout=120_000)
     done(page)
     assert "vq encode 'my photo.png' --model photo-2 --quality 8" in page.locator("#result code").first.text_content()
     with page.expect_download() as loading:
@@ -117,4 +120,4 @@ def test_samples_by_class_with_options(page):
 def test_a_file_that_is_none_is_refused_in_words(page):
     page.set_input_files("#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"<script>alert(1)</script>"})
     page.wait_for_selector("#status.wrong", timeout=120_000)
-    assert "the input is no image" in page.locator("#status p").text_content()
+    assert "the input is text, not an image" in page.locator("#status p").text_content()

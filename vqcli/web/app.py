@@ -179,7 +179,7 @@ def content(stored: Stored, ranges: str | None) -> Response:
     """A file, or the part that a player asks for (RFC 9110, section 14): one range, else all."""
     data, size = stored.data, len(stored.data)
     headers = {
-        "content-disposition": f'inline; filename="{stored.facts.name}"',
+        "content-disposition": "inline",  # without a name: the page has the client's
         "content-security-policy": "default-src 'none'; sandbox",
         "cache-control": "private, max-age=3600",
         "accept-ranges": "bytes",
