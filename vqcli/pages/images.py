@@ -42,7 +42,7 @@ class Coded:
 
 def by_model(pixels: np.ndarray, model: LoadedModel, quality: float | None, name: str = "") -> Coded:
     """Through a model at a quality, from its file as anyone would decode it."""
-    _warm(model.info.name, model, pixels.shape[2])
+    warm(model.info.name, model, pixels.shape[2])
     begun = time.perf_counter()
     encoded = codec_image.encode(pixels, model, quality=quality)
     took_s = time.perf_counter() - begun
@@ -54,7 +54,7 @@ def by_model(pixels: np.ndarray, model: LoadedModel, quality: float | None, name
 _WARM: set[str] = set()  # models that this process has encoded with
 
 
-def _warm(name: str, model: LoadedModel, channels: int) -> None:
+def warm(name: str, model: LoadedModel, channels: int) -> None:
     """Encode once before anything is timed: what is compiled or loaded on first use is no time of the codec."""
     if name not in _WARM:
         _WARM.add(name)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from vqcli import api
+from vqcli.pages import images
 from vqcli.progress import ProgressCallback
 from vqcli.web import views
 from vqcli.web.bench import NAMED, Bench, Call, View, part
@@ -63,6 +64,8 @@ class Encode(Call, frozen=True):
         stored = bench.source(self.file)
         medium = stored.facts.medium
         model = bench.library.load(bench.library.find(self.model, medium))
+        if self.compare and medium == "image":
+            images.warm(model.info.name, model, model.image.channels)
         last = FINEST if self.compare else 1.0
         begun = time.perf_counter()
         encoded: Any = api.encode(
