@@ -17,7 +17,7 @@ LAYERS = (
     *("nets.kernels", "nets.layers", "nets.priors", "nets.wavenet", "nets.codecs"),
     *("zoo", "codec", "sampling", "api"),
     *("evaluation", "evaluation.speech", "evaluation.image", "evaluation.video"),
-    *("pages", "tokens", "training", "experiments", "cli"),
+    *("pages", "web", "tokens", "training", "experiments", "cli"),
 )
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
 WITHOUT_TORCH = ("container", "errors", "files", "pickles", "progress", "recipe", "media", "entropy", "batch")

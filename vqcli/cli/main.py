@@ -21,6 +21,7 @@ from vqcli.cli.doctor import doctor
 from vqcli.cli.encode import encode
 from vqcli.cli.eval.main import evaluations
 from vqcli.cli.exchange import export, import_codes
+from vqcli.cli.explore import explore
 from vqcli.cli.info import info
 from vqcli.cli.manual import man
 from vqcli.cli.models import models
@@ -164,6 +165,7 @@ app.command()(doctor)
 app.command()(tokenize)
 app.command()(compare)
 app.command(hidden=True)(man)
+app.command()(explore)
 
 
 def stop(number: int, frame: Any) -> None:

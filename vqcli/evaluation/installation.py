@@ -30,6 +30,7 @@ EXTRAS = {
     "ray": "vq tokenize --engine ray, on a cluster",
     "report": "plots of vq eval, and vq report",
     "video": "clips as .mp4, .webm and .mkv, and H.264 beside vq",
+    "web": "vq explore: a page and a JSON API on this machine",
 }
 PACKAGES = ("torch", "numpy", "numba", "llvmlite", "pillow", "soundfile", "soxr", "safetensors", "typer", "rich")
 UNITS = ("avx2", "fma", "f16c", "avx512f", "avx512bf16", "avx512vnni", "amx-bf16", "neon", "bf16", "sve")

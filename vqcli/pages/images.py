@@ -42,7 +42,7 @@ class Coded:
 
 def by_model(pixels: np.ndarray, model: LoadedModel, quality: float | None, name: str = "") -> Coded:
     """Through a model at a quality, from its file as anyone would decode it."""
-    _warm(model.info.name, model, pixels.shape[2])
+    warm(model.info.name, model, pixels.shape[2])
     begun = time.perf_counter()
     encoded = codec_image.encode(pixels, model, quality=quality)
     took_s = time.perf_counter() - begun
@@ -54,7 +54,7 @@ def by_model(pixels: np.ndarray, model: LoadedModel, quality: float | None, name
 _WARM: set[str] = set()  # models that this process has encoded with
 
 
-def _warm(name: str, model: LoadedModel, channels: int) -> None:
+def warm(name: str, model: LoadedModel, channels: int) -> None:
     """Encode once before anything is timed: what is compiled or loaded on first use is no time of the codec."""
     if name not in _WARM:
         _WARM.add(name)
@@ -78,15 +78,19 @@ def at_bytes(pixels: np.ndarray, codec: str | LoadedModel, size_bytes: int, name
 def shot(coded: Coded) -> Shot:
     point = coded.point
     height, width = coded.pixels.shape[:2]
-    cells = (
+    at = ((point.bits_per_pixel, point.psnr_db), (point.bits_per_pixel, point.ms_ssim))
+    return Shot(point.codec, coded.uri(), width, height, cells(point, coded.seconds), at)
+
+
+def cells(point: Point, seconds: float) -> tuple[str, ...]:
+    """What the table says of a point, as COLUMNS; `seconds` are those of encoding."""
+    return (
         size_text(point.size_bytes),
         f"{point.bits_per_pixel:.3f}",
         f"{point.psnr_db:.2f}",
         f"{point.ms_ssim:.4f}",
-        f"{coded.seconds:.2f} s" if coded.seconds >= 0.1 else f"{1000 * coded.seconds:.0f} ms",
+        f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms",
     )
-    at = ((point.bits_per_pixel, point.psnr_db), (point.bits_per_pixel, point.ms_ssim))
-    return Shot(point.codec, coded.uri(), width, height, cells, at)
 
 
 def compared(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from PIL import Image
 
 from vqcli.evaluation.speech import spectrograms
 from vqcli.evaluation.speech.coding import SOURCE, Point
@@ -13,11 +14,21 @@ from vqcli.files import size_text
 from vqcli.pages import inline
 from vqcli.pages.parts import Player, Players, curve
 
+WIDEST = 2400  # pixels of a spectrogram
+
 
 def player(name: str, samples: np.ndarray, facts: str, commands: Sequence[str] = ()) -> Player:
     """Of a waveform, mono float [N] at 16 kHz."""
-    spectrogram = inline.photograph(spectrograms.picture(samples))
-    return Player(name, inline.recording(samples, RATE_HZ), spectrogram, facts, len(samples) / RATE_HZ, commands)
+    uri = inline.recording(samples, RATE_HZ)
+    return Player(name, uri, spectrogram(samples), facts, len(samples) / RATE_HZ, commands)
+
+
+def spectrogram(samples: np.ndarray) -> str:
+    """Of a waveform, mono float [N] at 16 kHz; of a long one no wider than a page shows."""
+    pixels = spectrograms.picture(samples)
+    if pixels.shape[1] > WIDEST:
+        pixels = np.asarray(Image.fromarray(pixels).resize((WIDEST, len(pixels)), Image.Resampling.BOX))
+    return inline.photograph(pixels)
 
 
 def compared(

@@ -21,12 +21,12 @@ function mark(charts, points) {
   });
 }
 
-function comparison(root) {
+function comparison(root, view = {zoom: 1, x: 0, y: 0}) {  // x and y: what of the image, 0 .. 1, lies at the top left
   const stage = root.querySelector(".stage"), shots = all(stage, ".shot"), plots = all(root, ".plot");
   const slider = root.querySelector(".step"), cut = root.querySelector(".cut-at");
   const picks = {left: root.querySelector(".left-pick"), right: root.querySelector(".right-pick")};
   const original = shots[0].querySelector("img");
-  const view = {zoom: 1, x: 0, y: 0};  // x and y: what of the image, 0 .. 1, lies at the top left
+  root.view = view;
   for (const shot of shots.slice(1)) shot.querySelector(".window").prepend(original.cloneNode());
   all(stage, ".window img:first-child").forEach(image => { if (image !== original) { image.alt = ""; image.setAttribute("aria-hidden", "true"); } });
 
@@ -106,7 +106,7 @@ function comparison(root) {
     zoomTo(view.zoom * 2 ** (-event.deltaY / 300), place(event));
   }, {passive: false});
   show();
-  look(1, 0, 0);
+  look(view.zoom, view.x, view.y);
 }
 
 function players(root) {
@@ -158,7 +158,7 @@ function films(root) {
   play(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 }
 
-for (const button of all(document, ".copy")) button.addEventListener("click", async () => {
+const copying = button => button.addEventListener("click", async () => {
   const code = button.parentElement.querySelector("code");
   try {
     await navigator.clipboard.writeText(code.textContent);
@@ -169,6 +169,7 @@ for (const button of all(document, ".copy")) button.addEventListener("click", as
   button.textContent = "Copied";
   setTimeout(() => { button.textContent = "Copy"; }, 1500);
 });
-all(document, ".comparison").forEach(comparison);
+all(document, ".copy").forEach(copying);
+all(document, ".comparison").forEach(each => comparison(each));
 all(document, ".players").forEach(players);
 all(document, ".films").forEach(films);
