@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from vqcli.cli import console
-from vqcli.tokens import answers
 
 Result = TypeVar("Result")
+_THREADS = "OMP_NUM_THREADS"
 
 
 @contextmanager
@@ -33,21 +33,21 @@ def beside(function: Callable[..., Result], *arguments: Any) -> Iterator[Callabl
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(theirs, function, arguments), daemon=True)
-    try:
-        process.start()
-    except OSError:
-        ours.close()
-        theirs.close()
-        yield here
-        return
-    theirs.close()  # so that its end is seen when the process dies
-    try:
-        with _half_the_threads():
+    with _half_the_threads():  # of both processes
+        try:
+            process.start()
+        except OSError:
+            ours.close()
+            theirs.close()
+            yield here
+            return
+        theirs.close()  # so that its end is seen when the process dies
+        try:
             yield partial(_result, ours, here)
-    finally:
-        process.terminate()
-        process.join()
-        ours.close()
+        finally:
+            process.terminate()
+            process.join()
+            ours.close()
 
 
 def _cores() -> int:
@@ -56,17 +56,23 @@ def _cores() -> int:
 
 @contextmanager
 def _half_the_threads() -> Iterator[None]:
-    import torch
+    """Let torch use half of the cores, so that two processes do not wait for each other in loops.
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // 2))
+    What torch and numpy are told before their import holds for all threads of Python, and later for one alone.
+    """
+    if "torch" in sys.modules or _THREADS in os.environ:
+        yield
+        return
+    os.environ[_THREADS] = str(max(1, _cores() // 2))
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        del os.environ[_THREADS]
 
 
 def _result(pipe: Connection, here: Callable[[], Result]) -> Result:
+    from vqcli.tokens import answers
+
     try:
         said, done, found = pipe.recv()
     except (EOFError, OSError):  # the process died
@@ -80,6 +86,8 @@ def _result(pipe: Connection, here: Callable[[], Result]) -> Result:
 
 def _serve(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """The other process: the result, or the error as its type, its text and its hint."""
+    from vqcli.tokens import answers
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to both: the first process decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # temporary files go
     said, results = StringIO(), []
@@ -87,6 +95,7 @@ def _serve(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any,
     def make() -> Any:
         results.append(function(*arguments))
 
-    with redirect_stderr(said), _half_the_threads():
+    with redirect_stderr(said):
         error = answers.answer(make)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # from here on there is nothing to tidy up
     pipe.send((said.getvalue(), bool(results), results[0] if results else error))
