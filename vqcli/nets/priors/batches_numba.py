@@ -176,10 +176,7 @@ def needs_logits(request: Request, g: int, p: int) -> bool:
     """Whether logits of group g at position p are used."""
     if request.recorded.size > 0:
         return True
-    for b in range(len(request.keep)):  # `all` of a view compiles for longer
-        if not request.keep[b, g, p]:
-            return True
-    return False
+    return any(not request.keep[b, g, p] for b in range(len(request.keep)))
 
 
 @part
