@@ -176,7 +176,10 @@ def needs_logits(request: Request, g: int, p: int) -> bool:
     """Whether logits of group g at position p are used."""
     if request.recorded.size > 0:
         return True
-    return any(not request.keep[b, g, p] for b in range(len(request.keep)))
+    for b in range(len(request.keep)):  # noqa: SIM110 numba has no generators here, and `all` compiles for longer
+        if not request.keep[b, g, p]:
+            return True
+    return False
 
 
 @part
