@@ -45,6 +45,22 @@ def test_what_repeats_counts_too():
         torch.ones(4).repeat(2**10, 2**10)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.eye(70), lambda: torch.eye(70, 90), lambda: torch.randn(70, 80), lambda: torch.randn((70, 80)),
+        lambda: torch.arange(5000), lambda: torch.arange(7, 5000), lambda: torch.arange(5000, 7, -2.5),
+        lambda: torch.arange(start=1, end=5000, step=3), lambda: torch.arange(end=5000),
+        lambda: torch.linspace(0, 1, 5000), lambda: torch.logspace(0, 1, steps=5000),
+        lambda: torch.hann_window(5000), lambda: torch.hamming_window(5000, periodic=False),
+    ],
+)  # fmt: skip
+def test_what_is_made_counts_by_its_size(make):
+    with filling._Bounded(2**20) as bounded:
+        made = make()
+    assert 2**20 - bounded.left == made.numel()
+
+
 @pytest.mark.fault("18 hostile models")
 def test_weights_that_do_not_fit_are_named_in_one_line(tmp_path):
     with pytest.raises(ModelError) as caught:

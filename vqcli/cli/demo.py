@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqcli.cli import console, demo_page
+from vqcli.cli.beside import beside
 from vqcli.cli.compare import Open, open_page
 from vqcli.cli.options import RUNNING, Running, command
 from vqcli.cli.pictures import Shown, preview
@@ -51,10 +52,10 @@ def demo(
             f"{output} is there already, and not empty", "--force replaces what the demo writes, -o goes elsewhere"
         )
     make_folder(output)
-    points, pictures = photograph(output, running.device)
-    spoken, sounds = speak(output, running.device)
-    sections = [*pictures, *sounds, *draw(running.device), *walk(output, running.device)]
-    page.write(demo_page.of(sections), output / PAGE, force=True)
+    with beside(_speak_draw_walk, output, running.device) as rest:
+        points, pictures = photograph(output, running.device)
+        spoken, others = rest()
+    page.write(demo_page.of([*pictures, *others]), output / PAGE, force=True)
     if opened:
         open_page(output / PAGE)
     if running.as_json:
@@ -71,6 +72,12 @@ def demo(
     console.say(
         f"In {output / 'maze.png'} and its GIFs six frames of a maze are given, and ten sampled of what happens next."
     )
+
+
+def _speak_draw_walk(output: Path, device: str) -> tuple[list[Spoken], list[Section]]:
+    """All but the photograph, which takes about as long."""
+    spoken, sounds = speak(output, device)
+    return spoken, [*sounds, *draw(device), *walk(output, device)]
 
 
 def photograph(output: Path, device: str) -> tuple[list[Point], list[Section]]:
@@ -94,9 +101,11 @@ def photograph(output: Path, device: str) -> tuple[list[Point], list[Section]]:
             assert encoded is not None
             encoded.save(output / f"{stem}.vqz", force=True)
             image.write(output / f"{stem}.png", own.pixels, force=True)
-            jpeg, avif = (images.at_bytes(original, codec, len(encoded.data), "parrots") for codec in ("JPEG", "AVIF"))
-            points += [own.point, replace(jpeg.point, quality=quality or 0)]
-            rows.append([own, jpeg, avif])
+            # the page compares the rates with AVIF too
+            codecs = ("JPEG", "AVIF") if quality else ("JPEG",)
+            others = [images.at_bytes(original, codec, len(encoded.data), "parrots") for codec in codecs]
+            points += [own.point, replace(others[0].point, quality=quality or 0)]
+            rows.append([own, *others])
             pictures.append(own.pixels)
             if name == "tokens":
                 colours = drawing.codes_image(encoded.codes[0], encoded.header.codebook_sizes[0], scale=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -46,8 +47,8 @@ def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class _Bounded(TorchFunctionMode):
     """Within it, torch makes tensors of so many numbers in all, then raises ValueError before it makes the next.
 
-    That bounds time too. Nets on the device "meta" would have no memory to bound, but what torch does with them takes
-    it a second and a half to import.
+    That bounds time too. Whole nets on the device "meta" would have no memory to bound, but what torch does with them
+    takes it a second and a half to import; so does what stands in `_COUNTED`.
     """
 
     def __init__(self, numbers: int) -> None:
@@ -57,7 +58,8 @@ class _Bounded(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _FACTORIES:
-            self.left -= max(LEAST, func(*args, **{**kwargs, "device": "meta"}).numel())
+            count = _COUNTED.get(func, func)
+            self.left -= max(LEAST, count(*args, **{**kwargs, "device": "meta"}).numel())
         elif func in _REPEATING:
             size = args[1] if len(args) == 2 and not isinstance(args[1], int) else args[1:]
             self.left -= max(LEAST, torch.empty(tuple(size), device="meta").numel() * max(args[0].numel(), 1))
@@ -74,4 +76,30 @@ _FACTORIES = frozenset(
         *(torch.Tensor.new_empty, torch.Tensor.new_zeros, torch.Tensor.new_ones, torch.Tensor.new_full),
     )
 )
+
+
+def _eye(n: int, m: int | None = None, **_: Any) -> Tensor:
+    return torch.empty(n, n if m is None else m, device="meta")
+
+
+def _points(start: float, end: float, steps: int, *_: Any, **__: Any) -> Tensor:
+    return torch.empty(steps, device="meta")
+
+
+def _arange(*bounds: float, start: float = 0, end: float = 0, step: float = 1, **_: Any) -> Tensor:
+    if len(bounds) == 1:
+        end = bounds[0]
+    elif bounds:
+        start, end, step = (*bounds, step)[:3]
+    return torch.empty(max(0, math.ceil((end - start) / step)), device="meta")
+
+
+def _window(window_length: int, *_: Any, **__: Any) -> Tensor:
+    return torch.empty(window_length, device="meta")
+
+
+# tensors as large as those of factories that torch would import its compiler for
+_COUNTED: dict[Any, Any] = {torch.randn: torch.rand, torch.eye: _eye, torch.arange: _arange}
+_COUNTED |= dict.fromkeys((torch.linspace, torch.logspace), _points)
+_COUNTED |= dict.fromkeys((torch.hann_window, torch.hamming_window, torch.kaiser_window), _window)
 _REPEATING = frozenset((torch.Tensor.repeat, torch.tile, torch.Tensor.tile))

@@ -14,7 +14,7 @@ from vqcli.nets.layers import gated
 from vqcli.nets.priors import autoregressive, pixelcnn_torch
 from vqcli.nets.priors import pixelcnn_numba as compiled
 from vqcli.nets.priors.autoregressive import Sampling
-from vqcli.nets.priors.categorical_numba import sample_code
+from vqcli.nets.priors.categorical_numba import _sort_down, sample_code
 from vqcli.nets.priors.pixelcnn import PixelCNN
 
 NETS = {
@@ -198,6 +198,15 @@ def test_top_k_keeps_codes_as_probable_as_the_last():
     assert drawn == [0, 1, 2, 3]
     uniforms = torch.tensor([0.1, 0.3, 0.6, 0.9]).double()
     assert autoregressive.sample_codes(torch.zeros(4, 4), uniforms, Sampling(top_k=2)).tolist() == drawn
+
+
+@pytest.mark.parametrize("K", [1, 2, 3, 7, 8, 511, 512])
+def test_sorting_from_the_largest(K):
+    rng = np.random.default_rng(K)
+    for p in (rng.random(K), np.sort(rng.random(K)), rng.integers(0, 4, K).astype(float), np.zeros(K)):
+        ranked = p.copy()
+        _sort_down(ranked)
+        assert (ranked == np.sort(p)[::-1]).all()
 
 
 def test_products_of_any_size():

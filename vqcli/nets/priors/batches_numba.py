@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vqcli.nets.kernels.jit import compiled
+from vqcli.nets.kernels.jit import part
 from vqcli.nets.priors.autoregressive import AS_LEARNED, Autoregressive, Sampling, check_request, part_of
 from vqcli.nets.priors.categorical_numba import sample_code
 from vqcli.nets.priors.pixelcnn import PixelCNN
@@ -171,13 +171,18 @@ def _run(
     return request.codes.reshape(shape)
 
 
-@compiled
+@part
 def needs_logits(request: Request, g: int, p: int) -> bool:
     """Whether logits of group g at position p are used."""
-    return request.recorded.size > 0 or not request.keep[:, g, p].all()
+    if request.recorded.size > 0:
+        return True
+    for b in range(len(request.keep)):  # noqa: SIM110 numba has no generators here, and `all` compiles for longer
+        if not request.keep[b, g, p]:
+            return True
+    return False
 
 
-@compiled
+@part
 def sample_position(request: Request, g: int, p: int, all_logits: np.ndarray, K: int, room: np.ndarray) -> None:
     """Sample and record the codes of group g at position p; all_logits [B, K or more], twice B under guidance."""
     B, guidance = len(request.codes), request.guidance

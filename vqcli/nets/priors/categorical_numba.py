@@ -42,13 +42,17 @@ def sample_code(
 @compiled
 def _cut(p: np.ndarray, top_k: int, top_p: float) -> None:
     """Set to 0 what is not among the top_k largest, and then not among the fewest that make up top_p."""
-    ranked = np.sort(p)[::-1]
+    ranked = p.copy()
+    _sort_down(ranked)
     count = top_k if 0 < top_k < len(p) else len(p)
     floor = ranked[count - 1]
     while count < len(p) and ranked[count] == floor:  # as probable as the last
         count += 1
     if top_p < 1:
-        goal = top_p * ranked[:count].sum()
+        total = 0.0
+        for k in range(count):
+            total += ranked[k]
+        goal = top_p * total
         share = 0.0
         for k in range(count):
             share += ranked[k]
@@ -58,3 +62,25 @@ def _cut(p: np.ndarray, top_k: int, top_p: float) -> None:
     for k in range(len(p)):
         if p[k] < floor:
             p[k] = 0.0
+
+
+@compiled
+def _sort_down(p: np.ndarray) -> None:
+    """Sort from the largest to the smallest, by a heap: np.sort compiles for more than a second."""
+    K = len(p)
+    for step in range(K // 2 + K):
+        # first every number above its children, then the smallest of what is left to the end
+        first, end = K // 2 - 1 - step, K
+        if first < 0:
+            end = K + K // 2 - 1 - step
+            first = 0
+            p[0], p[end] = p[end], p[0]
+        parent = first
+        while 2 * parent + 1 < end:
+            child = 2 * parent + 1
+            if child + 1 < end and p[child + 1] < p[child]:
+                child += 1
+            if p[parent] <= p[child]:
+                break
+            p[parent], p[child] = p[child], p[parent]
+            parent = child

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vqcli.nets.kernels.gate import gate
-from vqcli.nets.kernels.jit import compiled
+from vqcli.nets.kernels.jit import compiled, part
 from vqcli.nets.kernels.matmul import add_product, aligned, padded, panels
 from vqcli.nets.kernels.rows import add_row, copy_rows, rectify, set_rows
 from vqcli.nets.kernels.weights import array_of, biases_of
@@ -138,7 +138,7 @@ def _state(weights: Weights, B: int, W: int) -> State:
     )
 
 
-@compiled
+@part
 def _vertical(net: Weights, state: State, label: np.ndarray, parts: np.ndarray, i: int) -> None:
     """The vertical stack, for all positions of row i. Rows above the image are zero and left out."""
     L, B, W = state.across.shape[:3]
@@ -171,7 +171,7 @@ def _vertical(net: Weights, state: State, label: np.ndarray, parts: np.ndarray, 
                     gate(state.above[n + 1, b, 1, j + 1], v[j])
 
 
-@compiled
+@part
 def _horizontal(net: Weights, state: State, j: int) -> None:
     """The horizontal stack at position j of the row, into state.features."""
     L, B = state.across.shape[:2]
@@ -197,7 +197,7 @@ def _horizontal(net: Weights, state: State, j: int) -> None:
                     left[c] = x[b, c]
 
 
-@compiled
+@part
 def _head(net: Weights, state: State, g: int) -> None:
     """The head of group g, from state.features into state.logits."""
     hidden, logits = state.hidden, state.logits
