@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 Value = str | int | float | None  # of a label or a text; bool counts as int
+ACTION = "action"  # the column of what was done after a frame of a recording
 
 
 @dataclass(frozen=True)
