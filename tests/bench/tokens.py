@@ -6,14 +6,14 @@
 SOURCE is a folder of images or an .npz with an array `images` or `x_train`. The loop reads an image, turns it into a
 tensor, calls the net and its quantizer, and saves an .npy, one after the other in one process; with torch's own number
 of threads, and with one. Both are timed from the start of the process to its end. Rounds take turns, as machines are
-not always equally busy, and the median is printed; beside it the seconds of all CPUs, which depend less on other work
-(those of a Ray cluster are not seen, as its processes are no children). Memory is the largest sum of the resident pages
-of all processes.
+not always equally busy, and the median is printed; beside it the seconds of all CPUs, which depend less on other work.
+Memory is the largest sum of the resident pages of all processes. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import resource
 import statistics
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from PIL import Image
 
 from tests import processes
 
+PR_SET_CHILD_SUBREAPER = 36  # of prctl: orphans of children become children
 SIDE = 32  # of images of --growth
 
 
@@ -69,6 +71,15 @@ def resident(parent: int) -> int:
     return sum(held.get(number, 0) for number in (parent, *processes.descendants(parent, children)))
 
 
+def orphans_ended(limit_s: float = 60) -> None:
+    """Wait for what a process has left behind, as workers of a fork server, so that `spent` counts it."""
+    limit = time.monotonic() + limit_s
+    with suppress(ChildProcessError):
+        while time.monotonic() < limit:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.05)
+
+
 def spent() -> float:
     """Seconds of CPUs of all children that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -86,6 +97,7 @@ def timed(words: list[str], threads: int | None) -> tuple[float, float, int]:
         most = max(most, resident(process.pid))
         time.sleep(0.1)
     took_s = time.perf_counter() - begun
+    orphans_ended()
     assert process.returncode == 0, process.stderr.read().decode() if process.stderr else ""
     return took_s, spent() - used, most
 
@@ -167,6 +179,7 @@ def main() -> None:
     if options.loop:
         loop(options.source, options.model, sys.maxsize, options.loop, options.threads)
         return
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as folder:
         if options.growth:
             growth(options, Path(folder))
