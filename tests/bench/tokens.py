@@ -1,24 +1,29 @@
 """Images a second of `vq tokenize` beside the plain loop that a user would write, and its memory as sets grow.
 
-    python -m tests.bench.tokens SOURCE --model cifar10 [--count 10000] [--rounds 3]
-    python -m tests.bench.tokens --growth 1000,5000,20000 --model cifar10
+    python -m tests.bench.tokens SOURCE --model cifar10 [--count 10000] [--workers 1,2] [--engine local,ray]
+    python -m tests.bench.tokens --growth 1000,5000,20000 --model cifar10 [--workers 2] [--engine local]
 
 SOURCE is a folder of images or an .npz with an array `images` or `x_train`. The loop reads an image, turns it into a
 tensor, calls the net and its quantizer, and saves an .npy, one after the other in one process; with torch's own number
 of threads, and with one. Both are timed from the start of the process to its end. Rounds take turns, as machines are
-not always equally busy, and the median is printed. Memory is the largest sum of the resident pages of all processes.
+not always equally busy, and the median is printed; beside it the seconds of all CPUs, which depend less on other work.
+Memory is the largest sum of the resident pages of all processes. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +31,7 @@ from PIL import Image
 
 from tests import processes
 
+PR_SET_CHILD_SUBREAPER = 36  # of prctl: orphans of children become children
 SIDE = 32  # of images of --growth
 
 
@@ -65,24 +71,40 @@ def resident(parent: int) -> int:
     return sum(held.get(number, 0) for number in (parent, *processes.descendants(parent, children)))
 
 
-def timed(words: list[str], threads: int | None) -> tuple[float, int]:
-    """Seconds and largest memory of a process."""
+def orphans_ended(limit_s: float = 60) -> None:
+    """Wait for what a process has left behind, as workers of a fork server, so that `spent` counts it."""
+    limit = time.monotonic() + limit_s
+    with suppress(ChildProcessError):
+        while time.monotonic() < limit:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.05)
+
+
+def spent() -> float:
+    """Seconds of CPUs of all children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def timed(words: list[str], threads: int | None) -> tuple[float, float, int]:
+    """Seconds, seconds of CPUs and largest memory of a process and its children."""
     unset = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
-    environment |= {"OMP_WAIT_POLICY": "passive"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    begun, most = time.perf_counter(), 0
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    begun, used, most = time.perf_counter(), spent(), 0
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
     while process.poll() is None:
         most = max(most, resident(process.pid))
         time.sleep(0.1)
     took_s = time.perf_counter() - begun
+    orphans_ended()
     assert process.returncode == 0, process.stderr.read().decode() if process.stderr else ""
-    return took_s, most
+    return took_s, spent() - used, most
 
 
-def vq(source: Path, model: str, out: Path, workers: int, per_shard: int) -> list[str]:
-    words = ["tokenize", str(source), "-o", str(out), "--model", model, "--device", "cpu"]
-    return [sys.executable, "-m", "vqcli", *words, "--workers", str(workers), "--per-shard", str(per_shard)]
+def vq(source: Path, out: Path, workers: str, engine: str, options: argparse.Namespace) -> list[str]:
+    words = ["tokenize", str(source), "-o", str(out), "--model", options.model, "--device", "cpu", "--engine", engine]
+    return [sys.executable, "-m", "vqcli", *words, "--workers", workers, "--per-shard", str(options.per_shard)]
 
 
 def beside(options: argparse.Namespace, folder: Path) -> None:
@@ -98,6 +120,7 @@ def beside(options: argparse.Namespace, folder: Path) -> None:
         source = folder / "in.npz"
     count = sum(1 for _ in images_in(source, sys.maxsize))
     took: dict[str, list[float]] = {}
+    used: dict[str, list[float]] = {}
     memory: dict[str, int] = {}
     for number in range(options.rounds):
         ways = {}
@@ -106,12 +129,14 @@ def beside(options: argparse.Namespace, folder: Path) -> None:
             out.mkdir()
             words = [sys.executable, __file__, str(source), "--model", options.model, "--loop", str(out)]
             ways[f"loop, {threads or 'all'} threads"] = [*words, "--threads", str(threads)], threads
-        for workers in map(int, options.workers.split(",")):
-            out = folder / f"vq-{workers}-{number}"
-            ways[f"vq tokenize, {workers} workers"] = vq(source, options.model, out, workers, options.per_shard), 1
+        for engine, workers in product(options.engine.split(","), options.workers.split(",")):
+            if engine == "local" or workers != "1":
+                out = folder / f"{engine}-{workers}-{number}"
+                ways[f"{engine}, {workers} workers"] = vq(source, out, workers, engine, options), 0
         for name, (words, threads) in ways.items():
-            seconds, most = timed(words, threads)
+            seconds, busy, most = timed(words, threads)
             took.setdefault(name, []).append(seconds)
+            used.setdefault(name, []).append(busy)
             memory[name] = max(memory.get(name, 0), most)
     base = min(statistics.median(took[name]) for name in took if name.startswith("loop"))
     print(f"{count} images, {options.model}")
@@ -121,7 +146,8 @@ def beside(options: argparse.Namespace, folder: Path) -> None:
             f"{name:24} {middle:7.1f} s {count / middle:8.1f} a second  {base / middle:5.2f} x the faster loop",
             end="  ",
         )
-        print(f"{memory[name] / 1e6:6.0f} MB")
+        busy = statistics.median(used[name])
+        print(f"{busy:7.1f} s of CPUs {1000 * busy / count:7.2f} ms each {memory[name] / 1e6:6.0f} MB")
 
 
 def growth(options: argparse.Namespace, folder: Path) -> None:
@@ -130,9 +156,11 @@ def growth(options: argparse.Namespace, folder: Path) -> None:
     for count in map(int, options.growth.split(",")):
         images = draw.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
         np.savez(folder / f"{count}.npz", images=images)
-        words = vq(folder / f"{count}.npz", options.model, folder / f"out-{count}", 2, options.per_shard)
-        seconds, most = timed(words, 1)
-        print(f"{count:8} images {seconds:7.1f} s {count / seconds:8.1f} a second {most / 1e6:6.0f} MB")
+        for engine, workers in product(options.engine.split(","), options.workers.split(",")):
+            out = folder / f"{engine}-{workers}-{count}"
+            seconds, busy, most = timed(vq(folder / f"{count}.npz", out, workers, engine, options), 0)
+            line = f"{count:8} images, {engine}, {workers} workers {seconds:7.1f} s {count / seconds:8.1f} a second"
+            print(f"{line} {busy:7.1f} s of CPUs {most / 1e6:6.0f} MB")
 
 
 def main() -> None:
@@ -142,6 +170,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--engine", default="local")
     parser.add_argument("--per-shard", type=int, default=500)
     parser.add_argument("--growth", default="")
     parser.add_argument("--loop", type=Path)
@@ -150,6 +179,7 @@ def main() -> None:
     if options.loop:
         loop(options.source, options.model, sys.maxsize, options.loop, options.threads)
         return
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as folder:
         if options.growth:
             growth(options, Path(folder))

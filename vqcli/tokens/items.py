@@ -15,6 +15,7 @@ from vqcli.files import files_below, remote
 from vqcli.files.remote import Remote
 
 Value = str | int | float | None  # of a label or a text; bool counts as int
+ACTION = "action"  # the column of what was done after a frame of a recording
 
 
 class Root:

@@ -20,7 +20,7 @@ from vqcli.data.prefetch import in_order
 from vqcli.errors import BadFile, ModelError, UsageError
 from vqcli.files import name_of
 from vqcli.media import audio, image
-from vqcli.tokens import formats, sources
+from vqcli.tokens import allocation, formats, sources
 from vqcli.tokens.items import Item, Medium, Named, Value
 from vqcli.tokens.plan import Failure, Plan, Record, Shard, shard_name, write_record
 from vqcli.tokens.rows import Row, row_of
@@ -60,6 +60,8 @@ class Worker:
         store.check_digest(info, task.plan.model, bytes.fromhex(task.plan.digest))
         self.model = loading.load(info, task.device)
         check_options(self.model, task.plan.options)
+        if self.model.device.type == "cpu":
+            allocation.keep_pages()
         if self.plan.batch_pixels and self.model.device.type == "cpu" and info.modality == "image":
             self.model.net.to(memory_format=torch.channels_last)  # faster there, up to half
         self._wanted = Wanted(self.plan.modality, self.plan.medium, tuple(self.plan.columns))

@@ -1,13 +1,21 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
+import vqcli
 from vqcli import recipe
 from vqcli.codec import windows
 from vqcli.data.speech import Utterances
 from vqcli.entropy import prior1d
+from vqcli.errors import UsageError
+from vqcli.media import audio
 from vqcli.recipe import Data
+from vqcli.tokens import run as tokens
+from vqcli.training import log
 from vqcli.training.datasets.code_clips import CodeSequences, codes_of
+from vqcli.training.datasets.coded_clips import CodedClips
 from vqcli.training.export.speech import recording_of
 from vqcli.training.run import run
 from vqcli.zoo import loading, registry
@@ -91,3 +99,57 @@ def test_a_prior_is_trained_and_lies_beside_a_copy_of_its_codec(codec, clips_fol
         codes = np.random.default_rng(0).integers(0, 8, (4, 1, 40)).astype(np.int32)
         data = prior1d.encode(codes[:2], net)
         assert np.array_equal(prior1d.decode(data, (2, 1, 40), net), codes[:2])
+
+
+WAVENET = "residual = 32\nskip = 32\ncycles = 1\nlayers_per_cycle = 2\nhidden = 16"
+
+
+@pytest.fixture(scope="module")
+def coded(codec, clips_folder, tmp_path_factory):
+    """The clips as .vqz files, and a set of tokens of these files."""
+    folder = tmp_path_factory.mktemp("coded")
+    for path in sorted(clips_folder.rglob("*.wav")):
+        made = folder / "files" / path.relative_to(clips_folder).with_suffix(".vqz")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        vqcli.encode(path, codec, coder="packed").save(made)
+    settings = tokens.Settings(per_shard=4, workers=1, device="cpu")
+    tokens.tokenize([folder / "files"], str(folder / "set"), str(codec.info.folder), settings)
+    return folder
+
+
+def test_a_prior_learns_from_shards_what_it_learns_from_files(codec, coded, tmp_path):
+    text = PRIOR.format(family="wavenet", arguments=WAVENET)
+    settings = f"codec={codec.info.folder}", "optimization.steps=3", "optimization.precision=float32"
+    chosen = recipe.override(recipe.parse(text.encode(), "test"), settings)
+    losses = {}
+    for data in ("files", "set"):
+        run(chosen, [coded / data], tmp_path / f"from-{data}", device="cpu", threads=1)
+        losses[data] = [event["loss"] for event in log.read(tmp_path / f"from-{data}") if event["event"] == "train"]
+    assert len(losses["set"]) == 3 and losses["set"] == pytest.approx(losses["files"], rel=1e-6)
+
+
+def test_crops_of_shards_are_those_of_files_whenever_they_are_opened(codec, coded, clips):
+    files, shards = (
+        CodeSequences(CodedClips([coded / name], codec, held_out=False), codec) for name in ("files", "set")
+    )
+    assert shards.names == files.names and shards.classes == files.classes == clips.classes
+    assert all(np.array_equal(shards.sequences[index], files.sequences[index]) for index in files.sequences)
+    whole, rest = shards.batch(DATA, 3, 0, 6), files.batch(DATA, 3, 2, 4)
+    assert np.array_equal(whole.pixels[2:], rest.pixels) and np.array_equal(whole.labels[2:], rest.labels)
+
+
+def test_clips_that_cannot_be_used(codec, coded, tmp_path):
+    """Channels apart, fewer levels and damage are listed; a set that none of can be used says why."""
+    noise = np.random.default_rng(0).standard_normal((2, 9000)).astype(np.float32) * 0.05
+    audio.write(tmp_path / "a.wav", noise, 16_000)
+    shutil.copytree(coded / "files", tmp_path / "files")
+    vqcli.encode(tmp_path / "a.wav", codec, mono=False, coder="packed").save(tmp_path / "files" / "stereo.vqz")
+    vqcli.encode(tmp_path / "a.wav", codec, levels=1, coder="packed").save(tmp_path / "files" / "level.vqz")
+    (tmp_path / "files" / "damaged.vqz").write_bytes(b"nothing")
+    some = CodeSequences(CodedClips([tmp_path / "files"], codec, held_out=False), codec)
+    assert set(some.skipped) == {"stereo.vqz", "level.vqz", "damaged.vqz"}
+    assert "2 channels" in some.skipped["stereo.vqz"] and "levels were left out" in some.skipped["level.vqz"]
+    settings = tokens.Settings(workers=1, device="cpu", options={"levels": 1})
+    tokens.tokenize([tmp_path / "a.wav"], str(tmp_path / "set"), str(codec.info.folder), settings)
+    with pytest.raises(UsageError, match="none of 1 clips can be used: its last residual levels were left out"):
+        CodeSequences(CodedClips([tmp_path / "set"], codec, held_out=False), codec)

@@ -17,6 +17,7 @@ from vqcli.nets.priors.autoregressive import Sampling
 from vqcli.nets.priors.frames import MISSING, UNKNOWN
 from vqcli.sampling.image import sample
 from vqcli.sampling.video import parse_actions, sample_video
+from vqcli.tokens import run as tokens
 from vqcli.training import checkpoint, log, run
 from vqcli.training.datasets.code_windows import CodeWindows
 from vqcli.zoo import loading, priors, store
@@ -239,6 +240,43 @@ def test_windows_are_numbered_and_some_lack_frames_or_actions(codec, recording):
     assert 0.05 < missing.mean() < 0.3 and 0.05 < unknown.all(1).mean() < 0.3
     assert 0.2 < (unknown[:, 0] & ~unknown[:, 1]).mean() < 0.6
     assert not (~unknown[:, 0] & unknown[:, 1]).any()  # what was done last is known first of all
+
+
+@pytest.fixture(scope="module")
+def shards(codec, recording, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokens") / "set"
+    settings = tokens.Settings(per_shard=300, workers=1, device="cpu")
+    assert tokens.tokenize([recording], str(folder), str(codec.info.folder), settings).items == 800
+    return folder
+
+
+def test_windows_of_shards_are_those_of_the_recording(codec, recording, shards):
+    for held_out in (False, True):
+        one, other = (CodeWindows([path], codec, 2, held_out=held_out) for path in (recording, shards))
+        assert other.classes == one.classes == ("left", "right") and other.frame_size == one.frame_size == (24, 24)
+        assert other.names == one.names and len(other) == len(one)
+        pairs = zip((*one.codes, *one.actions), (*other.codes, *other.actions), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
+    data = of(FRAMES).data
+    whole, rest = one.batch(data, 3, 0, 6), other.batch(data, 3, 2, 4)
+    assert np.array_equal(whole.pixels[2:], rest.pixels) and np.array_equal(whole.labels[2:], rest.labels)
+
+
+def test_a_prior_learns_from_shards_what_it_learns_from_the_recording(codec, recording, shards, tmp_path):
+    losses = []
+    for path in (recording, shards):
+        settings = f"codec={codec.info.folder}", "optimization.steps=3", "optimization.precision=float32"
+        trained(FRAMES, path, tmp_path / path.name, *settings)
+        losses.append([event["loss"] for event in log.read(tmp_path / path.name) if event["event"] == "train"])
+    assert len(losses[0]) == 3 and losses[1] == pytest.approx(losses[0], rel=1e-6)
+
+
+def test_shards_of_frames_with_gaps_are_refused(codec, recording, shards, tmp_path):
+    shutil.copytree(shards, tmp_path / "set")
+    index = (tmp_path / "set" / "index.json").read_text()
+    (tmp_path / "set" / "index.json").write_text(index.replace('"failed": 0', '"failed": 1', 1))
+    with pytest.raises(UsageError, match="could not be tokenized: 1; clips have gaps"):
+        CodeWindows([tmp_path / "set"], codec, 2, held_out=False)
 
 
 # ---------------------------------------------------------------- video

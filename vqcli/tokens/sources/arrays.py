@@ -1,12 +1,13 @@
 """What training decodes once: packs, .npz arrays, the files of CIFAR and MNIST, recordings of frames.
 
-A row is an image of the source as data/sources.py opens it. Of stores, .npz files that are not compressed are read.
+A row is an image of the source as data/sources.py opens it. A frame of a recording has the action taken after it. Of
+stores, .npz files that are not compressed are read.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vqcli.data import arrays, classical, recordings, sources
@@ -14,7 +15,7 @@ from vqcli.data.source import Source
 from vqcli.errors import UsageError
 from vqcli.files import remote
 from vqcli.files.remote import Remote
-from vqcli.tokens.items import Item, Medium, Root, Value, stamp, url_of
+from vqcli.tokens.items import ACTION, Item, Medium, Root, Value, stamp, url_of
 from vqcli.tokens.sources import Wanted
 
 LABEL = "label"
@@ -30,20 +31,34 @@ def takes(root: Root) -> bool:
 
 
 def columns(root: Root, wanted: Wanted) -> dict[str, str]:
-    return {LABEL: "str"} if any(label is not None for label in _opened(url_of(root.path)).labels) else {}
+    found = {LABEL: _opened(url_of(root.path)).labels, ACTION: _actions(root.path)}
+    return {name: "str" for name, values in found.items() if any(value is not None for value in values)}
 
 
 def items(root: Root, wanted: Wanted) -> Iterator[Item]:
     if wanted.modality != "image":
         raise UsageError(f"{root.path} holds images", "--model photo-2")
     source = _opened(url_of(root.path))
-    for row, (name, label) in enumerate(zip(source.names, source.labels, strict=True)):
-        labels: tuple[tuple[str, Value], ...] = ((LABEL, label),) if label is not None and wanted.carries(LABEL) else ()
+    known = {LABEL: source.labels, ACTION: _actions(root.path)}
+    carried = {name: values for name, values in known.items() if values and wanted.carries(name)}
+    for row, name in enumerate(source.names):
+        given: Iterator[tuple[str, Value]] = ((column, values[row]) for column, values in carried.items())
+        labels = tuple((column, value) for column, value in given if value is not None)
         yield Item(name, "arrays", url_of(root.path), (row, 0), labels=labels)
 
 
 def read(item: Item, wanted: Wanted) -> Medium:
     return Medium(_opened(item.path).read(item.at[0]), dict(item.labels))
+
+
+def _actions(path: Path | Remote) -> Sequence[str | None]:
+    """The action after each frame of a recording, None where it is unknown; () for what is no recording."""
+    if isinstance(path, Remote) or not (path / recordings.FACTS).is_file():
+        return ()
+    files = recordings.episode_files(path).values()
+    return [
+        action for file in files for action in recordings.read_actions(file) or [None] * recordings.count_frames(file)
+    ]
 
 
 def _opened(path: str) -> Source:

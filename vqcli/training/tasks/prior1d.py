@@ -1,4 +1,5 @@
-"""Train priors over the sequences of codes that a trained codec makes of utterances."""
+"""Train priors over the sequences of codes that a trained codec makes of utterances, or made: of sound, .vqz files or
+shards of vq tokenize."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from vqcli.nets.priors import rounding
 from vqcli.recipe import Recipe
 from vqcli.training.datasets import base as datasets
 from vqcli.training.datasets.code_clips import CodeSequences
+from vqcli.training.datasets.coded_clips import CodedClips, are_coded
 from vqcli.training.export import prior1d
 from vqcli.training.export.finished import FinishedRun
 from vqcli.training.losses import Loss
@@ -37,6 +39,8 @@ class SequencePriorTask(PriorTask):
         cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool
     ) -> CodeSequences:
         codec = require_codec(codec, "a prior")
+        if isinstance(source, list) and are_coded(source):
+            return CodeSequences(CodedClips(source, codec, held_out=held_out), codec)
         return CodeSequences(datasets.clips_for(codec.audio, recipe, source, held_out), codec)
 
     @classmethod
