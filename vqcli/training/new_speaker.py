@@ -1,6 +1,6 @@
 """Add a speaker to a trained speech model: the net is fixed, a row of the speaker table is fitted to some clips.
 
-The voice is stored in a small file next to the model, `voices/NAME.safetensors` (codec/conversion.py).
+The voice is stored in a small file next to the model, `voices/NAME.safetensors` (codec/voices.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vqcli.codec import conversion
+from vqcli.codec import voices
 from vqcli.data.speech import Utterances
 from vqcli.errors import ModelError, UsageError
 from vqcli.nets.codecs.speech import excitation
@@ -33,7 +33,7 @@ def fit(
     steps: int = STEPS,
     force: bool = False,
     progress: Callable[[float, str], None] = lambda share, note: None,
-) -> conversion.Speaker:
+) -> voices.Speaker:
     """Fit a voice called `name` to all clips below a folder, and store it next to the model.
 
     It starts from the prediction from the clips' profiles, and minimises the spectral distance with level 0. Raises
@@ -42,7 +42,7 @@ def fit(
     net = model.net
     if not getattr(net, "voice_dim", 0):
         raise ModelError(f"model {model.info.name} cannot be extended by a speaker", "--codec speech can")
-    if name in {known.name for known in conversion.speakers(model.info)} and not force:
+    if name in {known.name for known in voices.speakers(model.info)} and not force:
         raise UsageError(f"model {model.info.name} has a speaker {name} already", "choose another name")
     clips = Utterances([folder], held_out=None)
     torch.manual_seed(0)
@@ -65,6 +65,6 @@ def fit(
         progress((step + 1) / steps, f"spectral distance {float(loss.detach()):.3f}")
     seconds = sum(each.seconds for each in clips.speakers())
     hz = round(float(torch.exp(register)), 1)
-    fitted = conversion.Speaker(name, -1, round(seconds, 1), hz, source=folder.name)
-    conversion.save_voice(model.info, fitted, torch.tanh(raw).detach().cpu().numpy(), force=force)
+    fitted = voices.Speaker(name, -1, round(seconds, 1), hz, source=folder.name)
+    voices.save_voice(model.info, fitted, torch.tanh(raw).detach().cpu().numpy(), force=force)
     return fitted
