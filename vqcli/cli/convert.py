@@ -40,6 +40,14 @@ class Target:
         Path | None,
         typer.Option(help="Keep the voice of --to-voice in this file.", metavar="FILE.voice", show_default=False),
     ] = None
+    voice_steps: Annotated[
+        int,
+        typer.Option(
+            help="Steps by which --to-voice fits the voice to the recording; 0: as the model predicts it.",
+            min=0,
+            max=10_000,
+        ),
+    ] = 100
     pitch: Annotated[str, typer.Option(help="target: move the melody to the voice's register; keep: leave it.")] = (
         "target"
     )
@@ -87,7 +95,9 @@ def convert_speaker(
 
     if not (inputs or from_codes) or (inputs and from_codes):
         raise UsageError("what should be converted?", "name a recording, or --from-codes FILE")
-    info = store.find(model or store.DEFAULTS["audio"])
+    limits = Limits(allowed.max_pixels, allowed.max_seconds)
+    stored, loaded = _stored(from_codes, device, limits) if from_codes else (None, None)
+    info = loaded.info if loaded else store.find(model or store.DEFAULTS["audio"])
     names = [voices.find(info, name).name for name in target.to or []]  # before any work
     names += [path.stem for path in target.to_voice or []]
     if not names:
@@ -101,8 +111,7 @@ def convert_speaker(
     for place in [*(place for each in places.values() for place in each), target.save_voice or STREAM]:
         if place != STREAM:
             refuse_existing(place, force)
-    limits = Limits(allowed.max_pixels, allowed.max_seconds)
-    stored, loaded = _stored(from_codes, device, limits) if from_codes else (None, loading.load(info, device))
+    loaded = loaded or loading.load(info, device)
     targets: list[str | Voice] = [*(target.to or []), *_voices(loaded, target, force)]
     for source, own in places.items():
         codes = stored or _encoded(source, loaded, limits)
@@ -149,12 +158,29 @@ def _voices(model: LoadedModel, target: Target, force: bool) -> list[Voice]:
 
     found = []
     for path in target.to_voice or []:
-        known = voices.load(path, model) if path.suffix == voices.SUFFIX else voices.of_recording(model, path)
+        known = (
+            voices.load(path, model)
+            if path.suffix.lower() == voices.SUFFIX
+            else _fitted(path, model, target.voice_steps)
+        )
         console.say(f"{path}: {known.speaker.seconds:.0f} s of speech at {known.speaker.pitch_hz:.0f} Hz on average")
         if target.save_voice:
             known.save(target.save_voice, force=force)
         found.append(known)
     return found
+
+
+def _fitted(path: Path, model: LoadedModel, steps: int) -> Voice:
+    """The voice of a recording."""
+    from vqcli.codec import voices
+
+    known = voices.reference(model, path)
+    if not steps:
+        return voices.of_reference(model, known)
+    from vqcli.training import new_speaker
+
+    with console.progress(f"fitting the voice of {path.name}") as progress:
+        return new_speaker.fit_voice(model, known, steps=steps, progress=progress)
 
 
 def _sources(inputs: list[Path]) -> list[Path]:

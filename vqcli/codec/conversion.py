@@ -1,7 +1,7 @@
 """Another voice for speech: the words and the melody stay, the speaker changes (the paper, section 4.3).
 
 converted = convert_speaker("in.wav", "p225")        converted.save("out.wav")
-converted = convert_speaker("in.wav", voices.of_recording(model, "me.wav"), model)
+converted = convert_speaker("in.wav", Path("me.wav"))       of a speaker whom the model need not know
 
 The codes of level 0 carry the words; the decoder gets another voice, and the pitch moves to its register.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from vqcli.codec import windows
 from vqcli.codec.codes import AudioCodes, keep_levels
-from vqcli.codec.voices import Speaker, Voice, find, voice_of
+from vqcli.codec.voices import Speaker, Voice, find, given, voice_of
 from vqcli.container.bounds import Limits
 from vqcli.deprecation import renamed_keyword
 from vqcli.errors import UsageError, near_matches
@@ -77,7 +77,7 @@ class Converted:
 
 def convert_speaker(
     source: str | Path | np.ndarray | Recording | AudioCodes,
-    to: str | Voice,
+    to: str | Path | Voice,
     model: str | LoadedModel = store.DEFAULTS["audio"],
     *,
     rate_hz: int | None = None,
@@ -100,13 +100,14 @@ def convert_speaker(
         if rate_hz is None:
             raise UsageError("samples have no rate of their own", "say it: convert_speaker(samples, to, rate_hz=16000)")
         source = audio.from_samples(source, rate_hz, loaded.net.rate_hz, mono=True, limits=limits)
+    to = given(loaded, to) if isinstance(to, Path) else to
     codes = convert(source, to, loaded, pitch=pitch, semitones=semitones, levels=levels, progress=progress)
     return Converted(codes, to.speaker if isinstance(to, Voice) else find(loaded.info, to), loaded)
 
 
 def convert(
     source: Recording | AudioCodes,
-    to: str | Voice,
+    to: str | Path | Voice,
     model: str | LoadedModel = store.DEFAULTS["audio"],
     *,
     pitch: str = "target",
@@ -117,7 +118,7 @@ def convert(
 ) -> AudioCodes:
     """The codes of a recording, or codes of one, in another voice.
 
-    to         the name of a voice of the model, or one of `voices.of_recording` or `voices.load`
+    to         the name of a voice of the model, the Path of a recording of another or of a .voice file, or a Voice
     pitch      'target' moves the melody to the register of the voice, 'keep' leaves it where it is
     semitones  by which the melody is moved besides, -24 .. 24
     levels     residual levels kept: more than one bring the likeness of the source back
@@ -129,7 +130,7 @@ def convert(
     if not -24 <= semitones <= 24:
         raise UsageError(f"{semitones:g} semitones are not within -24 to 24")
     loaded = loading.load(model, device) if isinstance(model, str) else model
-    target = to.stored(loaded) if isinstance(to, Voice) else voice_of(loaded, find(loaded.info, to))
+    target = voice_of(loaded, find(loaded.info, to)) if isinstance(to, str) else given(loaded, to).stored(loaded)
     codes = source if isinstance(source, AudioCodes) else windows.encode_audio(loaded, source, progress)
     codes = keep_levels(loaded, codes, levels)
     moved = [

@@ -186,6 +186,13 @@ def of_recording(model: LoadedModel, source: str | Path | BinaryIO | Recording, 
     return of_reference(model, reference(model, source, name))
 
 
+def given(model: LoadedModel, to: Path | Voice) -> Voice:
+    """The voice of a recording, or that in a .voice file."""
+    if isinstance(to, Voice):
+        return to
+    return load(to, model) if to.suffix.lower() == SUFFIX else of_recording(model, to)
+
+
 def speakers(info: ModelInfo) -> list[Speaker]:
     """All voices of a model, those with the most speech first. Raises ModelError if it has none."""
     known = info.description.get("speakers")
