@@ -61,6 +61,8 @@ def test_the_voice_of_a_recording_is_fitted_kept_and_used_again(vq, sounds, mode
     assert Path("in-me.wav").read_bytes() == Path("in-mine.wav").read_bytes()
     assert vq("convert-speaker", "in.wav", *MODEL, *to).exit_code == 2  # nothing is replaced unasked
     assert vq("convert-speaker", "in.wav", *MODEL, "--to", "ann", "--save-voice", "a.voice").exit_code == 2
+    twice = vq("convert-speaker", "in.wav", *MODEL, "--to-voice", "me.wav", "--to-voice", "mine/me.wav", "-o", "both/")
+    assert twice.exit_code == 2 and "two results would be both/in-me.wav" in twice.stderr
 
 
 def test_from_python_a_path_is_a_voice(sounds, model):

@@ -108,7 +108,10 @@ def convert_speaker(
     sources = [from_codes] if from_codes else _sources(inputs or [])
     many = len(sources) * len(names)
     places = {source: [_place(source, name, output, many) for name in names] for source in sources}
-    for place in [*(place for each in places.values() for place in each), target.save_voice or STREAM]:
+    results = [*(place for each in places.values() for place in each), *filter(None, [target.save_voice])]
+    for number, place in enumerate(results):
+        if place in results[:number]:
+            raise UsageError(f"two results would be {place}", "give files and voices different names")
         if place != STREAM:
             refuse_existing(place, force)
     loaded = loaded or loading.load(info, device)
