@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+from PIL import ExifTags, Image, ImageColor, ImageOps
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -179,11 +179,11 @@ def _decode(file: Undecoded, background: str) -> LoadedImage:
     notes = []
     if (frames := getattr(file, "n_frames", 1)) > 1:
         notes.append(f"first of {frames} frames")
-    whole = _loaded(file, notes)
+    image = _loaded(file, notes)
     try:
-        image: Image.Image = ImageOps.exif_transpose(whole)
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # what is upright would be copied
+            image = ImageOps.exif_transpose(image)
     except Exception:  # only the orientation is damaged, not the pixels
-        image = whole
         notes.append("damaged EXIF ignored")
     profile = image.info.get("icc_profile")
     alpha = None
@@ -198,7 +198,17 @@ def _decode(file: Undecoded, background: str) -> LoadedImage:
         below.paste(flat.convert(mode), mask=alpha)
         flat = below
         notes.append(f"alpha composited over {background}")
-    return LoadedImage(np.array(flat).reshape(flat.height, flat.width, -1), tuple(notes))
+    return LoadedImage(_pixels(flat), tuple(notes))
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 1 or 3], in bands: at once Pillow copies an image three times over."""
+    pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    step = max(1, _AT_ONCE // image.width)
+    for top in range(0, image.height, step):
+        band = image.crop((0, top, image.width, min(top + step, image.height)))
+        pixels[top : top + step] = np.asarray(band).reshape(band.height, band.width, -1)
+    return pixels
 
 
 def _loaded(file: Undecoded, notes: list[str]) -> Image.Image:
@@ -242,6 +252,7 @@ _IN_BANDS = {
     "PPM": band_writing.ppm,
 }
 MAX_AT_ONCE = 2**25  # pixels of what is not written in bands
+_AT_ONCE = 2**22  # pixels that are copied at once
 
 
 def write(
