@@ -6,6 +6,7 @@ import time
 import pytest
 
 from vqcli.errors import BadFile
+from vqcli.web import files as storage
 from vqcli.web import jobs as queue
 from vqcli.web.files import Files, Gone
 from vqcli.web.jobs import Full, Jobs, Outcome
@@ -100,6 +101,16 @@ def test_the_least_used_files_go_first():
     large = files.add(bytes(400), "x", "image/png", "image").id
     assert len(files) == 1 and len(files.get(large).data) == 400
     files.drop(large)
+    assert not len(files)
     made = [files.once(("a",), lambda: files.add(b"x", "x", "image/png", "image")) for _ in range(2)]
-    assert made[0] is made[1] or made[0] == made[1]
-    assert len(files) == 1
+    assert made[0] == made[1] and len(files) == 1
+
+
+@pytest.mark.fault("22 uploads")
+def test_small_files_are_counted_too(monkeypatch):
+    monkeypatch.setattr(storage, "MOST_FILES", 3)
+    files = Files(100)
+    first, *others = [files.add(b"x", "x", "image/png", "image").id for _ in range(4)]
+    assert len(files) == 3 and all(map(files.get, others))
+    with pytest.raises(Gone):
+        files.get(first)

@@ -89,9 +89,9 @@ class Server:
     async def put_file(self, request: Request) -> Response:
         async with self.uploads.one():
             data = await body_of(request, self.settings.most_upload)
-        if not data:
-            raise BadFile("an empty file", "send the bytes of a file as the body")
-        medium, coded = await run_in_threadpool(recognised, data, self.settings.limits)
+            if not data:
+                raise BadFile("an empty file", "send the bytes of a file as the body")
+            medium, coded = await run_in_threadpool(recognised, data, self.settings.limits)
         name = f"{medium}.vqz" if coded else medium
         return as_json(self.bench.files.add(data, name, "application/octet-stream", medium, coded=coded), 201)
 
@@ -247,7 +247,7 @@ PAGES = (
     Endpoint("GET", "/", Server.get_page, "The page."),
     Endpoint("GET", "/api", Server.get_api_page, "This description as a page."),
     Endpoint("GET", "/openapi.json", Server.get_schema, "This description."),
-    Endpoint("GET", "/assets/{name}", Server.get_asset, "Style and script of the html."),
+    Endpoint("GET", "/assets/{name}", Server.get_asset, "Style and script of the pages."),
     Endpoint("GET", "/views/{id}", Server.view, "What the page shows of a job."),
     Endpoint("POST", "/examples/{name}", Server.put_example, "A file that ships with vq, as if it had been sent."),
 )
