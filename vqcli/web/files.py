@@ -57,8 +57,8 @@ class Stored:
 
 
 class Files:
-    """The files of a server: the least recently used go when together they have more than `most_bytes`, or are more than
-    MOST_FILES."""
+    """The files of a server: the least recently used go when they have more than `most_bytes` together, or are more
+    than MOST_FILES."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes

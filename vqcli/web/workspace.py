@@ -1,4 +1,4 @@
-"""What all calls share: what they work with, and how results become files."""
+"""What all calls share: the files and models they work with, and how results become files."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ View = Sequence[Part]
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What calls work with."""
+class Workspace:
+    """What calls work with; `limits` are those of what files declare."""
 
     files: Files
     library: Library
@@ -60,14 +60,11 @@ class Bench:
             raise UsageError("this is a .vqz file already", "decode it, or convert it to a voice")
         return stored
 
-    def coded(self, id: str) -> Vqz:
-        """A file that is a .vqz file, parsed. Raises Gone, UsageError, BadFile, DamagedChunks."""
-        return self.parsed(self.files.get(id))
-
-    def parsed(self, stored: Stored, *, lenient: bool = False) -> Vqz:
+    def parsed(self, stored: Stored, *, salvage: bool = False) -> Vqz:
+        """A file that is a .vqz file. Raises UsageError, BadFile, and DamagedChunks unless `salvage`."""
         if not stored.facts.coded:
             raise UsageError(f"this is no .vqz file but of {stored.facts.medium}", "encode it")
-        return vqz.unpack(stored.data, salvage=lenient, limits=self.limits)
+        return vqz.unpack(stored.data, salvage=salvage, limits=self.limits)
 
     def add_vqz(self, data: bytes, medium: str, name: str = "") -> Facts:
         return self.files.add(data, f"{name or medium}.vqz", VQZ, medium, coded=True)
@@ -82,7 +79,7 @@ class Bench:
 class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A call as JSON. Fields that are left out or null are what the command line takes for them."""
 
-    def run(self, bench: Bench, progress: ProgressCallback) -> tuple[Outcome, View]:
+    def run(self, workspace: Workspace, progress: ProgressCallback) -> tuple[Outcome, View]:
         """Do it: what is made, and what the page shows of it."""
         raise NotImplementedError
 
