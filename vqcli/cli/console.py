@@ -36,7 +36,7 @@ class Volume(IntEnum):
 
     QUIET = 0  # what went wrong
     NORMAL = 1
-    VERBOSE = 2  # what is usually nobody's question: which model, how long, what was left out
+    VERBOSE = 2  # also which model, how long, what was left out
 
 
 volume = Volume.NORMAL

@@ -111,17 +111,18 @@ def sampled_images(workspace: Workspace, made: Any, coded: Sequence[bytes], comm
 def compared_audio(
     workspace: Workspace, stored: Stored, encoded: Any, decoded: Any, commands: Sequence[str], took_s: float
 ) -> Shown:
-    """A recording and what its file decodes to, at the rate of the recording."""
+    """A recording, mixed if its file is, and what that decodes to, at the rate of the recording."""
+    mono = decoded.channels == 1
 
     def read() -> Facts:
-        recording = audio.read(stored.open(), decoded.rate_hz, mono=False, keep=64, limits=workspace.limits)
+        recording = audio.read(stored.open(), decoded.rate_hz, mono=mono, limits=workspace.limits)
         samples = np.asarray(recording.samples)
         write = "flac" if len(samples) <= 8 else "wav"
         return workspace.add(
             lambda to, kind: audio.write(to, samples, decoded.rate_hz, format=kind), "source", write, "audio"
         )
 
-    source = workspace.files.once((stored.facts.id, "audio"), read)
+    source = workspace.files.once((stored.facts.id, f"{decoded.channels} channels"), read)
     shown = spoken(workspace, iter([decoded.samples]), decoded.rate_hz, "wav", encoded.header.model, commands)
     files = {"source": source, "decoded": shown.files["decoded"]}
     facts = {"length_s": round(decoded.length_s, 3), "rate_hz": decoded.rate_hz, "channels": decoded.channels}

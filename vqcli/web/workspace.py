@@ -12,7 +12,8 @@ import msgspec
 from vqcli.container import vqz
 from vqcli.container.bounds import Limits
 from vqcli.container.vqz import Vqz
-from vqcli.errors import UsageError
+from vqcli.errors import OutputError, UsageError
+from vqcli.files import size_text
 from vqcli.media import video
 from vqcli.pages.parts import Part
 from vqcli.progress import ProgressCallback
@@ -70,10 +71,23 @@ class Workspace:
         return self.files.add(data, f"{name or medium}.vqz", VQZ, medium, coded=True)
 
     def add(self, write: Callable[[BytesIO, str], Any], name: str, format: str, medium: str) -> Facts:
-        """Keep what `write(stream, format)` writes."""
-        stream = BytesIO()
+        """Keep what `write(stream, format)` writes. Raises OutputError for more than all files may have."""
+        stream = _Bounded(self.files.most_bytes)
         write(stream, format)
         return self.files.add(stream.getvalue(), f"{name}.{format}", TYPES[format], medium)
+
+
+class _Bounded(BytesIO):
+    """Memory to write to, of so many bytes at most: a small file may decode to a large one."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self._most_bytes = most_bytes
+
+    def write(self, data: Any) -> int:
+        if self.tell() + memoryview(data).nbytes > self._most_bytes:
+            raise OutputError(f"the result is larger than {size_text(self._most_bytes)}", "the command line takes it")
+        return super().write(data)
 
 
 class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
