@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from vqcli.cli.bars import Bars, Job, on_terminal
@@ -142,6 +143,14 @@ def _stdout() -> Iterator[TextIO]:
 def _hidden() -> AbstractContextManager[None]:
     """No bars while text is written to stdout, if that is the terminal that they are on."""
     return bars.hidden() if on_terminal(sys.stdout) else nullcontext()
+
+
+def open_page(page: Path | str) -> None:
+    """Show a page, a file or a URL, in the browser, if there is one."""
+    import webbrowser
+
+    if not webbrowser.open(page if isinstance(page, str) else page.resolve().as_uri()):
+        say(f"no browser was found: open {page} yourself")
 
 
 def discard(stream: TextIO | None) -> None:
