@@ -67,7 +67,7 @@ def say(text: str) -> None:
 
 
 def detail(text: str) -> None:
-    """A line for whoever wants to know more."""
+    """A line that -v asks for."""
     if volume >= Volume.VERBOSE:
         warn(text)
 

@@ -15,7 +15,7 @@ EXTRA = "pip install 'vqcli[web]'"
 
 @dataclass(frozen=True)
 class Taken:
-    """What of a stranger's files is taken."""
+    """How large the files may be."""
 
     max_upload: Annotated[float, typer.Option(help="Megabytes of a file that is sent.", min=0.001)] = 64
     max_pixels: Annotated[int, typer.Option(help="Pixels of an image, or of a frame of a clip.", min=1)] = 2**25

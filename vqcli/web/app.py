@@ -169,7 +169,7 @@ class Server:
 
 
 def recognised(data: bytes, limits: Limits) -> tuple[str, bool]:
-    """The medium of a file, and whether it is a .vqz file. Raises BadFile for a .vqz file without a sound header."""
+    """The medium of a file, and whether it is a .vqz file. Raises BadFile for a .vqz file whose header is damaged."""
     if data.startswith(vqz.MAGIC):
         return vqz.unpack(data, salvage=True, limits=limits).header.modality, True
     return api.modality_of(BytesIO(data)), False

@@ -161,12 +161,12 @@ def spoken(
     """Blocks float32 [channels, n] as a file, and a player of it unless it is too short to look at."""
     samples = np.concatenate(list(blocks), axis=1)
     made = workspace.add(lambda to, kind: audio.write(to, samples, rate_hz, format=kind), file, format, "audio")
-    heard = np.asarray(audio.from_samples(samples, rate_hz, RATE_HZ, mono=True).samples[0])
+    mixed = np.asarray(audio.from_samples(samples, rate_hz, RATE_HZ, mono=True).samples[0])
     seconds = samples.shape[1] / rate_hz
     facts = {"length_s": round(seconds, 3), "rate_hz": rate_hz}
-    if len(heard) < SHORTEST:
+    if len(mixed) < SHORTEST:
         return Shown({"decoded": made}, facts)
-    player = Player(name, url(made), recordings.spectrogram(heard), f"{seconds:.1f} s", seconds, commands)
+    player = Player(name, url(made), recordings.spectrogram(mixed), f"{seconds:.1f} s", seconds, commands)
     return Shown({"decoded": made}, facts, [Players("the recording", [player])])
 
 

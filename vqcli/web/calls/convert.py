@@ -30,7 +30,9 @@ class Convert(Call, frozen=True):
         Literal["target", "keep"], Meta(description="Move the melody to the voice's register, or leave it.")
     ] = "target"
     semitones: Annotated[float, Meta(ge=-24, le=24, description="By which the melody is moved besides.")] = 0.0
-    levels: Annotated[int, Meta(ge=1, le=64, description="Kept: 1 has the words, more the source's sound.")] = 1
+    levels: Annotated[
+        int, Meta(ge=1, le=64, description="Kept: 1 has the words, more keep the likeness of the source.")
+    ] = 1
     format: Annotated[Format | None, Meta(description="Of the result: wav if none is named.")] = None
 
     def run(self, workspace: Workspace, progress: ProgressCallback) -> tuple[Outcome, View]:
