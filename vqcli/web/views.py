@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 from zlib import crc32
@@ -123,10 +123,10 @@ def compared_audio(
         )
 
     source = workspace.files.once((stored.facts.id, f"{decoded.channels} channels"), read)
-    shown = spoken(workspace, iter([decoded.samples]), decoded.rate_hz, "wav", encoded.header.model, commands)
-    files = {"source": source, "decoded": shown.files["decoded"]}
+    made, players = spoken(workspace, iter([decoded.samples]), decoded.rate_hz, "wav", encoded.header.model, commands)
+    files = {"source": source, "decoded": made}
     facts = {"length_s": round(decoded.length_s, 3), "rate_hz": decoded.rate_hz, "channels": decoded.channels}
-    if not shown.parts:
+    if not players:
         return Shown(files, facts)
     [before, after] = (
         audio.read(BytesIO(workspace.files.get(each.id).data), RATE_HZ, mono=True).samples[0]
@@ -137,16 +137,14 @@ def compared_audio(
     original = Player(
         images.ORIGINAL, url(source), recordings.spectrogram(before), f"{decoded.length_s:.1f} s", decoded.length_s
     )
-    [made] = shown.parts[0].players  # type: ignore[union-attr]
-    players = [original, Player(made.name, made.uri, made.spectrogram, said, made.seconds, commands)]
     facts |= {"log_mel_correlation": alike if math.isfinite(alike) else None}
-    return Shown(files, facts, [Players("the recording", players)])
+    return Shown(files, facts, [Players("the recording", [original, replace(players[0], facts=said)])])
 
 
 def decoded_audio(workspace: Workspace, decoded: Any, format: str, size_bytes: int) -> Shown:
-    made = spoken(workspace, decoded.blocks(), decoded.rate_hz, format, "decoded", [_decoding(format)])
+    made, players = spoken(workspace, decoded.blocks(), decoded.rate_hz, format, "decoded", [_decoding(format)])
     facts = {"length_s": round(decoded.length_s, 3), "rate_hz": decoded.rate_hz, "channels": decoded.channels}
-    return Shown(made.files, facts, made.parts)
+    return Shown({"decoded": made}, facts, [Players("the recording", players)] if players else [])
 
 
 def spoken(
@@ -157,17 +155,15 @@ def spoken(
     name: str,
     commands: Sequence[str],
     file: str = "decoded",
-) -> Shown:
-    """Blocks float32 [channels, n] as a file, and a player of it unless it is too short to look at."""
+) -> tuple[Facts, list[Player]]:
+    """Blocks float32 [channels, n] as a file, and a player of it; none if it is too short to look at."""
     samples = np.concatenate(list(blocks), axis=1)
     made = workspace.add(lambda to, kind: audio.write(to, samples, rate_hz, format=kind), file, format, "audio")
     mixed = np.asarray(audio.from_samples(samples, rate_hz, RATE_HZ, mono=True).samples[0])
     seconds = samples.shape[1] / rate_hz
-    facts = {"length_s": round(seconds, 3), "rate_hz": rate_hz}
     if len(mixed) < SHORTEST:
-        return Shown({"decoded": made}, facts)
-    player = Player(name, url(made), recordings.spectrogram(mixed), f"{seconds:.1f} s", seconds, commands)
-    return Shown({"decoded": made}, facts, [Players("the recording", [player])])
+        return made, []
+    return made, [Player(name, url(made), recordings.spectrogram(mixed), f"{seconds:.1f} s", seconds, commands)]
 
 
 def sampled_speech(workspace: Workspace, made: Any, coded: Sequence[bytes], commands: Sequence[str]) -> Shown:
@@ -176,11 +172,10 @@ def sampled_speech(workspace: Workspace, made: Any, coded: Sequence[bytes], comm
     players: list[Player] = []
     for number, (sound, name) in enumerate(zip(made.sounds, made.speakers, strict=True), 1):
         title, lines = f"{number}: {name}", commands if number == 1 else []
-        shown = spoken(workspace, iter([sound[None]]), made.rate_hz, "wav", title, lines, f"sample-{number}")
-        files[f"sample-{number}"] = shown.files["decoded"]
+        file, own = spoken(workspace, iter([sound[None]]), made.rate_hz, "wav", title, lines, f"sample-{number}")
+        files[f"sample-{number}"] = file
         files[f"coded-{number}"] = workspace.add_vqz(coded[number - 1], "audio", f"sample-{number}")
-        for part in shown.parts:
-            players += part.players  # type: ignore[union-attr]
+        players += own
     parts = [Players("sampled speech", players)] if players else []
     return Shown(files, {"speakers": list(made.speakers)}, parts)
 

@@ -12,6 +12,7 @@ from vqcli.codec.codes import AudioCodes
 from vqcli.container import vqz
 from vqcli.errors import UsageError
 from vqcli.media import audio
+from vqcli.pages.parts import Players
 from vqcli.progress import ProgressCallback
 from vqcli.web import views
 from vqcli.web.files import Id, Stored
@@ -43,13 +44,14 @@ class Convert(Call, frozen=True):
         made = conversion.convert(codes, self.to, model, pitch=self.pitch, semitones=self.semitones, levels=self.levels)
         converted = conversion.Converted(made, voices.find(model.info, self.to), model)
         blocks = converted.blocks(part(progress, 0.4, 0.9))
-        shown = views.spoken(
+        spoken, players = views.spoken(
             workspace, blocks, converted.rate_hz, self.format or "wav", self.to, [self.command(stored)], "converted"
         )
         coded = vqz.pack(*audio_file.pack_audio(model, made))
-        files = {"converted": shown.files["decoded"], "coded": workspace.add_vqz(coded, "audio", "converted")}
+        files = {"converted": spoken, "coded": workspace.add_vqz(coded, "audio", "converted")}
         progress(1.0)
-        return Outcome(files, {"model": model.info.name, "to": self.to} | shown.facts, notes), shown.parts
+        facts = {"model": model.info.name, "to": self.to, "length_s": round(made.length_s, 3), "rate_hz": made.rate_hz}
+        return Outcome(files, facts, notes), [Players("the recording", players)] if players else []
 
     def _codes(
         self, workspace: Workspace, stored: Stored, progress: ProgressCallback
