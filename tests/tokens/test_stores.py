@@ -253,3 +253,14 @@ def test_a_web_server_that_does_not_answer_is_no_missing_file(memory, monkeypatc
         Remote("memory://x").kind()
     cause = None
     assert Remote("memory://x").kind() == ""
+
+
+@pytest.mark.fault("21 web server that does not answer")
+@pytest.mark.parametrize(("status", "error"), [(403, BadFile), (429, Unreachable), (503, Unreachable)])
+def test_a_web_server_that_asks_for_patience_is_no_missing_file(memory, monkeypatch, status, error):
+    def refuses(self, path, *arguments, **options):
+        raise type("Refusal", (Exception,), {"status": status})("no")
+
+    monkeypatch.setattr(type(memory), "cat_file", refuses)
+    with pytest.raises(error, match="cannot be read: no"):
+        Remote("memory://x", 4).read(4)

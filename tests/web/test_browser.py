@@ -69,7 +69,7 @@ def done(page):
 def test_a_picture_is_dropped_coded_and_decodes_to_the_pixels_of_the_page(page, tmp_path):
     pixels = image.read(DEMO / "parrots.webp").pixels[100:260, 200:440]
     image.write(stream := io.BytesIO(), pixels, format="png")
-    page.evaluate(DROP, ["my photo.png", base64.b64encode(stream.getvalue()).decode()])
+    page.evaluate(DROP, ["my $&photo.png", base64.b64encode(stream.getvalue()).decode()])
     page.wait_for_selector("#result .comparison", timeout=120_000)
     done(page)
     first = page.locator("#result .figures td").first.text_content()
@@ -80,10 +80,10 @@ def test_a_picture_is_dropped_coded_and_decodes_to_the_pixels_of_the_page(page, 
     assert page.locator("#quality-label").text_content() == "8"
     playwright.expect(page.locator("#result .figures td").first).not_to_have_text(first, timeout=120_000)
     done(page)
-    assert "vq encode 'my photo.png' --model photo-2 --quality 8" in page.locator("#result code").first.text_content()
+    assert "vq encode 'my $&photo.png' --model photo-2 --quality 8" in page.locator("#result code").first.text_content()
     with page.expect_download() as loading:
         page.locator("#result .downloads a[data-what=coded]").click()
-    assert loading.value.suggested_filename == "my photo.vqz"
+    assert loading.value.suggested_filename == "my $&photo.vqz"
     loading.value.save_as(tmp_path / "photo.vqz")
     command = [sys.executable, "-m", "vqcli", "decode", "photo.vqz", "-o", "photo.png"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)

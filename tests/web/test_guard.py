@@ -8,9 +8,9 @@ from vqcli.web.guard import Guard
 HERE = "127.0.0.1:8765"
 
 
-def refused(method="GET", guard=None, **headers):
+def refused(method="GET", guard=None, path="/", **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return (guard or Guard(None)).refused(method, Headers(named)) is not None
+    return (guard or Guard(None)).refused(method, path, Headers(named)) is not None
 
 
 @pytest.mark.fault("22 other sites")
@@ -38,13 +38,14 @@ def test_a_server_for_others_goes_by_addresses():
 def test_other_sites():
     assert not refused("POST", host=HERE, origin=f"http://{HERE}", sec_fetch_site="same-origin")
     assert not refused("POST", host=HERE)  # curl
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:9", ""):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:9", "", "http://["):
         assert refused("POST", host=HERE, origin=origin)
     for site in ("cross-site", "same-site"):
         assert refused("POST", host=HERE, sec_fetch_site=site) and refused(host=HERE, sec_fetch_site=site)
         link = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
         assert not refused(host=HERE, sec_fetch_site=site, **link)
         assert refused("POST", host=HERE, sec_fetch_site=site, **link)
+        assert refused(path="/api/models/tokens", host=HERE, sec_fetch_site=site, **link)
         assert refused(host=HERE, sec_fetch_site=site, sec_fetch_mode="navigate", sec_fetch_dest="iframe")
 
 

@@ -3,12 +3,17 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from vqcli.errors import BadFile
+from vqcli.container.bounds import Limits
+from vqcli.errors import BadFile, OutputError
+from vqcli.media import audio, image
+from vqcli.web import files as storage
 from vqcli.web import jobs as queue
 from vqcli.web.files import Files, Gone
 from vqcli.web.jobs import Full, Jobs, Outcome
+from vqcli.web.workspace import Workspace
 
 
 @pytest.fixture
@@ -100,6 +105,29 @@ def test_the_least_used_files_go_first():
     large = files.add(bytes(400), "x", "image/png", "image").id
     assert len(files) == 1 and len(files.get(large).data) == 400
     files.drop(large)
+    assert not len(files)
     made = [files.once(("a",), lambda: files.add(b"x", "x", "image/png", "image")) for _ in range(2)]
-    assert made[0] is made[1] or made[0] == made[1]
-    assert len(files) == 1
+    assert made[0] == made[1] and len(files) == 1
+
+
+@pytest.mark.fault("22 uploads")
+def test_a_result_that_is_too_large_is_not_written_to_its_end():
+    workspace = Workspace(Files(2000), None, Limits())
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    with pytest.raises(OutputError, match="larger than 2"):
+        workspace.add(lambda to, kind: image.write(to, noise, format=kind), "x", "png", "image")
+    with pytest.raises(OutputError, match="larger than 2"):
+        workspace.add(
+            lambda to, kind: audio.write(to, noise.reshape(1, -1) / 512, 16_000, format=kind), "x", "flac", "audio"
+        )
+    assert not len(workspace.files)
+
+
+@pytest.mark.fault("22 uploads")
+def test_small_files_are_counted_too(monkeypatch):
+    monkeypatch.setattr(storage, "MOST_FILES", 3)
+    files = Files(100)
+    first, *others = [files.add(b"x", "x", "image/png", "image").id for _ in range(4)]
+    assert len(files) == 3 and all(map(files.get, others))
+    with pytest.raises(Gone):
+        files.get(first)

@@ -47,12 +47,14 @@ class Job:
 
     def said(self) -> str:
         """How far it is in items and bytes, the time left, or that which has passed."""
+        from vqcli.files import size_text
+
         now = time.monotonic()
         if self.share is None:
             return f"{duration(now - self.begun)} so far"
         done = self.share + 1e-9
         parts = [f"{int(done * self.count)} of {self.count} {self.unit}"] if self.count else []
-        parts += [f"{_size(int(done * self.total))} of {_size(self.total)}"] if self.total else []
+        parts += [f"{size_text(int(done * self.total))} of {size_text(self.total)}"] if self.total else []
         since, at = self.first
         if self.share > at:
             parts.append(f"{duration((now - since) * max(0.0, 1 - self.share) / (self.share - at))} left")
@@ -172,9 +174,3 @@ def _display() -> Any:
         transient=True,
         redirect_stdout=False,
     )
-
-
-def _size(size_bytes: int) -> str:
-    from vqcli.files import size_text
-
-    return size_text(size_bytes)

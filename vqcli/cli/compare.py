@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import RUNNING, Baselines, Qualities, Running, command, numbers, words
+from vqcli.cli.options import RUNNING, Baselines, Open, Qualities, Running, command, numbers, words
 
 if TYPE_CHECKING:
     from vqcli.evaluation.speech.coding import Point
@@ -27,7 +27,6 @@ Target = Annotated[Path, typer.Option("--output", "-o", help="The page.")]
 Models = Annotated[
     str | None, typer.Option("--models", help="Models to compare, with commas.", show_default="the default one")
 ]
-Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 
 
 @command
@@ -86,7 +85,7 @@ def compare(
         console.emit_json({"page": str(output), "size_bytes": size, "files": [str(path) for path in inputs]})
     console.say(f"{output}: {console.size(size)}")
     if opened:
-        open_page(output)
+        console.open_page(output)
 
 
 def _images(
@@ -191,11 +190,3 @@ def checked(names: Sequence[str], known: Any) -> list[str]:
         if name not in known:
             raise UsageError(f"no codec {name}", near_matches(name, known))
     return list(names)
-
-
-def open_page(path: Path) -> None:
-    """Show a page in the browser, if there is one."""
-    import webbrowser
-
-    if not webbrowser.open(path.resolve().as_uri()):
-        console.say(f"no browser was found: open {path} yourself")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from vqcli.cli.bars import Bars, Job, on_terminal
@@ -36,7 +37,7 @@ class Volume(IntEnum):
 
     QUIET = 0  # what went wrong
     NORMAL = 1
-    VERBOSE = 2  # what is usually nobody's question: which model, how long, what was left out
+    VERBOSE = 2  # also which model, how long, what was left out
 
 
 volume = Volume.NORMAL
@@ -66,7 +67,7 @@ def say(text: str) -> None:
 
 
 def detail(text: str) -> None:
-    """A line for whoever wants to know more."""
+    """A line that -v asks for."""
     if volume >= Volume.VERBOSE:
         warn(text)
 
@@ -142,6 +143,14 @@ def _stdout() -> Iterator[TextIO]:
 def _hidden() -> AbstractContextManager[None]:
     """No bars while text is written to stdout, if that is the terminal that they are on."""
     return bars.hidden() if on_terminal(sys.stdout) else nullcontext()
+
+
+def open_page(page: Path | str) -> None:
+    """Show a page, a file or a URL, in the browser, if there is one."""
+    import webbrowser
+
+    if not webbrowser.open(page if isinstance(page, str) else page.resolve().as_uri()):
+        say(f"no browser was found: open {page} yourself")
 
 
 def discard(stream: TextIO | None) -> None:

@@ -11,8 +11,7 @@ import typer
 
 from vqcli.cli import console, demo_page
 from vqcli.cli.beside import beside
-from vqcli.cli.compare import Open, open_page
-from vqcli.cli.options import RUNNING, Running, command
+from vqcli.cli.options import RUNNING, Open, Running, command
 from vqcli.cli.pictures import Shown, preview
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def demo(
         spoken, others = rest()
     page.write(demo_page.of([*pictures, *others]), output / PAGE, force=True)
     if opened:
-        open_page(output / PAGE)
+        console.open_page(output / PAGE)
     if running.as_json:
         console.emit_json([*map(asdict, points), *map(asdict, spoken)])
         return

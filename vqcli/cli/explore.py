@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from vqcli.cli import console
-from vqcli.cli.options import Device, command
+from vqcli.cli.options import Device, Open, command
 
 EXTRA = "pip install 'vqcli[web]'"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What of a stranger's files is taken."""
+    """How large the files may be."""
 
     max_upload: Annotated[float, typer.Option(help="Megabytes of a file that is sent.", min=0.001)] = 64
     max_pixels: Annotated[int, typer.Option(help="Pixels of an image, or of a frame of a clip.", min=1)] = 2**25
@@ -26,7 +26,7 @@ class Taken:
 def explore(
     host: Annotated[str, typer.Option(help="Where to listen: on other addresses strangers can come in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at; 0 is any that is free.", min=0, max=65535)] = 8765,
-    opened: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    opened: Open = False,
     models: Annotated[
         list[str] | None,
         typer.Option("--model", help="Name or folder of a model to take first; several times for several."),
@@ -69,16 +69,8 @@ def explore(
                 "leave --host out, or put it behind one that asks for one"
             )
         if opened:
-            _open(url)
+            console.open_page(url)  # the socket takes the browser's request until the server is up
         try:
             serving.serve(place, host, library, settings)
         except KeyboardInterrupt:  # which is how it ends
             console.say("ended")
-
-
-def _open(url: str) -> None:
-    """Show the page in the browser, if there is one; the socket takes the browser's request until the server is up."""
-    import webbrowser
-
-    if not webbrowser.open(url):
-        console.say(f"no browser was found: open {url} yourself")

@@ -57,6 +57,7 @@ Count = Annotated[int | None, typer.Option("--count", "-n", help="How many.", mi
 Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.", show_default="random")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the figures to this file.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Replace results that exist.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 Device = Annotated[
     str,
     typer.Option(

@@ -38,7 +38,7 @@ Shown = Annotated[
 
 
 def way(environment: Mapping[str, str] = os.environ) -> str | None:
-    """How the terminal of stderr shows pictures: kitty, iterm2 or blocks; None if it does not, or nobody wants it."""
+    """How the terminal of stderr shows pictures: kitty, iterm2 or blocks; None if it does not or must not."""
     if console.volume < console.Volume.NORMAL or environment.get("NO_COLOR") or not on_terminal(sys.stderr):
         return None
     name, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")

@@ -24,6 +24,7 @@ PACKAGES = {  # that fsspec needs, by what a URL begins with
     "https": "aiohttp requests", "az": "adlfs", "abfs": "adlfs",
 }  # fmt: skip
 WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "hf", "az", "abfs", "memory"))  # what is put there appears as a whole
+AGAIN = (408, 425, 429)  # of a web server: too slow, too early, too many requests
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://.", re.DOTALL)
 _SECRETS = re.compile(r"(?<=://)[^/@\s]*@|(?<=\?)\S+")  # of URLs: name and password, or a signature
 
@@ -270,13 +271,15 @@ class _Stream(io.RawIOBase):
 
 
 def _missing(error: BaseException) -> bool:
-    """Whether a store answers that there is no such file, or that a web server does not give it (status 4xx).
+    """Whether a store answers that there is no such file, or a web server that it does not give it: status 4xx, but for
+    those that ask for patience.
 
     fsspec says so too of a web server that does not answer, with the true error as the cause.
     """
     if isinstance(error, FileNotFoundError):
         return isinstance(error.__cause__, FileNotFoundError) or not isinstance(error.__cause__, OSError)
-    return getattr(error, "status", 0) in range(400, 500)
+    status = getattr(error, "status", 0)
+    return status in range(400, 500) and status not in AGAIN
 
 
 def _line(error: BaseException) -> str:

@@ -24,8 +24,7 @@ from vqcli import api
 from vqcli.container import vqz
 from vqcli.container.bounds import Limits
 from vqcli.errors import BadFile, ModelError, OutputError, UnknownLabel, UsageError, VqError, explained
-from vqcli.web import html, openapi
-from vqcli.web.bench import Bench
+from vqcli.web import openapi, templates
 from vqcli.web.bodies import Busy, TooLarge, TooSlow, Uploads, body_of
 from vqcli.web.calls import CALLS
 from vqcli.web.files import Facts, Files, Gone, Stored
@@ -33,6 +32,7 @@ from vqcli.web.guard import LOOPBACK, Guard, as_json
 from vqcli.web.jobs import Full, Jobs, State, Trouble, trouble
 from vqcli.web.library import Details, Library, Model
 from vqcli.web.openapi import FILE, Endpoint
+from vqcli.web.workspace import Workspace
 
 MOST_JSON = 2**16  # bytes of the JSON of a call
 LONGEST_WAIT_S = 30.0
@@ -80,7 +80,7 @@ class Server:
 
     def __init__(self, library: Library, settings: Settings) -> None:
         self.settings = settings
-        self.bench = Bench(Files(settings.most_kept), library, settings.limits)
+        self.workspace = Workspace(Files(settings.most_kept), library, settings.limits)
         self.jobs = Jobs(settings.most_waiting, settings.longest_s)
         self.uploads = Uploads()
 
@@ -89,11 +89,11 @@ class Server:
     async def put_file(self, request: Request) -> Response:
         async with self.uploads.one():
             data = await body_of(request, self.settings.most_upload)
-        if not data:
-            raise BadFile("an empty file", "send the bytes of a file as the body")
-        medium, coded = await run_in_threadpool(recognised, data, self.settings.limits)
+            if not data:
+                raise BadFile("an empty file", "send the bytes of a file as the body")
+            medium, coded = await run_in_threadpool(recognised, data, self.settings.limits)
         name = f"{medium}.vqz" if coded else medium
-        return as_json(self.bench.files.add(data, name, "application/octet-stream", medium, coded=coded), 201)
+        return as_json(self.workspace.files.add(data, name, "application/octet-stream", medium, coded=coded), 201)
 
     async def put_example(self, request: Request) -> Response:
         name = EXAMPLES.get(request.path_params["name"])
@@ -101,13 +101,13 @@ class Server:
             raise Gone("there is no such example", f"known: {', '.join(EXAMPLES)}")
         data = (DEMO / name).read_bytes()
         medium, _ = await run_in_threadpool(recognised, data, Limits())
-        return as_json(self.bench.files.add(data, medium, "application/octet-stream", medium), 201)
+        return as_json(self.workspace.files.add(data, medium, "application/octet-stream", medium), 201)
 
     async def get_file(self, request: Request) -> Response:
-        return content(self.bench.files.get(request.path_params["id"]), request.headers.get("range"))
+        return content(self.workspace.files.get(request.path_params["id"]), request.headers.get("range"))
 
     async def drop_file(self, request: Request) -> Response:
-        self.bench.files.drop(request.path_params["id"])
+        self.workspace.files.drop(request.path_params["id"])
         return Response(status_code=204)
 
     # ------------------------------------------------------------ jobs
@@ -120,8 +120,8 @@ class Server:
             raise UsageError(f"the JSON of this call: {error}", "/openapi.json describes it") from None
         for id in (getattr(asked, "file", None), getattr(asked, "start", None)):
             if id is not None:
-                self.bench.files.get(id)  # what is gone is said now, not when it is its turn
-        job = self.jobs.add(name, lambda progress: asked.run(self.bench, progress))
+                self.workspace.files.get(id)  # what is gone is said now, not when it is its turn
+        job = self.jobs.add(name, lambda progress: asked.run(self.workspace, progress))
         return as_json(self.jobs.state(job), 202)
 
     async def get_job(self, request: Request) -> Response:
@@ -143,33 +143,33 @@ class Server:
     async def view(self, request: Request) -> Response:
         """The parts of the page that show what a job made, as HTML without a head."""
         job = self.jobs.get(request.path_params["id"])
-        return HTMLResponse(await run_in_threadpool(html.view, job.view or (), job.id))
+        return HTMLResponse(await run_in_threadpool(templates.view, job.view or (), job.id))
 
     # ------------------------------------------------------------ models, pages
 
     async def get_models(self, request: Request) -> Response:
-        return as_json(await run_in_threadpool(self.bench.library.all))
+        return as_json(await run_in_threadpool(self.workspace.library.all))
 
     async def get_model(self, request: Request) -> Response:
-        library, name = self.bench.library, request.path_params["name"]
+        library, name = self.workspace.library, request.path_params["name"]
         return as_json(await run_in_threadpool(lambda: library.details(library.find(name, "image"))))
 
     async def get_page(self, request: Request) -> Response:
-        return HTMLResponse(html.explore(self.settings.most_upload))
+        return HTMLResponse(templates.explore(self.settings.most_upload))
 
     async def get_api_page(self, request: Request) -> Response:
-        return HTMLResponse(html.reference(openapi.document(ENDPOINTS)))
+        return HTMLResponse(templates.reference(openapi.document(ENDPOINTS)))
 
     async def get_schema(self, request: Request) -> Response:
         return as_json(openapi.document(ENDPOINTS))
 
     async def get_asset(self, request: Request) -> Response:
-        text, kind = html.asset(request.path_params["name"])
+        text, kind = templates.asset(request.path_params["name"])
         return Response(text, media_type=kind)
 
 
 def recognised(data: bytes, limits: Limits) -> tuple[str, bool]:
-    """The medium of a file, and whether it is a .vqz file. Raises BadFile for a .vqz file without a sound header."""
+    """The medium of a file, and whether it is a .vqz file. Raises BadFile for a .vqz file whose header is damaged."""
     if data.startswith(vqz.MAGIC):
         return vqz.unpack(data, salvage=True, limits=limits).header.modality, True
     return api.modality_of(BytesIO(data)), False
@@ -247,7 +247,7 @@ PAGES = (
     Endpoint("GET", "/", Server.get_page, "The page."),
     Endpoint("GET", "/api", Server.get_api_page, "This description as a page."),
     Endpoint("GET", "/openapi.json", Server.get_schema, "This description."),
-    Endpoint("GET", "/assets/{name}", Server.get_asset, "Style and script of the html."),
+    Endpoint("GET", "/assets/{name}", Server.get_asset, "Style and script of the pages."),
     Endpoint("GET", "/views/{id}", Server.view, "What the page shows of a job."),
     Endpoint("POST", "/examples/{name}", Server.put_example, "A file that ships with vq, as if it had been sent."),
 )

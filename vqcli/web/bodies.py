@@ -28,7 +28,7 @@ class TooSlow(VqError):
 
 
 class Uploads:
-    """Counts uploads, so that together they take no more than `AT_ONCE` bodies."""
+    """Counts uploads until they are recognised, so that together they take no more than `AT_ONCE` bodies."""
 
     def __init__(self) -> None:
         self.coming = 0

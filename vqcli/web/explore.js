@@ -29,15 +29,21 @@ function say(where, text, {wrong = false, share = null, stop = null} = {}) {
 
 // ---------------------------------------------------------------- jobs
 
-// Where a call's state and result are shown: a later call there ends the one before it.
+const end = id => ask("DELETE", `api/jobs/${id}`).catch(() => {});
+
+// A turn of one of the two places where states and results are shown: what is under way there ends.
+function begin(status) {
+  if (state.running[status]?.id) end(state.running[status].id);
+  return state.running[status] = {id: null};
+}
+
 async function run(call, body, status, result, doing, names) {
-  const before = state.running[status], turn = state.running[status] = {id: null};
-  if (before && before.id) ask("DELETE", `api/jobs/${before.id}`).catch(() => {});
+  const turn = begin(status);
   byId(result).classList.add("old");
   try {
     let job = await ask("POST", `api/${call}`, JSON.stringify(body), "application/json");
     turn.id = job.id;
-    const stop = () => ask("DELETE", `api/jobs/${job.id}`).catch(() => {});
+    const stop = () => end(job.id);
     while (job.state === "waiting" || job.state === "running") {
       if (turn !== state.running[status]) { stop(); return; }
       const ahead = job.position === 1 ? "one job comes first" : `${job.position} jobs come first`;
@@ -64,7 +70,7 @@ function show(root, html, made, names) {
   const kept = old && {view: old.view, mode: old.dataset.mode, cut: old.querySelector(".cut-at").value, from: state.shown};
   root.innerHTML = html;
   for (const code of all(root, ".command code")) {  // the server does not know what the file is called
-    code.textContent = code.textContent.replace(/\bFILE\b/, quoted(state.name));
+    code.textContent = code.textContent.replace(/\bFILE\b/, () => quoted(state.name));  // "$" is no pattern
     code.nextElementSibling.setAttribute("aria-label", `Copy: ${code.textContent}`);
   }
   for (const each of all(root, ".comparison")) {
@@ -98,7 +104,10 @@ function show(root, html, made, names) {
   }
   root.classList.remove("old");
 }
-const quoted = name => /^[\w.\/-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`;
+const quoted = name => {  // for a shell, and no option
+  const path = name.startsWith("-") ? `./${name}` : name;
+  return /^[\w.\/-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
+};
 const stem = name => name.replace(/\.[^.]*$/, "") || "file";
 const suffix = file => file.name.replace(/^.*\./, ".");
 function named(what, file) {  // as the command line would call it
@@ -110,6 +119,7 @@ function named(what, file) {  // as the command line would call it
 // ---------------------------------------------------------------- a file
 
 async function take(send, name) {
+  const turn = begin("status");
   state.name = name;
   byId("work").hidden = false;
   byId("coding").hidden = byId("voice").hidden = true;
@@ -118,12 +128,14 @@ async function take(send, name) {
   byId("result").replaceChildren();
   say("status", "Sending the file", {share: null});
   try {
-    state.file = await send();
+    const file = await send();
+    if (turn !== state.running.status) return;
+    state.file = file;
     byId("facts").textContent = `${size(state.file.size_bytes)}, ${state.file.coded ? "codes of " : ""}${{image: "an image", audio: "a recording", video: "a clip"}[state.file.medium]}`;
     await offer();
-    code();
+    if (turn === state.running.status) code();
   } catch (error) {
-    say("status", error.message, {wrong: true});
+    if (turn === state.running.status) say("status", error.message, {wrong: true});
   }
 }
 

@@ -18,6 +18,7 @@ import msgspec
 
 from vqcli.errors import VqError
 
+MOST_FILES = 2048  # however small they are: each takes some memory beside its bytes
 Id = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{16}$", description="Id of a file or a job.")]
 
 
@@ -56,7 +57,8 @@ class Stored:
 
 
 class Files:
-    """The files of a server: the least recently used go when together they are more than `most_bytes`."""
+    """The files of a server: the least recently used go when they have more than `most_bytes` together, or are more
+    than MOST_FILES."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
@@ -69,8 +71,10 @@ class Files:
         facts = Facts(secrets.token_urlsafe(12), name, type, medium, coded, len(data))
         with self._lock:
             self._files[facts.id] = Stored(facts, data)
-            while self.size_bytes > self.most_bytes and len(self._files) > 1:
-                self._files.popitem(last=False)
+            size_bytes = self.size_bytes
+            while len(self._files) > 1 and (size_bytes > self.most_bytes or len(self._files) > MOST_FILES):
+                _, gone = self._files.popitem(last=False)
+                size_bytes -= len(gone.data)
         return facts
 
     def get(self, id: str) -> Stored:

@@ -188,8 +188,8 @@ class Jobs:
 
 def trouble(error: Exception) -> Trouble:
     """An error for the client; a defect of vq is also written to stderr, where it arose and all."""
-    told = explained(error)
-    if told is None:
+    known = explained(error)
+    if known is None:
         traceback.print_exception(error, file=sys.stderr)
         return Trouble("Defect", f"a defect of vq: {type(error).__name__}", "please report it with the file")
-    return Trouble(type(told).__name__, str(told), told.hint)
+    return Trouble(type(known).__name__, str(known), known.hint)

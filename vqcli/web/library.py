@@ -16,6 +16,7 @@ from vqcli.zoo.loading import LoadedModel
 from vqcli.zoo.store import ModelInfo
 
 KEPT = 4  # models in memory
+PRIORS = {"image": "pixelcnn", "audio": "wavenet", "video": "frames"}  # families that sample a medium
 PREFERRED = (image.PREFERRED, speech.PREFERRED)  # to sample from
 
 
@@ -127,7 +128,7 @@ class Library:
         defaults: dict[str, dict[str, float]] = {}
         with self._lock:
             for prior in _priors(info):
-                made = {"pixelcnn": "image", "frames": "video", "wavenet": "audio"}.get(prior.family)
+                made = next((medium for medium, family in PRIORS.items() if family == prior.family), None)
                 if made is None:
                     continue
                 samples.append(made)

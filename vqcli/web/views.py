@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 from zlib import crc32
@@ -13,8 +13,6 @@ import numpy as np
 from PIL import Image as Pillow
 
 from vqcli.codec import video
-from vqcli.container import vqz
-from vqcli.container.header import Header
 from vqcli.evaluation import metrics
 from vqcli.evaluation.image import rate_distortion
 from vqcli.evaluation.speech.metrics import RATE_HZ, log_mel_correlation
@@ -23,8 +21,8 @@ from vqcli.media import audio, drawing, image, video_writing
 from vqcli.media.image import MAX_PIXELS
 from vqcli.pages import images, inline, recordings
 from vqcli.pages.parts import Comparison, Film, Films, Image, Images, Part, Player, Players, Shot, Step
-from vqcli.web.bench import NAMED, Bench, usual_format
 from vqcli.web.files import Facts, Stored
+from vqcli.web.workspace import NAMED, Workspace, usual_format
 
 MEASURED = 2**22  # pixels of an image at most whose MS-SSIM is measured, which takes a third of a second a megapixel
 SHORTEST = RATE_HZ // 20  # samples of what has a spectrogram
@@ -46,28 +44,23 @@ def url(facts: Facts) -> str:
     return f"api/files/{facts.id}"
 
 
-def packed(header: Header, payloads: Sequence[bytes]) -> bytes:
-    """The bytes of a .vqz file."""
-    return vqz.pack(header, payloads)
-
-
-def most_pixels(bench: Bench) -> int:
+def most_pixels(workspace: Workspace) -> int:
     """Of an image, as its reader takes it."""
-    return min(bench.limits.pixels or MAX_PIXELS, MAX_PIXELS)
+    return min(workspace.limits.pixels or MAX_PIXELS, MAX_PIXELS)
 
 
 # ---------------------------------------------------------------- images
 
 
 def compared_image(
-    bench: Bench, stored: Stored, encoded: Any, decoded: Any, commands: Sequence[str], took_s: float
+    workspace: Workspace, stored: Stored, encoded: Any, decoded: Any, commands: Sequence[str], took_s: float
 ) -> Shown:
     """An image beside what its file decodes to, both without loss."""
     pixels, size = encoded.pixels, len(encoded.data)
     height, width = pixels.shape[:2]
     key = stored.facts.id, f"{crc32(np.ascontiguousarray(pixels).data)}"  # the background is in the pixels
-    source = bench.files.once(key, lambda: bench.add(_writing(pixels), "source", "png", "image"))
-    made = bench.add(lambda to, kind: decoded.save(to, format=kind), "decoded", "png", "image")
+    source = workspace.files.once(key, lambda: workspace.add(_writing(pixels), "source", "png", "image"))
+    made = workspace.add(lambda to, kind: decoded.save(to, format=kind), "decoded", "png", "image")
     name = encoded.header.model
     if width * height <= MEASURED:
         point = rate_distortion.measure(name, 0, "", pixels, decoded.pixels, size)
@@ -84,29 +77,29 @@ def compared_image(
     return Shown({"source": source, "decoded": made}, {"width": width, "height": height} | facts, [part])
 
 
-def decoded_image(bench: Bench, decoded: Any, format: str, size_bytes: int) -> Shown:
+def decoded_image(workspace: Workspace, decoded: Any, format: str, size_bytes: int) -> Shown:
     (width, height), files = decoded.image.size, {}
-    files["decoded"] = bench.add(lambda to, kind: decoded.save(to, format=kind), "decoded", format, "image")
+    files["decoded"] = workspace.add(lambda to, kind: decoded.save(to, format=kind), "decoded", format, "image")
     shown = files["decoded"]
     if format not in IN_BROWSERS:
-        shown = bench.add(lambda to, kind: decoded.save(to, format=kind), "shown", "png", "image")
+        shown = workspace.add(lambda to, kind: decoded.save(to, format=kind), "shown", "png", "image")
     caption = f"{width:,} x {height:,} pixels from {size_text(size_bytes)}"
     part = Images([Image(url(shown), width, height, "The decoded image", caption)], [_decoding(format)])
     return Shown(files, {"width": width, "height": height, "lossless": decoded.lossless}, [part])
 
 
-def sampled_images(bench: Bench, made: Any, coded: Sequence[bytes], commands: Sequence[str]) -> Shown:
+def sampled_images(workspace: Workspace, made: Any, coded: Sequence[bytes], commands: Sequence[str]) -> Shown:
     """`made` is sampling.image.Samples."""
     each = len(made.pixels) // made.rows
     rows = [list(made.pixels[row * each : (row + 1) * each]) for row in range(made.rows)]
     names = [str(made.labels[row * each]) for row in range(made.rows)] if made.rows > 1 else None
     sheet = made.pixels[0] if len(made.pixels) == 1 else drawing.grid(rows, names)
-    files = {"all": bench.add(_writing(sheet), "samples", "png", "image")}
+    files = {"all": workspace.add(_writing(sheet), "samples", "png", "image")}
     shown = []
     for number, (pixels, label) in enumerate(zip(made.pixels, made.labels, strict=True), 1):
-        one = bench.add(_writing(pixels), f"sample-{number}", "png", "image")
+        one = workspace.add(_writing(pixels), f"sample-{number}", "png", "image")
         files[f"sample-{number}"] = one
-        files[f"coded-{number}"] = bench.add_vqz(coded[number - 1], "image", f"sample-{number}")
+        files[f"coded-{number}"] = workspace.add_vqz(coded[number - 1], "image", f"sample-{number}")
         alt = f"A sampled image of class {label}" if label else "A sampled image"
         shown.append(Image(url(one), pixels.shape[1], pixels.shape[0], alt, label or str(number)))
     return Shown(files, {"classes": list(made.labels)}, [Images(shown, commands, small=True)])
@@ -116,26 +109,27 @@ def sampled_images(bench: Bench, made: Any, coded: Sequence[bytes], commands: Se
 
 
 def compared_audio(
-    bench: Bench, stored: Stored, encoded: Any, decoded: Any, commands: Sequence[str], took_s: float
+    workspace: Workspace, stored: Stored, encoded: Any, decoded: Any, commands: Sequence[str], took_s: float
 ) -> Shown:
-    """A recording and what its file decodes to, at the rate of the recording."""
+    """A recording, mixed if its file is, and what that decodes to, at the rate of the recording."""
+    mono = decoded.channels == 1
 
     def read() -> Facts:
-        recording = audio.read(stored.open(), decoded.rate_hz, mono=False, keep=64, limits=bench.limits)
+        recording = audio.read(stored.open(), decoded.rate_hz, mono=mono, limits=workspace.limits)
         samples = np.asarray(recording.samples)
         write = "flac" if len(samples) <= 8 else "wav"
-        return bench.add(
+        return workspace.add(
             lambda to, kind: audio.write(to, samples, decoded.rate_hz, format=kind), "source", write, "audio"
         )
 
-    source = bench.files.once((stored.facts.id, "audio"), read)
-    shown = spoken(bench, iter([decoded.samples]), decoded.rate_hz, "wav", encoded.header.model, commands)
-    files = {"source": source, "decoded": shown.files["decoded"]}
+    source = workspace.files.once((stored.facts.id, f"{decoded.channels} channels"), read)
+    made, players = spoken(workspace, iter([decoded.samples]), decoded.rate_hz, "wav", encoded.header.model, commands)
+    files = {"source": source, "decoded": made}
     facts = {"length_s": round(decoded.length_s, 3), "rate_hz": decoded.rate_hz, "channels": decoded.channels}
-    if not shown.parts:
+    if not players:
         return Shown(files, facts)
     [before, after] = (
-        audio.read(BytesIO(bench.files.get(each.id).data), RATE_HZ, mono=True).samples[0]
+        audio.read(BytesIO(workspace.files.get(each.id).data), RATE_HZ, mono=True).samples[0]
         for each in (source, files["decoded"])
     )
     alike = float(log_mel_correlation(before, after))
@@ -143,50 +137,45 @@ def compared_audio(
     original = Player(
         images.ORIGINAL, url(source), recordings.spectrogram(before), f"{decoded.length_s:.1f} s", decoded.length_s
     )
-    [made] = shown.parts[0].players  # type: ignore[union-attr]
-    players = [original, Player(made.name, made.uri, made.spectrogram, said, made.seconds, commands)]
     facts |= {"log_mel_correlation": alike if math.isfinite(alike) else None}
-    return Shown(files, facts, [Players("the recording", players)])
+    return Shown(files, facts, [Players("the recording", [original, replace(players[0], facts=said)])])
 
 
-def decoded_audio(bench: Bench, decoded: Any, format: str, size_bytes: int) -> Shown:
-    made = spoken(bench, decoded.blocks(), decoded.rate_hz, format, "decoded", [_decoding(format)])
+def decoded_audio(workspace: Workspace, decoded: Any, format: str, size_bytes: int) -> Shown:
+    made, players = spoken(workspace, decoded.blocks(), decoded.rate_hz, format, "decoded", [_decoding(format)])
     facts = {"length_s": round(decoded.length_s, 3), "rate_hz": decoded.rate_hz, "channels": decoded.channels}
-    return Shown(made.files, facts, made.parts)
+    return Shown({"decoded": made}, facts, [Players("the recording", players)] if players else [])
 
 
 def spoken(
-    bench: Bench,
+    workspace: Workspace,
     blocks: Iterable[np.ndarray],
     rate_hz: int,
     format: str,
     name: str,
     commands: Sequence[str],
     file: str = "decoded",
-) -> Shown:
-    """Blocks float32 [channels, n] as a file, and a player of it unless it is too short to look at."""
+) -> tuple[Facts, list[Player]]:
+    """Blocks float32 [channels, n] as a file, and a player of it; none if it is too short to look at."""
     samples = np.concatenate(list(blocks), axis=1)
-    made = bench.add(lambda to, kind: audio.write(to, samples, rate_hz, format=kind), file, format, "audio")
-    heard = np.asarray(audio.from_samples(samples, rate_hz, RATE_HZ, mono=True).samples[0])
+    made = workspace.add(lambda to, kind: audio.write(to, samples, rate_hz, format=kind), file, format, "audio")
+    mixed = np.asarray(audio.from_samples(samples, rate_hz, RATE_HZ, mono=True).samples[0])
     seconds = samples.shape[1] / rate_hz
-    facts = {"length_s": round(seconds, 3), "rate_hz": rate_hz}
-    if len(heard) < SHORTEST:
-        return Shown({"decoded": made}, facts)
-    player = Player(name, url(made), recordings.spectrogram(heard), f"{seconds:.1f} s", seconds, commands)
-    return Shown({"decoded": made}, facts, [Players("the recording", [player])])
+    if len(mixed) < SHORTEST:
+        return made, []
+    return made, [Player(name, url(made), recordings.spectrogram(mixed), f"{seconds:.1f} s", seconds, commands)]
 
 
-def sampled_speech(bench: Bench, made: Any, coded: Sequence[bytes], commands: Sequence[str]) -> Shown:
+def sampled_speech(workspace: Workspace, made: Any, coded: Sequence[bytes], commands: Sequence[str]) -> Shown:
     """`made` is sampling.speech.SpeechSamples."""
     files: dict[str, Facts] = {}
     players: list[Player] = []
     for number, (sound, name) in enumerate(zip(made.sounds, made.speakers, strict=True), 1):
         title, lines = f"{number}: {name}", commands if number == 1 else []
-        shown = spoken(bench, iter([sound[None]]), made.rate_hz, "wav", title, lines, f"sample-{number}")
-        files[f"sample-{number}"] = shown.files["decoded"]
-        files[f"coded-{number}"] = bench.add_vqz(coded[number - 1], "audio", f"sample-{number}")
-        for part in shown.parts:
-            players += part.players  # type: ignore[union-attr]
+        file, own = spoken(workspace, iter([sound[None]]), made.rate_hz, "wav", title, lines, f"sample-{number}")
+        files[f"sample-{number}"] = file
+        files[f"coded-{number}"] = workspace.add_vqz(coded[number - 1], "audio", f"sample-{number}")
+        players += own
     parts = [Players("sampled speech", players)] if players else []
     return Shown(files, {"speakers": list(made.speakers)}, parts)
 
@@ -195,12 +184,12 @@ def sampled_speech(bench: Bench, made: Any, coded: Sequence[bytes], commands: Se
 
 
 def compared_video(
-    bench: Bench, stored: Stored, encoded: Any, decoded: Any, commands: Sequence[str], took_s: float
+    workspace: Workspace, stored: Stored, encoded: Any, decoded: Any, commands: Sequence[str], took_s: float
 ) -> Shown:
     """Frames of a clip and of what its file decodes to, in step."""
-    shown = decoded_video(bench, decoded, usual_format("video"), len(encoded.data), commands, encoded.header.model)
+    shown = decoded_video(workspace, decoded, usual_format("video"), len(encoded.data), commands, encoded.header.model)
     reel = Reel(decoded.n_frames, decoded.width, decoded.height)
-    with video.opened(stored.open(), limits=bench.limits) as clip:
+    with video.opened(stored.open(), limits=workspace.limits) as clip:
         for _ in reel.passing(clip.frames):
             pass
     [films] = shown.parts
@@ -210,7 +199,7 @@ def compared_video(
 
 
 def decoded_video(
-    bench: Bench,
+    workspace: Workspace,
     decoded: Any,
     format: str,
     size_bytes: int,
@@ -218,7 +207,7 @@ def decoded_video(
     name: str = "decoded",
 ) -> Shown:
     reel = Reel(decoded.n_frames, decoded.width, decoded.height)
-    made = bench.add(
+    made = workspace.add(
         lambda to, kind: video_writing.write(
             to, reel.passing(decoded.frames()), decoded.frames_per_1000s, format=kind
         ),
@@ -231,7 +220,7 @@ def decoded_video(
     return Shown({"decoded": made}, facts, [Films("the clip", [film], len(reel.frames), reel.fps(decoded))])
 
 
-def sampled_clips(bench: Bench, model: Any, made: Any, commands: Sequence[str]) -> Shown:
+def sampled_clips(workspace: Workspace, model: Any, made: Any, commands: Sequence[str]) -> Shown:
     """`made` is sampling.video.VideoSamples."""
     files, films = {}, []
     for number in range(1, len(made.codes) + 1):
@@ -239,7 +228,7 @@ def sampled_clips(bench: Bench, model: Any, made: Any, commands: Sequence[str]) 
         stream = BytesIO()
         rate = round(1000 * video.RECORDED_PER_S)
         video_writing.write(stream, reel.passing(made.frames(number - 1)), rate, format="gif")
-        files[f"sample-{number}"] = bench.files.add(stream.getvalue(), f"sample-{number}.gif", "image/gif", "video")
+        files[f"sample-{number}"] = workspace.files.add(stream.getvalue(), f"sample-{number}.gif", "image/gif", "video")
         films.append(reel.film(f"Frames of sampled clip {number}", str(number), commands if number == 1 else []))
         count = len(reel.frames)
     return Shown(files, {"frames": made.n_frames}, [Films("sampled clips", films, count, video.RECORDED_PER_S)])

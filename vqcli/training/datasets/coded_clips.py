@@ -18,7 +18,7 @@ from vqcli.zoo import loading, store
 
 class CodedClips:
     """The clips of some paths that are held out, or those that are not. Names, speakers and the split are those of the
-    sound they are made of (data/clips.py).
+    recordings they are made of (data/clips.py).
 
     classes  names of the speakers, the same for both parts
     labels   int64, their indices

@@ -1,5 +1,5 @@
-"""Train priors over the sequences of codes that a trained codec makes of utterances, or made: of sound, .vqz files or
-shards of vq tokenize."""
+"""Train priors over the sequences of codes that a trained codec makes of utterances: of recordings, or of what
+is codes already, .vqz files or shards of vq tokenize."""
 
 from __future__ import annotations
 

@@ -9,13 +9,15 @@ from msgspec import Meta
 
 from vqcli.codec import audio_file, conversion, voices, windows
 from vqcli.codec.codes import AudioCodes
+from vqcli.container import vqz
 from vqcli.errors import UsageError
 from vqcli.media import audio
+from vqcli.pages.parts import Players
 from vqcli.progress import ProgressCallback
 from vqcli.web import views
-from vqcli.web.bench import NAMED, Bench, Call, Format, View, part
 from vqcli.web.files import Id, Stored
 from vqcli.web.jobs import Outcome
+from vqcli.web.workspace import NAMED, Call, Format, View, Workspace, part
 from vqcli.zoo.loading import LoadedModel
 
 
@@ -29,39 +31,41 @@ class Convert(Call, frozen=True):
         Literal["target", "keep"], Meta(description="Move the melody to the voice's register, or leave it.")
     ] = "target"
     semitones: Annotated[float, Meta(ge=-24, le=24, description="By which the melody is moved besides.")] = 0.0
-    levels: Annotated[int, Meta(ge=1, le=64, description="Kept: 1 has the words, more the source's sound.")] = 1
+    levels: Annotated[
+        int, Meta(ge=1, le=64, description="Kept: 1 has the words, more keep the likeness of the source.")
+    ] = 1
     format: Annotated[Format | None, Meta(description="Of the result: wav if none is named.")] = None
 
-    def run(self, bench: Bench, progress: ProgressCallback) -> tuple[Outcome, View]:
-        stored = bench.files.get(self.file)
+    def run(self, workspace: Workspace, progress: ProgressCallback) -> tuple[Outcome, View]:
+        stored = workspace.files.get(self.file)
         if stored.facts.medium != "audio":
             raise UsageError(f"only speech has a voice, and this is of {stored.facts.medium}", "send a recording")
-        codes, model, notes = self._codes(bench, stored, part(progress, 0, 0.4))
+        codes, model, notes = self._codes(workspace, stored, part(progress, 0, 0.4))
         made = conversion.convert(codes, self.to, model, pitch=self.pitch, semitones=self.semitones, levels=self.levels)
         converted = conversion.Converted(made, voices.find(model.info, self.to), model)
         blocks = converted.blocks(part(progress, 0.4, 0.9))
-        shown = views.spoken(
-            bench, blocks, converted.rate_hz, self.format or "wav", self.to, [self.command(stored)], "converted"
+        spoken, players = views.spoken(
+            workspace, blocks, converted.rate_hz, self.format or "wav", self.to, [self.command(stored)], "converted"
         )
-        header, payloads = audio_file.pack_audio(model, made)
-        coded = views.packed(header, payloads)
-        files = {"converted": shown.files["decoded"], "coded": bench.add_vqz(coded, "audio", "converted")}
+        coded = vqz.pack(*audio_file.pack_audio(model, made))
+        files = {"converted": spoken, "coded": workspace.add_vqz(coded, "audio", "converted")}
         progress(1.0)
-        return Outcome(files, {"model": model.info.name, "to": self.to} | shown.facts, notes), shown.parts
+        facts = {"model": model.info.name, "to": self.to, "length_s": round(made.length_s, 3), "rate_hz": made.rate_hz}
+        return Outcome(files, facts, notes), [Players("the recording", players)] if players else []
 
     def _codes(
-        self, bench: Bench, stored: Stored, progress: ProgressCallback
+        self, workspace: Workspace, stored: Stored, progress: ProgressCallback
     ) -> tuple[AudioCodes, LoadedModel, tuple[str, ...]]:
         """The codes of a recording or those in a file, their model, and what was found on reading."""
         if stored.facts.coded:
-            file = bench.parsed(stored)
-            model = bench.library.load_for(file.header)
+            file = workspace.parsed(stored)
+            model = workspace.library.load_for(file.header)
             audio_file.check_audio(model, file.header)
             return audio_file.unpack_audio(model, file)[0], model, ()
-        info = bench.library.find(self.model, "audio")
+        info = workspace.library.find(self.model, "audio")
         voices.find(info, self.to)  # before any work
-        model = bench.library.load(info)
-        recording = audio.read(stored.open(), model.audio.rate_hz, mono=True, limits=bench.limits)
+        model = workspace.library.load(info)
+        recording = audio.read(stored.open(), model.audio.rate_hz, mono=True, limits=workspace.limits)
         return windows.encode_audio(model, recording, progress), model, recording.notes
 
     def command(self, stored: Stored) -> str:

@@ -9,9 +9,9 @@ from msgspec import Meta
 from vqcli import api
 from vqcli.progress import ProgressCallback
 from vqcli.web import views
-from vqcli.web.bench import Bench, Call, Format, View, part, usual_format
 from vqcli.web.files import Id
 from vqcli.web.jobs import Outcome
+from vqcli.web.workspace import Call, Format, View, Workspace, part, usual_format
 
 
 class Decode(Call, frozen=True):
@@ -33,16 +33,16 @@ class Decode(Call, frozen=True):
         Annotated[int, Meta(ge=0, lt=2**32)] | None, Meta(description="Of models whose decoding samples.")
     ] = None
 
-    def run(self, bench: Bench, progress: ProgressCallback) -> tuple[Outcome, View]:
-        stored = bench.files.get(self.file)
-        lenient = self.salvage or self.start_s is not None or self.end_s is not None
-        file = bench.parsed(stored, lenient=lenient)
+    def run(self, workspace: Workspace, progress: ProgressCallback) -> tuple[Outcome, View]:
+        stored = workspace.files.get(self.file)
+        salvage = self.salvage or self.start_s is not None or self.end_s is not None
+        file = workspace.parsed(stored, salvage=salvage)
         medium = file.header.modality
-        model = bench.library.load_for(file.header)
+        model = workspace.library.load_for(file.header)
         names = ("levels", "start_s", "end_s", "salvage", "seed")
         options = {name: value for name in names if (value := getattr(self, name)) not in (None, False)}
-        decoded: Any = api.decode(file, model, progress=part(progress, 0, 0.9), **bench.allowed, **options)
-        shown = views.DECODED[medium](bench, decoded, self.format or usual_format(medium), len(stored.data))
+        decoded: Any = api.decode(file, model, progress=part(progress, 0, 0.9), **workspace.allowed, **options)
+        shown = views.DECODED[medium](workspace, decoded, self.format or usual_format(medium), len(stored.data))
         notes = []
         if decoded.lost.any():
             notes.append(f"{decoded.lost.mean():.1%} are damaged, and grey or silent")

@@ -12,9 +12,9 @@ from vqcli import api
 from vqcli.pages import images
 from vqcli.progress import ProgressCallback
 from vqcli.web import views
-from vqcli.web.bench import NAMED, Bench, Call, View, part
 from vqcli.web.files import Id
 from vqcli.web.jobs import Outcome
+from vqcli.web.workspace import NAMED, Call, View, Workspace, part
 
 OPTIONS = (
     *("quality", "bits_per_pixel", "size_bytes", "lossless", "tune", "effort", "levels", "coder"),
@@ -60,27 +60,27 @@ class Encode(Call, frozen=True):
         Annotated[float, Meta(gt=0)] | None, Meta(description="Of recordings: as many levels as fit into this rate.")
     ] = None
 
-    def run(self, bench: Bench, progress: ProgressCallback) -> tuple[Outcome, View]:
-        stored = bench.source(self.file)
+    def run(self, workspace: Workspace, progress: ProgressCallback) -> tuple[Outcome, View]:
+        stored = workspace.source(self.file)
         medium = stored.facts.medium
-        model = bench.library.load(bench.library.find(self.model, medium))
+        model = workspace.library.load(workspace.library.find(self.model, medium))
         if self.compare and medium == "image":
             images.warm(model.info.name, model, model.image.channels)
         last = FINEST if self.compare else 1.0
         begun = time.perf_counter()
         encoded: Any = api.encode(
-            stored.open(), model, progress=part(progress, 0, last), **bench.allowed, **self.options
+            stored.open(), model, progress=part(progress, 0, last), **workspace.allowed, **self.options
         )  # fmt: skip
         took_s = time.perf_counter() - begun
         size = len(encoded.data)
         facts: dict[str, Any] = {"model": model.info.name, "size_bytes": size, "encode_s": round(took_s, 3)}
         rate = "kbit_per_s" if medium == "audio" else "bits_per_pixel"
         facts[rate] = round(getattr(encoded, rate), 4)
-        files = {"coded": bench.add_vqz(encoded.data, medium)}
+        files = {"coded": workspace.add_vqz(encoded.data, medium)}
         if not self.compare:
             return Outcome(files, facts, tuple(encoded.notes)), ()
-        decoded = api.decode(encoded.data, model, progress=part(progress, last, 0.95), **bench.allowed)
-        shown = views.COMPARED[medium](bench, stored, encoded, decoded, self.commands(medium), took_s)
+        decoded = api.decode(encoded.data, model, progress=part(progress, last, 0.95), **workspace.allowed)
+        shown = views.COMPARED[medium](workspace, stored, encoded, decoded, self.commands(medium), took_s)
         progress(1.0)
         return Outcome(files | shown.files, facts | shown.facts, tuple(encoded.notes)), shown.parts
 

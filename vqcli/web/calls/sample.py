@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from vqcli.codec import audio_file, image_file
+from vqcli.container import vqz
 from vqcli.errors import UsageError
 from vqcli.media import image
 from vqcli.progress import ProgressCallback
@@ -17,14 +18,14 @@ from vqcli.sampling.image import size_of
 from vqcli.sampling.speech import sample_speech
 from vqcli.sampling.video import sample_video
 from vqcli.web import views
-from vqcli.web.bench import Bench, Call, View, part
 from vqcli.web.files import Id
 from vqcli.web.jobs import Outcome
+from vqcli.web.library import PRIORS
+from vqcli.web.workspace import Call, View, Workspace, part
 from vqcli.zoo import priors
 from vqcli.zoo.loading import LoadedModel
 
 MOST = 32  # samples of a call
-PRIORS = {"image": "pixelcnn", "audio": "wavenet", "video": "frames"}
 Name = Annotated[str, Meta(max_length=80)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=16)]
 
@@ -57,19 +58,19 @@ class Sample(Call, frozen=True):
     seconds: Annotated[float, Meta(gt=0, le=30, description="Of speech.")] = 4.0
     frames: Annotated[Annotated[int, Meta(ge=1, le=64)] | None, Meta(description="Of clips.")] = None
 
-    def run(self, bench: Bench, progress: ProgressCallback) -> tuple[Outcome, View]:
+    def run(self, workspace: Workspace, progress: ProgressCallback) -> tuple[Outcome, View]:
         if self.count * max(1, len(self.classes), len(self.speakers)) > MOST:
             raise UsageError(f"more than {MOST} samples at once", "ask for fewer of each")
         self._check()
-        info = bench.library.sampler(self.model, self.medium)
+        info = workspace.library.sampler(self.model, self.medium)
         learned = priors.find(info, PRIORS[self.medium])
         names = ("temperature", "top_k", "top_p", "guidance")
         sampling = priors.sampling(learned, **{name: getattr(self, name) for name in names})
         seed = secrets.randbelow(10**6) if self.seed is None else self.seed
         how = {"sampling": sampling, "seed": seed, "count": self.count, "progress": part(progress, 0, 0.9)}
-        model = bench.library.load(info)
+        model = workspace.library.load(info)
         make = {"image": self._images, "audio": self._speech, "video": self._clips}[self.medium]
-        shown = make(bench, model, [self.command(seed)], how)
+        shown = make(workspace, model, [self.command(seed)], how)
         remarks = learned.remarks if learned else {}
         notes = tuple(f"{name}: {remarks[name]}" for name in self.classes if name in remarks)
         progress(1.0)
@@ -83,27 +84,31 @@ class Sample(Call, frozen=True):
             if getattr(self, name) and medium != self.medium:
                 raise UsageError(f"{name} is for {medium}, and this is {self.medium}", f"leave {name} out")
 
-    def _images(self, bench: Bench, model: LoadedModel, commands: list[str], how: dict[str, Any]) -> views.Shown:
+    def _images(
+        self, workspace: Workspace, model: LoadedModel, commands: list[str], how: dict[str, Any]
+    ) -> views.Shown:
         size = None
         if self.width or self.height:
             height, width = size_of(priors.find(model.info, PRIORS["image"]))
             size = self.height or height, self.width or width
         start = None
         if self.start:
-            read = image.read(bench.source(self.start).open(), max_pixels=views.most_pixels(bench))
+            read = image.read(workspace.source(self.start).open(), max_pixels=views.most_pixels(workspace))
             start = read.pixels
         made = sample_images(model, labels=self.classes, size=size, start=start, keep=self.keep, **how)
-        coded = [views.packed(*image_file.pack_image(model, made.image(n))) for n in range(len(made.pixels))]
-        return views.sampled_images(bench, made, coded, commands)
+        coded = [vqz.pack(*image_file.pack_image(model, made.image(n))) for n in range(len(made.pixels))]
+        return views.sampled_images(workspace, made, coded, commands)
 
-    def _speech(self, bench: Bench, model: LoadedModel, commands: list[str], how: dict[str, Any]) -> views.Shown:
+    def _speech(
+        self, workspace: Workspace, model: LoadedModel, commands: list[str], how: dict[str, Any]
+    ) -> views.Shown:
         made = sample_speech(model, speakers=self.speakers, seconds=self.seconds, **how)
-        coded = [views.packed(*audio_file.pack_audio(model, each)) for each in made.audio]
-        return views.sampled_speech(bench, made, coded, commands)
+        coded = [vqz.pack(*audio_file.pack_audio(model, each)) for each in made.audio]
+        return views.sampled_speech(workspace, made, coded, commands)
 
-    def _clips(self, bench: Bench, model: LoadedModel, commands: list[str], how: dict[str, Any]) -> views.Shown:
+    def _clips(self, workspace: Workspace, model: LoadedModel, commands: list[str], how: dict[str, Any]) -> views.Shown:
         made = sample_video(model, frames=self.frames, actions=self.actions, **how)
-        return views.sampled_clips(bench, model, made, commands)
+        return views.sampled_clips(workspace, model, made, commands)
 
     def command(self, seed: int) -> str:
         """What the command line takes for the same result."""

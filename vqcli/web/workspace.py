@@ -1,4 +1,4 @@
-"""What all calls share: what they work with, and how results become files."""
+"""What all calls share: the files and models they work with, and how results become files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import msgspec
 from vqcli.container import vqz
 from vqcli.container.bounds import Limits
 from vqcli.container.vqz import Vqz
-from vqcli.errors import UsageError
+from vqcli.errors import OutputError, UsageError
+from vqcli.files import size_text
 from vqcli.media import video
 from vqcli.pages.parts import Part
 from vqcli.progress import ProgressCallback
@@ -41,8 +42,8 @@ View = Sequence[Part]
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What calls work with."""
+class Workspace:
+    """What calls work with; `limits` are those of what files declare."""
 
     files: Files
     library: Library
@@ -60,29 +61,39 @@ class Bench:
             raise UsageError("this is a .vqz file already", "decode it, or convert it to a voice")
         return stored
 
-    def coded(self, id: str) -> Vqz:
-        """A file that is a .vqz file, parsed. Raises Gone, UsageError, BadFile, DamagedChunks."""
-        return self.parsed(self.files.get(id))
-
-    def parsed(self, stored: Stored, *, lenient: bool = False) -> Vqz:
+    def parsed(self, stored: Stored, *, salvage: bool = False) -> Vqz:
+        """A file that is a .vqz file. Raises UsageError, BadFile, and DamagedChunks unless `salvage`."""
         if not stored.facts.coded:
             raise UsageError(f"this is no .vqz file but of {stored.facts.medium}", "encode it")
-        return vqz.unpack(stored.data, salvage=lenient, limits=self.limits)
+        return vqz.unpack(stored.data, salvage=salvage, limits=self.limits)
 
     def add_vqz(self, data: bytes, medium: str, name: str = "") -> Facts:
         return self.files.add(data, f"{name or medium}.vqz", VQZ, medium, coded=True)
 
     def add(self, write: Callable[[BytesIO, str], Any], name: str, format: str, medium: str) -> Facts:
-        """Keep what `write(stream, format)` writes."""
-        stream = BytesIO()
+        """Keep what `write(stream, format)` writes. Raises OutputError for more than all files may have."""
+        stream = _Bounded(self.files.most_bytes)
         write(stream, format)
         return self.files.add(stream.getvalue(), f"{name}.{format}", TYPES[format], medium)
+
+
+class _Bounded(BytesIO):
+    """Memory to write to, of so many bytes at most: a small file may decode to a large one."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self._most_bytes = most_bytes
+
+    def write(self, data: Any) -> int:
+        if self.tell() + memoryview(data).nbytes > self._most_bytes:
+            raise OutputError(f"the result is larger than {size_text(self._most_bytes)}", "the command line takes it")
+        return super().write(data)
 
 
 class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A call as JSON. Fields that are left out or null are what the command line takes for them."""
 
-    def run(self, bench: Bench, progress: ProgressCallback) -> tuple[Outcome, View]:
+    def run(self, workspace: Workspace, progress: ProgressCallback) -> tuple[Outcome, View]:
         """Do it: what is made, and what the page shows of it."""
         raise NotImplementedError
 
