@@ -22,7 +22,8 @@ def to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Imag
         flat = image
         notes.append(f"{image.mode} converted")
     else:
-        flat = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+        mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+        flat = image if image.mode == mode else image.convert(mode)  # converting to its own mode copies it
     if profile or flat.mode == "LAB":
         try:
             flat = _by_profile(flat, profile, notes)

@@ -29,7 +29,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.container.bounds import MAX_PIXELS
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.files import name_of, refuse_existing, replacing, seekable
+from vqcli.files import name_of, refuse_existing, release, replacing, seekable, storage
 from vqcli.media import band_writing, bmp, colour, depth, png, png_writing, tiff
 
 Undecoded = ImageFile | tiff.Page | bmp.Bitmap
@@ -202,12 +202,13 @@ def _decode(file: Undecoded, background: str) -> LoadedImage:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 1 or 3], in bands: at once Pillow copies an image three times over."""
-    pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    """uint8 [H, W, 1 or 3], in bands: at once Pillow copies an image three times over. Large ones lie in a file."""
+    pixels = storage((image.height, image.width, len(image.getbands())), np.uint8)
     step = max(1, _AT_ONCE // image.width)
     for top in range(0, image.height, step):
         band = image.crop((0, top, image.width, min(top + step, image.height)))
         pixels[top : top + step] = np.asarray(band).reshape(band.height, band.width, -1)
+        release(pixels)
     return pixels
 
 
