@@ -32,8 +32,8 @@ def beside(function: Callable[..., Result], *arguments: Any) -> Iterator[Callabl
     """Begin `function(*arguments)` in another process; yields what waits for the result.
 
     That raises the function's error. It calls the function here where there is one core, or where no process can begin
-    or live. Threads of torch are shared out meanwhile. The function's bars are shown with those of this process; what it
-    says on stderr is said with its result.
+    or live. Threads of torch are shared out meanwhile. The function's bars are shown with those of this process; what
+    it says on stderr is said with its result.
     """
     here = partial(function, *arguments)
     if _cores() < 2:
