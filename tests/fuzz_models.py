@@ -24,7 +24,7 @@ from tests.fuzzing import Case, damaged, edited, edited_tensors, join, main, spl
 from tests.nets.codecs.test_conformance import CONTRACT, FAMILIES, SMALL
 from vqcli.cli import info as shown
 from vqcli.cli.models import rows as listed
-from vqcli.codec import chunks, conversion
+from vqcli.codec import chunks, voices
 from vqcli.entropy import statistics
 from vqcli.errors import ModelError
 from vqcli.nets.priors import rounding
@@ -176,7 +176,7 @@ def use_model(data: bytes, folder: Path) -> None:
         loaded = loading.load(model, "cpu")
     code(loaded)
     if model.modality == "audio" and model.description.get("speakers"):
-        conversion.speakers(model)
+        voices.speakers(model)
 
 
 @mock.patch.object(chunks, "_together", lambda work, tasks, most=1: [work(task) for task in tasks])  # threads cost more

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         encode,
     )
     from vqcli.codec.conversion import Converted, convert_speaker
+    from vqcli.codec.voices import Voice
     from vqcli.errors import BadFile, DamagedChunks, ModelError, OutputError, UnknownLabel, UsageError, VqError
     from vqcli.nets.priors.autoregressive import Sampling
     from vqcli.sampling.image import Samples, sample
@@ -66,6 +67,7 @@ __all__ = [
     "UnknownLabel",
     "UsageError",
     "VideoSamples",
+    "Voice",
     "VqError",
     "convert_speaker",
     "decode",
@@ -92,6 +94,7 @@ _HOMES = {
     "vqcli.sampling.video": ("VideoSamples", "sample_video"),
     "vqcli.sampling.speech": ("SpeechSamples", "sample_speech"),
     "vqcli.codec.conversion": ("Converted", "convert_speaker"),
+    "vqcli.codec.voices": ("Voice",),
     "vqcli.nets.priors.autoregressive": ("Sampling",),
     "vqcli.training.by_name": ("train",),
     "vqcli.zoo.loading": ("load",),

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import vqcli
-from vqcli.codec import conversion, windows
+from vqcli.codec import conversion, voices, windows
 from vqcli.codec.codes import keep_levels
 from vqcli.media import audio
 from vqcli.zoo import loading
@@ -37,7 +37,7 @@ def main(name: str = "speech") -> None:
     clip = audio.read(Path(vqcli.__file__).parent / "demo" / "talk.opus", model.net.rate_hz, mono=True)
     recording = audio.from_samples(np.tile(clip.samples, 12), clip.rate_hz, clip.rate_hz, mono=True)
     codes = windows.encode_audio(model, recording)
-    target = conversion.speakers(model.info)[0].name
+    target = voices.speakers(model.info)[0].name
 
     def decode(some):
         return lambda: [None for _ in windows.decode_audio(model, some)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import vqcli
-from vqcli.codec import conversion
+from vqcli.codec import voices
 from vqcli.entropy.coders import packed
 from vqcli.evaluation.speech import metrics
 from vqcli.sampling.speech import sample_speech
@@ -51,7 +51,7 @@ def test_the_prior_is_well_worth_it(speech):
 def test_conversion_moves_the_register_and_keeps_the_rest(speech, talk):
     moved = vqcli.convert_speaker(TALK, "p225", speech)
     assert moved.samples.shape == (1, len(talk))
-    target = conversion.find(speech.info, "p225").pitch_hz
+    target = voices.find(speech.info, "p225").pitch_hz
     assert abs(metrics.pitch_hz(moved.samples[0]) / target - 1) < 0.12
     assert metrics.pitch_hz(talk) < 0.8 * target
     assert metrics.melody(talk, moved.samples[0]).correlation > 0.8
@@ -59,7 +59,7 @@ def test_conversion_moves_the_register_and_keeps_the_rest(speech, talk):
 
 def test_the_offered_speakers_are_there_with_what_is_known_of_them(speech):
     for name in OFFERED:
-        found = conversion.find(speech.info, name)
+        found = voices.find(speech.info, name)
         assert found.seconds > 60 and found.sex in ("f", "m") and found.source in ("vctk", "librispeech")
 
 

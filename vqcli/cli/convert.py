@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqcli.cli import complete, console
-from vqcli.cli.options import STREAM, Device, Force, Model, Output, command
+from vqcli.cli.options import STREAM, Allowed, Device, Force, Model, Output, command
 
 if TYPE_CHECKING:
     from vqcli.codec.codes import AudioCodes
+    from vqcli.codec.voices import Voice
+    from vqcli.container.bounds import Limits
     from vqcli.zoo.loading import LoadedModel
-    from vqcli.zoo.store import ModelInfo
 
 
 @dataclass(frozen=True)
-class Voice:
+class Target:
     """Which voice, and what stays of the source."""
 
     to: Annotated[
@@ -33,6 +34,26 @@ class Voice:
             autocompletion=complete.speakers,
         ),
     ] = None
+    to_voice: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A recording of the voice, of a few seconds to 10 minutes, or a .voice file of --save-voice.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None
+    save_voice: Annotated[
+        Path | None,
+        typer.Option(help="Keep the voice of --to-voice in this file.", metavar="FILE.voice", show_default=False),
+    ] = None
+    voice_steps: Annotated[
+        int,
+        typer.Option(
+            help="Steps by which --to-voice fits the voice to the recording; 0: as the model predicts it.",
+            min=0,
+            max=10_000,
+        ),
+    ] = 100
     pitch: Annotated[
         str,
         typer.Option(
@@ -59,7 +80,8 @@ def convert_speaker(
         Path | None, typer.Option(help="A .vqz file of speech instead of a recording.", show_default=False)
     ] = None,
     model: Model = None,
-    voice: Voice = Voice(),
+    target: Target = Target(),
+    allowed: Allowed = Allowed(),
     force: Force = False,
     device: Device = "auto",
 ) -> None:
@@ -71,62 +93,107 @@ def convert_speaker(
     vq convert-speaker in.wav --to p225 --to 19 -o voices/
     vq convert-speaker --from-codes talk.vqz --to p225
     vq convert-speaker in.wav --to p225 --model speech-wavenet
+    vq convert-speaker in.wav --to-voice me.wav --save-voice me.voice
+    vq convert-speaker in.wav --to-voice me.voice
     vq models show speech
     """
-    from vqcli.codec import conversion
+    from vqcli.codec import conversion, voices
+    from vqcli.container.bounds import Limits
     from vqcli.errors import UsageError
     from vqcli.files import refuse_existing
-    from vqcli.zoo import store
+    from vqcli.zoo import loading, store
 
     if not (inputs or from_codes) or (inputs and from_codes):
         raise UsageError("what should be converted?", "name a recording, or --from-codes FILE")
-    info = store.find(model or store.DEFAULTS["audio"])
-    voices = [conversion.find(info, name).name for name in voice.to or []]  # before any work
-    if not voices:
-        best = ", ".join(each.name for each in conversion.speakers(info)[:8])
+    limits = Limits(allowed.max_pixels, allowed.max_seconds)
+    stored, loaded = _stored(from_codes, device, limits) if from_codes else (None, None)
+    info = loaded.info if loaded else store.find(model or store.DEFAULTS["audio"])
+    names = [voices.find(info, name).name for name in target.to or []]  # before any work
+    names += [path.stem for path in target.to_voice or []]
+    if not names:
+        best = ", ".join(each.name for each in voices.speakers(info)[:8])
         raise UsageError("to which voice?", f"--to NAME: {best}, ... (vq models show {info.name} lists all)")
+    if target.save_voice and len(target.to_voice or []) != 1:
+        raise UsageError("--save-voice keeps the voice of one recording", "--to-voice FILE, once")
     sources = [from_codes] if from_codes else _sources(inputs or [])
-    many = len(sources) * len(voices)
-    jobs = {source: [(name, _target(source, name, output, many)) for name in voices] for source in sources}
-    for _, target in (job for named in jobs.values() for job in named):
-        if target != STREAM:
-            refuse_existing(target, force)
-    loaded = None
-    for source, named in jobs.items():
-        codes, loaded = _codes(source, bool(from_codes), loaded, info, device)
-        for name, target in named:
+    many = len(sources) * len(names)
+    places = {source: [_place(source, name, output, many) for name in names] for source in sources}
+    results = [*(place for each in places.values() for place in each), *filter(None, [target.save_voice])]
+    for number, place in enumerate(results):
+        if place in results[:number]:
+            raise UsageError(f"two results would be {place}", "give files and voices different names")
+        if place != STREAM:
+            refuse_existing(place, force)
+    loaded = loaded or loading.load(info, device)
+    targets: list[str | Voice] = [*(target.to or []), *_voices(loaded, target, force)]
+    for source, own in places.items():
+        codes = stored or _encoded(source, loaded, limits)
+        for to, name, place in zip(targets, names, own, strict=True):
             begun = time.perf_counter()
             with console.progress(f"{source.name} as {name}") as progress:
                 converted = conversion.convert_speaker(
-                    codes, name, loaded, pitch=voice.pitch, semitones=voice.semitones, levels=voice.levels
+                    codes, to, loaded, pitch=target.pitch, semitones=target.semitones, levels=target.levels
                 )
-                with console.data_out() if target == STREAM else nullcontext(target) as place:
-                    converted.save(place, force=force, progress=progress)
+                with console.data_out() if place == STREAM else nullcontext(place) as opened:
+                    converted.save(opened, force=force, progress=progress)
             took = console.speed(converted.audio.length_s, time.perf_counter() - begun)
-            console.say(f"{source} -> {target} as {name}, {took}")
+            console.say(f"{source} -> {place} as {name}, {took}")
 
 
-def _codes(
-    source: Path, is_codes: bool, loaded: LoadedModel | None, info: ModelInfo, device: str
-) -> tuple[AudioCodes, LoadedModel]:
-    """The codes of a recording, or those in a .vqz file, and the model that they belong to."""
+def _stored(path: Path, device: str, limits: Limits) -> tuple[AudioCodes, LoadedModel]:
+    """The codes in a .vqz file, and the model that they belong to."""
     from vqcli import api
-    from vqcli.codec import audio_file, windows
+    from vqcli.codec import audio_file
     from vqcli.container import vqz
-    from vqcli.media import audio
-    from vqcli.zoo import loading
 
-    if is_codes:
-        file = vqz.read(source)
-        loaded = api.load_for(file.header, None, device)
-        audio_file.check_audio(loaded, file.header)
-        return audio_file.unpack_audio(loaded, file)[0], loaded
-    loaded = loaded or loading.load(info, device)
-    recording = audio.read(console.data_in() if source == STREAM else source, loaded.audio.rate_hz, mono=True)
+    file = vqz.read(path, limits=limits)
+    loaded = api.load_for(file.header, None, device)
+    audio_file.check_audio(loaded, file.header)
+    return audio_file.unpack_audio(loaded, file)[0], loaded
+
+
+def _encoded(source: Path, loaded: LoadedModel, limits: Limits) -> AudioCodes:
+    """The codes of a recording."""
+    from vqcli.codec import windows
+    from vqcli.media import audio
+
+    opened = console.data_in() if source == STREAM else source
+    recording = audio.read(opened, loaded.audio.rate_hz, mono=True, limits=limits)
     for note in recording.notes:
         console.say(f"{source}: {note}")
     with console.progress(f"encoding {source.name}") as progress:
-        return windows.encode_audio(loaded, recording, progress), loaded
+        return windows.encode_audio(loaded, recording, progress)
+
+
+def _voices(model: LoadedModel, target: Target, force: bool) -> list[Voice]:
+    """The voices of --to-voice, of which --save-voice keeps the only one."""
+    from vqcli.codec import voices
+
+    found = []
+    for path in target.to_voice or []:
+        known = (
+            voices.load(path, model)
+            if path.suffix.lower() == voices.SUFFIX
+            else _fitted(path, model, target.voice_steps)
+        )
+        console.say(f"{path}: {known.speaker.seconds:.0f} s of speech at {known.speaker.pitch_hz:.0f} Hz on average")
+        if target.save_voice:
+            known.save(target.save_voice, force=force)
+        found.append(known)
+    return found
+
+
+def _fitted(path: Path, model: LoadedModel, steps: int) -> Voice:
+    """The voice of a recording."""
+    from vqcli.codec import voices
+
+    known = voices.reference(model, path)
+    if not steps:
+        return voices.of_reference(model, known)
+    from vqcli.training import new_speaker
+
+    with console.progress(f"fitting the voice of {path.name}") as progress:
+        return new_speaker.fit_voice(model, known, steps=steps, progress=progress)
 
 
 def _sources(inputs: list[Path]) -> list[Path]:
@@ -146,7 +213,7 @@ def _sources(inputs: list[Path]) -> list[Path]:
     return found
 
 
-def _target(source: Path, name: str, output: Path | None, results: int) -> Path:
+def _place(source: Path, name: str, output: Path | None, results: int) -> Path:
     """Where a result goes: beside its source by default, a file or stream that was named, or into a folder."""
     from vqcli.errors import UsageError
     from vqcli.files import make_folder

@@ -246,11 +246,11 @@ def show_model(
 
 
 def _show_speakers(model: ModelInfo, every: bool) -> None:
-    from vqcli.codec import conversion
+    from vqcli.codec import voices
     from vqcli.data.clips import WELL_KNOWN_S
     from vqcli.data.split import printable
 
-    known = conversion.speakers(model)
+    known = voices.speakers(model)
     shown = [one for one in known if every or one.row < 0 or one.seconds >= WELL_KNOWN_S] or known
     console.emit_table(
         ("speaker", "minutes", "sex", "mean pitch Hz", "source"),

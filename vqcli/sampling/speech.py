@@ -15,7 +15,7 @@ from typing import Unpack
 
 import numpy as np
 
-from vqcli.codec import audio_file, conversion, windows
+from vqcli.codec import audio_file, conversion, voices, windows
 from vqcli.codec.codes import AudioCodes, code_type
 from vqcli.container import vqz
 from vqcli.deprecation import renamed_keyword
@@ -148,10 +148,10 @@ def _names(
 ) -> list[str | None]:
     """Whose voice each sample has; None for that of the recording."""
     if wanted:
-        return [conversion.find(model.info, name).name for name in wanted for _ in range(count)]
+        return [voices.find(model.info, name).name for name in wanted for _ in range(count)]
     if going_on:
         return [None] * count
-    known = [each.name for each in conversion.speakers(model.info)]
+    known = [each.name for each in voices.speakers(model.info)]
     both = [name for name in known if info is None or not info.classes or info.number_of(name) >= 0]
     if not both:
         raise ModelError(f"the prior of {model.info.name} knows none of its speakers", "train the prior again")
@@ -164,8 +164,8 @@ def _begun(model: LoadedModel, names: Sequence[str | None], start: Recording | N
     if start is None:
         nothing = np.zeros((1, len(model.net.codebook_sizes), 0), np.uint16)
         level = (voice.LEVEL_DB,)
-        voices = {name: conversion.voice_of(model, conversion.find(model.info, name)) for name in names if name}
-        return [AudioCodes(nothing, model.net.rate_hz, 0, 1, level, (voices[name],)) for name in names if name]
+        stored = {name: voices.voice_of(model, voices.find(model.info, name)) for name in names if name}
+        return [AudioCodes(nothing, model.net.rate_hz, 0, 1, level, (stored[name],)) for name in names if name]
     if start.length_s > LONGEST_S:
         raise UsageError(f"a recording of {start.length_s:.0f} s is too long to go on from")
     source = windows.encode_audio(model, replace(start, samples=start.samples[:1]))

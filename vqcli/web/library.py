@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 import msgspec
 
-from vqcli.codec import conversion
+from vqcli.codec import voices
 from vqcli.container.header import Header
 from vqcli.errors import ModelError, near_matches
 from vqcli.sampling import image, speech
@@ -134,7 +134,7 @@ class Library:
                 defaults[made] = prior.defaults
                 classes = prior.classes if made == "image" else classes
                 actions = prior.classes if made == "video" else actions
-        speakers = tuple(each.name for each in conversion.speakers(info)) if info.description.get("speakers") else ()
+        speakers = tuple(each.name for each in voices.speakers(info)) if info.description.get("speakers") else ()
         default = self._defaults[info.modality] == info.name
         text = (info.description.get("recipe") or {}).get("description", "")
         return Model(

@@ -34,7 +34,7 @@ STATISTICS = "statistics."  # prefix of the tensors that belong to the coders, n
 
 
 class Speaker(msgspec.Struct, forbid_unknown_fields=True):
-    """A voice in the table of a model, as its description has it (codec/conversion.py)."""
+    """A voice in the table of a model, as its description has it (codec/voices.py)."""
 
     name: str
     seconds: Annotated[float, msgspec.Meta(ge=0, lt=1e9)]

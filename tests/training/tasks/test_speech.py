@@ -8,7 +8,7 @@ import torch
 
 from tests.training.conftest import begin
 from vqcli import recipe
-from vqcli.codec import conversion, windows
+from vqcli.codec import conversion, voices, windows
 from vqcli.data.speech import Utterances
 from vqcli.errors import BadFile, UnknownLabel, UsageError
 from vqcli.media import audio
@@ -73,9 +73,9 @@ def test_the_card_names_the_figures_in_their_columns(trained, tmp_path):
 
 
 def test_speakers_are_found_with_near_matches(trained):
-    assert {each.name for each in conversion.speakers(trained)} == {"high", "low", "middle"}
+    assert {each.name for each in voices.speakers(trained)} == {"high", "low", "middle"}
     with pytest.raises(UnknownLabel) as caught:
-        conversion.find(trained, "hihg")
+        voices.find(trained, "hihg")
     assert "high" in caught.value.hint
 
 
@@ -159,14 +159,14 @@ def test_a_new_speaker_is_fitted_stored_and_found(trained, clips_folder):
         model, "anna", clips_folder / "middle", steps=4, progress=lambda share, note: notes.append(note)
     )
     assert fitted.row == -1 and abs(fitted.pitch_hz / 140 - 1) < 0.05 and len(notes) == 4
-    assert conversion.find(trained, "anna") == fitted
+    assert voices.find(trained, "anna") == fitted
     moved = conversion.convert(recording(clips_folder), "anna", model)
-    assert len(moved.voice[0]) == 5 and moved.voice[0] != conversion.voice_of(model, conversion.find(trained, "low"))
+    assert len(moved.voice[0]) == 5 and moved.voice[0] != voices.voice_of(model, voices.find(trained, "low"))
     with pytest.raises(UsageError, match="already"):
         new_speaker.fit(model, "anna", clips_folder / "middle", steps=1)
     (trained.folder / "voices" / "anna.safetensors").write_bytes(b"nothing")
     with pytest.raises(UnknownLabel):
-        conversion.find(trained, "anna")
+        voices.find(trained, "anna")
 
 
 def test_the_paper_s_model_trains_and_converts(clips_folder, tmp_path):

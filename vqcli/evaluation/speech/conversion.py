@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqcli.codec import conversion as speaker
-from vqcli.codec import windows
+from vqcli.codec import conversion, voices, windows
 from vqcli.codec.codes import AudioCodes
 from vqcli.errors import BadFile, UsageError
 from vqcli.evaluation.speech import coding, evaluators, metrics
@@ -90,7 +89,7 @@ class Speakers:
 def evaluate(
     model: LoadedModel,
     clips: Mapping[Path, str],
-    targets: Sequence[str],
+    targets: Sequence[str | voices.Voice],
     references: Mapping[str, Sequence[Path]],
     *,
     pitch: str = "target",
@@ -102,12 +101,12 @@ def evaluate(
 ) -> Iterator[Conversion]:
     """Conversions of clips, each with its speaker, to each target but the speaker.
 
-    `references` are clips of each speaker, as `Speakers` uses them. `pitch` and `levels` as in `speaker.convert`. Clips
+    `references` are clips of each speaker, as `Speakers` uses them. `pitch` and `levels` as in `convert`. Clips
     that cannot be read are reported to `complain`; `on_audio` gets the waveforms of each, by title. Raises
     UnknownLabel, and UsageError if `with_evaluators` without clips of a target or without the extra.
     """
-    voices = [speaker.find(model.info, name) for name in targets]
-    if with_evaluators and (missing := [name for name in targets if not references.get(name)]):
+    known = {to: voices.find(model.info, to) if isinstance(to, str) else to.speaker for to in targets}
+    if with_evaluators and (missing := [one.name for one in known.values() if not references.get(one.name)]):
         raise UsageError(
             f"there are no clips of {', '.join(missing)} to compare with",
             "--references names a folder with a subfolder of clips for each speaker",
@@ -121,10 +120,10 @@ def evaluate(
             continue
         source = _encode(model, clip, name, with_evaluators)
         waveforms = {SOURCE: clip.samples}
-        for voice in voices:
+        for to, voice in known.items():
             if voice.name != name:
                 began = time.perf_counter()
-                converted = speaker.convert(source.codes, voice.name, model, pitch=pitch, levels=levels)
+                converted = conversion.convert(source.codes, to, model, pitch=pitch, levels=levels)
                 waveform = waveforms[f"as {voice.name}"] = decode_waveform(model, converted, len(clip.samples))
                 yield _measure(source, voice, waveform, time.perf_counter() - began, speakers)
         on_audio(waveforms)
@@ -152,7 +151,7 @@ def _encode(model: LoadedModel, clip: Utterance, name: str, with_evaluators: boo
 
 
 def _measure(
-    source: _Source, voice: speaker.Speaker, waveform: np.ndarray, conversion_s: float, speakers: Speakers | None
+    source: _Source, voice: voices.Speaker, waveform: np.ndarray, conversion_s: float, speakers: Speakers | None
 ) -> Conversion:
     """The row of a converted waveform; without `speakers`, without evaluators."""
     clip = source.clip
@@ -181,10 +180,10 @@ def _measure(
 def means(conversions: Iterable[Conversion]) -> list[Conversion]:
     """The mean for each target and, where there are several, that over all conversions as "all"."""
     groups: dict[str, list[Conversion]] = {}
-    for conversion in conversions:
-        groups.setdefault(conversion.to, []).append(conversion)
+    for one in conversions:
+        groups.setdefault(one.to, []).append(one)
     if len(groups) > 1:
-        groups["all"] = [conversion for group in groups.values() for conversion in group]
+        groups["all"] = [one for group in groups.values() for one in group]
     return [_mean(to, group) for to, group in groups.items()]
 
 

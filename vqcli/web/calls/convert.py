@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from vqcli.codec import audio_file, conversion, windows
+from vqcli.codec import audio_file, conversion, voices, windows
 from vqcli.codec.codes import AudioCodes
 from vqcli.errors import UsageError
 from vqcli.media import audio
@@ -38,7 +38,7 @@ class Convert(Call, frozen=True):
             raise UsageError(f"only speech has a voice, and this is of {stored.facts.medium}", "send a recording")
         codes, model, notes = self._codes(bench, stored, part(progress, 0, 0.4))
         made = conversion.convert(codes, self.to, model, pitch=self.pitch, semitones=self.semitones, levels=self.levels)
-        converted = conversion.Converted(made, conversion.find(model.info, self.to), model)
+        converted = conversion.Converted(made, voices.find(model.info, self.to), model)
         blocks = converted.blocks(part(progress, 0.4, 0.9))
         shown = views.spoken(
             bench, blocks, converted.rate_hz, self.format or "wav", self.to, [self.command(stored)], "converted"
@@ -59,7 +59,7 @@ class Convert(Call, frozen=True):
             audio_file.check_audio(model, file.header)
             return audio_file.unpack_audio(model, file)[0], model, ()
         info = bench.library.find(self.model, "audio")
-        conversion.find(info, self.to)  # before any work
+        voices.find(info, self.to)  # before any work
         model = bench.library.load(info)
         recording = audio.read(stored.open(), model.audio.rate_hz, mono=True, limits=bench.limits)
         return windows.encode_audio(model, recording, progress), model, recording.notes
