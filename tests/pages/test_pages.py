@@ -77,6 +77,10 @@ def test_large_images_are_shown_in_part():
     assert 1.4 < part.shape[1] / part.shape[0] < 1.6
     assert part.shape[0] * part.shape[1] * 7 * images.BYTES_PER_PIXEL <= 4_010_000
     assert images.fitting(whole[:100, :100], 7, 4_000_000).shape == (100, 100, 3)
+    assert images.fitting(whole, 1, 4_000_000, 40_000).size <= 3 * 40_100
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)  # of which a codec needs many bytes
+    part = images.fitting(noise, 7, 500_000)
+    assert 350_000 <= 7 * len(inline.photograph(part)) <= 500_000
 
 
 def test_pictures_are_shown_as_they_are(picture):

@@ -13,6 +13,7 @@ from vqcli.entropy.coders import packed
 from vqcli.evaluation import metrics
 from vqcli.evaluation.image import baselines
 from vqcli.media import image
+from vqcli.pages import page
 from vqcli.zoo import loading, priors, store
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -93,6 +94,7 @@ def test_demo(tmp_path, monkeypatch):
     again = CliRunner().invoke(app, ["demo"])
     assert again.exit_code == 2 and "--force" in again.stderr
     assert [point["codec"] for point in points[::2]] == ["photo-2", "photo-2", "photo-2", "tokens"]
+    assert 1_000_000 < Path("vq-demo/index.html").stat().st_size <= page.BUDGET
     row = image.read(Path("vq-demo/side-by-side.png")).pixels
     assert row.shape[1] > 5 * 300
     assert [row["name"] for row in spoken] == ["talk-level-1.wav", "talk-levels-3.wav", "talk-as-p225.wav"]

@@ -90,15 +90,16 @@ def test_workers_and_their_death_change_nothing(vq, pictures, monkeypatch):
     """Two processes, one of them killed while it works, make the same files as one."""
     settings = run.Settings(per_shard=1, device="cpu", workers=1)
     assert run.tokenize([pictures], "one", "scalar", settings).index
-    pools, killed = [], []
+    pools, killed, heard = [], [], []
     begin = local._Pool.__init__
 
     def remember(self, task):
         begin(self, task)
         pools.append(self)
 
-    def progress(share):
-        if not killed:
+    def progress(far):
+        heard.append(far)
+        if far.items and not killed:
             pipe = next(iter(pools[0]._working))
             os.kill(pools[0]._processes[pipe].pid, signal.SIGKILL)
             killed.append(pipe)
@@ -106,6 +107,9 @@ def test_workers_and_their_death_change_nothing(vq, pictures, monkeypatch):
     monkeypatch.setattr(local._Pool, "__init__", remember)
     many = run.Settings(per_shard=1, device="cpu", workers=2)
     assert run.tokenize([pictures], "two", "scalar", many, progress).made == 8
+    size_bytes = sum(path.stat().st_size for path in pictures.rglob("*.png"))
+    assert [far.items for far in heard] == list(range(9)) and {far.of_items for far in heard} == {8}
+    assert heard[0].share == 0 and heard[-1] == run.Far(8, 8, size_bytes, size_bytes) and heard[-1].share == 1
     assert killed and files_in(Path("one")) == files_in(Path("two"))
 
 

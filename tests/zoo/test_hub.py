@@ -99,7 +99,8 @@ def test_a_repository_becomes_a_model(server, tmp_path):
     Hub.asked.clear()
     done = vq(["models", "import", "someone/tiny"], tmp_path, server)
     assert done.returncode == 0, done.stderr
-    assert "licence of someone/tiny: mit\n" in done.stderr and Hub.asked[0] == "README.md"
+    assert done.stderr.startswith("licence of someone/tiny: mit\n") and Hub.asked[0] == "README.md"
+    assert "\r" not in done.stderr and len(done.stderr.splitlines()) == 3, done.stderr  # no bars, of whomever
     card = (tmp_path / "home" / "vq" / "models" / "tiny" / "README.md").read_text()
     assert "someone/tiny" in card and COMMIT in card and "Licence: mit." in card
     assert set(Hub.asked) == {"config.json", "README.md", "model.safetensors"}

@@ -70,10 +70,14 @@ class Bars:
         self._jobs: dict[Job, Any] = {}  # their lines, None for what is not shown yet
         self._spoken = time.monotonic()
 
+    def drawn(self) -> bool:
+        """Whether jobs are shown anywhere."""
+        return on_terminal(sys.stderr)
+
     @contextmanager
     def job(self, job: Job, *, after_silence: bool = False) -> Iterator[Job]:
         """Show a job while it is under way, once it has taken a second, or nothing was said for as long."""
-        if not on_terminal(sys.stderr):
+        if not self.drawn():
             yield job
             return
         silent_s = time.monotonic() - self._spoken if after_silence else 0.0

@@ -104,8 +104,7 @@ def _images(
         for index, path in enumerate(paths):
             whole = image.read(path).pixels
             # files of usual codecs lie in the page as they are
-            budget = min(MOST_PIXELS * images.BYTES_PER_PIXEL * embedded, 0.8 * BUDGET / len(paths))
-            pixels = images.fitting(whole, embedded, int(budget))
+            pixels = images.fitting(whole, embedded, 0.8 * BUDGET / len(paths), MOST_PIXELS)
             made = []
             for row in images.rows(pixels, models, codecs, asked):
                 made.append(row)

@@ -41,7 +41,7 @@ class Volume(IntEnum):
 
 
 volume = Volume.NORMAL
-bars = Bars()
+bars = Bars()  # or those of another process, see beside.py
 
 
 def set_volume(to: Volume) -> None:
@@ -185,7 +185,7 @@ def progress(label: str, count: int = 0, unit: str = "", total: int = 0) -> Iter
     """
     job = Job(one_line(label), count, unit + "s" * (count != 1), total)
     last_line = time.monotonic()
-    terminal = on_terminal(sys.stderr)
+    terminal = bars.drawn()
 
     def advance(share: float, note: str = "") -> None:
         nonlocal last_line

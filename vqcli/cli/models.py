@@ -156,7 +156,13 @@ def import_model(
 def _import(source: str, name: str | None, force: bool) -> None:
     from vqcli.zoo import importing
 
-    found = importing.source_of(source, lambda licence: console.say(f"licence of {source}: {licence}"))
+    def licensed(licence: str) -> None:
+        console.say(f"licence of {source}: {licence}")
+
+    with console.progress(f"fetching {source}") as progress:
+        found = importing.source_of(
+            source, licensed, lambda here, of: progress(here / of, f"{console.size(here)} of {console.size(of)}")
+        )
     info = importing.import_model(found, name, force=force)
     facts = info.description["source"]
     console.emit(f"{source} -> model {info.name} in {info.folder}")

@@ -14,7 +14,7 @@ from vqcli.cli.options import AsJson, Device, Model, Plot, command, words
 
 if TYPE_CHECKING:
     from vqcli.tokens.check import Checked
-    from vqcli.tokens.run import Done
+    from vqcli.tokens.run import Done, Far
 
 Inputs = Annotated[
     list[str] | None,
@@ -154,7 +154,7 @@ def _tokenize(
     )  # fmt: skip
     begun = time.perf_counter()
     with console.progress(f"tokenizing into {output}") as progress:
-        done = run.tokenize(inputs, output, model, settings, progress)
+        done = run.tokenize(inputs, output, model, settings, lambda far: progress(far.share, _how_far(far)))
     took_s = time.perf_counter() - begun
     console.say(_line(output, done, took_s))
     if as_json:
@@ -164,6 +164,11 @@ def _tokenize(
         console.emit_json(facts | {"took_s": took_s, "whole": whole})
     if done.index.failed if done.index else done.failed:
         raise typer.Exit(3)
+
+
+def _how_far(far: Far) -> str:
+    size = f", {console.size(far.size_bytes)} of {console.size(far.of_bytes)}" if far.of_bytes else ""
+    return f"{far.items} of {console.plural(far.of_items, 'item')}{size}"
 
 
 def _line(output: str, done: Done, took_s: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ from vqcli.zoo.loading import LoadedModel
 
 ORIGINAL = "original"
 COLUMNS = ("file", "bits/pixel", "PSNR dB", "MS-SSIM", "encode")
-BYTES_PER_PIXEL = 0.26  # of an embedded image in base64, about, at worst
-FEWEST_PIXELS = 256 * 256
+BYTES_PER_PIXEL = 0.26  # of an embedded photograph in base64, about, at worst; noise takes several times as many
+FEWEST_PIXELS = 128 * 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,10 +134,20 @@ def rows(
         yield [own, *more, *(at_bytes(pixels, codec, size_bytes) for codec in codecs)]
 
 
-def fitting(pixels: np.ndarray, copies: int, budget: int) -> np.ndarray:
+def fitting(pixels: np.ndarray, copies: int, budget: float, most_pixels: float = math.inf) -> np.ndarray:
     """The middle of an image, as large as so many copies of it may be within a budget of bytes, at full scale."""
+    most = min(most_pixels, budget / (BYTES_PER_PIXEL * copies))
+    while True:
+        part = _middle(pixels, max(FEWEST_PIXELS, most))
+        needed = copies * len(inline.photograph(part))
+        if needed <= budget or most <= FEWEST_PIXELS:
+            return part
+        most *= 0.95 * budget / needed
+
+
+def _middle(pixels: np.ndarray, most: float) -> np.ndarray:
+    """The middle of an image, of at most so many pixels."""
     height, width = pixels.shape[:2]
-    most = max(FEWEST_PIXELS, budget / (BYTES_PER_PIXEL * copies))
     share = min(1.0, (most / (height * width)) ** 0.5)
     rows, columns = (max(1, round(side * share)) for side in (height, width))
     top, left = (height - rows) // 2, (width - columns) // 2

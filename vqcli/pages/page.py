@@ -19,28 +19,32 @@ BUDGET = 8_000_000  # bytes of a page, which makers of pages keep to by showing 
 
 
 @cache
-def environment() -> Any:
-    """Of jinja2, with the templates of this folder."""
+def environment(*folders: Path) -> Any:
+    """Of jinja2, with the templates of these folders and of this one."""
     import jinja2
 
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(
+    found.globals.update(
         style=(HERE / "style.css").read_text(encoding="utf-8"),
         script=(HERE / "script.js").read_text(encoding="utf-8"),
     )
-    return made
+    return found
 
 
 def render(page: Page) -> str:
     """The HTML of a page."""
-    made = f"{page.made_by}, vq {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    return str(environment().get_template("page.html.jinja").render(page=page, made=made))
+    return str(environment().get_template("page.html.jinja").render(page=page, made=made(page.made_by)))
+
+
+def made(by: str) -> str:
+    """What the foot of a page says of the command that made it."""
+    return f"{by}, vq {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def write(page: Page, target: Path, *, force: bool = False) -> int:

@@ -21,6 +21,36 @@ function mark(charts, points) {
   });
 }
 
+// Values of the curves of a chart at the pointer, from their paths and the scale of the chart.
+function read(plot, clientX) {
+  const [left, right, low, high, log] = plot.dataset.scale.split(" ").map(Number);
+  const value = share => log ? low * (high / low) ** share : low + share * (high - low);
+  const near = (points, x) => points.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a);
+  const curves = all(plot, "path.line").map(path => ({
+    name: path.dataset.name,
+    points: [...path.getAttribute("d").matchAll(/[ML](\S+?) ([^MLZ]+)/g)].map(m => [m[1] / 1000, 1 - m[2] / 1000]),
+  }));
+  const format = y => "share" in plot.dataset ? (100 * y).toFixed(1) + " %" : String(+y.toPrecision(4));
+  const box = plot.getBoundingClientRect();
+  const x = near(curves.flatMap(curve => curve.points), (clientX - box.left) / box.width)[0];
+  const at = left + x * (right - left);
+  const text = document.createElement("span"), cursor = document.createElement("span");
+  text.className = "read";
+  text.textContent = [
+    `${plot.dataset.x} ${right > 100 ? Math.round(at).toLocaleString("en") : +at.toPrecision(3)}`,
+    ...curves.map(curve => `${curve.name} ${format(value(near(curve.points, x)[1]))}`),
+  ].join("\n");
+  text.style.transform = `translateX(${x > .5 ? "calc(-100% - .5rem)" : ".5rem"})`;
+  cursor.className = "cursor";
+  cursor.style.left = text.style.left = `${100 * x}%`;
+  plot.append(cursor, text);
+}
+document.addEventListener("pointermove", event => {
+  all(document, ".plot > :is(.cursor, .read)").forEach(span => span.remove());
+  const plot = event.target.closest(".plot");
+  if (plot) read(plot, event.clientX);
+});
+
 function comparison(root, view = {zoom: 1, x: 0, y: 0}) {  // x and y: what of the image, 0 .. 1, lies at the top left
   const stage = root.querySelector(".stage"), shots = all(stage, ".shot"), plots = all(root, ".plot");
   const slider = root.querySelector(".step"), cut = root.querySelector(".cut-at");

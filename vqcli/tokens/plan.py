@@ -66,6 +66,11 @@ class Shard:
     items: tuple[Item, ...]
 
     @property
+    def size_bytes(self) -> int:
+        """Of its items, as far as it is known without reading them."""
+        return sum(item.size for item in self.items)
+
+    @property
     def digest(self) -> str:
         """Of what it is made of: the keys and sizes of its items."""
         lines = "".join(f"{item.key}\n{item.size}\n" for item in self.items)

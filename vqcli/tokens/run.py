@@ -5,18 +5,18 @@ tokenize([Path("images/")], "tokens/", "photo-2")        Index
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqcli.batch import part_of
-from vqcli.progress import ProgressCallback, silent
+from vqcli.progress import step
 from vqcli.tokens import engines, formats, plan, sources
 from vqcli.tokens.backlog import Backlog
 from vqcli.tokens.items import Root
-from vqcli.tokens.plan import Index, Plan
+from vqcli.tokens.plan import Index, Plan, Shard
 from vqcli.tokens.sources import Wanted
 from vqcli.tokens.store import Store
 from vqcli.zoo import store
@@ -60,6 +60,28 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Far:
+    """How far a run is: items whose shards are done, of all in its part of the set, and the same in bytes, of which
+    those count that are known without reading the items."""
+
+    items: int = 0
+    of_items: int = 0
+    size_bytes: int = 0
+    of_bytes: int = 0
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return self.size_bytes / self.of_bytes if self.of_bytes else self.items / max(1, self.of_items)
+
+    def and_done(self, shard: Shard) -> Far:
+        return replace(self, items=self.items + len(shard.items), size_bytes=self.size_bytes + shard.size_bytes)
+
+    def and_to_do(self, shard: Shard) -> Far:
+        return replace(self, of_items=self.of_items + len(shard.items), of_bytes=self.of_bytes + shard.size_bytes)
+
+
+@dataclass(frozen=True)
 class Done:
     """What a run did: the shards that it made, those that were there, and the index if the set is whole."""
 
@@ -71,13 +93,17 @@ class Done:
 
 
 def tokenize(
-    inputs: Sequence[Path | str], place: str, model: str, settings: Settings, progress: ProgressCallback = silent
+    inputs: Sequence[Path | str],
+    place: str,
+    model: str,
+    settings: Settings,
+    progress: Callable[[Far], None] = lambda far: None,
 ) -> Done:
     """Tokenize what lies at `inputs` into shards at `place`, or go on with that where an earlier run was interrupted.
 
     All may be URLs of stores that fsspec knows.
 
-    `progress` is called with the share of the shards that are done. Raises UsageError for a place that holds another
+    `progress` is called when all is listed, and after each shard. Raises UsageError for a place that holds another
     set, BadFile, ModelError, OutputError, Unreachable; a bad item is a line of failed.jsonl.
     """
     engine = engines.of(settings.engine)
@@ -90,19 +116,32 @@ def tokenize(
     part, parts = part_of(settings.part) if settings.part else (0, 1)
     count = there = 0
     made = items = failed = 0
+    far = Far()
     with closing(Backlog()) as to_do:
-        for shard in plan.shards(sources.items(roots, wanted), task.plan.per_shard):
-            count += 1
-            if shard.number % parts == part:
-                if plan.record_of(task.store, shard) is None:
-                    to_do.add(shard)
-                else:
-                    there += 1
+        with step("listing what is to be tokenized"):
+            for shard in plan.shards(sources.items(roots, wanted), task.plan.per_shard):
+                count += 1
+                if shard.number % parts == part:
+                    far = far.and_to_do(shard)
+                    if plan.record_of(task.store, shard) is None:
+                        to_do.add(shard)
+                    else:
+                        far, there = far.and_done(shard), there + 1
         del roots  # their lists of files
-        for record in engine.run(task, to_do.taken(), settings.workers, settings.address):
+        progress(far)
+        given: dict[int, Shard] = {}  # to the engine
+        for record in engine.run(task, _noted(to_do, given), settings.workers, settings.address):
             made, items, failed = made + 1, items + record.items, failed + len(record.failed)
-            progress((made + there) / (len(to_do) + there))
+            far = far.and_done(given.pop(record.number))
+            progress(far)
     return Done(made, there, items, failed, plan.finish(task.store, task.plan, count))
+
+
+def _noted(to_do: Backlog, given: dict[int, Shard]) -> Iterator[Shard]:
+    """The shards, each noted when it is taken."""
+    for shard in to_do.taken():
+        given[shard.number] = shard
+        yield shard
 
 
 def _task(roots: Sequence[Root], place: str, model: str, settings: Settings) -> Task:

@@ -22,29 +22,21 @@ ASSETS = {
 }
 
 
-@cache
-def environment() -> Any:
-    """Of jinja2, with the templates of both folders."""
-    import jinja2
-
-    return page.environment().overlay(loader=jinja2.FileSystemLoader([HERE, page.HERE]))
-
-
 def explore(most_upload: int) -> str:
     """The page where files are dropped."""
-    template = environment().get_template("explore.html.jinja")
+    template = page.environment(HERE).get_template("explore.html.jinja")
     return str(template.render(most_upload=most_upload, most=size_text(most_upload), version=__version__))
 
 
 def view(parts: Sequence[Part], id: str) -> str:
     """Parts without a page around them, for a page to take in; ids in them begin with `id`."""
-    return str(environment().get_template("view.html.jinja").render(parts=parts, id=id))
+    return str(page.environment(HERE).get_template("view.html.jinja").render(parts=parts, id=id))
 
 
 def reference(document: Mapping[str, Any]) -> str:
     """The page of the API, from its description."""
     taken = {name.capitalize() for name in CALLS}  # whose fields stand with their endpoints
-    template = environment().get_template("api.html.jinja")
+    template = page.environment(HERE).get_template("api.html.jinja")
     return str(template.render(document=document, fields=fields, kind_of=_type, taken=taken, version=__version__))
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from vqcli.errors import ModelError, VqError
 
@@ -30,25 +32,32 @@ UNKNOWN = "not stated by its source: ask its authors before you use it"
 OFFLINE = ("VQ_OFFLINE", "HF_HUB_OFFLINE")  # set to anything but 0 or nothing: no network
 
 
+Fetching = Callable[[int, int], None]  # called with the bytes that are here, and of how many
+
+
 def names_repository(source: str) -> bool:
     """Whether it is written as owner/name or owner/name@revision, and no file or folder here."""
     return REPOSITORY.fullmatch(source) is not None and not Path(source).exists()
 
 
-def fetch(source: str, said: Callable[[str], None] = lambda licence: None) -> tuple[Path, str]:
+def fetch(
+    source: str,
+    said: Callable[[str], None] = lambda licence: None,
+    progress: Fetching = lambda size_bytes, of_bytes: None,
+) -> tuple[Path, str]:
     """The folder here of a repository's files, and the commit they are of.
 
-    `said` is called with the licence that the card states before any weights are fetched. Pickled weights are fetched
-    only where there are no safetensors. Raises ModelError if there is no such repository, or if it cannot be reached;
-    VqError without the extra.
+    `said` is called with the licence that the card states before any weights are fetched, `progress` while they are.
+    Pickled weights are fetched only where there are no safetensors. Raises ModelError if there is no such repository,
+    or if it cannot be reached; VqError without the extra.
     """
     name, revision = _named(source)
     card = _snapshot(source, name, revision, (CARD,))
     said(licence_of(card / CARD) or UNKNOWN)
     commit = card.name  # the cache calls a snapshot by its commit
-    folder = _snapshot(source, name, commit, WANTED)
+    folder = _snapshot(source, name, commit, WANTED, progress)
     if not any(folder.rglob("*.safetensors")):
-        folder = _snapshot(source, name, commit, WANTED + PICKLED)
+        folder = _snapshot(source, name, commit, WANTED + PICKLED, progress)
     return folder, commit
 
 
@@ -82,7 +91,13 @@ def _named(source: str) -> tuple[str, str | None]:
     return found["name"], found["revision"]
 
 
-def _snapshot(source: str, name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+def _snapshot(
+    source: str,
+    name: str,
+    revision: str | None,
+    patterns: Sequence[str],
+    progress: Fetching = lambda size_bytes, of_bytes: None,
+) -> Path:
     """The folder here of some of a repository's files."""
     try:
         from huggingface_hub import snapshot_download
@@ -91,7 +106,13 @@ def _snapshot(source: str, name: str, revision: str | None, patterns: Sequence[s
         raise VqError("fetching models needs huggingface_hub", "pip install 'vqcli[hub]'") from None
     try:
         return Path(
-            snapshot_download(name, revision=revision, allow_patterns=list(patterns), local_files_only=is_offline())
+            snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=list(patterns),
+                local_files_only=is_offline(),
+                tqdm_class=_counting(progress),
+            )
         )
     except RepositoryNotFoundError:
         raise ModelError(
@@ -106,6 +127,31 @@ def _snapshot(source: str, name: str, revision: str | None, patterns: Sequence[s
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(f"cannot fetch {source}: {str(error).strip().splitlines()[0]}") from None
+
+
+def _counting(progress: Fetching) -> type[Any]:
+    """A bar as huggingface_hub wants one, which draws nothing and tells `progress`."""
+    from tqdm import tqdm
+
+    most = 0
+
+    class Counting(tqdm):  # type: ignore[misc, type-arg]
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings | {"file": StringIO(), "disable": False})
+
+        def display(self, *_: Any, **__: Any) -> bool:
+            return True
+
+        def update(self, n: float | None = 1) -> bool | None:
+            nonlocal most
+            shown: bool | None = super().update(n)
+            # of bytes it may have two: those of the network, and of the files that are made of them
+            if self.unit == "B" and self.total and self.n > most:
+                most = int(self.n)
+                progress(most, max(most, int(self.total)))
+            return shown
+
+    return Counting
 
 
 def is_offline() -> bool:

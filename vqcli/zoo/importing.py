@@ -42,13 +42,17 @@ class Source:
     path: Path
 
 
-def source_of(place: str, said: Callable[[str], None] = lambda licence: None) -> Source:
+def source_of(
+    place: str,
+    said: Callable[[str], None] = lambda licence: None,
+    progress: hub.Fetching = lambda size_bytes, of_bytes: None,
+) -> Source:
     """A repository (owner/name, @ and a revision), fetched; or a file or folder here. Raises ModelError.
 
-    `said` is called with the licence of a repository before its weights are fetched.
+    `said` is called with the licence of a repository before its weights are fetched, `progress` while they are.
     """
     if hub.names_repository(place):
-        path, revision = hub.fetch(place, said)
+        path, revision = hub.fetch(place, said, progress)
         return Source(place.partition("@")[0], revision, path)
     path = Path(place)
     return Source(path.resolve().name, "", path)

@@ -6,7 +6,6 @@ and escaped by the template.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -16,17 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from vqcli import __version__
-from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.errors import BadFile, ModelError
 from vqcli.files import replacing
 from vqcli.media import charts, image
 from vqcli.media.charts import Band, Line
+from vqcli.pages import inline
+from vqcli.pages import page as pages
 from vqcli.progress import duration
 from vqcli.training import log
 from vqcli.training.log import Event
 from vqcli.zoo import store
 
-TEMPLATE = Path(__file__).with_name("page.html.jinja")
+HERE = Path(__file__).parent
+TEMPLATE = "report.html.jinja"
 IMAGE_BYTES = 2_000_000  # of all embedded images, before base64, which adds a third
 EARLIER_IMAGES = 11
 LARGEST_IMAGE = 2**24  # pixels
@@ -43,7 +44,7 @@ LABELS = {"pictures": "items", "memory_gb": "memory (GB)", "gpu": "GPU", "psnr_d
 def write_page(run: Path, output: Path, *, force: bool = False) -> None:
     """Write the page of the run in folder `run` to the file `output`.
 
-    Raises UsageError if there is no run, the extra is missing, or `output` exists without `force`; BadFile for a
+    Raises UsageError if there is no run, or `output` exists without `force`; BadFile for a
     file that is not a log; OutputError if the page cannot be written.
     """
     text = page(run)
@@ -53,15 +54,7 @@ def write_page(run: Path, output: Path, *, force: bool = False) -> None:
 
 def page(run: Path) -> str:
     """The HTML of the page."""
-    try:
-        import jinja2
-    except ImportError:
-        raise UsageError("a report needs an extra that is not installed", "pip install 'vqcli[report]'") from None
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(contents(run))
+    return str(pages.environment(HERE).get_template(TEMPLATE).render(contents(run)))
 
 
 def contents(run: Path) -> dict[str, Any]:
@@ -92,7 +85,7 @@ def contents(run: Path) -> dict[str, Any]:
         ],
         **data_facts(events, start),
         "model": card(model),
-        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, vq {__version__}",
+        "made": pages.made("vq report"),
     }
 
 
@@ -259,8 +252,7 @@ def _embed(step: int, path: Path) -> dict[str, Any] | None:
         data = path.read_bytes()
     except (BadFile, OSError):
         return None
-    uri = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
-    return {"step": f"{step:,}", "uri": uri, "width": width, "height": height}
+    return {"step": f"{step:,}", "uri": inline.uri(data, "image/webp"), "width": width, "height": height}
 
 
 def toml(values: Mapping[str, Any], table: str = "") -> str:
