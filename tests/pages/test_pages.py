@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from tests.html import Elements
+from tests.elements import Elements
 from vqcli.errors import UsageError
 from vqcli.pages import images, inline, page, recordings
 from vqcli.pages.parts import Film, Films, Image, Images, Page, Players, Section

@@ -8,7 +8,7 @@ import tomllib
 import numpy as np
 import pytest
 
-from tests.html import Elements
+from tests.elements import Elements
 from vqcli import recipe
 from vqcli.errors import BadFile, UsageError
 from vqcli.training.log import RunLog, Start, images_of, machine
