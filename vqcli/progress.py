@@ -24,7 +24,7 @@ class Running(TypedDict, total=False):
 
 
 def watch(watcher: Watcher) -> None:
-    """Let `watcher` be told of the steps of this process, in place of who was before; any thread may call it."""
+    """Call `watcher` for the steps of this process, in place of the one before; any thread may begin one."""
     global _watcher
     _watcher = watcher
 

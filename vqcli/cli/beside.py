@@ -51,11 +51,11 @@ def beside(function: Callable[..., Result], *arguments: Any) -> Iterator[Callabl
             yield here
             return
         theirs.close()  # so that its end is seen when the process dies
-        heard: list[Any] = []
-        listener = threading.Thread(target=_listen, args=(ours, heard), daemon=True)
+        received: list[Any] = []
+        listener = threading.Thread(target=_listen, args=(ours, received), daemon=True)
         listener.start()
         try:
-            yield partial(_result, listener, heard, here)
+            yield partial(_result, listener, received, here)
         finally:
             process.terminate()
             process.join()
@@ -71,7 +71,7 @@ def _cores() -> int:
 def _half_the_threads() -> Iterator[None]:
     """Let torch use half of the cores, so that two processes do not wait for each other in loops.
 
-    What torch and numpy are told before their import holds for all threads of Python, and later for one alone.
+    What is set before torch and numpy are imported holds for all threads of Python, and later for one alone.
     """
     if "torch" in sys.modules or _THREADS in os.environ:
         yield
@@ -83,14 +83,14 @@ def _half_the_threads() -> Iterator[None]:
         del os.environ[_THREADS]
 
 
-def _listen(pipe: Connection, heard: list[Any]) -> None:
-    """Show the jobs of the other process until its result comes, which is put into `heard`, or until it dies."""
+def _listen(pipe: Connection, received: list[Any]) -> None:
+    """Show the jobs of the other process until its result comes, which is put into `received`, or until it dies."""
     shown: dict[int, tuple[Job, ExitStack]] = {}
     try:
         while True:
             key, content = pipe.recv()
             if key is None:
-                heard.append(content)
+                received.append(content)
                 return
             if content is None:
                 shown.pop(key)[1].close()
@@ -114,7 +114,7 @@ class _Shown(Bars):
     def __init__(self, pipe: Connection) -> None:
         super().__init__()
         self._pipe = pipe
-        self._told: dict[Job, float] = {}  # when each job was last told of
+        self._sent: dict[Job, float] = {}  # when each job was last sent
 
     def drawn(self) -> bool:
         return True
@@ -127,25 +127,25 @@ class _Shown(Bars):
         finally:
             with self._lock:
                 self._pipe.send((id(job), None))
-                del self._told[job]
+                del self._sent[job]
 
     def update(self, job: Job) -> None:
-        if time.monotonic() - self._told[job] > OFTEN_S:
+        if time.monotonic() - self._sent[job] > OFTEN_S:
             self._tell(job)
 
     def _tell(self, job: Job) -> None:
         with self._lock:
-            self._told[job] = time.monotonic()
+            self._sent[job] = time.monotonic()
             self._pipe.send((id(job), job))
 
 
-def _result(listener: threading.Thread, heard: list[Any], here: Callable[[], Result]) -> Result:
+def _result(listener: threading.Thread, received: list[Any], here: Callable[[], Result]) -> Result:
     from vqcli.tokens import answers
 
     listener.join()
-    if not heard:  # the process died
+    if not received:  # the process died
         return here()
-    said, done, found = heard[0]
+    said, done, found = received[0]
     if said:
         console.say(said.rstrip())
     if not done:
