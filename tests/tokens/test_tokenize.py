@@ -93,8 +93,8 @@ def test_workers_and_their_death_change_nothing(vq, pictures, monkeypatch):
     pools, killed, heard = [], [], []
     begin = local._Pool.__init__
 
-    def remember(self, task):
-        begin(self, task)
+    def remember(self, *of):
+        begin(self, *of)
         pools.append(self)
 
     def progress(far):
@@ -129,7 +129,7 @@ def test_errors_of_workers_are_errors_here():
         def close(self):
             pass
 
-    pool, shard = local._Pool(None), plan.Shard(7, ())
+    pool, shard = local._Pool(None, print), plan.Shard(7, ())
     for _ in range(local.TRIES - 1):
         pool._processes["pipe"] = Dead()
         assert pool._dead(Pipe("pipe"), shard) is shard

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqcli.errors import UsageError, VqError
 from vqcli.tokens.answers import answer, record_of
-from vqcli.tokens.plan import Record, Shard
+from vqcli.tokens.plan import Moved, Record, Shard
 
 if TYPE_CHECKING:
     from vqcli.tokens.work import Task
@@ -43,7 +43,7 @@ def prepare(workers: int | None, address: str | None = None) -> None:
 
 
 def run(
-    task: Task, shards: Iterable[Shard], workers: int | None = None, address: str | None = None
+    task: Task, shards: Iterable[Shard], workers: int | None, address: str | None, moved: Moved
 ) -> Iterator[Record]:
     """The records of shards as they are done. `workers` None: one a core, MOST at most with an accelerator."""
     from vqcli.tokens.work import Worker
@@ -53,9 +53,9 @@ def run(
         worker = None
         for shard in shards:
             worker = worker or Worker(task)
-            yield worker.make(shard)
+            yield worker.make(shard, partial(moved, shard.number))
         return
-    pool = _Pool(task)
+    pool = _Pool(task, moved)
     try:
         yield from pool.run(iter(shards), count)
     finally:
@@ -77,9 +77,9 @@ def _workers(task: Task) -> int:
 class _Pool:
     """Worker processes by their pipe, and the shard that each works on."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, moved: Moved) -> None:
         self._context: Any = multiprocessing.get_context(_method())
-        self._task = task
+        self._task, self._moved = task, moved
         self._processes: dict[Connection, Any] = {}
         self._working: dict[Connection, Shard] = {}
         self._lost: Counter[int] = Counter()
@@ -98,6 +98,10 @@ class _Pool:
                     found = pipe.recv()
                 except (EOFError, ConnectionResetError):
                     again.append(self._dead(pipe, shard))
+                    continue
+                if isinstance(found, int):
+                    self._working[pipe] = shard
+                    self._moved(shard.number, found)
                     continue
                 yield record_of(found)
 
@@ -137,7 +141,8 @@ class _Pool:
 
 
 def _serve(pipe: Connection, task: Task) -> None:
-    """A worker process: shards in, records out, until the pipe ends. An error is its type, its text and its hint."""
+    """A worker process: shards in, records out, until the pipe ends; in between, how many items of a shard are
+    done. An error is its type, its text and its hint."""
     from vqcli.tokens.work import Worker
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the terminal sends to all: the first process decides
@@ -147,7 +152,7 @@ def _serve(pipe: Connection, task: Task) -> None:
     def make(shard: Shard) -> Record:
         nonlocal worker
         worker = worker or Worker(task)
-        return worker.make(shard)
+        return worker.make(shard, pipe.send)
 
     while True:
         try:

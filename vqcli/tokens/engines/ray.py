@@ -25,7 +25,7 @@ from vqcli.files import remote
 from vqcli.files.remote import Remote
 from vqcli.tokens import plan
 from vqcli.tokens.answers import answer, record_of
-from vqcli.tokens.plan import Record, Shard
+from vqcli.tokens.plan import Moved, Record, Shard
 
 if TYPE_CHECKING:
     from vqcli.tokens.work import Task
@@ -48,8 +48,10 @@ def prepare(workers: int | None, address: str | None) -> None:
         os.environ.setdefault(name, value)
 
 
-def run(task: Task, shards: Iterable[Shard], workers: int | None, address: str | None) -> Iterator[Record]:
-    """The records of shards as they are done.
+def run(
+    task: Task, shards: Iterable[Shard], workers: int | None, address: str | None, moved: Moved
+) -> Iterator[Record]:
+    """The records of shards as they are done; what goes on within one is not known here.
 
     `address` None: the cluster that RAY_ADDRESS names, or one of this machine. `workers` None: one for each accelerator
     of the cluster, or for each CPU but one: actors that take every CPU leave none for Ray's own tasks.
