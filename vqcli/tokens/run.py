@@ -108,7 +108,8 @@ def tokenize(
     All may be URLs of stores that fsspec knows.
 
     `progress` is called when all is listed, after each shard, and in between as engines say how far a shard is.
-    Raises UsageError for a place that holds another set, BadFile, ModelError, OutputError, Unreachable; a bad item is a line of failed.jsonl.
+    Raises UsageError for a place that holds another set, BadFile, ModelError, OutputError, Unreachable; a bad item is a
+    line of failed.jsonl.
     """
     engine = engines.of(settings.engine)
     engine.prepare(settings.workers, settings.address)
