@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from vqcli.media import audio
 from vqcli.tokens import answers, formats, plan, run, work
 from vqcli.tokens.check import read_shard
 from vqcli.tokens.engines import local
+from vqcli.tokens.items import Item
 from vqcli.tokens.rows import codes_of
 from vqcli.tokens.store import Store
 
@@ -152,6 +154,13 @@ def test_how_far_within_a_shard(vq, pictures, monkeypatch):
     items = [far.items for far in heard]
     assert items == sorted(items) and {0, 2, 3, 4, 8} <= set(items) and {far.of_items for far in heard} == {8}
     assert 0 < heard[1].share < heard[3].share < heard[-1].share == 1
+
+    course = run._Course(run.Far(0, 20), heard.append)
+    shards = [plan.Shard(number, (Item("", "folders", ""),) * count) for number, count in ((0, 9), (1, 11))]
+    list(course.given(SimpleNamespace(taken=lambda: shards)))
+    for number, items in ((0, 4), (1, 5), (0, None), (1, 2), (1, None)):
+        course.done(number) if items is None else course.moved(number, items)
+    assert [far.items for far in heard[-6:]] == [0, 4, 9, 14, 11, 20]
 
     said = []
     pool, shard = local._Pool(None, lambda *of: said.append(of)), plan.Shard(7, ())

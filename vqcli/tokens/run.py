@@ -156,15 +156,18 @@ class _Course:
     def moved(self, number: int, items: int) -> None:
         """So many items of a shard are done; fewer than before if its worker was lost."""
         self._items[number] = items
-        far = self._far
-        for each, some in self._items.items():
-            far = far.and_done(self._given[each], some)
-        self._tell(far)
+        self._say()
 
     def done(self, number: int) -> None:
         self._items.pop(number, None)
         self._far = self._far.and_done(self._given.pop(number))
-        self._tell(self._far)
+        self._say()
+
+    def _say(self) -> None:
+        far = self._far
+        for number, items in self._items.items():
+            far = far.and_done(self._given[number], items)
+        self._tell(far)
 
 
 def _task(roots: Sequence[Root], place: str, model: str, settings: Settings) -> tuple[Task, Iterator[Item]]:
