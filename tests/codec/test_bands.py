@@ -87,6 +87,23 @@ def test_without_loss_a_wide_image_lies_in_a_temporary_file(scalar_model, pictur
     assert np.array_equal(np.concatenate(bands), pixels)
 
 
+@pytest.mark.parametrize("without_loss", [False, True])
+def test_pixels_and_codes_of_a_large_image_lie_in_temporary_files(
+    scalar_model, picture, monkeypatch, without_loss
+) -> None:
+    pixels = picture(53, 70)
+    whole = api.encode(pixels, scalar_model, lossless=without_loss)
+    monkeypatch.setattr(streams, "LARGEST_ARRAY", 64)
+    stored = streams.storage(pixels.shape, np.uint8)
+    stored[:] = pixels
+    found = api.encode(stored, scalar_model, lossless=without_loss)
+    assert isinstance(found.codes, np.memmap) and not isinstance(whole.codes, np.memmap)
+    assert found.data == whole.data
+    decoded = api.decode(found.data, scalar_model)
+    assert isinstance(decoded.codes, np.memmap) and np.array_equal(decoded.codes, whole.codes)
+    assert np.array_equal(decoded.pixels, api.decode(whole.data, scalar_model).pixels)
+
+
 def test_bands_of_other_heights_mend_each_other() -> None:
     there = np.array([[2], [1], [1], [0]])  # levels of positions of 2 x 2 pixels
     best = iter([np.full((4, 2, 1), 9), np.full((4, 2, 1), 9)])

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from vqcli.errors import BadFile, OutputError, UsageError, VqError
+from vqcli.files import streams
 from vqcli.media import image
 
 RAMP = (np.arange(24 * 40 * 3) % 256).astype(np.uint8).reshape(24, 40, 3)
@@ -368,3 +369,27 @@ def test_jpeg_keeps_full_colour_resolution():
     image.write(stream, RAMP, format="JPG")
     with Image.open(stream) as file:
         assert [layer[1:3] for layer in file.layer] == [(1, 1)] * 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "16-bit PNG", "JPEG", "WEBP", "AVIF", "TIFF", "raw TIFF", "BMP", "GIF", "PPM"])
+def test_a_large_file_is_read_from_a_copy_on_the_disk(tmp_path: Path, monkeypatch, kind: str) -> None:
+    path, values = tmp_path / "image", np.random.default_rng(0).integers(0, 256, (48, 40, 3)).astype(np.uint8)
+    settings = {"compression": "tiff_lzw"} if kind == "TIFF" else {}
+    picture = Image.fromarray(values[..., 0].astype(np.uint16) << 8 | 77 if kind == "16-bit PNG" else values)
+    picture.save(path, kind.split()[-1], **settings)
+    small = image.read(path)
+    monkeypatch.setattr(streams, "IN_MEMORY", 100)
+    with path.open("rb") as stream, streams.body_of(stream, 10**6) as body:
+        assert isinstance(body, streams.LargeFile) and body.getvalue() == path.read_bytes()
+    large = image.read(path)
+    assert np.array_equal(large.pixels, small.pixels) and large.notes == small.notes
+
+
+def test_a_large_damaged_file_is_damaged(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(streams, "IN_MEMORY", 100)
+    for kind in ("PNG", "TIFF", "BMP", "PPM", "JPEG"):
+        Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "whole", kind)
+        (tmp_path / "part").write_bytes((tmp_path / "whole").read_bytes()[:-30] if kind != "JPEG" else
+                                        (tmp_path / "whole").read_bytes()[:200])  # fmt: skip
+        with pytest.raises(BadFile, match="damaged or incomplete"):
+            image.read(tmp_path / "part")

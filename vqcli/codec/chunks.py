@@ -30,6 +30,7 @@ from vqcli.entropy import coders
 from vqcli.entropy.coders import EntropyNet, Given
 from vqcli.entropy.statistics import Statistics
 from vqcli.errors import BadFile, ModelError, VqError
+from vqcli.files import release, storage
 from vqcli.zoo import store
 from vqcli.zoo.loading import LoadedModel
 
@@ -104,15 +105,30 @@ def pack(
         def encode(part: tuple[int, int], coding: Coding = coding) -> bytes:
             level, number = part
             payload = _encode(coding, codes[(slice(None), *windows[number])], level)
+            release(codes)
             return vqz.with_side(sides[number], payload) if sides and level == 0 else payload
 
         payloads = tuple(_together(encode, parts))
         attempts.append((sum(map(len, payloads)), _with_coder(coding, header), payloads))
     for _, attempt, payloads in sorted(attempts, key=lambda attempt: attempt[0]):
-        decoded, _ = unpack(model, vqz.unpack(vqz.pack(attempt, payloads)), channels=channels)
-        if np.array_equal(decoded, codes):
+        if _returns(model, vqz.unpack(vqz.pack(attempt, payloads)), codes, channels):
             return attempt, payloads
     raise VqError(*_NONE)
+
+
+def _returns(model: LoadedModel, file: Vqz, codes: np.ndarray, channels: int) -> bool:
+    """Whether a file holds these codes [groups, *grid]; chunk by chunk, as a copy of all may take much memory."""
+    coding = _coding_of(model, file.header, channels)
+
+    def comes_back(chunk: tuple[int, Window]) -> bool:
+        number, window = chunk
+        wanted = codes[(slice(None), *window)]
+        found = np.empty_like(wanted, subok=False)
+        same = not _fill(coding, file, number, found) and np.array_equal(found, wanted)
+        release(codes)
+        return same
+
+    return all(_together(comes_back, enumerate(file.header.chunk_windows()), _at_once(file.header, len(codes))))
 
 
 def pack_stream(
@@ -169,16 +185,18 @@ def unpack(
     header = file.header
     kept = levels or header.levels
     coding = _coding_of(model, header, channels)
-    codes = np.zeros((header.groups_in(kept), *header.grid), code_type(header.codebook_sizes))
+    codes = storage((header.groups_in(kept), *header.grid), code_type(header.codebook_sizes))
+    if wanted is not None:
+        codes[:] = 0
     lost = np.zeros(header.grid, bool)
     chunks = [chunk for chunk in enumerate(header.chunk_windows()) if wanted is None or _touch(chunk[1], wanted)]
 
     def read(chunk: tuple[int, Window]) -> None:
         number, window = chunk
         lost[window] = _fill(coding, file, number, codes[(slice(None), *window)])
+        release(codes)
 
-    # chunks side by side, as many as memory should hold
-    _together(read, chunks, WORKING_CODES // (math.prod(header.chunk or header.grid) * len(codes)))
+    _together(read, chunks, _at_once(header, len(codes)))
     if not lost.any() and len(chunks) == header.chunk_count:
         levels_groups = [header.groups_of(level) for level in range(kept)]
         _check(header, [vqz.codes_crc(codes[groups], header.codebook_sizes[groups]) for groups in levels_groups])
@@ -298,6 +316,11 @@ def _decode(coding: Coding, chunk: np.ndarray, level: int, payload: bytes) -> np
     inside = chunk[coding.header.groups_of(level)]
     rows = coders.decode(coding.coder, payload, coding.rows(inside).shape, coding.given(chunk, level))
     return rows if coding.channels == 1 else rows.swapaxes(0, 1).reshape(inside.shape)
+
+
+def _at_once(header: Header, groups: int) -> int:
+    """How many chunks of so many groups are decoded side by side: as many as memory should hold."""
+    return WORKING_CODES // (math.prod(header.chunk or header.grid) * groups)
 
 
 def _touch(window: Window, other: Window) -> bool:

@@ -70,12 +70,22 @@ def pack(
 
         def said(share: float, done: int = len(attempts)) -> None:
             progress((done + share) / len(known))
+            release(pixels)
 
         payloads = Payloads(_pipelined(prepared, _windows(header), said))
         attempts.append((payloads.size_bytes, number, payloads))
     _, number, payloads = min(attempts, key=lambda attempt: attempt[:2])
-    residual = LosslessResidual(number, crc32(np.ascontiguousarray(pixels).data))
+    residual = LosslessResidual(number, _crc(pixels))
     return replace(header, residual=residual), payloads
+
+
+def _crc(pixels: np.ndarray) -> int:
+    """The CRC-32 of pixels uint8 [H, W, channels], some rows at a time: a copy of all may take much memory."""
+    crc, step = 0, max(1, BAND_BYTES // max(1, pixels[0].size))
+    for top in range(0, len(pixels), step):
+        crc = crc32(np.ascontiguousarray(pixels[top : top + step]).data, crc)
+        release(pixels)
+    return crc
 
 
 def decode_bands(

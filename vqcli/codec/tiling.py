@@ -17,6 +17,7 @@ from vqcli.codec.codes import ImageCodes, code_type
 from vqcli.codec.tiles import Tiles, Window, blended, exact, within
 from vqcli.container.header import QUALITIES_OF_TUNE
 from vqcli.errors import BadFile, UsageError
+from vqcli.files import release, storage
 from vqcli.nets.codecs.base import VALUE_RANGE, ImageCodec
 from vqcli.nets.layers.convnet2d import from_pixels, in_channels, to_pixels
 from vqcli.progress import ProgressCallback, silent
@@ -116,6 +117,8 @@ def encode_image(
     image = _empty(model, pixels, tenths)
     for inner, z_e in _latent_tiles(model, pixels, progress):
         image.codes[(slice(None), *inner)] = _codes(model, z_e, tenths)
+        release(pixels)
+        release(image.codes)
     return image
 
 
@@ -186,9 +189,10 @@ def decode_image(
 def joined(bands: Iterator[np.ndarray], image: ImageCodes) -> np.ndarray:
     """Pixels uint8 [H, W, channels] of bands [h, W, channels] from top to bottom."""
     (W, H), top = image.size, 0
-    pixels = np.empty((H, W, image.channels), np.uint8)
+    pixels = storage((H, W, image.channels), np.uint8)
     for band in bands:
         pixels[top : top + len(band)] = band
+        release(pixels)
         top += len(band)
     return pixels
 
@@ -299,7 +303,7 @@ def _empty(model: LoadedModel, pixels: np.ndarray, quality: int) -> ImageCodes:
     """Codes to be filled in for pixels [H, W, C]."""
     H, W, channels = pixels.shape
     sizes = model.image.codebook_sizes
-    codes = np.empty((len(sizes), *model.image.grid(H, W)), code_type(sizes))
+    codes = storage((len(sizes), *model.image.grid(H, W)), code_type(sizes))
     return ImageCodes(codes, (W, H), channels, quality, tiles_of(model.image, H, W))
 
 

@@ -20,7 +20,7 @@ from vqcli.container.fields import Reader, require, u32, varint
 from vqcli.container.header import NARROW_K, Header, code_bytes, read_fields, write_fields
 from vqcli.container.payloads import Payloads
 from vqcli.errors import BadFile, DamagedChunks, OutputError, UsageError
-from vqcli.files import replacing, spooled
+from vqcli.files import release, replacing, spooled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,10 +151,11 @@ def codes_crc(codes: np.ndarray, codebook_sizes: Sequence[int] = ()) -> int:
 
     require(np.issubdtype(codes.dtype, np.integer), f"codes are {codes.dtype}, not integers")
     largest = max(NARROW_K, *codebook_sizes) - 1 if codebook_sizes else NARROW_K - 1
-    require(codes.size == 0 or (codes.min() >= 0 and codes.max() <= largest), f"codes are not in 0..{largest}")
     crc = 0
     for group, K in zip(codes, codebook_sizes or (NARROW_K,) * len(codes), strict=True):
+        require(group.size == 0 or (group.min() >= 0 and group.max() <= largest), f"codes are not in 0..{largest}")
         crc = group_crc(group, K, crc)  # one by one, as a copy of all may take much memory
+        release(codes)
     return crc
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import mmap
 import os
@@ -49,6 +50,41 @@ def spooled(stream: BinaryIO, stack: contextlib.ExitStack, head: bytes = b"") ->
         piece = stream.read(PIECE)
     copy.seek(0)
     return copy  # type: ignore[return-value]  # it has all that readers ask for
+
+
+class LargeFile(io.BufferedReader):
+    """The bytes of a large file, which lie in a temporary one, with what readers of a BytesIO ask for."""
+
+    def getbuffer(self) -> memoryview:
+        """All bytes, which are in memory as far as they are looked at."""
+        return memoryview(mmap.mmap(self.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def getvalue(self) -> bytes:
+        return bytes(self.getbuffer())
+
+
+Body = io.BytesIO | LargeFile
+
+
+def body_of(stream: BinaryIO, max_bytes: int, head: bytes = b"") -> Body:
+    """The first `max_bytes` of a stream, behind those already taken from it, whatever becomes of the stream.
+
+    They lie in memory, or if they are more than IN_MEMORY in a temporary file. Raises OutputError if there is no room
+    for them, and the errors of the stream.
+    """
+    copy: Any = io.BytesIO(head)
+    copy.seek(0, os.SEEK_END)
+    # piece by piece: one read of so much asks for a buffer of so much, whatever the file holds
+    while copy.tell() < max_bytes and (piece := stream.read(min(PIECE, max_bytes - copy.tell()))):
+        try:
+            if isinstance(copy, io.BytesIO) and copy.tell() + len(piece) > IN_MEMORY:
+                small, copy = copy, tempfile.TemporaryFile()  # noqa: SIM115
+                copy.write(small.getbuffer())
+            copy.write(piece)
+        except OSError as error:
+            raise no_room(f"a copy of {name_of(stream)}", error) from error
+    copy.seek(0)
+    return copy if isinstance(copy, io.BytesIO) else LargeFile(copy.detach())
 
 
 def storage(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

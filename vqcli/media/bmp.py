@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 
+from vqcli.files import Body
 from vqcli.media import depth
 
 MASKED, MASKED_WITH_ALPHA = 3, 6  # values of the field of the compression
 
 
-def opened(data: BytesIO) -> BmpImageFile | Bitmap:
+def opened(data: Body) -> BmpImageFile | Bitmap:
     """The image, by Pillow if it reads it. Raises what Pillow raises for what neither reads."""
     try:
         return BmpImageFile(data)

@@ -9,6 +9,7 @@ way to 8-bit sRGB.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -29,13 +30,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from vqcli.container.bounds import MAX_PIXELS
 from vqcli.errors import BadFile, OutputError, UsageError
-from vqcli.files import name_of, refuse_existing, release, replacing, seekable, storage
+from vqcli.files import Body, LargeFile, body_of, name_of, refuse_existing, release, replacing, seekable, storage
 from vqcli.media import band_writing, bmp, colour, depth, png, png_writing, tiff
 
 Undecoded = ImageFile | tiff.Page | bmp.Bitmap
-Decoder = Callable[[BytesIO], Undecoded]
-
-PIECE = 2**20  # bytes read at once
+Decoder = Callable[[Body], Undecoded]
 
 # What a scan of a folder takes for an image; reading goes by the content alone.
 SUFFIXES = (
@@ -86,6 +85,11 @@ def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int 
         raise UsageError(f"unknown background colour: {background}", "a name such as white, or #rrggbb") from None
     name = name_of(source)
     decoder, data = _open(source, name, max_bytes=8 * max_pixels + 2**26)
+    with data if isinstance(data, LargeFile) else contextlib.nullcontext():
+        return _of_data(data, decoder, name, background, max_pixels)
+
+
+def _of_data(data: Body, decoder: Decoder, name: str, background: str, max_pixels: int) -> LoadedImage:
     try:
         with _quiet(), decoder(data) as image:
             if image.width * image.height <= max_pixels:
@@ -105,21 +109,19 @@ def read(source: Path | BinaryIO, *, background: str = "white", max_pixels: int 
     raise BadFile(f"{name} is too large: {excess}", "--max-pixels allows more" if max_pixels < MAX_PIXELS else "")
 
 
-def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, BytesIO]:
+def _open(source: Path | BinaryIO, name: str, max_bytes: int) -> tuple[Decoder, Body]:
     """Read the file if it begins like an image, and find what decodes it."""
     try:
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as stream:
             head = stream.read(64)
             decoder = _decoder(head, name)
-            body = BytesIO()
-            # piece by piece: one read of so much asks for a buffer of so much, whatever the file holds
-            while body.tell() < max_bytes and (piece := stream.read(min(PIECE, max_bytes - body.tell()))):
-                body.write(piece)
+            body = body_of(stream, max_bytes, head)
     except (OSError, ValueError) as error:
         raise BadFile(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if body.tell() == max_bytes:
+    if body.seek(0, os.SEEK_END) == max_bytes:
         raise BadFile(f"{name} is too large: more than {max_bytes} bytes")
-    return decoder, BytesIO(head + body.getbuffer())
+    body.seek(0)
+    return decoder, body
 
 
 def is_known(head: bytes) -> bool:

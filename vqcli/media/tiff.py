@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
+from vqcli.files import Body
 from vqcli.media import depth
 
 LARGEST_CELL = 2**30  # bytes of a strip or tile
@@ -51,7 +51,7 @@ _COLOURS = {
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
 
 
-def opened(data: BytesIO) -> TiffImageFile | Page:
+def opened(data: Body) -> TiffImageFile | Page:
     """The first page, by Pillow if it reads such pages right. Raises what Pillow raises for what neither reads."""
     tags = directory(data)
     page = None if tags is None else page_of(data, tags)
@@ -64,7 +64,7 @@ def opened(data: BytesIO) -> TiffImageFile | Page:
     return page
 
 
-def unsupported(data: BytesIO) -> str:
+def unsupported(data: Body) -> str:
     """What it is about a file that could not be read that is not supported: "compressed by WebP"; "" if nothing."""
     tags = directory(data)
     if tags is None:
@@ -94,7 +94,7 @@ class _Tags64(dict[int, Any]):
     prefix = b"MM"
     next = 0
 
-    def load(self, data: BytesIO) -> None:
+    def load(self, data: Body) -> None:
         """Those of the page that begins here."""
         self.clear()
         whole, [count] = data.getbuffer(), struct.unpack(">Q", data.read(8))
@@ -114,7 +114,7 @@ class _Tags64(dict[int, Any]):
 Tags = ImageFileDirectory_v2 | _Tags64
 
 
-def directory(data: BytesIO) -> Tags | None:
+def directory(data: Body) -> Tags | None:
     """The tags of the first page, None if they cannot be read. `data` is at its beginning then."""
     try:
         data.seek(0)
@@ -146,7 +146,7 @@ def _number(tags: Tags, tag: int, default: int) -> int:
     return _numbers(tags, tag, default)[0]
 
 
-def page_of(data: BytesIO, tags: Tags) -> Page | None:
+def page_of(data: Body, tags: Tags) -> Page | None:
     """The page if it is of a kind that is read here."""
     mode = _MODES.get(_number(tags, _PHOTOMETRIC, 0))
     bits, formats = set(_numbers(tags, _BITS, 1)), set(_numbers(tags, _SAMPLE_FORMAT, 1))
@@ -169,7 +169,7 @@ def page_of(data: BytesIO, tags: Tags) -> Page | None:
 class Page:
     """A page of a TIFF."""
 
-    data: BytesIO
+    data: Body
     tags: Tags
     mode: str  # as Pillow calls it, without alpha
     kind: str  # of samples: u, i or f
