@@ -33,6 +33,7 @@ from vqcli.files.streams import PIECE, storage
 
 LARGEST = 2**32  # bytes of the images, where they are held in memory
 LARGEST_LABELS = 2**28
+DEFLATE_RATIO = 1032  # largest expansion of a byte
 ENCRYPTED = 1  # a flag of members of zip files
 LOCAL_HEADER = struct.Struct("<26sHH")  # before the data of a member: ..., the lengths of its name and of what follows
 HINT = (
@@ -221,10 +222,13 @@ def array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | Non
     """An array of the archive, once its header agrees with the number of its bytes; None if it is not there."""
     if f"{name}.npy" not in archive.namelist():
         return None
-    with archive.open(f"{name}.npy") as stream:
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as stream:
         shape, fortran, dtype = _header(stream, name, largest)
         size_bytes = math.prod(shape) * dtype.itemsize
-        data, count = unpacked(stream, size_bytes)
+        bounded = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        possible = not bounded or size_bytes <= member.compress_size * DEFLATE_RATIO
+        data, count = unpacked(stream, size_bytes) if possible else (np.empty(0, np.uint8), 0)
     if count != size_bytes:
         raise ValueError(f"{name} is not as long as its shape {list(shape)} says")
     return data.view(dtype).reshape(shape, order="F" if fortran else "C")

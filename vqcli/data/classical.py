@@ -29,12 +29,11 @@ from typing import BinaryIO
 import numpy as np
 
 from vqcli.data import split
-from vqcli.data.arrays import LARGEST, Arrays, Images, Part, Stored, named, unpacked
+from vqcli.data.arrays import DEFLATE_RATIO, LARGEST, Arrays, Images, Part, Stored, named, unpacked
 from vqcli.errors import BadFile
 
 IDX = re.compile(r"(train|t10k)-(images[-.]idx3|labels[-.]idx1)-ubyte(\.gz)?")
 UNSIGNED_BYTES = 0x0800  # the magic number of an idx file, less its number of dimensions
-GZIP_RATIO = 1032  # largest expansion of a byte of deflate
 GZIP_MAGIC = b"\x1f\x8b"
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot")
 FASHION_CRC32 = {0x2ED6E46A, 0x242BC73F}  # of its labels, those to train on and those to test on
@@ -159,7 +158,7 @@ def _idx(path: Path, rank: int) -> np.ndarray:
     """The bytes of an idx file in the shape it declares, of `rank` dimensions. Raises BadFile."""
     hint = "fetch it again, or unpack it again"
     zipped = _zipped(path)
-    most_bytes = path.stat().st_size * (GZIP_RATIO if zipped else 1)
+    most_bytes = path.stat().st_size * (DEFLATE_RATIO if zipped else 1)
     try:
         with gzip.open(path) if zipped else path.open("rb") as stream:
             shape = _idx_shape(stream, path, rank)
