@@ -14,6 +14,7 @@ Shards may come as they are asked for, so an engine takes no more of them than i
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,11 @@ class Engine(Protocol):
     def run(
         self, task: Task, shards: Iterable[Shard], workers: int | None, address: str | None, moved: Moved
     ) -> Iterator[Record]: ...
+
+
+def environment() -> dict[str, str]:
+    """Of this process, what says where models lie: workers may come from a process that began with another one."""
+    return {name: value for name, value in os.environ.items() if name.startswith("VQ_")}
 
 
 def names() -> list[str]:

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from vqcli.errors import UsageError, VqError
+from vqcli.tokens import engines
 from vqcli.tokens.answers import answer, record_of
 from vqcli.tokens.plan import Moved, Record, Shard
 
@@ -110,7 +111,9 @@ class _Pool:
         pipe = next((pipe for pipe in self._processes if pipe not in self._working), None)
         if pipe is None:
             pipe, theirs = self._context.Pipe()
-            process = self._context.Process(target=_serve, args=(theirs, self._task), daemon=True)
+            process = self._context.Process(
+                target=_serve, args=(theirs, self._task, engines.environment()), daemon=True
+            )
             process.start()
             theirs.close()  # so that its end is seen when the process dies
             self._processes[pipe] = process
@@ -140,13 +143,14 @@ class _Pool:
             process.join()
 
 
-def _serve(pipe: Connection, task: Task) -> None:
+def _serve(pipe: Connection, task: Task, environment: dict[str, str]) -> None:
     """A worker process: shards in, records out, until the pipe ends; in between, how many items of a shard are
     done. An error is its type, its text and its hint."""
     from vqcli.tokens.work import Worker
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the terminal sends to all: the first process decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # temporary files go
+    os.environ.update(environment)
     worker = None
 
     def make(shard: Shard) -> Record:

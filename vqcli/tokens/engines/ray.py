@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from vqcli.errors import UsageError, VqError
 from vqcli.files import remote
 from vqcli.files.remote import Remote
-from vqcli.tokens import plan
+from vqcli.tokens import engines, plan
 from vqcli.tokens.answers import answer, record_of
 from vqcli.tokens.plan import Moved, Record, Shard
 
@@ -114,7 +114,6 @@ def _round(task: Task, shards: list[Shard], arguments: dict[str, Any], workers: 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised as well
     data.DataContext.get_current().enable_progress_bars = False
     there = next((item.path for shard in shards for item in shard.items if _seen(item.path)), None)
-    environment = {name: value for name, value in os.environ.items() if name.startswith("VQ_")}
     rows = [{"shard": pickle.dumps(shard)} for shard in shards]
     # Ray makes an actor that is lost, and its shard, again without end; with a limit it would give up while it still
     # waits for a machine that is gone
@@ -123,7 +122,7 @@ def _round(task: Task, shards: list[Shard], arguments: dict[str, Any], workers: 
         Actor,
         batch_size=1,
         compute=data.ActorPoolStrategy(size=min(workers, len(shards)), max_tasks_in_flight_per_actor=2),
-        fn_constructor_args=(task, str(Path.cwd()), environment, there, tries),
+        fn_constructor_args=(task, str(Path.cwd()), engines.environment(), there, tries),
         **arguments,
     )
     for row in made.iter_rows():
