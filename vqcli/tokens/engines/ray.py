@@ -88,8 +88,12 @@ def _connect(address: str | None, workers: int | None) -> None:
         here = {"num_cpus": (workers or cores) + 1, "object_store_memory": OBJECTS, "include_dashboard": False}
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of a machine where Ray does not begin in time it is a plain Exception
         text = " ".join(str(error).split())[:200]
+        if here:
+            with suppress(Exception):
+                ray.shutdown()  # what has begun
+            raise VqError(f"Ray does not begin: {text}", "is the machine busy? the same command goes on") from None
         raise UsageError(
             f"no Ray cluster at {address}: {text}",
             "`ray start --head` begins one; where it asks for a token, RAY_AUTH_MODE=token",
