@@ -104,7 +104,8 @@ def timed(words: list[str], threads: int | None) -> tuple[float, float, int]:
 
 def vq(source: Path, out: Path, workers: str, engine: str, options: argparse.Namespace) -> list[str]:
     words = ["tokenize", str(source), "-o", str(out), "--model", options.model, "--device", "cpu", "--engine", engine]
-    return [sys.executable, "-m", "vqcli", *words, "--workers", workers, "--per-shard", str(options.per_shard)]
+    size = ["--per-shard", str(options.per_shard)] if options.per_shard else []
+    return [sys.executable, "-m", "vqcli", *words, "--workers", workers, *size]
 
 
 def beside(options: argparse.Namespace, folder: Path) -> None:
@@ -171,7 +172,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--engine", default="local")
-    parser.add_argument("--per-shard", type=int, default=500)
+    parser.add_argument("--per-shard", type=int, default=0)
     parser.add_argument("--growth", default="")
     parser.add_argument("--loop", type=Path)
     parser.add_argument("--threads", type=int, default=0)

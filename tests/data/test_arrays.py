@@ -1,7 +1,11 @@
 """Arrays of .npz files: in the file where they are not compressed, and damage to either is found."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
+from numpy.lib import format as npy
 
 from vqcli.data import arrays
 from vqcli.errors import BadFile
@@ -33,6 +37,17 @@ def test_damage_is_found(tmp_path, save):
     path.write_bytes(data)
     with pytest.raises(BadFile, match=r"no \.npz file of images"):
         arrays.read_npz(path)
+
+
+@pytest.mark.fault("21 array that declares more than its bytes can be")
+def test_nothing_is_allocated_for_what_cannot_be_there(tmp_path, monkeypatch):
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, {"shape": (2**20, 32, 32, 3), "fortran_order": False, "descr": "|u1"})
+    with zipfile.ZipFile(tmp_path / "in.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", header.getvalue() + bytes(1000))
+    monkeypatch.setattr(arrays, "storage", lambda *of: pytest.fail("3 GB are allocated"))
+    with pytest.raises(BadFile, match="not as long as its shape"):
+        arrays.read_npz(tmp_path / "in.npz")
 
 
 @pytest.mark.fault("21 file that is cut off meanwhile")

@@ -1,4 +1,5 @@
 import gzip
+import os
 import pickle
 import struct
 import zlib
@@ -10,6 +11,7 @@ from vqcli.data import classical, packs
 from vqcli.data.dataset import Dataset
 from vqcli.data.sources import open_source, open_sources
 from vqcli.errors import BadFile, UsageError
+from vqcli.files import streams
 
 PARTS = {"train": 7, "t10k": 3}
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -57,6 +59,31 @@ def assert_holds(source, parts, names=None):
         pixels = source.read(index)
         assert pixels.shape == (*image.shape[:2], 3) and pixels.dtype == np.uint8
         assert np.array_equal(pixels, image if image.ndim == 3 else np.stack([image] * 3, -1))
+
+
+@pytest.mark.fault("21 file that is cut off meanwhile")
+@pytest.mark.parametrize("write", [write_idx, write_cifar])
+def test_images_stay_in_the_files(tmp_path, write):
+    """Those of a file that is cut off while it is read are a BadFile, the others are there."""
+    made = write(tmp_path)
+    source = open_source(tmp_path)
+    assert all(isinstance(images, classical.Stored | classical.Planes) for images in source._images)
+    last = sorted(path for path in tmp_path.iterdir() if path.name.startswith(("test_batch", "t10k-images")))[0]
+    os.truncate(last, last.stat().st_size - 1)
+    with pytest.raises(BadFile, match="is cut off"):
+        source.read(len(source.names) - 1)
+    images, _ = list(made.values())[-1]
+    expected = images[-2].reshape(*images.shape[1:3], -1)
+    assert np.array_equal(source.read(len(source.names) - 2), np.broadcast_to(expected, (*expected.shape[:2], 3)))
+
+
+@pytest.mark.fault("21 large data set in gzipped files")
+def test_gzipped_images_of_a_large_set_lie_in_a_temporary_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "LARGEST_ARRAY", 50)
+    made = write_idx(tmp_path, zipped=True)
+    source = open_source(tmp_path)
+    assert_holds(source, made.values())
+    assert all(isinstance(images, np.memmap) for images in source._images)
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -1,5 +1,8 @@
 """The engine `ray`: the same set as from the local one, and what it says when it cannot."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from vqcli.errors import UsageError
@@ -20,6 +23,26 @@ def test_without_ray_or_a_cluster_it_says_so(vq, pictures, monkeypatch):
     done = vq("tokenize", pictures, "-o", "out", "--model", "scalar", "--address", "auto")
     assert done.exit_code == 2 and "--address is for --engine ray" in done.stderr
     assert {"local", "ray"} <= set(engines.names())
+
+
+@pytest.mark.fault("21 Ray that does not begin in time")
+def test_a_cluster_that_does_not_begin_is_one_line(vq, pictures, monkeypatch):
+    """As on a machine with much other work; what is not there is another error."""
+
+    def init(*of, **more):
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    ended, there = [], SimpleNamespace(init=init, is_initialized=lambda: False, shutdown=lambda: ended.append(1))
+    monkeypatch.setitem(sys.modules, "ray", there)
+    monkeypatch.setattr(engine, "find_spec", lambda name: True)
+    arguments = ("tokenize", pictures, "-o", "out", "--model", "scalar", "--engine", "ray")
+    done = vq(*arguments)
+    assert done.exit_code == 1 and "Ray does not begin: The current node timed out during startup." in done.stderr
+    assert ended and "goes on" in done.stderr and "Traceback" not in done.output
+    done = vq(*arguments, "--address", "auto")
+    assert done.exit_code == 2 and "no Ray cluster at auto" in done.stderr
+    assert vq(*arguments[:-2]).exit_code == 3  # one picture is none
 
 
 class OfTask:

@@ -2,11 +2,13 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +18,10 @@ from vqcli.codec import exchange
 from vqcli.container import vqz
 from vqcli.errors import VqError
 from vqcli.media import audio
-from vqcli.tokens import answers, formats, plan, run
+from vqcli.tokens import answers, formats, plan, run, work
 from vqcli.tokens.check import read_shard
 from vqcli.tokens.engines import local
+from vqcli.tokens.items import Item
 from vqcli.tokens.rows import codes_of
 from vqcli.tokens.store import Store
 
@@ -93,8 +96,8 @@ def test_workers_and_their_death_change_nothing(vq, pictures, monkeypatch):
     pools, killed, heard = [], [], []
     begin = local._Pool.__init__
 
-    def remember(self, task):
-        begin(self, task)
+    def remember(self, *of):
+        begin(self, *of)
         pools.append(self)
 
     def progress(far):
@@ -129,7 +132,7 @@ def test_errors_of_workers_are_errors_here():
         def close(self):
             pass
 
-    pool, shard = local._Pool(None), plan.Shard(7, ())
+    pool, shard = local._Pool(None, print), plan.Shard(7, ())
     for _ in range(local.TRIES - 1):
         pool._processes["pipe"] = Dead()
         assert pool._dead(Pipe("pipe"), shard) is shard
@@ -141,6 +144,54 @@ def test_errors_of_workers_are_errors_here():
 class Pipe(str):
     def close(self):
         pass
+
+
+def test_how_far_within_a_shard(vq, pictures, monkeypatch):
+    """The bar moves as items are done; a worker says so through its pipe."""
+    monkeypatch.setattr(work, "OFTEN_S", 0)
+    heard = []
+    assert run.tokenize([pictures], "one", "scalar", run.Settings(device="cpu", workers=1), heard.append).index
+    items = [far.items for far in heard]
+    assert items == sorted(items) and {0, 2, 3, 4, 8} <= set(items) and {far.of_items for far in heard} == {8}
+    assert 0 < heard[1].share < heard[3].share < heard[-1].share == 1
+
+    course = run._Course(run.Far(0, 20), heard.append)
+    shards = [plan.Shard(number, (Item("", "folders", ""),) * count) for number, count in ((0, 9), (1, 11))]
+    list(course.given(SimpleNamespace(taken=lambda: shards)))
+    for number, items in ((0, 4), (1, 5), (0, None), (1, 2), (1, None)):
+        course.done(number) if items is None else course.moved(number, items)
+    assert [far.items for far in heard[-6:]] == [0, 4, 9, 14, 11, 20]
+
+    said = []
+    pool, shard = local._Pool(None, lambda *of: said.append(of)), plan.Shard(7, ())
+    ours, theirs = multiprocessing.Pipe()
+    pool._give = lambda shard: pool._working.update({ours: shard})
+    record = plan.Record(number=7, name="", items=8, codes=0, bytes=0, sha256="", source="")
+    for answer in (3, 5, record):
+        theirs.send(answer)
+    assert list(pool.run(iter([shard]), 2)) == [record] and said == [(7, 3), (7, 5)]
+
+
+def test_shards_follow_the_number_of_items(vq, pictures, monkeypatch):
+    """Several for each worker of a small set; a set that was begun keeps its size, and no source is listed in advance
+    beyond what decides."""
+    for count, size in ((1, 50), (1600, 50), (1601, 100), (3201, 200), (6400, 200), (6401, 500), (20_000, 500)):
+        listed = iter(range(count))
+        found, items = plan.sized(Store("none"), listed, None)
+        assert found == size and count - len(list(listed)) == min(count, 6401)
+        assert list(items) == list(range(min(count, 6401)))
+    assert plan.sized(Store("none"), iter(()), 7)[0] == 7
+
+    monkeypatch.setattr(plan, "SIZES", (1, 2, 9))
+    monkeypatch.setattr(plan, "SHARDS", 4)
+    arguments = ("tokenize", pictures, "-o", "out", "--model", "scalar")
+    assert "4 shards made" in vq(*arguments).stderr
+    whole = files_in(Path("out"))
+    Path("out/index/000001.json").unlink()
+    monkeypatch.setattr(plan, "SIZES", (5, 9))
+    assert "1 shard made, 3 were there" in vq(*arguments).stderr and files_in(Path("out")) == whole
+    done = vq(*arguments, "--per-shard", 5)
+    assert done.exit_code == 2 and "tokens with per_shard 2, and this run has 5" in done.stderr
 
 
 @pytest.mark.slow

@@ -55,7 +55,9 @@ class ShardOptions:
             autocompletion=complete.among("npz", "parquet", "safetensors", "webdataset"),
         ),
     ] = "npz"
-    per_shard: Annotated[int, typer.Option(help="Items of a shard.", min=1)] = 500
+    per_shard: Annotated[
+        int | None, typer.Option(help="Items of a shard.", min=1, show_default="50 to 500, by how many there are")
+    ] = None
     column: Annotated[
         str | None, typer.Option(help="Of tables: the column with the media.", show_default="the likely one")
     ] = None

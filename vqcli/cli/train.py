@@ -13,6 +13,7 @@ from vqcli.cli import complete, console
 from vqcli.cli.options import Device, command
 
 if TYPE_CHECKING:
+    from vqcli.files.remote import Remote
     from vqcli.recipe import Recipe
     from vqcli.training.guess import Guess
 
@@ -85,9 +86,11 @@ RecipeName = Annotated[
     ),
 ]
 Data = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Argument(
-        help="Folders of images, clips or recordings, or .tar, .npz and .safetensors packs.", show_default=False
+        help="Folders of images, clips or recordings, .tar, .npz and .safetensors packs; of priors also sets of vq "
+        "tokenize, or their URLs.",
+        show_default=False,
     ),
 ]
 Folder = Annotated[
@@ -128,18 +131,18 @@ def train(
     from vqcli.training.budget import Budget, seconds
 
     if kind.new_speaker is not None:
-        folders = [*([Path(recipe)] if recipe else []), *(data or [])]
+        folders = [Path(folder) for folder in (recipe, *(data or [])) if folder]
         _fit_speaker(kind.new_speaker, folders, beginning.codec, machine.device)
         return
-    recipe, data = _apart(recipe, data)
-    source: Any = data
-    guessed = _guessed(recipe, data, beginning, kind)
+    recipe, places = _apart(recipe, data or [])
+    source: Any = places
+    guessed = _guessed(recipe, places, beginning, kind)
     if guessed is not None:
         recipe, output = guessed.recipe, output or Path(f"my-{guessed.recipe}")
     if kind.smoke:
         from vqcli.data.shapes import Shapes
 
-        recipe, source, output = recipe or SMOKE, data or Shapes(), output or Path("smoke")
+        recipe, source, output = recipe or SMOKE, places or Shapes(), output or Path("smoke")
     if output is None and not kind.profile:
         raise UsageError("where should the run go?", "-o NAME")
     chosen, source = _recipe(recipe, source, output, beginning)
@@ -171,22 +174,25 @@ def train(
         console.say(f"model {info.name} in {info.folder}; its card: {info.folder / 'README.md'}")
 
 
-def _apart(recipe: str | None, data: list[Path] | None) -> tuple[str | None, list[Path] | None]:
+def _apart(recipe: str | None, data: list[str]) -> tuple[str | None, list[Path | Remote]]:
     """Recipe and data, of which a folder in place of the recipe is the first."""
     from vqcli import recipe as recipes
+    from vqcli.files import remote
 
+    places = [remote.place(name) for name in data]
     if recipe is None or recipe.endswith(".toml") or recipe in recipes.names() or not Path(recipe).is_dir():
-        return recipe, data
-    return None, [Path(recipe), *(data or [])]
+        return recipe, places
+    return None, [Path(recipe), *places]
 
 
-def _guessed(recipe: str | None, data: list[Path] | None, beginning: Beginning, kind: Kind) -> Guess | None:
+def _guessed(recipe: str | None, data: list[Path | Remote], beginning: Beginning, kind: Kind) -> Guess | None:
     """The recipe that fits the data, where none is named and nothing else says what is to be trained."""
     from vqcli.training import guess
+    from vqcli.training.datasets.base import paths_of_here
 
     if recipe is not None or not data or kind.smoke or beginning.resume or beginning.codec or beginning.start:
         return None
-    return guess.guess(data)
+    return guess.guess(paths_of_here(data))
 
 
 def _say_guess(guessed: Guess, recipe: Recipe, budget: str | None) -> None:

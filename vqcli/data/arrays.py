@@ -8,6 +8,7 @@ is ever unpickled. Images that are not compressed stay in the file, of which an 
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import struct
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.lib import format as npy
@@ -32,6 +33,7 @@ from vqcli.files.streams import PIECE, storage
 
 LARGEST = 2**32  # bytes of the images, where they are held in memory
 LARGEST_LABELS = 2**28
+DEFLATE_RATIO = 1032  # largest expansion of a byte
 ENCRYPTED = 1  # a flag of members of zip files
 LOCAL_HEADER = struct.Struct("<26sHH")  # before the data of a member: ..., the lengths of its name and of what follows
 HINT = (
@@ -40,11 +42,21 @@ HINT = (
 )
 
 
-class Stored:
-    """Images uint8 [N, H, W, C] in a file from `offset` on, which are read when they are asked for; any thread may."""
+class Images(Protocol):
+    """N images uint8 by number, not to be written to: an array, or what reads them."""
 
-    def __init__(self, file: Path | Remote, offset: int, shape: tuple[int, ...]) -> None:
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
+class Stored:
+    """Images uint8 of shape [N, ...] in a file from `offset` on, `step` bytes from one to the next, if not as many as
+    an image has. They are read when they are asked for; any thread may."""
+
+    def __init__(self, file: Path | Remote, offset: int, shape: tuple[int, ...], step: int = 0) -> None:
         self._file, self._offset, self._shape = file, offset, shape
+        self._step = step or math.prod(shape[1:])
         self._stream = file.open("rb", buffering=0) if isinstance(file, Path) else None
         if self._stream is not None:
             weakref.finalize(self, self._stream.close)
@@ -54,9 +66,9 @@ class Stored:
         return self._shape[0]
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 [H, W, C]. Raises BadFile."""
+        """uint8 [...]. Raises BadFile."""
         shape = self._shape[1:]
-        data = self._read(self._offset + index * math.prod(shape), math.prod(shape))
+        data = self._read(self._offset + index * self._step, math.prod(shape))
         return np.frombuffer(data, np.uint8).reshape(shape)
 
     def _read(self, at: int, size: int) -> bytes:
@@ -78,9 +90,9 @@ class Stored:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """`images`: uint8 [N, H, W, 1 or 3], not to be written to. `labels`: the N names of classes, None for none."""
+    """`images`: uint8 [N, H, W, 1 or 3]. `labels`: the N names of classes, None for none."""
 
-    images: np.ndarray | Stored
+    images: Images
     labels: Sequence[str | None]
 
 
@@ -210,18 +222,27 @@ def array(archive: zipfile.ZipFile, name: str, largest: int) -> np.ndarray | Non
     """An array of the archive, once its header agrees with the number of its bytes; None if it is not there."""
     if f"{name}.npy" not in archive.namelist():
         return None
-    with archive.open(f"{name}.npy") as stream:
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as stream:
         shape, fortran, dtype = _header(stream, name, largest)
         size_bytes = math.prod(shape) * dtype.itemsize
-        data = storage((size_bytes,), np.uint8)  # of a large one in a temporary file
-        filled = 0
-        while piece := stream.read(PIECE):
-            if (filled := filled + len(piece)) > size_bytes:
-                break
-            data[filled - len(piece) : filled] = np.frombuffer(piece, np.uint8)
-    if filled != size_bytes:
+        bounded = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        possible = not bounded or size_bytes <= member.compress_size * DEFLATE_RATIO
+        data, count = unpacked(stream, size_bytes) if possible else (np.empty(0, np.uint8), 0)
+    if count != size_bytes:
         raise ValueError(f"{name} is not as long as its shape {list(shape)} says")
     return data.view(dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def unpacked(stream: IO[bytes] | io.BufferedIOBase, size_bytes: int) -> tuple[np.ndarray, int]:
+    """The bytes of a stream, of a long one in a temporary file, and how many it holds; if they are more than
+    `size_bytes`, some number that is. Raises OutputError."""
+    data, count = storage((size_bytes,), np.uint8), 0
+    while piece := stream.read(PIECE):
+        if (count := count + len(piece)) > size_bytes:
+            break
+        data[count - len(piece) : count] = np.frombuffer(piece, np.uint8)
+    return data, count
 
 
 def _header(stream: IO[bytes], name: str, largest: int) -> tuple[tuple[int, ...], bool, np.dtype]:

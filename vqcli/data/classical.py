@@ -7,6 +7,7 @@ CIFAR-10    data_batch_1.bin to data_batch_5.bin, test_batch.bin: records of a l
             all green, all blue. Names of the classes in batches.meta.txt
 CIFAR-100   train.bin, test.bin: the same with two labels, of which the fine one is taken; fine_label_names.txt
 
+Images that are not gzipped stay in the files, of which an image is read at a time.
 Either part is enough. The files have no names for the classes of idx labels: their numbers are used, except for
 Fashion-MNIST, which is recognised by a checksum. A classes.txt in the folder, a name a line, overrides all of this.
 """
@@ -14,10 +15,12 @@ Fashion-MNIST, which is recognised by a checksum. A classes.txt in the folder, a
 from __future__ import annotations
 
 import gzip
+import itertools
 import math
 import re
 import struct
 import zlib
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +29,11 @@ from typing import BinaryIO
 import numpy as np
 
 from vqcli.data import split
-from vqcli.data.arrays import LARGEST, Arrays, Part, named
+from vqcli.data.arrays import DEFLATE_RATIO, LARGEST, Arrays, Images, Part, Stored, named, unpacked
 from vqcli.errors import BadFile
 
 IDX = re.compile(r"(train|t10k)-(images[-.]idx3|labels[-.]idx1)-ubyte(\.gz)?")
 UNSIGNED_BYTES = 0x0800  # the magic number of an idx file, less its number of dimensions
-GZIP_RATIO = 1032  # largest expansion of a byte of deflate
 GZIP_MAGIC = b"\x1f\x8b"
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot")
 FASHION_CRC32 = {0x2ED6E46A, 0x242BC73F}  # of its labels, those to train on and those to test on
@@ -50,6 +52,21 @@ class Cifar:
     label_bytes: int
     classes: int
     shape: tuple[int, int, int] = (3, 32, 32)
+
+
+class Planes:
+    """Images uint8 [H, W, C] of files one after another, in each of which they are [C, H, W]."""
+
+    def __init__(self, files: Sequence[Stored]) -> None:
+        self._files, self._ends = files, list(itertools.accumulate(map(len, files)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        number = bisect(self._ends, index)
+        file = self._files[number]
+        return file[index - self._ends[number] + len(file)].transpose(1, 2, 0)
 
 
 CIFAR10 = Cifar(tuple(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin", "batches.meta.txt", 1, 10)
@@ -88,7 +105,8 @@ def read_folder(folder: Path) -> Arrays | None:
 
 
 def _read_idx(folder: Path) -> Arrays:
-    images, labels = {}, {}
+    images: dict[str, Images] = {}
+    labels: dict[str, np.ndarray] = {}
     for part in ("train", "t10k"):
         images_file, labels_file = (_idx_file(folder, part, kind) for kind in ("images", "labels"))
         if images_file is None:
@@ -96,7 +114,7 @@ def _read_idx(folder: Path) -> Arrays:
                 name = f"{part}-images-idx3-ubyte"
                 raise BadFile(f"{folder / name} is missing", f"{labels_file.name} is there, its images must lie beside")
             continue
-        images[part] = _idx(images_file, 3)[..., None]  # [N, H, W, 1]
+        images[part] = _idx_images(images_file)
         if labels_file is not None:
             labels[part] = _idx(labels_file, 1)
             if len(labels[part]) != len(images[part]):
@@ -120,26 +138,41 @@ def _idx_file(folder: Path, part: str, kind: str) -> Path | None:
     return next((path for path in spellings if path.is_file()), None)  # some archives have folders of this name
 
 
+def _idx_images(path: Path) -> Images:
+    """uint8 [N, H, W, 1]. Raises BadFile."""
+    if not _zipped(path):
+        with path.open("rb") as stream:
+            shape = _idx_shape(stream, path, 3)
+            if 0 < math.prod(shape) == path.stat().st_size - stream.tell():
+                return Stored(path, stream.tell(), (*shape, 1))
+    return _idx(path, 3)[..., None]
+
+
+def _zipped(path: Path) -> bool:
+    """Whatever its name: browsers may unpack silently."""
+    with path.open("rb") as stream:
+        return stream.read(2) == GZIP_MAGIC
+
+
 def _idx(path: Path, rank: int) -> np.ndarray:
     """The bytes of an idx file in the shape it declares, of `rank` dimensions. Raises BadFile."""
     hint = "fetch it again, or unpack it again"
-    with path.open("rb") as stream:
-        zipped = stream.read(2) == GZIP_MAGIC  # whatever its name: browsers may unpack silently
-    most_bytes = path.stat().st_size * (GZIP_RATIO if zipped else 1)
+    zipped = _zipped(path)
+    most_bytes = path.stat().st_size * (DEFLATE_RATIO if zipped else 1)
     try:
         with gzip.open(path) if zipped else path.open("rb") as stream:
             shape = _idx_shape(stream, path, rank)
             size_bytes = math.prod(shape)
             if not 0 < size_bytes <= LARGEST:
                 raise BadFile(f"{path} declares {size_bytes} bytes; 1 to {LARGEST} are allowed", hint)
-            data = stream.read(size_bytes + 1) if size_bytes <= most_bytes else b""
+            data, count = unpacked(stream, size_bytes) if size_bytes <= most_bytes else (np.empty(0, np.uint8), 0)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadFile(f"{path} is a damaged or truncated .gz file", hint) from error
-    if len(data) < size_bytes:
+    if count < size_bytes:
         raise BadFile(f"{path} is truncated: it declares {' x '.join(map(str, shape))} bytes, and holds fewer", hint)
-    if len(data) > size_bytes:
+    if count > size_bytes:
         raise BadFile(f"{path} is longer than the {' x '.join(map(str, shape))} bytes it declares", hint)
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    return data.reshape(shape)
 
 
 def _idx_shape(stream: BinaryIO | gzip.GzipFile, path: Path, rank: int) -> tuple[int, ...]:
@@ -177,10 +210,12 @@ def _cifar_part(folder: Path, files: Sequence[Path], layout: Cifar, names: Seque
             raise BadFile(f"{path} is truncated: {size} bytes are no records of {record}", "fetch it again")
     if sum(sizes.values()) > LARGEST:
         raise BadFile(f"{folder} holds {sum(sizes.values())} bytes; {LARGEST} are allowed", "take fewer images")
-    read = [np.fromfile(path, np.uint8, count=size) for path, size in sizes.items()]
-    records = np.concatenate(read).reshape(-1, record)
-    images = records[:, layout.label_bytes :].reshape(-1, *layout.shape).transpose(0, 2, 3, 1)  # a view [N, H, W, 3]
-    return Part(images, _labels(folder, records[:, layout.label_bytes - 1], names))
+    labels, images = [], []
+    for path, size in sizes.items():
+        records = np.memmap(path, np.uint8, "r", shape=(size // record, record))
+        labels.append(np.array(records[:, layout.label_bytes - 1]))
+        images.append(Stored(path, layout.label_bytes, (len(records), *layout.shape), record))
+    return Part(Planes(images), _labels(folder, np.concatenate(labels), names))
 
 
 def _labels(folder: Path, numbers: np.ndarray, names: Sequence[str] | None) -> list[str | None]:

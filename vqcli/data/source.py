@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from vqcli.files.remote import Remote
 
 
 class Source(Protocol):
@@ -19,3 +22,6 @@ class Source(Protocol):
 
     def read(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], not to be written to; any thread may call. Raises BadFile."""
+
+
+Given = Source | Sequence[Path | Remote]  # what a run is trained on: images, or paths of files and folders

@@ -10,10 +10,10 @@ failed.jsonl         every item that could not be tokenized, and why
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -27,8 +27,15 @@ from vqcli.tokens.store import Store
 PLAN, INDEX, FAILED = "plan.json", "index.json", "failed.jsonl"
 FORMAT = 1
 Made = TypeVar("Made")
+Moved = Callable[[int, int], None]  # called with the number of a shard and how many of its items are done
 K = Annotated[int, msgspec.Meta(ge=2, le=LARGEST_K)]
-SHARD = 500  # items of a shard, unless the user chooses
+SIZES = (
+    50,
+    100,
+    200,
+    500,
+)  # items of a shard, unless the user chooses: the first that makes SHARDS at most, or the last
+SHARDS = 32  # enough for the workers of a machine to share out evenly
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +117,20 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     codes: int
     failed: int
     shards: tuple[Record, ...]
+
+
+def sized(store: Store, items: Iterator[Item], per_shard: int | None) -> tuple[int, Iterator[Item]]:
+    """Items of a shard, and all items: as many as the user chose, else as in a set that was begun, else by their count.
+
+    No source knows its count before it is listed: as many items are looked at as need the largest shards, and no more.
+    Raises BadFile.
+    """
+    if per_shard is None and (begun := read_plan(store)) is not None:
+        per_shard = begun.per_shard
+    if per_shard is not None:
+        return per_shard, items
+    first = list(islice(items, SHARDS * SIZES[-2] + 1))
+    return next(size for size in SIZES if len(first) <= SHARDS * size), chain(first, items)
 
 
 def shards(items: Iterable[Item], per_shard: int) -> Iterator[Shard]:

@@ -4,6 +4,7 @@ written as one file. What an engine spreads over processes and machines."""
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from vqcli.zoo.loading import LoadedModel
 
 WAITING = 2**27  # bytes of media that are decoded and wait for the net, beyond which none is begun
 HELD = 2**25  # pixels that wait for others of their size, at most: a hundred MB
+OFTEN_S = 0.2  # how often a worker says how many items of a shard are done
 Codes = ImageCodes | AudioCodes
 Decoded = np.ndarray | audio.Recording | Codes
 
@@ -67,16 +69,16 @@ class Worker:
         self._wanted = Wanted(self.plan.modality, self.plan.medium, tuple(self.plan.columns))
         self._format = formats.of(self.plan.format)
 
-    def make(self, shard: Shard) -> Record:
+    def make(self, shard: Shard, moved: Callable[[int], None] = lambda items: None) -> Record:
         """Write a shard and its record. On a CPU the net takes one thread, so that sums are in one order everywhere.
 
-        Raises OutputError; a bad item is in the record.
+        `moved` is called now and then with how many items are done. Raises OutputError; a bad item is in the record.
         """
         threads = torch.get_num_threads()
         if self.model.device.type == "cpu":
             torch.set_num_threads(1)
         try:
-            rows, failed = self.rows(shard)
+            rows, failed = self.rows(shard, moved)
         finally:
             torch.set_num_threads(threads)
         data = self._format.dump(rows, self.plan)
@@ -94,7 +96,7 @@ class Worker:
         write_record(self.task.store, record)
         return record
 
-    def rows(self, shard: Shard) -> tuple[list[Row], list[Failure]]:
+    def rows(self, shard: Shard, moved: Callable[[int], None] = lambda items: None) -> tuple[list[Row], list[Failure]]:
         """The rows of a shard and what could not become one, in the order of its items."""
         codes: dict[int, Any] = {}
         labels: dict[int, dict[str, Value]] = {}
@@ -117,7 +119,12 @@ class Worker:
                     yield number, decoded
 
         encode: Any = self._images if self.plan.modality == "image" else self._recordings
-        codes |= dict(encode(media()))
+        said = time.monotonic()
+        for number, made in encode(media()):
+            codes[number] = made
+            if time.monotonic() - said >= OFTEN_S:
+                said = time.monotonic()
+                moved(len(codes) + len(failed))
         levels: Any = self.plan.options.get("levels")
         if levels is not None:
             codes = {number: keep_levels(self.model, each, levels) for number, each in codes.items()}

@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
-from vqcli.data.source import Source
+from vqcli.data.source import Given
 from vqcli.nets.layers.quantizer import Quantizer
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, loop, run
@@ -41,7 +41,7 @@ class Profile:
 
 
 def profile(
-    recipe: Recipe, data: list[Path] | Source, *, device: str = "auto", threads: int | None = None, steps: int = 20
+    recipe: Recipe, data: Given, *, device: str = "auto", threads: int | None = None, steps: int = 20
 ) -> Profile:
     """Measure `steps` steps of a run without output. Raises UsageError as `run.run` does."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler prints its own messages

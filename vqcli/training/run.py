@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,10 +16,11 @@ import torch.distributed as dist
 
 from vqcli import recipe as recipes
 from vqcli.container.header import MODEL_NAME
-from vqcli.data.source import Source
+from vqcli.data.source import Given
 from vqcli.errors import UsageError
 from vqcli.evaluation.installation import machine
-from vqcli.files import make_folder, replacing
+from vqcli.files import make_folder, remote, replacing
+from vqcli.files.remote import Remote
 from vqcli.nets.layers import distributed
 from vqcli.recipe import Recipe
 from vqcli.training import autotune, checkpoint, lock, warm_start
@@ -76,7 +77,7 @@ class Keywords(TypedDict, total=False):
     say: Callable[[str], None]
 
 
-def run(recipe: Recipe, data: list[Path] | Source, output: Path, **options: Unpack[Keywords]) -> store.ModelInfo | None:
+def run(recipe: Recipe, data: Given, output: Path, **options: Unpack[Keywords]) -> store.ModelInfo | None:
     """Train, then write the model to the folder `output`, which also holds checkpoint, log, images and recipe.
 
     Under torchrun each process runs this; only the first writes and prints, the others return None.
@@ -93,7 +94,7 @@ def run(recipe: Recipe, data: list[Path] | Source, output: Path, **options: Unpa
         return _joined(recipe, data, output, chosen)
 
 
-def _joined(recipe: Recipe, data: list[Path] | Source, output: Path, chosen: Options) -> store.ModelInfo | None:
+def _joined(recipe: Recipe, data: Given, output: Path, chosen: Options) -> store.ModelInfo | None:
     place = join(chosen.device)
     try:
         start = None if chosen.start is None else warm_start.read(chosen.start, recipe, chosen.partial)
@@ -106,7 +107,7 @@ def _joined(recipe: Recipe, data: list[Path] | Source, output: Path, chosen: Opt
             dist.destroy_process_group()
 
 
-def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: Options) -> store.ModelInfo | None:
+def _run(prepared: Prepared, data: Given, output: Path, options: Options) -> store.ModelInfo | None:
     """Train what is prepared and export the model; None in all processes but the first."""
     last = checkpoint.last(output) if options.resume else None
     before = last.counters if last else {}
@@ -120,7 +121,7 @@ def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: O
         for change in _changes(_begun(output)[0], prepared.task.recipe) if options.resume else ():
             options.say(f"the recipe changed: {change}")
     settings = _settings(prepared, budget, before, options)
-    state = State(data=[str(path.resolve()) for path in data] if isinstance(data, list) else [], budget_s=seconds)
+    state = State(data=[_named_place(path) for path in data] if isinstance(data, Sequence) else [], budget_s=seconds)
     state.items = len(prepared.dataset)
     state.threads, state.precision = settings.threads, settings.precision
     state.classes, state.start = list(prepared.dataset.classes), prepared.start
@@ -148,6 +149,11 @@ def _run(prepared: Prepared, data: list[Path] | Source, output: Path, options: O
             log.skipped(name, reason)
     _say_left_out(left_out, options.say)
     return _export(prepared, settings, state, output, budget, options.say)
+
+
+def _named_place(path: Path | Remote) -> str:
+    """As `data_of` reads it again, from whatever folder."""
+    return str(path.resolve()) if isinstance(path, Path) else path.url
 
 
 def _other_data(before: dict[str, Any], state: State, items: str) -> Iterator[str]:
@@ -274,9 +280,7 @@ class Prepared:
         return f"{len(self.dataset)} {task.ITEMS}{classes}; {family}, {self.parameters:,} weights{self.begun}"
 
 
-def prepare(
-    recipe: Recipe, data: list[Path] | Source, device: torch.device, start: warm_start.Start | None = None
-) -> Prepared:
+def prepare(recipe: Recipe, data: Given, device: torch.device, start: warm_start.Start | None = None) -> Prepared:
     """Open the data and build the task, with the weights of `start` if given."""
     recipe = warm_start.adopted(recipe, None)  # refused if nobody said of what model
     kind = registry.task_of(recipe)
@@ -370,7 +374,7 @@ def recipe_of(output: Path) -> Recipe:
     return recipes.from_dict(_begun(output)[0], str(output))
 
 
-def data_of(output: Path) -> list[Path]:
+def data_of(output: Path) -> list[Path | Remote]:
     """Paths of the data that the run in `output` was started with."""
     _, counters = _begun(output)
-    return [Path(path) for path in counters.get("data", [])]
+    return [remote.place(path) for path in counters.get("data", [])]

@@ -1,6 +1,7 @@
 """vq eval likelihood, on nets that a run just made."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -48,6 +49,8 @@ def test_a_vqvae_is_measured_under_both_priors_and_in_files(vq, data, tmp_path):
     assert bounds[0]["prior"] == pytest.approx(49 * 3 / 784)
     shown = vq("eval", "likelihood", tmp_path / "both", data, "-n", "4")
     assert "log p(x | z_q) - log p(z_q)" in shown.stdout and "4 images" in shown.stderr
+    [nats] = re.findall(r"eq\. 7: ([\d.]+) nats", " ".join(shown.stderr.split()))
+    assert float(nats) > 5.771
 
 
 def test_a_baseline_has_no_codes_and_says_so(vq, photo, data, tmp_path):

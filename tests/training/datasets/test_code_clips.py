@@ -10,10 +10,12 @@ from vqcli.codec import windows
 from vqcli.data.speech import Utterances
 from vqcli.entropy import prior1d
 from vqcli.errors import UsageError
+from vqcli.files import remote
 from vqcli.media import audio
 from vqcli.recipe import Data
 from vqcli.tokens import run as tokens
 from vqcli.training import log
+from vqcli.training.datasets.base import waveforms
 from vqcli.training.datasets.code_clips import CodeSequences, codes_of
 from vqcli.training.datasets.coded_clips import CodedClips
 from vqcli.training.export.speech import recording_of
@@ -136,6 +138,20 @@ def test_crops_of_shards_are_those_of_files_whenever_they_are_opened(codec, code
     assert all(np.array_equal(shards.sequences[index], files.sequences[index]) for index in files.sequences)
     whole, rest = shards.batch(DATA, 3, 0, 6), files.batch(DATA, 3, 2, 4)
     assert np.array_equal(whole.pixels[2:], rest.pixels) and np.array_equal(whole.labels[2:], rest.labels)
+
+
+def test_shards_in_a_store_are_those_of_a_folder(codec, coded):
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    system.put(str(coded / "set"), "/clips/set", recursive=True)
+    url = remote.place("memory://clips/set")
+    here, there = (CodeSequences(CodedClips([place], codec, held_out=False), codec) for place in (coded / "set", url))
+    assert there.names == here.names and there.classes == here.classes
+    assert all(np.array_equal(there.sequences[index], here.sequences[index]) for index in here.sequences)
+    with pytest.raises(UsageError, match=r"memory://clips/set: of stores, only priors learn"):
+        waveforms(
+            codec.audio, recipe.parse(PRIOR.format(family="wavenet", arguments=WAVENET).encode(), "test"), [url], False
+        )
+    system.rm("/clips", recursive=True)
 
 
 def test_clips_that_cannot_be_used(codec, coded, tmp_path):

@@ -1,18 +1,28 @@
 """Priors over the codes of a finished model, from pictures or from the files it wrote."""
 
+import errno
+import io
+import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
 import vqcli
 from tests.training.conftest import of
+from vqcli.cli.main import app
 from vqcli.data.shapes import KINDS, Shapes
-from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.errors import BadFile, ModelError, OutputError, UsageError
+from vqcli.files import remote
 from vqcli.media import image
 from vqcli.sampling.image import sample
 from vqcli.tokens import run as tokens
-from vqcli.training import run
+from vqcli.tokens.store import Store
+from vqcli.training import checkpoint, loop, run
 from vqcli.training.datasets import code_files, code_shards
 from vqcli.training.log import read
 from vqcli.zoo import loading, priors
@@ -111,6 +121,106 @@ def test_codes_that_lie_in_shards(tmp_path, codec, format):
         trained(PIXELCNN, [tmp_path / data], tmp_path / f"from-{data}", codec, *still)
         losses[data] = [event["loss"] for event in read(tmp_path / f"from-{data}") if event["event"] == "train"]
     assert len(losses["set"]) == 4 and losses["set"] == pytest.approx(losses["codes"], rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def token_set(codec, tmp_path_factory):
+    """Sixty drawings as tokens."""
+    folder = tmp_path_factory.mktemp("tokens")
+    shapes = Shapes(count=60)
+    for index in range(60):
+        (folder / "pictures" / str(shapes.labels[index])).mkdir(parents=True, exist_ok=True)
+        image.write(folder / "pictures" / str(shapes.labels[index]) / f"{index}.png", shapes.read(index))
+    settings = tokens.Settings(per_shard=16, workers=1, device="cpu")
+    tokens.tokenize([folder / "pictures"], str(folder / "set"), str(codec.info.folder), settings)
+    return folder / "set"
+
+
+def losses_of(folder):
+    """Of steps, and of validations, by their numbers."""
+    kinds = "train", "validation"
+    return {(event["event"], event["step"]): event["loss"] for event in read(folder) if event["event"] in kinds}
+
+
+STILL = "optimization.steps=12", "optimization.precision=float32", "optimization.validate_every=5"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(codec, token_set, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    trained(PIXELCNN, [token_set], folder, codec, *STILL)
+    return folder
+
+
+def begun(data, folder, codec, again):
+    """What a child does: it saves every step, and sleeps after the sixth so that it is killed there if not before."""
+    torch.set_num_threads(1)
+    loop.CHECKPOINT_SECONDS = 0
+
+    def progress(far):
+        if far.step >= 6 and not again:
+            time.sleep(60)
+
+    recipe = of(PIXELCNN, f"codec={codec}", *STILL)
+    run.run(recipe, [data], folder, device="cpu", threads=1, resume=again, progress=progress)
+
+
+def test_a_prior_that_learns_from_shards_is_killed_and_goes_on(tmp_path, codec, token_set, undisturbed):
+    """With the losses of an undisturbed run."""
+    folder = tmp_path / "run"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["vqcli.training.run"])  # torch is imported once for all tests
+    child = context.Process(target=begun, args=(token_set, folder, codec.info.folder, False))
+    child.start()
+    while child.is_alive() and (not checkpoint.exists(folder) or checkpoint.metadata_of(folder)[1]["step"] < 3):
+        time.sleep(0.01)
+    child.kill()
+    child.join()
+    assert child.exitcode == -9 and 3 <= checkpoint.metadata_of(folder)[1]["step"] <= 6
+    begun(token_set, folder, codec.info.folder, True)
+    assert losses_of(folder) == losses_of(undisturbed) and len(losses_of(folder)) == 15
+
+
+def test_shards_in_a_store(tmp_path, codec, token_set, undisturbed, stop_at, monkeypatch):
+    """Are copied once, and a run over them goes on from the same URL; of stores nothing else is trained on."""
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    system.put(str(token_set), "/sets/of-drawings", recursive=True)
+    url, folder = remote.place("memory://sets/of-drawings"), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        recipe = of(PIXELCNN, f"codec={codec.info.folder}", *STILL)
+        run.run(recipe, [url], folder, device="cpu", threads=1, progress=stop_at(4))
+    assert run.data_of(folder) == [url]
+    asked = []
+    real = Store.read
+    monkeypatch.setattr(Store, "read", lambda self, name: asked.append(name) or real(self, name))
+    code_shards._read.cache_clear()
+    done = CliRunner().invoke(app, ["train", "-o", str(folder), "--resume", "--device", "cpu", "--threads", "1"])
+    assert done.exit_code == 0, done.output
+    assert losses_of(folder) == losses_of(undisturbed)
+    assert sorted(name for name in asked if name.startswith("shard")) == [f"shard-{n:06d}.npz" for n in range(4)]
+    Path(tmp_path / "tiny.toml").write_bytes(PIXELCNN)
+    for recipe, url, words in (
+        (str(tmp_path / "tiny.toml"), "memory://sets", "holds no tokens"),
+        ("tokens", "memory://sets/of-drawings", "of stores, only priors learn"),
+    ):
+        more = ["--codec", str(codec.info.folder)] if "tiny" in recipe else []
+        done = CliRunner().invoke(app, ["train", recipe, url, "-o", str(tmp_path / "no"), "--device", "cpu", *more])
+        assert done.exit_code in (2, 3) and words in done.stderr and done.stderr.count("\n") <= 2, done.output
+    system.rm("/sets", recursive=True)
+
+
+@pytest.mark.fault("21 full disk")
+def test_no_room_for_the_codes_of_shards(codec, token_set, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    code_shards._read.cache_clear()
+    monkeypatch.setattr(code_shards.tempfile, "TemporaryFile", Full)
+    with pytest.raises(OutputError, match=r"no room for codes in .*: No space left") as error:
+        code_shards.CodeShards([token_set], codec)
+    assert "TMPDIR" in error.value.hint
 
 
 def test_shards_of_another_model_are_refused(tmp_path, codec, vector_model):

@@ -65,3 +65,9 @@ def likelihood(data: Data, model: Model = None, count: Count = None, running: Ru
         f"bits/dim: -log2 over pixels x channels, mean over {console.plural(bounds[0].pictures, 'image')}; the "
         f"decoder's distribution gives each value 0 .. 255 its mass; an upper bound, so lower is better"
     )
+    if loaded.net.codebook_sizes:
+        nats = likelihood.equation_7(loaded, pictures, count or len(pictures))
+        console.say(
+            f"the report's eq. 7: {nats:.3f} nats for a value, {likelihood.UNIT_DENSITY:.3f} of which a perfect "
+            f"reconstruction has as well"
+        )

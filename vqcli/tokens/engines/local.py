@@ -19,8 +19,9 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from vqcli.errors import UsageError, VqError
+from vqcli.tokens import engines
 from vqcli.tokens.answers import answer, record_of
-from vqcli.tokens.plan import Record, Shard
+from vqcli.tokens.plan import Moved, Record, Shard
 
 if TYPE_CHECKING:
     from vqcli.tokens.work import Task
@@ -43,7 +44,7 @@ def prepare(workers: int | None, address: str | None = None) -> None:
 
 
 def run(
-    task: Task, shards: Iterable[Shard], workers: int | None = None, address: str | None = None
+    task: Task, shards: Iterable[Shard], workers: int | None, address: str | None, moved: Moved
 ) -> Iterator[Record]:
     """The records of shards as they are done. `workers` None: one a core, MOST at most with an accelerator."""
     from vqcli.tokens.work import Worker
@@ -53,9 +54,9 @@ def run(
         worker = None
         for shard in shards:
             worker = worker or Worker(task)
-            yield worker.make(shard)
+            yield worker.make(shard, partial(moved, shard.number))
         return
-    pool = _Pool(task)
+    pool = _Pool(task, moved)
     try:
         yield from pool.run(iter(shards), count)
     finally:
@@ -77,9 +78,9 @@ def _workers(task: Task) -> int:
 class _Pool:
     """Worker processes by their pipe, and the shard that each works on."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, moved: Moved) -> None:
         self._context: Any = multiprocessing.get_context(_method())
-        self._task = task
+        self._task, self._moved = task, moved
         self._processes: dict[Connection, Any] = {}
         self._working: dict[Connection, Shard] = {}
         self._lost: Counter[int] = Counter()
@@ -99,6 +100,10 @@ class _Pool:
                 except (EOFError, ConnectionResetError):
                     again.append(self._dead(pipe, shard))
                     continue
+                if isinstance(found, int):
+                    self._working[pipe] = shard
+                    self._moved(shard.number, found)
+                    continue
                 yield record_of(found)
 
     def _give(self, shard: Shard) -> None:
@@ -106,7 +111,9 @@ class _Pool:
         pipe = next((pipe for pipe in self._processes if pipe not in self._working), None)
         if pipe is None:
             pipe, theirs = self._context.Pipe()
-            process = self._context.Process(target=_serve, args=(theirs, self._task), daemon=True)
+            process = self._context.Process(
+                target=_serve, args=(theirs, self._task, engines.environment()), daemon=True
+            )
             process.start()
             theirs.close()  # so that its end is seen when the process dies
             self._processes[pipe] = process
@@ -136,18 +143,20 @@ class _Pool:
             process.join()
 
 
-def _serve(pipe: Connection, task: Task) -> None:
-    """A worker process: shards in, records out, until the pipe ends. An error is its type, its text and its hint."""
+def _serve(pipe: Connection, task: Task, environment: dict[str, str]) -> None:
+    """A worker process: shards in, records out, until the pipe ends; in between, how many items of a shard are
+    done. An error is its type, its text and its hint."""
     from vqcli.tokens.work import Worker
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the terminal sends to all: the first process decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # temporary files go
+    os.environ.update(environment)
     worker = None
 
     def make(shard: Shard) -> Record:
         nonlocal worker
         worker = worker or Worker(task)
-        return worker.make(shard)
+        return worker.make(shard, pipe.send)
 
     while True:
         try:

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from vqcli.errors import UsageError, VqError
 from vqcli.files import remote
 from vqcli.files.remote import Remote
-from vqcli.tokens import plan
+from vqcli.tokens import engines, plan
 from vqcli.tokens.answers import answer, record_of
-from vqcli.tokens.plan import Record, Shard
+from vqcli.tokens.plan import Moved, Record, Shard
 
 if TYPE_CHECKING:
     from vqcli.tokens.work import Task
@@ -48,8 +48,10 @@ def prepare(workers: int | None, address: str | None) -> None:
         os.environ.setdefault(name, value)
 
 
-def run(task: Task, shards: Iterable[Shard], workers: int | None, address: str | None) -> Iterator[Record]:
-    """The records of shards as they are done.
+def run(
+    task: Task, shards: Iterable[Shard], workers: int | None, address: str | None, moved: Moved
+) -> Iterator[Record]:
+    """The records of shards as they are done; what goes on within one is not known here.
 
     `address` None: the cluster that RAY_ADDRESS names, or one of this machine. `workers` None: one for each accelerator
     of the cluster, or for each CPU but one: actors that take every CPU leave none for Ray's own tasks.
@@ -86,8 +88,12 @@ def _connect(address: str | None, workers: int | None) -> None:
         here = {"num_cpus": (workers or cores) + 1, "object_store_memory": OBJECTS, "include_dashboard": False}
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of a machine where Ray does not begin in time it is a plain Exception
         text = " ".join(str(error).split())[:200]
+        if here:
+            with suppress(Exception):
+                ray.shutdown()  # what has begun
+            raise VqError(f"Ray does not begin: {text}", "is the machine busy? the same command goes on") from None
         raise UsageError(
             f"no Ray cluster at {address}: {text}",
             "`ray start --head` begins one; where it asks for a token, RAY_AUTH_MODE=token",
@@ -112,7 +118,6 @@ def _round(task: Task, shards: list[Shard], arguments: dict[str, Any], workers: 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised as well
     data.DataContext.get_current().enable_progress_bars = False
     there = next((item.path for shard in shards for item in shard.items if _seen(item.path)), None)
-    environment = {name: value for name, value in os.environ.items() if name.startswith("VQ_")}
     rows = [{"shard": pickle.dumps(shard)} for shard in shards]
     # Ray makes an actor that is lost, and its shard, again without end; with a limit it would give up while it still
     # waits for a machine that is gone
@@ -121,7 +126,7 @@ def _round(task: Task, shards: list[Shard], arguments: dict[str, Any], workers: 
         Actor,
         batch_size=1,
         compute=data.ActorPoolStrategy(size=min(workers, len(shards)), max_tasks_in_flight_per_actor=2),
-        fn_constructor_args=(task, str(Path.cwd()), environment, there, tries),
+        fn_constructor_args=(task, str(Path.cwd()), engines.environment(), there, tries),
         **arguments,
     )
     for row in made.iter_rows():

@@ -7,17 +7,23 @@ the pages that are in use, and a run goes on exactly, as from images, recordings
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from vqcli.data import split
+from vqcli.data.prefetch import in_order
 from vqcli.errors import BadFile, UsageError
+from vqcli.files import no_room, remote
+from vqcli.files.remote import Remote
+from vqcli.progress import step
 from vqcli.tokens import check, plan
-from vqcli.tokens.items import ACTION
+from vqcli.tokens.items import ACTION, url_of
+from vqcli.tokens.rows import Row
 from vqcli.tokens.store import Store
 from vqcli.training.datasets.code_files import require_one_quality
 from vqcli.zoo import loading, store
@@ -25,9 +31,9 @@ from vqcli.zoo import loading, store
 LABELS = ("label", "cls")  # columns that name classes, where a set has one: of folders and tables, of webdataset tars
 
 
-def is_set(path: Path) -> bool:
-    """Whether a folder is one that `vq tokenize` writes, whole or not."""
-    return path.is_dir() and (path / plan.PLAN).is_file()
+def is_set(path: Path | Remote) -> bool:
+    """Whether a folder is one that `vq tokenize` writes, whole or not. Of stores nothing else is trained on."""
+    return isinstance(path, Remote) or (path / plan.PLAN).is_file()
 
 
 class Codes(NamedTuple):
@@ -58,16 +64,16 @@ class Codes(NamedTuple):
         return self.values[start : start + int(np.prod(shape))].reshape(shape)
 
 
-def read(paths: Sequence[Path], codec: loading.LoadedModel) -> Codes:
+def read(paths: Sequence[Path | Remote], codec: loading.LoadedModel) -> Codes:
     """The items of sets.
 
     Raises UsageError for paths that are no such sets, ModelError for sets of another model, BadFile for those that are
-    damaged or not whole.
+    damaged or not whole, Unreachable for a store that does not answer, OutputError if there is no room for the codes.
     """
     for path in paths:
         if not is_set(path):
             raise UsageError(f"{path} is no set of vq tokenize, as others here are", "train on such sets alone")
-        settings = plan.read_index(Store(str(path))).plan
+        settings = plan.read_index(Store(url_of(path))).plan
         store.check_digest(codec.info, settings.model, bytes.fromhex(settings.digest))
     return _read(tuple(paths))
 
@@ -89,7 +95,7 @@ class CodeShards:
 
     decoded = True
 
-    def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel) -> None:
+    def __init__(self, paths: Sequence[Path | Remote], codec: loading.LoadedModel) -> None:
         """Raises UsageError for a codec with qualities, and as `read`."""
         require_one_quality(codec)
         self._codec, self.stride = codec, codec.net.stride
@@ -106,21 +112,21 @@ class CodeShards:
 
 
 @lru_cache(maxsize=1)  # what is trained on and what is held out lie in the same shards
-def _read(paths: tuple[Path, ...]) -> Codes:
+def _read(paths: tuple[Path | Remote, ...]) -> Codes:
     found = Codes([], [], [], [], [], 0, [], [], np.empty(0, np.uint16))
     end = failed = 0
     width: np.dtype[Any] = np.dtype(np.uint16)
     with tempfile.TemporaryFile() as stream:
         for path in paths:
-            place = Store(str(path))
+            place = Store(url_of(path))
             index = plan.read_index(place)
             failed += index.failed
             width = np.dtype(np.uint32) if max(index.plan.codebook_sizes) > 2**16 else width
             column = next((name for name in LABELS if name in index.plan.columns), None)
             names, given = [], []
-            for record in index.shards:
-                for row in check.read_shard(place, index.plan, record):
-                    stream.write(np.ascontiguousarray(row.codes, width).tobytes())
+            for rows in _shards(place, index):
+                for row in rows:
+                    _written(stream, np.ascontiguousarray(row.codes, width))
                     found.starts.append(end)
                     found.shapes.append(row.codes.shape)
                     found.sizes.append(row.size)
@@ -129,11 +135,30 @@ def _read(paths: tuple[Path, ...]) -> Codes:
                     given.append(row.labels.get(column) if column else None)
                     found.actions.append(_text(row.labels.get(ACTION)))
             found.names.extend(names)
-            found.sources.extend([path.resolve().name] * len(names))
+            found.sources.extend([(path.resolve() if isinstance(path, Path) else path).name] * len(names))
             found.labels.extend(map(_text, given) if column else split.labels(names))
-        stream.flush()
+        _written(stream)
         values = np.memmap(stream, width, mode="r", shape=(end,)) if end else found.values
     return found._replace(values=values, failed=failed)
+
+
+def _shards(place: Store, index: plan.Index) -> Iterator[list[Row]]:
+    """The rows of each shard; the next one is read meanwhile, as a store may be far away."""
+
+    def read(number: int) -> list[Row]:
+        return check.read_shard(place, index.plan, index.shards[number])
+
+    rows = in_order(read, range(len(index.shards)), workers=2, prefetch=2)
+    with step(f"copying the codes of {remote.place(place.place)}"), closing(rows):
+        yield from rows
+
+
+def _written(stream: IO[bytes], codes: np.ndarray | None = None) -> None:
+    """Append codes, or None: leave nothing in the buffer. Raises OutputError if there is no room."""
+    try:
+        stream.flush() if codes is None else stream.write(codes.tobytes())
+    except OSError as error:
+        raise no_room("codes", error) from error
 
 
 def _text(value: Any) -> str | None:

@@ -21,9 +21,11 @@ from vqcli.data.prefetch import Batches
 from vqcli.data.recordings import episode_files, read_actions, read_episode
 from vqcli.errors import ModelError, UsageError
 from vqcli.evaluation.video.frames import codes_of
+from vqcli.files.remote import Remote
 from vqcli.nets.priors.frames import MISSING, UNKNOWN
 from vqcli.recipe import Data
 from vqcli.training.datasets import code_shards
+from vqcli.training.datasets.base import paths_of_here
 from vqcli.training.datasets.code_files import require_one_quality
 from vqcli.zoo import loading
 
@@ -42,7 +44,9 @@ class CodeWindows(Batches[Batch]):
     frame_size  height and width in pixels
     """
 
-    def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel, context: int, *, held_out: bool) -> None:
+    def __init__(
+        self, paths: Sequence[Path | Remote], codec: loading.LoadedModel, context: int, *, held_out: bool
+    ) -> None:
         episodes = _in_shards(paths, codec) if any(map(code_shards.is_set, paths)) else _in_files(paths, codec)
         kept = [episode for episode in episodes if episode.held_out == held_out]
         if not kept:
@@ -117,7 +121,7 @@ class _Episode(NamedTuple):
     read: Callable[[], tuple[np.ndarray, tuple[int, int]]]
 
 
-def _in_files(paths: Sequence[Path], codec: loading.LoadedModel) -> list[_Episode]:
+def _in_files(paths: Sequence[Path | Remote], codec: loading.LoadedModel) -> list[_Episode]:
     """The episodes of recordings, which are encoded when they are read."""
 
     def read(file: Path) -> tuple[np.ndarray, tuple[int, int]]:
@@ -127,12 +131,12 @@ def _in_files(paths: Sequence[Path], codec: loading.LoadedModel) -> list[_Episod
 
     return [
         _Episode(file.stem, held, read_actions(file), partial(read, file))
-        for names in map(episode_files, paths)
+        for names in map(episode_files, paths_of_here(paths))
         for file, held in zip(names.values(), split.held_out(list(names)), strict=True)
     ]
 
 
-def _in_shards(paths: Sequence[Path], codec: loading.LoadedModel) -> list[_Episode]:
+def _in_shards(paths: Sequence[Path | Remote], codec: loading.LoadedModel) -> list[_Episode]:
     """The episodes of sets: frames that follow each other in one folder. Raises UsageError if some are missing, and as
     code_shards.read."""
     require_one_quality(codec)

@@ -11,7 +11,9 @@ from vqcli.codec import audio_file
 from vqcli.container import vqz
 from vqcli.data import split
 from vqcli.errors import BadFile, ModelError, UsageError
+from vqcli.files.remote import Remote
 from vqcli.training.datasets import code_shards
+from vqcli.training.datasets.base import paths_of_here
 from vqcli.training.datasets.code_files import vqz_files
 from vqcli.zoo import loading, store
 
@@ -25,9 +27,9 @@ class CodedClips:
     skipped  why a clip cannot be used, by name
     """
 
-    def __init__(self, paths: Sequence[Path], codec: loading.LoadedModel, *, held_out: bool) -> None:
+    def __init__(self, paths: Sequence[Path | Remote], codec: loading.LoadedModel, *, held_out: bool) -> None:
         """Raises UsageError if there are none, and as code_shards.read."""
-        listed = _in_files if vqz_files(paths) else _in_shards
+        listed = _in_shards if any(map(code_shards.is_set, paths)) else _in_files
         names, speakers, self._read = listed(paths, codec)
         self._chosen = [index for index, held in enumerate(split.held_out(names)) if held == held_out]
         if not self._chosen:
@@ -52,15 +54,15 @@ class CodedClips:
             return None
 
 
-def are_coded(paths: Sequence[Path]) -> bool:
+def are_coded(paths: Sequence[Path | Remote]) -> bool:
     """Whether `CodedClips` reads what lies there."""
-    return bool(vqz_files(paths)) or any(map(code_shards.is_set, paths))
+    return any(map(code_shards.is_set, paths)) or bool(vqz_files(paths_of_here(paths)))
 
 
 Listed = tuple[list[str], list[str], Callable[[int], np.ndarray]]  # names, speakers, and what reads a clip
 
 
-def _in_shards(paths: Sequence[Path], codec: loading.LoadedModel) -> Listed:
+def _in_shards(paths: Sequence[Path | Remote], codec: loading.LoadedModel) -> Listed:
     found = code_shards.read(paths, codec)
 
     def read(index: int) -> np.ndarray:
@@ -70,9 +72,9 @@ def _in_shards(paths: Sequence[Path], codec: loading.LoadedModel) -> Listed:
     return found.names, [label or of for label, of in zip(found.labels, found.sources, strict=True)], read
 
 
-def _in_files(paths: Sequence[Path], codec: loading.LoadedModel) -> Listed:
+def _in_files(paths: Sequence[Path | Remote], codec: loading.LoadedModel) -> Listed:
     names, speakers, files = [], [], []
-    for path in paths:
+    for path in paths_of_here(paths):
         own = vqz_files([path])
         below = [split.printable(file.relative_to(path).as_posix()) if file != path else file.name for file in own]
         names += below

@@ -7,7 +7,6 @@ names it by `task`, or its family does: `TASK` of the net's class.
 from __future__ import annotations
 
 from collections.abc import Container
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vqcli.codec.codes import books
-from vqcli.data.source import Source
+from vqcli.data.source import Given
 from vqcli.data.speech import UtteranceBatch, Utterances
 from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.entropy.prior2d_net import Net
@@ -54,7 +53,7 @@ class Task(nn.Module):
     # ---------------------------------------------------------------- before the loop
 
     @classmethod
-    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> DataSet:
+    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Given, held_out: bool) -> DataSet:
         """The held-out data, or the training data. Raises UsageError if there are none of the kind it trains on.
 
         `codec` is the model that the recipe names as its codec.
@@ -119,7 +118,7 @@ class UtteranceTask(Task):
     ITEMS, CLASSES = "clips", "speakers"
 
     @classmethod
-    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Utterances:
+    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Given, held_out: bool) -> Utterances:
         return datasets.utterances(recipe, source, held_out)
 
     @staticmethod

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqcli.data.source import Source
+from vqcli.data.source import Given
 from vqcli.errors import UsageError
 from vqcli.evaluation.video.frames import bits_per_code
 from vqcli.nets.layers.quantizer import VectorQuantizer
@@ -35,10 +35,8 @@ class FramesTask(PriorTask):
     prior: FramePrior
 
     @classmethod
-    def open(
-        cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool
-    ) -> CodeWindows:
-        if codec is None or not isinstance(source, list):
+    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Given, held_out: bool) -> CodeWindows:
+        if codec is None or not isinstance(source, Sequence):
             raise UsageError("a prior over video learns the codes of a model", "--codec NAME, and recordings")
         return CodeWindows(source, codec, recipe.model.arguments.get("context", CONTEXT), held_out=held_out)
 

@@ -3,7 +3,7 @@ is codes already, .vqz files or shards of vq tokenize."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vqcli.codec.codes import books
-from vqcli.data.source import Source
+from vqcli.data.source import Given
 from vqcli.entropy.prior1d_net import SequenceNet
 from vqcli.nets.priors import rounding
 from vqcli.recipe import Recipe
@@ -35,11 +35,9 @@ class SequencePriorTask(PriorTask):
     ITEMS, CLASSES = "clips", "speakers"
 
     @classmethod
-    def open(
-        cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool
-    ) -> CodeSequences:
+    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Given, held_out: bool) -> CodeSequences:
         codec = require_codec(codec, "a prior")
-        if isinstance(source, list) and are_coded(source):
+        if isinstance(source, Sequence) and are_coded(source):
             return CodeSequences(CodedClips(source, codec, held_out=held_out), codec)
         return CodeSequences(datasets.clips_for(codec.audio, recipe, source, held_out), codec)
 

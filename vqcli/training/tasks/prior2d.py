@@ -5,7 +5,7 @@ Augmentation (crops, flips) is applied to the images before they are encoded.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from vqcli.codec import tiling
 from vqcli.container.header import QUALITIES_OF_TUNE
 from vqcli.data.dataset import Dataset
-from vqcli.data.source import Source
+from vqcli.data.source import Given
 from vqcli.entropy import prior2d
 from vqcli.entropy.prior2d_net import Net
 from vqcli.errors import ModelError, UsageError
@@ -35,12 +35,12 @@ class GridPriorTask(PriorTask):
     """A prior over grids of codes: encoded from images on the fly, or read from .vqz files or shards of vq tokenize."""
 
     @classmethod
-    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Dataset:
+    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Given, held_out: bool) -> Dataset:
         codec = require_codec(codec, "a prior")
-        if isinstance(source, list) and code_files.vqz_files(source):
-            source = code_files.CodeFiles(source, codec)
-        elif isinstance(source, list) and any(map(code_shards.is_set, source)):
+        if isinstance(source, Sequence) and any(map(code_shards.is_set, source)):
             source = code_shards.CodeShards(source, codec)
+        elif isinstance(source := datasets.of_here(source), list) and code_files.vqz_files(source):
+            source = code_files.CodeFiles(source, codec)
         return datasets.images(recipe, source, held_out)
 
     @classmethod

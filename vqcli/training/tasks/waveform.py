@@ -7,7 +7,6 @@ In a share of the items only the first levels, of a random number, code the late
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqcli.data.clips import ClipBatch, Waveforms
-from vqcli.data.source import Source
+from vqcli.data.source import Given
 from vqcli.errors import UsageError
 from vqcli.media import voice
 from vqcli.nets.codecs.waveform import WaveformCodec
@@ -45,7 +44,7 @@ class WaveformTask(Task):
     model: WaveformCodec
 
     @classmethod
-    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Source | list[Path], held_out: bool) -> Waveforms:
+    def open(cls, recipe: Recipe, codec: LoadedModel | None, source: Given, held_out: bool) -> Waveforms:
         with torch.device("meta"):  # for its sizes, without memory
             net = registry.build(recipe.model.family, recipe.model.arguments)
         if not isinstance(net, WaveformCodec) or not net.encodes:
