@@ -71,6 +71,7 @@ def pack(
         def said(share: float, done: int = len(attempts)) -> None:
             progress((done + share) / len(known))
             release(pixels)
+            release(image.codes)
 
         payloads = Payloads(_pipelined(prepared, _windows(header), said))
         attempts.append((payloads.size_bytes, number, payloads))
@@ -132,6 +133,7 @@ def decode_bands(
 
             def said(share: float, done: int = numbers[0], count: int = len(row)) -> None:
                 progress((done + share * count) / len(windows))
+                release(image.codes)
 
             for _ in _pipelined(prepared, list(row), said):
                 pass

@@ -222,6 +222,7 @@ def decode_bands(
         for (y, part), x, done in decoded_tiles(model.net, image, window, side, seed=seed):
             band[y.start - first : y.stop - first, part] = to_pixels(x[None])[0]
             progress((top + done * (window[0].stop - top)) / rows)
+        release(image.codes)
         yield band
 
 
