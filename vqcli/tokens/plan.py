@@ -29,12 +29,8 @@ FORMAT = 1
 Made = TypeVar("Made")
 Moved = Callable[[int, int], None]  # called with the number of a shard and how many of its items are done
 K = Annotated[int, msgspec.Meta(ge=2, le=LARGEST_K)]
-SIZES = (
-    50,
-    100,
-    200,
-    500,
-)  # items of a shard, unless the user chooses: the first that makes SHARDS at most, or the last
+# Items of a shard, unless the user chooses: the first of these that makes SHARDS at most, or the last
+SIZES = 50, 100, 200, 500
 SHARDS = 32  # enough for the workers of a machine to share out evenly
 
 
